@@ -1,0 +1,9 @@
+"""SciPy's optimizers for PyTorch, made for the notebook."""
+
+from ._version import __version__
+from .core.events import Callback, Evaluation, History, Iteration
+from .core.functional import minimize
+from .core.methods import METHODS
+from .core.optimizer import MinimizeWrapper
+
+__all__ = ["METHODS", "Callback", "Evaluation", "History", "Iteration", "MinimizeWrapper", "__version__", "minimize"]

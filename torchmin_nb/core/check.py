@@ -1,0 +1,316 @@
+"""Checks of a closure: is it deterministic, and do its derivatives agree with each other and with its loss?"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from ..errors import ClosureError, ClosureWarning, InconsistentClosureError, SecondDerivativeError
+from .closure import Closure, ClosureResult, Evaluator, evaluate_curvature, evaluate_gradient, evaluate_value
+from .curvature import HvpGraph, finite_difference_product
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from .flat import FlatParameters
+
+__all__ = ["ClosureReport", "check_closure", "check_curvature", "deterministic_first_call"]
+
+_STOCHASTIC = (
+    "the closure is not deterministic: at the same parameters the loss was {first:.8g}, then {second:.8g}; SciPy's "
+    "methods compare losses between points and will be misled. Switch dropout off (model.eval()), draw the batch or "
+    "the noise once outside the closure, or seed it inside"
+)
+
+
+@dataclass(frozen=True)
+class ClosureReport:
+    """What `optimizer.check(closure)` found.
+
+    loss: at the current parameters. deterministic: two calls gave the same loss. gradient_error, curvature_error:
+    largest relative deviation of directional derivatives from central differences of the loss and of the gradient; None
+    where there is no such derivative. seconds_per_call, seconds_per_product: wall-clock, the fastest of three. problems: in
+    words, empty when all is well.
+    """
+
+    loss: float
+    deterministic: bool
+    gradient_error: float | None
+    curvature_error: float | None
+    seconds_per_call: float
+    seconds_per_product: float | None
+    problems: tuple[str, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether no problem was found."""
+        return not self.problems
+
+    def __str__(self) -> str:
+        product = "–" if self.seconds_per_product is None else f"{self.seconds_per_product * 1e3:.3g} ms"
+        lines = [
+            f"loss               {self.loss:.8g}",
+            f"deterministic      {'yes' if self.deterministic else 'no'}",
+            f"gradient error     {_shown(self.gradient_error)}  against differences of the loss",
+            f"curvature error    {_shown(self.curvature_error)}  against differences of the gradient",
+            f"closure call       {self.seconds_per_call * 1e3:.3g} ms",
+            f"product            {product}",
+        ]
+        return "\n".join([*lines, *(f"problem: {problem}" for problem in self.problems)])
+
+
+def deterministic_first_call(evaluate: Evaluator, closure: Closure, flat: FlatParameters) -> ClosureResult:
+    """Evaluate; where random numbers were drawn, once more, and warn if the loss differs."""
+    before = torch.get_rng_state()
+    result = evaluate(closure, flat)
+    if not torch.equal(before, torch.get_rng_state()):
+        second = evaluate(closure, flat).loss
+        if not _close(second, result.loss, flat.eps):
+            warnings.warn(_STOCHASTIC.format(first=result.loss, second=second), ClosureWarning, stacklevel=2)
+    return result
+
+
+def check_curvature(closure: Closure, flat: FlatParameters, *, measure: bool = False) -> int | None:
+    """The start check of a run with second derivatives: two closure calls and a product, outside all counts.
+
+    Raises InconsistentClosureError where the captured gradient or the backpropagated sum disagrees with the real
+    gradient or the returned loss, SecondDerivativeError where an operation has no second derivative. With `measure`,
+    returns the bytes that the graph keeps for backward.
+    """
+    with _same_random_numbers() as rewind:
+        real = evaluate_gradient(closure, flat)
+        rewind()
+        saved = _SavedBytes() if measure else None
+        with saved.counting() if saved else _nothing():
+            captured = evaluate_curvature(closure, flat)
+        if _finite(real) and _close(real.loss, captured.loss, flat.eps):
+            require_consistent(real, captured, flat.eps)
+            _require_second_derivative(closure, flat, captured, rewind)
+    flat.clear_gradients()
+    return saved.total if saved else None
+
+
+def require_consistent(real: ClosureResult, captured: ClosureResult, eps: float) -> None:
+    """InconsistentClosureError where captured and real derivatives differ, with the likely cause."""
+    tolerance = 1e3 * eps
+    total = captured.backpropagated
+    if total is not None and abs(total - captured.loss) > tolerance * (1 + abs(captured.loss)):
+        raise InconsistentClosureError(
+            f"the closure returned {captured.loss:.6g} but called backward() on losses that add up to {total:.6g}; "
+            f"the two must be equal: return the sum of what is backpropagated, and leave gradient scaling to the end"
+        )
+    assert real.gradient is not None
+    assert captured.gradient is not None
+    difference = float(np.linalg.norm(real.gradient - captured.gradient))
+    if difference > tolerance * (1 + float(np.linalg.norm(real.gradient))):
+        raise InconsistentClosureError(_disagreement(real.gradient, captured.gradient))
+
+
+def _disagreement(real: NDArray[np.float64], captured: NDArray[np.float64]) -> str:
+    norms = float(np.linalg.norm(real)), float(np.linalg.norm(captured))
+    head = f"the gradient in .grad (norm {norms[0]:.6g}) is not the derivative of the loss (norm {norms[1]:.6g}); "
+    if not norms[1]:
+        return head + "no gradient was captured: with checkpointing, use use_reentrant=False"
+    factor = float(real @ captured) / norms[1] ** 2
+    if np.linalg.norm(real - factor * captured) <= 1e-3 * norms[0]:
+        cause = f"it is scaled by {factor:.4g}, as gradient clipping or scaling does: leave that out of the closure"
+    else:
+        cause = "a hook, gradient clipping or reentrant checkpointing changes it: leave that out of the closure"
+    return head + cause + "; start_check=False runs all the same, with the derivative of the loss"
+
+
+def _require_second_derivative(
+    closure: Closure, flat: FlatParameters, captured: ClosureResult, rewind: Callable[[], None]
+) -> None:
+    assert captured.graph is not None
+    direction = _direction(flat.n, 0)
+    product = HvpGraph(captured.graph, flat).hvp(direction)
+    if all(part is None or part.requires_grad for part in captured.graph):
+        return
+    # A gradient without a graph belongs to a linear loss, or to an operation that hides its second derivative.
+    expected = _difference(closure, flat, direction, rewind)
+    if np.linalg.norm(product - expected) > 0.1 * np.linalg.norm(expected):
+        raise SecondDerivativeError(
+            "an operation of the closure hides its second derivative (a once_differentiable autograd.Function, or a "
+            "gradient detached on the way); give it a differentiable backward, or pass curvature='finite-difference'"
+        )
+
+
+def check_closure(closure: Closure, flat: FlatParameters, *, directions: int = 3) -> ClosureReport:
+    """All checks at the current parameters, which are left as they are, as are the random number generators.
+
+    Random directions are drawn from a fixed seed; steps are eps^(1/3) of the parameters' dtype.
+    """
+    problems: list[str] = []
+    x = flat.read()
+    with _same_random_numbers() as rewind:
+        first, seconds = _timed(lambda: evaluate_value(closure, flat))
+        second = evaluate_value(closure, flat)
+        deterministic = _close(first.loss, second.loss, flat.eps)
+        if not deterministic:
+            problems.append(_STOCHASTIC.format(first=first.loss, second=second.loss))
+        if not np.isfinite(first.loss):
+            problems.append(f"the loss is {first.loss} at these parameters")
+        checks = _Directional(closure, flat, x, rewind, [_direction(flat.n, seed) for seed in range(directions)])
+        gradient_error = _tried(checks.gradient_error, problems)
+        curvature_error = _tried(checks.curvature_error, problems) if gradient_error is not None else None
+    flat.write_final(x)
+    flat.clear_gradients()
+    tolerance = 30 * flat.eps ** (1 / 3)
+    if gradient_error is not None and gradient_error > tolerance:
+        problems.append(f"the gradient deviates from differences of the loss by {gradient_error:.1e} (relative)")
+    if curvature_error is not None and curvature_error > tolerance:
+        problems.append(f"the curvature deviates from differences of the gradient by {curvature_error:.1e} (relative)")
+    return ClosureReport(
+        loss=first.loss,
+        deterministic=deterministic,
+        gradient_error=gradient_error,
+        curvature_error=curvature_error,
+        seconds_per_call=seconds,
+        seconds_per_product=checks.seconds_per_product,
+        problems=tuple(problems),
+    )
+
+
+class _Directional:
+    """Directional derivatives along given directions, against central differences."""
+
+    def __init__(
+        self,
+        closure: Closure,
+        flat: FlatParameters,
+        x: NDArray[np.float64],
+        rewind: Callable[[], None],
+        directions: list[NDArray[np.float64]],
+    ):
+        self._closure, self._flat, self._x, self._rewind = closure, flat, x, rewind
+        self._directions = directions
+        self._real: ClosureResult | None = None
+        self.seconds_per_product: float | None = None
+
+    def gradient_error(self) -> float:
+        self._real = self._at(self._x, evaluate_gradient)
+        assert self._real.gradient is not None
+        h = self._flat.eps ** (1 / 3) * (1 + float(np.linalg.norm(self._x)))
+        errors = [
+            abs(self._slope(direction, h) - float(self._real.gradient @ direction)) for direction in self._directions
+        ]
+        scale = float(np.linalg.norm(self._real.gradient)) / np.sqrt(self._flat.n)
+        return float(max(errors) / max(scale, self._flat.eps ** (1 / 3)))
+
+    def curvature_error(self) -> float:
+        assert self._real is not None
+        captured = self._at(self._x, evaluate_curvature)
+        require_consistent(self._real, captured, self._flat.eps)
+        assert captured.graph is not None
+        graph = HvpGraph(captured.graph, self._flat)
+        _, self.seconds_per_product = _timed(lambda: graph.hvp(self._directions[0]))
+        products = [graph.hvp(direction) for direction in self._directions]
+        errors = [
+            float(np.linalg.norm(product - _difference(self._closure, self._flat, direction, self._rewind, self._x)))
+            / max(float(np.linalg.norm(product)), self._flat.eps ** (1 / 3))
+            for product, direction in zip(products, self._directions, strict=True)
+        ]
+        return float(max(errors))
+
+    def _at(self, x: NDArray[np.float64], evaluate: Evaluator) -> ClosureResult:
+        self._rewind()
+        self._flat.write(np.ascontiguousarray(x))
+        return evaluate(self._closure, self._flat)
+
+    def _slope(self, direction: NDArray[np.float64], h: float) -> float:
+        ahead = self._at(self._x + h * direction, evaluate_value).loss
+        behind = self._at(self._x - h * direction, evaluate_value).loss
+        return (ahead - behind) / (2 * h)
+
+
+def _difference(
+    closure: Closure,
+    flat: FlatParameters,
+    direction: NDArray[np.float64],
+    rewind: Callable[[], None],
+    x: NDArray[np.float64] | None = None,
+) -> NDArray[np.float64]:
+    """H @ direction by differences of gradients; the parameters are put back."""
+    here = flat.read() if x is None else x
+
+    def gradient(at: NDArray[np.float64]) -> NDArray[np.float64]:
+        rewind()
+        flat.write(np.ascontiguousarray(at))
+        result = evaluate_gradient(closure, flat)
+        assert result.gradient is not None
+        return result.gradient
+
+    product = finite_difference_product(gradient, here, direction, flat.eps)
+    flat.write(here)
+    return product
+
+
+class _SavedBytes:
+    """Counts the bytes that autograd saves for backward."""
+
+    def __init__(self) -> None:
+        self.total = 0
+
+    def counting(self) -> Any:
+        return torch.autograd.graph.saved_tensors_hooks(self._pack, lambda tensor: tensor)
+
+    def _pack(self, tensor: torch.Tensor) -> torch.Tensor:
+        self.total += tensor.numel() * tensor.element_size()
+        return tensor
+
+
+@contextmanager
+def _nothing() -> Iterator[None]:
+    yield
+
+
+@contextmanager
+def _same_random_numbers() -> Iterator[Callable[[], None]]:
+    """Yields a function that rewinds torch's generator to where it was; rewinds at the end too."""
+    state = torch.get_rng_state()
+    try:
+        yield lambda: torch.set_rng_state(state)
+    finally:
+        torch.set_rng_state(state)
+
+
+def _tried(check: Callable[[], float], problems: list[str]) -> float | None:
+    try:
+        return check()
+    except ClosureError as error:
+        problems.append(str(error))
+        return None
+
+
+def _timed(call: Callable[[], Any], repeats: int = 3) -> tuple[Any, float]:
+    seconds = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        result = call()
+        seconds.append(time.perf_counter() - start)
+    return result, min(seconds)
+
+
+def _direction(n: int, seed: int) -> NDArray[np.float64]:
+    v = np.random.default_rng(seed).standard_normal(n)
+    return np.asarray(v / np.linalg.norm(v))
+
+
+def _finite(result: ClosureResult) -> bool:
+    return bool(np.isfinite(result.loss)) and result.gradient is not None and bool(np.isfinite(result.gradient).all())
+
+
+def _close(a: float, b: float, eps: float) -> bool:
+    return bool(np.isclose(a, b, rtol=1e3 * eps, atol=1e3 * eps, equal_nan=True))
+
+
+def _shown(value: float | None) -> str:
+    return "–" if value is None else f"{value:.1e}"

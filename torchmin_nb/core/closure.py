@@ -1,0 +1,168 @@
+"""What one closure call yields, at three levels: the loss, the gradient, the gradient with its graph.
+
+A closure is any callable without arguments that computes the loss from the parameters. It may call
+`backward()` once, several times (the sum counts) or not at all; it need not call `zero_grad()`, since gradients
+are cleared before each call; it may be an object with `model`, `loss(model)` and `__call__`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from ..errors import ArgumentTypeError, ClosureError
+from .capture import CaptureBackward, differentiable_gradient
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from .flat import FlatParameters
+
+__all__ = ["EVALUATORS", "Closure", "ClosureResult", "Evaluator", "require_closure"]
+
+Closure = Callable[[], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ClosureResult:
+    """One closure call: loss, gradient of shape (n,) or None, and the gradient's graph for curvature.
+
+    `graph` has one tensor a parameter, differentiable, or None where the loss does not depend on it.
+    `backpropagated` is the sum of what the closure called `backward()` on, or None if it did not.
+    """
+
+    loss: float
+    gradient: NDArray[np.float64] | None
+    graph: tuple[torch.Tensor | None, ...] | None = None
+    backpropagated: float | None = None
+
+
+def require_closure(closure: object) -> Closure:
+    """The closure itself; ArgumentTypeError if it cannot be called."""
+    if closure is None:
+        raise ArgumentTypeError(
+            "step() needs a closure: a function without arguments that computes the loss, "
+            "as in torch.optim.LBFGS; define `def closure(): ... return loss` and call step(closure)"
+        )
+    if not callable(closure):
+        raise ArgumentTypeError(
+            f"the closure must be callable without arguments, got {type(closure).__name__}; "
+            f"pass the function itself, not the loss it returns"
+        )
+    return closure
+
+
+def evaluate_value(closure: Closure, flat: FlatParameters) -> ClosureResult:
+    """The loss; the gradient too if the closure called `backward()` of its own accord."""
+    flat.clear_gradients()
+    with torch.enable_grad():
+        returned = closure()
+    return ClosureResult(_as_loss(returned), _gathered(flat))
+
+
+def evaluate_gradient(closure: Closure, flat: FlatParameters) -> ClosureResult:
+    """Loss and gradient by the real `backward`, so that hooks fire; called here if the closure did not."""
+    flat.clear_gradients()
+    with torch.enable_grad():
+        returned = closure()
+        loss = _as_loss(returned)
+        if _untouched(flat):
+            _backward(_differentiable(returned))
+    gradient = _gathered(flat)
+    if gradient is None:
+        raise ClosureError(_INDEPENDENT)
+    return ClosureResult(loss, gradient)
+
+
+def evaluate_curvature(closure: Closure, flat: FlatParameters) -> ClosureResult:
+    """Loss, gradient and the gradient's graph, ready for Hessian-vector products.
+
+    `backward()` is captured and differentiated with `create_graph=True`. Attention runs in the one backend
+    that has a second derivative.
+    """
+    flat.clear_gradients()
+    capture = CaptureBackward(flat.tensors)
+    with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
+        with capture:
+            returned = closure()
+        loss = _as_loss(returned)
+        graph = capture.gradient if capture.called else _captured(returned, flat)
+    if all(part is None for part in graph):
+        raise ClosureError(_INDEPENDENT)
+    return ClosureResult(loss, flat.gather(graph), graph, capture.total if capture.called else None)
+
+
+Evaluator = Callable[[Closure, "FlatParameters"], ClosureResult]
+EVALUATORS: dict[str, Evaluator] = {
+    "value": evaluate_value,
+    "gradient": evaluate_gradient,
+    "curvature": evaluate_curvature,
+}
+
+_INDEPENDENT = (
+    "the loss does not depend on the parameters: no gradient reached any of them; compute it from the very "
+    "tensors given to the optimizer, without .detach(), .item() or torch.no_grad() on the way"
+)
+_NO_GRAPH = (
+    "the closure gave no gradient: it neither called backward() nor returned a loss that can be differentiated "
+    "({what}); call loss.backward() in it, or return the loss tensor itself, outside torch.no_grad(); "
+    "the gradient-free methods (Nelder-Mead, Powell, COBYLA, COBYQA) take such a closure as it is"
+)
+
+
+def _as_loss(returned: object) -> float:
+    """The returned loss as a Python float."""
+    if returned is None:
+        raise ClosureError("the closure returned nothing; end it with `return loss`")
+    if isinstance(returned, torch.Tensor):
+        if returned.numel() != 1:
+            raise ClosureError(
+                f"the closure returned a tensor of shape {tuple(returned.shape)}; the loss must be a scalar: "
+                f"reduce it with .sum() or .mean()"
+            )
+        if returned.is_complex():
+            raise ClosureError(f"the closure returned a complex loss ({returned.dtype}); return its .real or .abs()")
+        return float(returned.detach())
+    try:
+        return float(returned)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        raise ClosureError(
+            f"the closure returned {type(returned).__name__}; the loss must be a scalar tensor or a number"
+        ) from None
+
+
+def _differentiable(returned: object) -> torch.Tensor:
+    if not isinstance(returned, torch.Tensor):
+        raise ClosureError(_NO_GRAPH.format(what=f"it returned a {type(returned).__name__}"))
+    if not returned.requires_grad:
+        raise ClosureError(_NO_GRAPH.format(what="its loss has no graph"))
+    return returned.reshape(())
+
+
+def _captured(returned: object, flat: FlatParameters) -> tuple[torch.Tensor | None, ...]:
+    graph = differentiable_gradient(_differentiable(returned), flat.tensors)
+    for tensor, part in zip(flat.tensors, graph, strict=True):
+        tensor.grad = None if part is None else part.detach().clone()
+    return graph
+
+
+def _backward(loss: torch.Tensor) -> None:
+    try:
+        loss.backward()
+    except RuntimeError as error:
+        if "second time" in str(error):
+            raise ClosureError(_INDEPENDENT) from error
+        raise
+
+
+def _untouched(flat: FlatParameters) -> bool:
+    return all(gradient is None for gradient in flat.gradients())
+
+
+def _gathered(flat: FlatParameters) -> NDArray[np.float64] | None:
+    return None if _untouched(flat) else flat.gather(flat.gradients())

@@ -1,0 +1,323 @@
+"""What a run tells: Iteration and Evaluation, the callbacks that hear them, and the History that keeps them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, cast, overload, runtime_checkable
+
+import numpy as np
+
+from ..errors import HistoryError
+
+if TYPE_CHECKING:
+    import pandas
+    from numpy.typing import NDArray
+
+__all__ = ["Callback", "Evaluation", "History", "Iteration", "Listener", "Totals"]
+
+_FORMAT = "torchmin_nb history 1"
+
+
+@dataclass(frozen=True, slots=True)
+class Iteration:
+    """One iteration of a method. None means that the method does not report it.
+
+    index: 0 is the start. loss, grad_norm (2-norm), grad_norm_inf: at the point now held; after a rejected step
+    that is the old one. step_norm: distance from the last iterate, 0 after a rejected step, None at the start.
+    trust_radius: in force after this iteration's update; at index 0 the initial one. reduction_ratio: actual over
+    predicted reduction. accepted: whether a trust-region step was taken. constraint_violation: largest, 0 if
+    feasible. nfev, njev, nhev, nhvp: closure calls, gradients, dense Hessians and Hessian-vector products really
+    computed so far. metrics: what the closure `record`ed at this point. elapsed: seconds since the start.
+    """
+
+    index: int
+    loss: float
+    grad_norm: float | None = None
+    grad_norm_inf: float | None = None
+    step_norm: float | None = None
+    trust_radius: float | None = None
+    reduction_ratio: float | None = None
+    accepted: bool | None = None
+    constraint_violation: float | None = None
+    nfev: int = 0
+    njev: int = 0
+    nhev: int = 0
+    nhvp: int = 0
+    elapsed: float = 0.0
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """One closure call: trial points of line searches, simplices and rejected steps included.
+
+    index: 0 is the start. iteration: the iteration under way. loss: as computed, NaN and infinity included.
+    step: distance from the current iterate. elapsed: seconds since the start.
+    """
+
+    index: int
+    iteration: int
+    loss: float
+    grad_norm: float | None = None
+    step: float = 0.0
+    elapsed: float = 0.0
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """The whole cost of a run: what was computed, work after the last iteration included, and wall-clock seconds."""
+
+    nfev: int
+    njev: int
+    nhev: int
+    nhvp: int
+    seconds: float
+
+
+class Callback(Protocol):
+    """Any callable of an Iteration. Returning True stops the run at the best point seen."""
+
+    def __call__(self, iteration: Iteration, /) -> bool | None: ...
+
+
+@runtime_checkable
+class Listener(Protocol):
+    """What a callback may have besides: each is called if it is there.
+
+    on_start(history) before the first closure call, on_evaluation(evaluation) after each, on_end(history) when the
+    run is over, however it ended.
+    """
+
+    def on_start(self, history: History) -> None: ...
+    def on_evaluation(self, evaluation: Evaluation) -> None: ...
+    def on_end(self, history: History) -> None: ...
+
+
+_COLUMNS = tuple(f.name for f in fields(Iteration) if f.name != "metrics")
+_COUNT_COLUMNS = frozenset({"index", "nfev", "njev", "nhev", "nhvp"})
+
+
+class History(Sequence[Iteration]):
+    """The iterations of one run, in order; each field of Iteration also as a NumPy column: `history.loss`.
+
+    Columns are float64 with NaN for what is not reported; `index` and the counts are int64. `metrics` is a dict of
+    columns. `status`, `success`, `message`, `final_loss` and `totals` are None until the run has ended. `parameters`
+    (k, n) and `evaluations` are kept on request only.
+    """
+
+    def __init__(
+        self,
+        method: str = "",
+        *,
+        options: Mapping[str, Any] | None = None,
+        n_parameters: int | None = None,
+        dtype: str | None = None,
+        keep_parameters: bool = False,
+        keep_evaluations: bool = False,
+    ):
+        self.method = method
+        self.options = dict(options or {})
+        self.n_parameters = n_parameters
+        self.dtype = dtype
+        self.success: bool | None = None
+        self.status: int | None = None
+        self.message: str | None = None
+        self.final_loss: float | None = None
+        self.totals: Totals | None = None
+        self.keep_parameters = keep_parameters
+        self.keep_evaluations = keep_evaluations
+        self.evaluations: list[Evaluation] = []
+        self._iterations: list[Iteration] = []
+        self._parameters: list[NDArray[np.float64]] = []
+
+    def append(self, iteration: Iteration, x: NDArray[np.float64] | None = None) -> None:
+        """Keep one iteration, and a copy of its point x (n,) where the trajectory is wanted."""
+        if self.keep_parameters and x is not None:
+            self._parameters.append(np.array(x, dtype=np.float64))
+        self._iterations.append(iteration)
+
+    def ended(self, *, success: bool, status: int, message: str, loss: float | None, totals: Totals) -> None:
+        """Note how the run ended and what it cost."""
+        self.success, self.status, self.message, self.final_loss = success, status, message, loss
+        self.totals = totals
+
+    @overload
+    def __getitem__(self, index: int) -> Iteration: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Iteration]: ...
+    def __getitem__(self, index: int | slice) -> Iteration | list[Iteration]:
+        return self._iterations[index]
+
+    def __len__(self) -> int:
+        return len(self._iterations)
+
+    def __iter__(self) -> Iterator[Iteration]:
+        return iter(self._iterations)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, History) and self._as_dict() == other._as_dict()
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __getattr__(self, name: str) -> NDArray[Any]:
+        if name in _COLUMNS:
+            return self.column(name)
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def __dir__(self) -> list[str]:
+        return sorted({*super().__dir__(), *_COLUMNS})
+
+    def column(self, name: str) -> NDArray[Any]:
+        """One field over the iterations, shape (k,); NaN for what is not reported."""
+        dtype = np.int64 if name in _COUNT_COLUMNS else np.float64
+        values = [getattr(iteration, name) for iteration in self._iterations]
+        return np.array([np.nan if value is None else value for value in values], dtype=dtype)
+
+    @property
+    def metrics(self) -> dict[str, NDArray[np.float64]]:
+        """The user's own numbers, one column a name, NaN where an iteration has none."""
+        names = dict.fromkeys(name for iteration in self._iterations for name in iteration.metrics)
+        return {name: np.array([it.metrics.get(name, np.nan) for it in self._iterations]) for name in names}
+
+    @property
+    def parameters(self) -> NDArray[np.float64]:
+        """The trajectory, shape (k, n). Needs keep_parameters=True."""
+        if not self.keep_parameters:
+            raise HistoryError("this history has no trajectory; ask for it with keep_parameters=True before the run")
+        return np.array(self._parameters).reshape(len(self._parameters), -1)
+
+    def summary(self) -> str:
+        """One line: method, iterations, last loss, how it ended."""
+        if not self._iterations:
+            return f"{self.method or 'run'}: no iteration yet"
+        last = self._iterations[-1]
+        loss = last.loss if self.final_loss is None else self.final_loss
+        seconds = last.elapsed if self.totals is None else self.totals.seconds
+        ending = "running" if self.message is None else self.message
+        return f"{self.method or 'run'}: {last.index} iterations, loss {loss:.6g}, {seconds:.3g} s, {ending}"
+
+    def __repr__(self) -> str:
+        return f"<History {self.summary()}>"
+
+    def _repr_html_(self) -> str:
+        from .report import history_html
+
+        return history_html(self)
+
+    # Stored forms
+
+    def to_dataframe(self) -> pandas.DataFrame:
+        """A pandas DataFrame, one row an iteration. Needs pandas."""
+        try:
+            import pandas
+        except ImportError as error:
+            raise ImportError("History.to_dataframe needs pandas: pip install pandas") from error
+        columns = {name: self.column(name) for name in _COLUMNS} | self.metrics
+        return pandas.DataFrame(columns).set_index("index")
+
+    def to_csv(self, path: str | Path | None = None) -> str:
+        """The table as CSV text, also written to `path` if given; empty cells for what is not reported."""
+        names = list(self.metrics)
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow([*_COLUMNS, *names])
+        for it in self._iterations:
+            writer.writerow([*(getattr(it, column) for column in _COLUMNS), *(it.metrics.get(name) for name in names)])
+        return _written(text.getvalue(), path)
+
+    def to_json(self, path: str | Path | None = None) -> str:
+        """Everything kept, as JSON text, also written to `path` if given; read back by `from_json`."""
+        return _written(json.dumps(self._as_dict(), allow_nan=False), path)
+
+    @classmethod
+    def from_json(cls, source: str | Path) -> History:
+        """The History that `to_json` wrote: from its text, or from the file at a path.
+
+        Raises HistoryError if the source is something else.
+        """
+        text = source if isinstance(source, str) and source.lstrip().startswith("{") else Path(source).read_text()
+        try:
+            return cls._from_dict(json.loads(text))
+        except (ValueError, KeyError, TypeError) as error:
+            raise HistoryError(f"not a stored history: {error}; give what History.to_json wrote") from error
+
+    def _as_dict(self) -> dict[str, Any]:
+        return {
+            "format": _FORMAT,
+            "method": self.method,
+            "options": {name: _plain(value) for name, value in self.options.items()},
+            "n_parameters": self.n_parameters,
+            "dtype": self.dtype,
+            "success": self.success,
+            "status": self.status,
+            "message": self.message,
+            "final_loss": _encode(self.final_loss),
+            "totals": None if self.totals is None else asdict(self.totals),
+            "iterations": [_record(iteration) for iteration in self._iterations],
+            "evaluations": [_record(evaluation) for evaluation in self.evaluations] if self.keep_evaluations else None,
+            "parameters": [x.tolist() for x in self._parameters] if self.keep_parameters else None,
+        }
+
+    @classmethod
+    def _from_dict(cls, stored: dict[str, Any]) -> History:
+        if stored["format"] != _FORMAT:
+            raise ValueError(f"format is {stored['format']!r}, expected {_FORMAT!r}")
+        history = cls(
+            stored["method"],
+            options=stored["options"],
+            n_parameters=stored["n_parameters"],
+            dtype=stored["dtype"],
+            keep_parameters=stored["parameters"] is not None,
+            keep_evaluations=stored["evaluations"] is not None,
+        )
+        history.success, history.status, history.message = stored["success"], stored["status"], stored["message"]
+        history.final_loss = _decode(stored["final_loss"])
+        history.totals = None if stored["totals"] is None else Totals(**stored["totals"])
+        history._iterations = [Iteration(**_decoded(record)) for record in stored["iterations"]]
+        history.evaluations = [Evaluation(**_decoded(record)) for record in stored["evaluations"] or []]
+        history._parameters = [np.array(x, dtype=np.float64) for x in stored["parameters"] or []]
+        return history
+
+
+# JSON has no NaN and no infinity: they travel as strings.
+
+
+def _record(event: Iteration | Evaluation) -> dict[str, Any]:
+    return cast("dict[str, Any]", _encode(asdict(event)))
+
+
+def _decoded(record: dict[str, Any]) -> dict[str, Any]:
+    return cast("dict[str, Any]", _decode(record))
+
+
+def _encode(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _encode(item) for key, item in value.items()}
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _decode(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _decode(item) for key, item in value.items()}
+    return float(value) if isinstance(value, str) else value
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.ndarray | np.generic):
+        value = value.tolist()
+    if isinstance(value, float):
+        return _encode(value)
+    return value if isinstance(value, str | int | bool | list | type(None)) else repr(value)
+
+
+def _written(text: str, path: str | Path | None) -> str:
+    if path is not None:
+        Path(path).write_text(text)
+    return text

@@ -1,0 +1,139 @@
+"""Parameters <-> one float64 vector.
+
+SciPy sees one vector of double precision; the closure sees its own tensors, in their own dtype and on their
+own device. Nothing here copies a model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from ..errors import ParameterError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["FlatParameters", "TrainableGroup", "trainable"]
+
+TrainableGroup = dict[str, object]
+_ALLOWED = (torch.float32, torch.float64)
+
+
+def trainable(groups: Iterable[TrainableGroup]) -> list[torch.Tensor]:
+    """The tensors of the param groups that are optimised: those with `requires_grad`, in order.
+
+    Raises ParameterError when there is none, or one is complex, of half precision or not floating point.
+    """
+    tensors = [p for group in groups for p in group["params"] if p.requires_grad]  # type: ignore[attr-defined]
+    for index, tensor in enumerate(tensors):
+        if tensor.dtype not in _ALLOWED:
+            raise ParameterError(
+                f"parameter {index} is {tensor.dtype} of shape {tuple(tensor.shape)}; torchmin_nb minimises over "
+                f"torch.float32 and torch.float64: convert it first, e.g. with model.double()"
+            )
+    if not sum(tensor.numel() for tensor in tensors):
+        raise ParameterError(
+            "no parameter to optimise: every tensor is empty or has requires_grad=False; "
+            "give at least one floating-point tensor that requires grad"
+        )
+    return tensors
+
+
+class FlatParameters:
+    """A list of tensors seen as one vector x of shape (n,), float64.
+
+    `names`, if given, has one name a tensor. Frozen tensors do not belong in the list: see `trainable`.
+    """
+
+    def __init__(self, tensors: Sequence[torch.Tensor]):
+        self.tensors = list(tensors)
+        self._shapes = [tensor.shape for tensor in self.tensors]
+        self._sizes = [tensor.numel() for tensor in self.tensors]
+        self.n = sum(self._sizes)
+
+    @property
+    def eps(self) -> float:
+        """Machine epsilon of the coarsest dtype among the parameters."""
+        return max(torch.finfo(tensor.dtype).eps for tensor in self.tensors)
+
+    def read(self) -> NDArray[np.float64]:
+        """The current values, a fresh vector of shape (n,)."""
+        return self.gather([tensor.detach() for tensor in self.tensors])
+
+    def write(self, x: NDArray[np.float64]) -> None:
+        """Copy x into the parameters, in place.
+
+        Through `.data`, so that the graph of an earlier point stays usable: put that point's values back
+        before going backward through it. Storage is kept: views of the parameters stay views.
+        """
+        for tensor, values in zip(self.tensors, self._chunks(x), strict=True):
+            tensor.data.copy_(values)
+
+    def write_final(self, x: NDArray[np.float64]) -> None:
+        """Copy x into the parameters so that autograd refuses graphs of earlier points."""
+        with torch.no_grad():
+            for tensor, values in zip(self.tensors, self._chunks(x), strict=True):
+                tensor.copy_(values)
+
+    def gather(self, parts: Sequence[torch.Tensor | None]) -> NDArray[np.float64]:
+        """One fresh vector of shape (n,) from one tensor a parameter; None counts as zeros."""
+        out = np.empty(self.n)
+        whole = torch.from_numpy(out)
+        for piece, part in zip(whole.split(self._sizes), parts, strict=True):
+            _fill(piece, part)
+        return out
+
+    def scatter(self, v: NDArray[np.float64]) -> list[torch.Tensor]:
+        """v of shape (n,) as fresh tensors with the shape, dtype and device of each parameter."""
+        return [
+            values.to(device=tensor.device, dtype=tensor.dtype, copy=True)
+            for tensor, values in zip(self.tensors, self._chunks(v), strict=True)
+        ]
+
+    def scatter_rows(self, rows: NDArray[np.float64]) -> list[torch.Tensor]:
+        """Rows of shape (k, n) as tensors of shape (k, *parameter.shape)."""
+        pieces = torch.from_numpy(rows).split(self._sizes, dim=1)
+        return [
+            piece.reshape(len(rows), *shape).to(device=tensor.device, dtype=tensor.dtype)
+            for tensor, shape, piece in zip(self.tensors, self._shapes, pieces, strict=True)
+        ]
+
+    def gather_rows(self, parts: Sequence[torch.Tensor | None], k: int) -> NDArray[np.float64]:
+        """The inverse of `scatter_rows`: shape (k, n)."""
+        out = np.zeros((k, self.n))
+        pieces = torch.from_numpy(out).split(self._sizes, dim=1)
+        for piece, part in zip(pieces, parts, strict=True):
+            if part is not None:
+                piece.copy_(part.detach().reshape(k, -1))
+        return out
+
+    def clear_gradients(self) -> None:
+        """Set every `.grad` to None, so that what the closure leaves there is its own."""
+        for tensor in self.tensors:
+            tensor.grad = None
+
+    def gradients(self) -> list[torch.Tensor | None]:
+        """The `.grad` of each parameter."""
+        return [tensor.grad for tensor in self.tensors]
+
+    def _chunks(self, x: NDArray[np.float64]) -> list[torch.Tensor]:
+        for index, (tensor, shape) in enumerate(zip(self.tensors, self._shapes, strict=True)):
+            if tensor.shape != shape:
+                raise ParameterError(
+                    f"parameter {index} had shape {tuple(shape)} when the run began and has {tuple(tensor.shape)} now; "
+                    f"a closure must not resize parameters"
+                )
+        pieces = torch.from_numpy(x).split(self._sizes)
+        return [piece.view(shape) for piece, shape in zip(pieces, self._shapes, strict=True)]
+
+
+def _fill(piece: torch.Tensor, part: torch.Tensor | None) -> None:
+    if part is None:
+        piece.zero_()
+    else:
+        dense = part.to_dense() if part.is_sparse else part
+        piece.copy_(dense.detach().reshape(-1))

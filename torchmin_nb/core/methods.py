@@ -1,0 +1,484 @@
+"""METHODS: one row a local method of `scipy.optimize.minimize`. Nothing else in the package names a method.
+
+Options, defaults and their meaning: https://docs.scipy.org/doc/scipy/reference/optimize.html
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from ..errors import UnknownMethodError
+
+__all__ = ["CUSTOM", "METHODS", "MethodSpec", "OptionSpec", "find_method", "methods_table"]
+
+
+@dataclass(frozen=True, slots=True)
+class OptionSpec:
+    """One option of a SciPy solver.
+
+    default: SciPy's own (None: SciPy derives it, `help` says how). float32: our default when a parameter is float32
+    and SciPy's assumes double. tolerance: set by `tol`. low, high: the allowed range, inclusive. kind: "int", "float",
+    "bool", "choice", "array" or "any". ours: handled by torchmin_nb, not handed to SciPy.
+    """
+
+    name: str
+    default: Any
+    kind: str
+    help: str
+    low: float | None = None
+    high: float | None = None
+    choices: tuple[Any, ...] = ()
+    tolerance: bool = False
+    float32: Any = None
+    ours: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class MethodSpec:
+    """One method: what it needs, what it takes, what it reports.
+
+    gradient: "none" or "required". curvature: "none", "hvp" (products only) or "dense" (an N×N Hessian); shift: that
+    Hessian must be positive definite. radius: how its trust radius is observed, a key of trust_region.PROBES;
+    radius_option: the option that sets the initial one. nonfinite: what it is shown at a NaN or infinite trial, "inf"
+    or a finite "wall". arrays: doubles that SciPy and the Hessian take for n variables, beyond a multiple of n.
+    forced: options handed to SciPy when the user sets `maxiter` and the solver knows none.
+    """
+
+    name: str
+    family: str
+    summary: str
+    reference: str
+    options: Mapping[str, OptionSpec]
+    gradient: str = "none"
+    curvature: str = "none"
+    shift: bool = False
+    bounds: bool = False
+    constraints: bool = False
+    radius: str = "none"
+    radius_option: str | None = None
+    first_callback_is_start: bool = False
+    nonfinite: str = "inf"
+    arrays: Callable[[int], float] = lambda n: 0.0
+    forced: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+
+    @property
+    def level(self) -> str:
+        """What a closure call computes for it: "value", "gradient" or "curvature"."""
+        if self.curvature != "none":
+            return "curvature"
+        return "value" if self.gradient == "none" else "gradient"
+
+    @property
+    def dense(self) -> bool:
+        """Whether it factorises N×N matrices."""
+        return self.arrays(1000) > 1000**2
+
+    @property
+    def needs(self) -> str:
+        """What it needs, in words."""
+        words = {"none": "gradient", "hvp": "gradient, Hessian-vector products", "dense": "gradient, Hessian"}
+        return "loss" if self.gradient == "none" else words[self.curvature]
+
+
+def _rows(*options: OptionSpec) -> Mapping[str, OptionSpec]:
+    return MappingProxyType({option.name: option for option in options})
+
+
+def _squares(count: float) -> Callable[[int], float]:
+    return lambda n: count * n**2
+
+
+_EPS32 = float(np.finfo(np.float32).eps)
+_STEP = 1.4901161193847656e-08
+_STEP32 = _EPS32**0.5
+
+
+def _maxiter(default: int | None, help: str, *, ours: bool = False) -> OptionSpec:
+    return OptionSpec("maxiter", default, "int", help, low=1, ours=ours)
+
+
+def _tolerance(name: str, default: float, help: str, float32: float | None = None, low: float = 0.0) -> OptionSpec:
+    return OptionSpec(name, default, "float", help, low=low, tolerance=True, float32=float32)
+
+
+_DISP = OptionSpec("disp", False, "bool", "Print a summary when the run ends.", ours=True)
+_RETURN_ALL = OptionSpec("return_all", False, "bool", "Keep every iterate in result.allvecs.")
+_DIFFERENCES = (
+    OptionSpec("eps", _STEP, "any", "Absolute step when jac='2-point'.", float32=_STEP32),
+    OptionSpec("finite_diff_rel_step", None, "any", "Relative step of finite differences, if jac asks for them."),
+    OptionSpec("workers", None, "any", "Map for parallel finite differences (SciPy 1.16 or newer)."),
+)
+_WORKERS = _DIFFERENCES[2:]
+_NORM = OptionSpec("norm", np.inf, "float", "Order of the gradient norm that gtol bounds.")
+_PER_VARIABLE = "Largest number of iterations; default 200·N."
+
+
+def _wolfe(c2: float) -> tuple[OptionSpec, ...]:
+    return (
+        OptionSpec("c1", 1e-4, "float", "Sufficient-decrease (Armijo) constant of the line search.", low=0, high=1),
+        OptionSpec("c2", c2, "float", "Curvature (Wolfe) constant of the line search; c1 < c2.", low=0, high=1),
+    )
+
+
+_TRUST_REGION = (
+    _maxiter(None, _PER_VARIABLE),
+    _tolerance("gtol", 1e-4, "Stop when the gradient's 2-norm is below this."),
+    OptionSpec("initial_trust_radius", 1.0, "float", "Trust radius at the start.", low=1e-12),
+    OptionSpec("max_trust_radius", 1000.0, "float", "The radius never grows beyond this.", low=1e-12),
+    OptionSpec("eta", 0.15, "float", "A step is accepted when its reduction ratio exceeds this.", low=0, high=0.25),
+    _DISP,
+    _RETURN_ALL,
+    *_WORKERS,
+)
+_GRADIENT_FREE = "gradient-free"
+_FIRST = "first order and quasi-Newton"
+_SECOND = "Newton and trust region"
+_CONSTRAINED = "constrained"
+_DOC = "https://docs.scipy.org/doc/scipy/reference/optimize.minimize-{}.html"
+
+
+def _doc(slug: str) -> str:
+    return _DOC.format(slug)
+
+
+_ALL = (
+    MethodSpec(
+        "Nelder-Mead",
+        _GRADIENT_FREE,
+        "Moves a simplex of N+1 points; robust to noise, for a handful of parameters.",
+        _doc("neldermead"),
+        _rows(
+            _maxiter(None, _PER_VARIABLE),
+            OptionSpec("maxfev", None, "int", "Largest number of closure calls; default 200·N.", low=1),
+            _tolerance("xatol", 1e-4, "Stop when the simplex is smaller than this in every coordinate."),
+            _tolerance("fatol", 1e-4, "Stop when the losses of the simplex differ by less than this."),
+            OptionSpec("adaptive", False, "bool", "Adapt the coefficients to the number of parameters."),
+            OptionSpec("initial_simplex", None, "array", "Start simplex, shape (N+1, N); overrides x0."),
+            _DISP,
+            _RETURN_ALL,
+        ),
+        bounds=True,
+        arrays=_squares(3),
+    ),
+    MethodSpec(
+        "Powell",
+        _GRADIENT_FREE,
+        "Line searches along a set of directions that it improves; no gradient, quick on smooth valleys.",
+        _doc("powell"),
+        _rows(
+            _maxiter(None, "Largest number of iterations; default 1000·N."),
+            OptionSpec("maxfev", None, "int", "Largest number of closure calls; default 1000·N.", low=1),
+            _tolerance("xtol", 1e-4, "Relative error of the line searches."),
+            _tolerance("ftol", 1e-4, "Stop when the relative decrease of the loss is below this."),
+            OptionSpec("direc", None, "array", "Initial directions, shape (N, N)."),
+            _DISP,
+            _RETURN_ALL,
+        ),
+        bounds=True,
+        arrays=_squares(2),
+    ),
+    MethodSpec(
+        "CG",
+        _FIRST,
+        "Nonlinear conjugate gradients: a few vectors of memory, for very many parameters.",
+        _doc("cg"),
+        _rows(
+            _maxiter(None, _PER_VARIABLE),
+            _tolerance("gtol", 1e-5, "Stop when the gradient norm is below this.", 1e-4),
+            _NORM,
+            *_wolfe(0.4),
+            _DISP,
+            _RETURN_ALL,
+            *_DIFFERENCES,
+        ),
+        gradient="required",
+        nonfinite="wall",
+    ),
+    MethodSpec(
+        "BFGS",
+        _FIRST,
+        "Quasi-Newton with a dense inverse Hessian: the default up to about a thousand parameters.",
+        _doc("bfgs"),
+        _rows(
+            _maxiter(None, _PER_VARIABLE),
+            _tolerance("gtol", 1e-5, "Stop when the gradient norm is below this.", 1e-4),
+            OptionSpec("xrtol", 0.0, "float", "Stop when a step is below this times the norm of x.", low=0),
+            _NORM,
+            *_wolfe(0.9),
+            OptionSpec("hess_inv0", None, "array", "Initial inverse Hessian, shape (N, N)."),
+            _DISP,
+            _RETURN_ALL,
+            *_DIFFERENCES,
+        ),
+        gradient="required",
+        nonfinite="wall",
+        arrays=_squares(6),
+    ),
+    MethodSpec(
+        "L-BFGS-B",
+        _FIRST,
+        "Limited-memory quasi-Newton with bounds: the first choice for large smooth problems.",
+        _doc("lbfgsb"),
+        _rows(
+            _maxiter(15000, "Largest number of iterations."),
+            OptionSpec("maxfun", 15000, "int", "Largest number of function evaluations.", low=1),
+            _tolerance("ftol", 2.220446049250313e-09, "Stop when the relative decrease is below this.", _EPS32),
+            _tolerance("gtol", 1e-5, "Stop when the projected gradient is below this everywhere."),
+            OptionSpec("maxcor", 10, "int", "Number of remembered corrections.", low=1),
+            OptionSpec("maxls", 20, "int", "Largest number of line-search steps an iteration.", low=1),
+            OptionSpec("eps", 1e-8, "any", "Absolute step when jac='2-point'.", float32=_STEP32),
+            OptionSpec("iprint", -1, "int", "Ignored: SciPy is removing it; use disp.", ours=True),
+            _DISP,
+            *_DIFFERENCES[1:],
+        ),
+        gradient="required",
+        bounds=True,
+        nonfinite="wall",
+    ),
+    MethodSpec(
+        "TNC",
+        _FIRST,
+        "Truncated Newton with bounds; its Hessian products are differences of gradients.",
+        _doc("tnc"),
+        _rows(
+            _maxiter(None, "Largest number of iterations; default: bounded by maxfun only.", ours=True),
+            OptionSpec("maxfun", None, "int", "Largest number of function evaluations; default max(100, 10·N).", low=1),
+            OptionSpec("ftol", -1, "float", "Absolute precision of the loss; negative: 0.", tolerance=True),
+            OptionSpec("xtol", -1, "float", "Precision of scaled x; negative: sqrt(eps).", tolerance=True),
+            OptionSpec("gtol", -1, "float", "Projected-gradient precision; negative: from accuracy.", tolerance=True),
+            OptionSpec(
+                "accuracy",
+                0,
+                "float",
+                "Relative precision of differences; 0: from double.",
+                0,
+                1,
+                float32=_STEP32,
+            ),
+            OptionSpec("eta", -1, "float", "Severity of the line search; negative: 0.25.", high=1),
+            OptionSpec("stepmx", 0, "float", "Largest step of the line search; 0: 10.", low=0),
+            OptionSpec("maxCGit", -1, "int", "Products an iteration; -1: max(1, min(50, N/2)), 0: none."),
+            OptionSpec("minfev", 0, "float", "Estimate of the smallest loss.", low=None),
+            OptionSpec("rescale", -1, "float", "Log10 factor that triggers rescaling of the loss; negative: 1.3."),
+            OptionSpec("scale", None, "array", "Scale of each variable, shape (N,)."),
+            OptionSpec("offset", None, "array", "Offset of each variable, shape (N,)."),
+            OptionSpec("mesg_num", None, "int", "SciPy's message level; use disp."),
+            OptionSpec("eps", 1e-8, "any", "Absolute step when jac='2-point'.", float32=_STEP32),
+            _DISP,
+            *_DIFFERENCES[1:],
+        ),
+        gradient="required",
+        bounds=True,
+        nonfinite="wall",
+        forced=MappingProxyType({"maxfun": 2**31 - 1}),
+    ),
+    MethodSpec(
+        "SLSQP",
+        _CONSTRAINED,
+        "Sequential quadratic programming: bounds and constraints, up to a few hundred parameters.",
+        _doc("slsqp"),
+        _rows(
+            _maxiter(100, "Largest number of iterations."),
+            _tolerance("ftol", 1e-6, "Precision goal for the loss."),
+            OptionSpec("iprint", 1, "int", "Ignored; use disp.", ours=True),
+            _DISP,
+            *_DIFFERENCES,
+        ),
+        gradient="required",
+        bounds=True,
+        constraints=True,
+        nonfinite="wall",
+        arrays=_squares(10.6),
+    ),
+    MethodSpec(
+        "Newton-CG",
+        _SECOND,
+        "Newton steps solved by conjugate gradients and a line search; products only, no N×N array.",
+        _doc("newtoncg"),
+        _rows(
+            _maxiter(None, _PER_VARIABLE),
+            _tolerance("xtol", 1e-5, "Stop when the average step is below this."),
+            *_wolfe(0.9),
+            OptionSpec("eps", _STEP, "any", "Step when SciPy approximates the Hessian itself.", float32=_STEP32),
+            _DISP,
+            _RETURN_ALL,
+            *_WORKERS,
+        ),
+        gradient="required",
+        curvature="hvp",
+        nonfinite="wall",
+    ),
+    MethodSpec(
+        "dogleg",
+        _SECOND,
+        "Trust region along a two-segment path; needs a positive definite Hessian, which is shifted where it is not.",
+        _doc("dogleg"),
+        _rows(*_TRUST_REGION),
+        gradient="required",
+        curvature="dense",
+        shift=True,
+        radius="loop",
+        radius_option="initial_trust_radius",
+        arrays=_squares(5),
+    ),
+    MethodSpec(
+        "trust-ncg",
+        _SECOND,
+        "Trust region with Steihaug's conjugate gradients: large and non-convex problems, products only.",
+        _doc("trustncg"),
+        _rows(*_TRUST_REGION),
+        gradient="required",
+        curvature="hvp",
+        radius="loop",
+        radius_option="initial_trust_radius",
+    ),
+    MethodSpec(
+        "trust-krylov",
+        _SECOND,
+        "Trust region in a Krylov subspace, solved nearly exactly; fewer iterations than trust-ncg, products only.",
+        _doc("trustkrylov"),
+        _rows(
+            *_TRUST_REGION, OptionSpec("inexact", True, "bool", "Solve the subproblem inexactly, to fewer products.")
+        ),
+        gradient="required",
+        curvature="hvp",
+        radius="loop",
+        radius_option="initial_trust_radius",
+    ),
+    MethodSpec(
+        "trust-exact",
+        _SECOND,
+        "Trust region with a factorised Hessian: fewest iterations, up to about a thousand parameters.",
+        _doc("trustexact"),
+        _rows(
+            *_TRUST_REGION,
+            OptionSpec("subproblem_maxiter", None, "int", "Largest number of iterations a subproblem.", low=1),
+        ),
+        gradient="required",
+        curvature="dense",
+        radius="loop",
+        radius_option="initial_trust_radius",
+        arrays=_squares(6),
+    ),
+    MethodSpec(
+        "trust-constr",
+        _CONSTRAINED,
+        "Trust-region interior point: bounds and any constraints at scale, products only.",
+        _doc("trustconstr"),
+        _rows(
+            _maxiter(1000, "Largest number of iterations."),
+            _tolerance("xtol", 1e-8, "Stop when the trust radius is below this.", 1e-7),
+            _tolerance("gtol", 1e-8, "Stop when the Lagrangian's gradient is below this everywhere.", 1e-5),
+            _tolerance("barrier_tol", 1e-8, "Stop when the barrier parameter is below this (inequalities)."),
+            OptionSpec("initial_tr_radius", 1.0, "float", "Trust radius at the start.", low=1e-12),
+            OptionSpec("initial_constr_penalty", 1.0, "float", "Constraint penalty at the start.", low=0),
+            OptionSpec("initial_barrier_parameter", 0.1, "float", "Barrier parameter at the start.", low=0),
+            OptionSpec("initial_barrier_tolerance", 0.1, "float", "Tolerance of the first barrier problem.", low=0),
+            OptionSpec("sparse_jacobian", None, "any", "Represent constraint Jacobians as sparse matrices."),
+            OptionSpec(
+                "factorization_method",
+                None,
+                "choice",
+                "How constraint Jacobians are factorised.",
+                choices=(None, "NormalEquation", "AugmentedSystem", "QRFactorization", "SVDFactorization"),
+            ),
+            OptionSpec("verbose", 0, "int", "SciPy's own report: 0 none, 1 at the end, 2 and 3 while running.", 0, 3),
+            _DISP,
+            *_DIFFERENCES[1:],
+        ),
+        gradient="required",
+        curvature="hvp",
+        bounds=True,
+        constraints=True,
+        radius="state",
+        radius_option="initial_tr_radius",
+        first_callback_is_start=True,
+    ),
+    MethodSpec(
+        "COBYLA",
+        _GRADIENT_FREE,
+        "Linear models over a simplex; constraints without gradients.",
+        _doc("cobyla"),
+        _rows(
+            _maxiter(1000, "Largest number of closure calls: this is what COBYLA counts."),
+            _tolerance("tol", 1e-4, "Smallest trust region: the precision of x."),
+            OptionSpec(
+                "rhobeg", 1.0, "float", "Trust region at the start: reasonable initial changes of x.", low=1e-12
+            ),
+            OptionSpec("catol", None, "float", "Allowed constraint violation.", low=0),
+            OptionSpec("f_target", -np.inf, "float", "Stop when the loss is below this (SciPy 1.16 or newer)."),
+            _DISP,
+        ),
+        bounds=True,
+        constraints=True,
+        arrays=_squares(14),
+    ),
+    MethodSpec(
+        "COBYQA",
+        _GRADIENT_FREE,
+        "Quadratic models in a trust region: usually the fewest closure calls without gradients; constraints.",
+        _doc("cobyqa"),
+        _rows(
+            _maxiter(None, "Largest number of iterations; default 1000·N."),
+            OptionSpec("maxfev", None, "int", "Largest number of closure calls; default 500·N.", low=1),
+            _tolerance("final_tr_radius", 1e-6, "Stop when the trust region is smaller than this."),
+            OptionSpec("initial_tr_radius", 1.0, "float", "Trust region at the start.", low=1e-12),
+            OptionSpec("f_target", -np.inf, "float", "Stop when the loss is below this."),
+            OptionSpec("feasibility_tol", 1e-8, "float", "Allowed constraint violation.", low=0),
+            OptionSpec("scale", False, "bool", "Scale the variables by their bounds."),
+            _DISP,
+        ),
+        bounds=True,
+        constraints=True,
+        arrays=_squares(65),
+    ),
+)
+
+METHODS: Mapping[str, MethodSpec] = MappingProxyType({spec.name: spec for spec in _ALL})
+"""The local methods, keyed by SciPy's spelling."""
+
+CUSTOM = MethodSpec(
+    "custom",
+    "your own",
+    "A callable of yours, as scipy.optimize.minimize(method=callable) takes it.",
+    "https://docs.scipy.org/doc/scipy/reference/generated/scipy.optimize.minimize.html",
+    MappingProxyType({}),
+    gradient="required",
+    bounds=True,
+    constraints=True,
+    nonfinite="wall",
+)
+"""The row of a user's `method=callable`. Products and Hessians are there when it asks for them."""
+
+
+def find_method(name: str) -> MethodSpec:
+    """The row of a method, matched without regard to case. Raises UnknownMethodError, naming the known ones."""
+    for spec in _ALL:
+        if spec.name.lower() == name.lower():
+            return spec
+    raise UnknownMethodError(f"method {name!r} is not known; choose one of {', '.join(METHODS)}")
+
+
+def methods_table() -> list[tuple[str, ...]]:
+    """The table of methods in words: name, needs, memory, bounds, constraints, reports, when to use it."""
+    head = ("method", "needs", "memory", "bounds", "constraints", "trust radius", "when to use it")
+    return [head, *(_table_row(spec) for spec in _ALL)]
+
+
+def _table_row(spec: MethodSpec) -> tuple[str, ...]:
+    yes = {True: "yes", False: "–"}
+    memory = "N²" if spec.dense else "N"
+    return (
+        spec.name,
+        spec.needs,
+        memory,
+        yes[spec.bounds],
+        yes[spec.constraints],
+        yes[spec.radius != "none"],
+        spec.summary,
+    )

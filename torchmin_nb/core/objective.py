@@ -1,0 +1,312 @@
+"""The objective SciPy sees: value, gradient, Hessian-vector product and Hessian, from one closure.
+
+Loss and gradient come from one closure call; a memo of the last two points serves SciPy's separate requests,
+a rejected trial's return to the old point, and the events, without further calls.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from ..errors import NonFiniteStartError
+from .check import deterministic_first_call
+from .closure import EVALUATORS, Closure, ClosureResult, Evaluator
+from .control import NONFINITE_CURVATURE, Abort, Control, StopRun
+from .curvature import DenseHessian, HvpGraph, finite_difference_product, positive_definite
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from .flat import FlatParameters
+
+__all__ = ["Counts", "Derivatives", "Objective", "Observer", "Point"]
+
+_MEMO = 2
+
+
+@dataclass(slots=True)
+class Counts:
+    """Closure calls (nfev), gradients (njev), dense Hessians (nhev) and products (nhvp)."""
+
+    nfev: int = 0
+    njev: int = 0
+    nhev: int = 0
+    nhvp: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Derivatives:
+    """How derivatives are made.
+
+    level: what a closure call computes: "value", "gradient" or "curvature". gradient: the user's own `jac` in
+    place of autograd. curvature: "autograd" or "finite-difference". nonfinite: what a method is shown at a NaN or
+    infinite trial, "inf" or "wall". shift: make the dense Hessian positive definite.
+    """
+
+    level: str
+    nonfinite: str = "inf"
+    gradient: Callable[[NDArray[np.float64]], Any] | None = None
+    curvature: str = "autograd"
+    shift: bool = False
+    chunk: int | None = None
+    bytes_per_row: int | None = None
+
+    @property
+    def evaluator(self) -> str:
+        """The level at which closures are really called."""
+        return "gradient" if self.level == "curvature" and self.curvature != "autograd" else self.level
+
+
+@dataclass(eq=False, slots=True)
+class Point:
+    """One evaluated point: x (n,), the true loss and gradient, what SciPy is shown, the user's own numbers."""
+
+    x: NDArray[np.float64]
+    loss: float
+    gradient: NDArray[np.float64] | None
+    metrics: dict[str, float]
+    graph: HvpGraph | None = None
+    shown_loss: float = 0.0
+    shown_gradient: NDArray[np.float64] | None = None
+    hessian: NDArray[np.float64] | None = None
+
+    def finite(self, *, with_gradient: bool) -> bool:
+        """Whether the loss, and the gradient where the method uses it, are finite."""
+        if not with_gradient or self.gradient is None:
+            return math.isfinite(self.loss)
+        return math.isfinite(self.loss) and bool(np.isfinite(self.gradient).all())
+
+
+class Observer(Protocol):
+    """Told of every closure call."""
+
+    def evaluated(self, point: Point) -> None: ...
+
+
+@dataclass(eq=False)
+class Objective:
+    """value, gradient, hvp and hessian of a closure, as functions of a float64 vector of shape (n,).
+
+    `counts` is what was really computed; `requests` is what SciPy asked for. `best` is the point of lowest
+    finite loss so far. Exceptions of the closure leave as `Abort`, stops and budgets as `StopRun`.
+    """
+
+    closure: Closure
+    flat: FlatParameters
+    derivatives: Derivatives
+    control: Control
+    observer: Observer | None = None
+    watch_first: bool = True
+    counts: Counts = field(default_factory=Counts)
+    requests: Counts = field(default_factory=Counts)
+    best: Point | None = None
+    metrics: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._memo: list[Point] = []
+        self._held: Point | None = None
+        self._last_finite: Point | None = None
+        self._dense: DenseHessian | None = None
+
+    # What SciPy calls
+
+    def value(self, x: NDArray[np.float64]) -> float:
+        """The loss at x."""
+        self.requests.nfev += 1
+        return self._at(x).shown_loss
+
+    def gradient(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The gradient at x, shape (n,): a copy, since SciPy keeps what it is given."""
+        self.requests.njev += 1
+        point = self._at(x)
+        if point.shown_gradient is None:
+            point.shown_gradient = point.gradient = self._gradient_elsewhere(point)
+        return point.shown_gradient.copy()
+
+    def hvp(self, x: NDArray[np.float64], v: NDArray[np.float64]) -> NDArray[np.float64]:
+        """H(x) @ v, shape (n,)."""
+        self.requests.nhev += 1
+        return self._product(self._with_graph(x), np.array(v, dtype=np.float64).ravel())
+
+    def hessian(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
+        """H(x), shape (n, n), symmetric; positive definite where the method needs it."""
+        self.requests.nhev += 1
+        point = self._with_graph(x)
+        if point.hessian is None:
+            point.hessian = self._build_hessian(point)
+        return point.hessian.copy()
+
+    # What events and endings read
+
+    def known(self, x: NDArray[np.float64]) -> Point | None:
+        """The remembered point at x, if any. Never evaluates."""
+        for point in reversed(self._memo):
+            if np.array_equal(point.x, x):
+                self._touch(point)
+                return point
+        if self.best is not None and np.array_equal(self.best.x, x):
+            return self.best
+        return None
+
+    def release(self) -> None:
+        """Drop all graphs; values and gradients stay."""
+        for point in (*self._memo, self.best, self._last_finite, self._held):
+            if point is not None:
+                point.graph = None
+
+    # Evaluation
+
+    def _at(self, x: NDArray[np.float64]) -> Point:
+        return self._recent(x) or self._evaluate(np.array(x, dtype=np.float64).ravel(), self.derivatives.evaluator)
+
+    def _recent(self, x: NDArray[np.float64]) -> Point | None:
+        for point in reversed(self._memo):
+            if np.array_equal(point.x, x):
+                self._touch(point)
+                return point
+        return None
+
+    def _evaluate(self, x: NDArray[np.float64], level: str) -> Point:
+        self.control.before_evaluation(self.counts.nfev)
+        result, metrics = self._call(x, level)
+        point = Point(x, result.loss, result.gradient, metrics)
+        if result.graph is not None:
+            point.graph = HvpGraph(result.graph, self.flat)
+        self._show(point)
+        self._remember(point)
+        if self.observer is not None:
+            self.observer.evaluated(point)
+        self.control.after_evaluation(point.loss)
+        return point
+
+    def _call(self, x: NDArray[np.float64], level: str) -> tuple[ClosureResult, dict[str, float]]:
+        """One closure call at x, counted."""
+        self._held = None
+        self.flat.write(x)
+        self.metrics = {}
+        self.counts.nfev += 1
+        try:
+            result = self._evaluated(EVALUATORS[level])
+        except Exception as error:
+            raise Abort(error) from error
+        self.counts.njev += result.gradient is not None
+        return result, self.metrics
+
+    def _evaluated(self, evaluate: Evaluator) -> ClosureResult:
+        if self.watch_first and self.counts.nfev == 1:
+            return deterministic_first_call(evaluate, self.closure, self.flat)
+        return evaluate(self.closure, self.flat)
+
+    def _show(self, point: Point) -> None:
+        """Fill in what the method is shown: the truth where it is finite, else something to back off from."""
+        if point.finite(with_gradient=self.derivatives.level != "value"):
+            point.shown_loss = point.loss
+            point.shown_gradient = None if self.derivatives.gradient else point.gradient
+            self._last_finite = point
+            if self.best is None or point.loss < self.best.loss:
+                self.best = Point(point.x, point.loss, point.gradient, point.metrics)
+            return
+        last = self._last_finite
+        if last is None:
+            raise Abort(NonFiniteStartError(_nonfinite_start(point)))
+        wall = last.loss + 10 * (1 + abs(last.loss))
+        point.shown_loss = wall if self.derivatives.nonfinite == "wall" else math.inf
+        point.shown_gradient = last.shown_gradient
+
+    def _remember(self, point: Point) -> None:
+        self._held = point
+        self._memo.append(point)
+        del self._memo[:-_MEMO]
+
+    def _touch(self, point: Point) -> None:
+        self._memo.remove(point)
+        self._memo.append(point)
+
+    def _gradient_elsewhere(self, point: Point) -> NDArray[np.float64]:
+        if self.derivatives.gradient is not None:
+            try:
+                gradient = self.derivatives.gradient(point.x.copy())
+            except Exception as error:
+                raise Abort(error) from error
+            self.counts.njev += 1
+            return np.array(gradient, dtype=np.float64).ravel()
+        result, _ = self._call(point.x, "gradient")
+        assert result.gradient is not None
+        return result.gradient
+
+    # Curvature
+
+    def _with_graph(self, x: NDArray[np.float64]) -> Point:
+        point = self._at(x)
+        if point.graph is None and self.derivatives.curvature == "autograd":
+            self._memo.remove(point)
+            point = self._evaluate(point.x, "curvature")
+        return point
+
+    def _product(self, point: Point, v: NDArray[np.float64]) -> NDArray[np.float64]:
+        self.control.before_work()
+        try:
+            product = self._autograd_product(point, v) if point.graph else self._difference_product(point.x, v)
+        except Exception as error:
+            raise Abort(error) from error
+        if not np.isfinite(product).all():
+            raise StopRun(NONFINITE_CURVATURE)
+        return product
+
+    def _autograd_product(self, point: Point, v: NDArray[np.float64]) -> NDArray[np.float64]:
+        assert point.graph is not None
+        self._hold(point)
+        self.counts.nhvp += 1
+        return point.graph.hvp(v)
+
+    def _difference_product(self, x: NDArray[np.float64], v: NDArray[np.float64]) -> NDArray[np.float64]:
+        self.counts.nhvp += 1
+        return finite_difference_product(self._stray_gradient, x, v, self.flat.eps)
+
+    def _stray_gradient(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The gradient beside the path of the method: counted, not remembered, no event."""
+        self.control.before_evaluation(self.counts.nfev)
+        result, _ = self._call(np.ascontiguousarray(x), "gradient")
+        assert result.gradient is not None
+        return result.gradient
+
+    def _hold(self, point: Point) -> None:
+        """Put the values of this point back into the parameters: its graph reads them."""
+        if self._held is not point:
+            self.flat.write(point.x)
+            self._held = point
+
+    def _build_hessian(self, point: Point) -> NDArray[np.float64]:
+        n = self.flat.n
+        self.counts.nhev += 1
+        if point.graph is None:
+            rows = np.stack([self._product(point, unit) for unit in np.eye(n)])
+            hessian = (rows + rows.T) / 2
+        else:
+            hessian = self._autograd_hessian(point.graph, point, n)
+        if not np.isfinite(hessian).all():
+            raise StopRun(NONFINITE_CURVATURE)
+        return positive_definite(hessian, self.flat.eps) if self.derivatives.shift else hessian
+
+    def _autograd_hessian(self, graph: HvpGraph, point: Point, n: int) -> NDArray[np.float64]:
+        self._dense = self._dense or DenseHessian(n, self.derivatives.bytes_per_row, self.derivatives.chunk)
+        self._hold(point)
+        try:
+            hessian = self._dense.build(graph, n, self.control.before_work)
+        except Exception as error:
+            raise Abort(error) from error
+        self.counts.nhvp += n
+        return hessian
+
+
+def _nonfinite_start(point: Point) -> str:
+    what = f"the loss is {point.loss}" if not math.isfinite(point.loss) else "the gradient has NaN or infinite entries"
+    return (
+        f"{what} at the starting point; no method can begin there: check the data for NaN, "
+        f"and start where the loss is defined"
+    )

@@ -1,0 +1,193 @@
+"""Turns closure calls and SciPy's callbacks into events, and hands them to the callbacks and the History."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy.optimize import OptimizeResult
+
+from .control import CALLBACK, ITERATIONS, Abort, StopRun
+from .events import Callback, Evaluation, History, Iteration
+from .trust_region import NOT_REPORTED, Probe, TrustRegion
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from .objective import Objective, Point
+
+__all__ = ["Recorder"]
+
+
+class Recorder:
+    """The observer of one run.
+
+    `radius` is the probe of trust_region.PROBES, `initial_radius` the radius at the start; `max_iterations` is
+    enforced here for methods that cannot; `skip_first` drops a first SciPy callback that is the start itself.
+    """
+
+    def __init__(
+        self,
+        objective: Objective,
+        history: History,
+        callbacks: Sequence[Callback],
+        *,
+        radius: Probe,
+        initial_radius: float | None = None,
+        max_iterations: int | None = None,
+        skip_first: bool = False,
+        scipy_callback: Callable[..., Any] | None = None,
+    ):
+        self._objective = objective
+        self.history = history
+        self._callbacks = list(callbacks)
+        self._evaluation_listeners = _having(callbacks, "on_evaluation")
+        self._radius = radius
+        self._initial_radius = initial_radius
+        self._max_iterations = max_iterations
+        self._skip_first = skip_first
+        self._user = scipy_callback and _as_scipy_calls_it(scipy_callback)
+        self._iterate: NDArray[np.float64] | None = None
+        self._evaluations = 0
+        if history.keep_evaluations:
+            self._evaluation_listeners.append(history.evaluations.append)
+
+    def start(self) -> None:
+        """Tell the callbacks that a run begins."""
+        self._tell("on_start")
+
+    def end(self) -> None:
+        """Tell the callbacks that the run is over."""
+        self._tell("on_end")
+
+    # From the objective
+
+    def evaluated(self, point: Point) -> None:
+        """A closure call was made."""
+        if self._evaluation_listeners:
+            self._emit_evaluation(point)
+        self._evaluations += 1
+        if self._iterate is None:
+            self._emit_iteration(point, TrustRegion(self._initial_radius, None), None, step=None)
+
+    # From SciPy
+
+    def scipy_callback(self, xk: NDArray[np.float64], *state: Any) -> bool:
+        """SciPy's callback: called after each iteration with x, and by trust-constr with its state."""
+        x = np.array(xk, dtype=np.float64).ravel()
+        details = state[0] if state else None
+        if self._skip_first:
+            self._skip_first = False
+        else:
+            self._iterated(x, details)
+        if self._user is not None:
+            self._call_user(self._user, x, details)
+        return False
+
+    def _iterated(self, x: NDArray[np.float64], state: Any) -> None:
+        point = self._objective.known(x)
+        region = self._radius(state) if self._initial_radius is not None else NOT_REPORTED
+        assert self._iterate is not None
+        step = float(np.linalg.norm(x - self._iterate))
+        self._emit_iteration(point or self._unknown(x), region, state, step=step)
+        if self._max_iterations is not None and self.history[-1].index >= self._max_iterations:
+            raise StopRun(ITERATIONS)
+
+    def _unknown(self, x: NDArray[np.float64]) -> Point:
+        """A method that reports a point it never evaluated, or long ago, is shown at the best one."""
+        assert self._objective.best is not None
+        return self._objective.best
+
+    # Events
+
+    def _emit_iteration(self, point: Point, region: TrustRegion, state: Any, *, step: float | None) -> None:
+        counts = self._objective.counts
+        two, largest = _norms(point.gradient)
+        iteration = Iteration(
+            index=len(self.history),
+            loss=point.loss,
+            grad_norm=two,
+            grad_norm_inf=largest,
+            step_norm=step,
+            trust_radius=region.radius,
+            reduction_ratio=region.ratio,
+            accepted=None if self._initial_radius is None or step is None else step > 0,
+            constraint_violation=_violation(state),
+            nfev=counts.nfev,
+            njev=counts.njev,
+            nhev=counts.nhev,
+            nhvp=counts.nhvp,
+            elapsed=self._objective.control.elapsed,
+            metrics=point.metrics,
+        )
+        self._iterate = point.x
+        self.history.append(iteration, point.x)
+        stop = [_shielded(callback, iteration) for callback in self._callbacks]
+        if any(answer is True for answer in stop):
+            raise StopRun(CALLBACK)
+
+    def _emit_evaluation(self, point: Point) -> None:
+        step = 0.0 if self._iterate is None else float(np.linalg.norm(point.x - self._iterate))
+        evaluation = Evaluation(
+            index=self._evaluations,
+            iteration=len(self.history),
+            loss=point.loss,
+            grad_norm=_norms(point.gradient)[0],
+            step=step,
+            elapsed=self._objective.control.elapsed,
+            metrics=point.metrics,
+        )
+        for listener in self._evaluation_listeners:
+            _shielded(listener, evaluation)
+
+    def _tell(self, name: str) -> None:
+        for listener in _having(self._callbacks, name):
+            listener(self.history)
+
+    def _call_user(self, user: Callable[..., Any], x: NDArray[np.float64], state: Any) -> None:
+        """The user's SciPy callback keeps SciPy's meaning: StopIteration ends the run."""
+        point = self._objective.known(x)
+        result = OptimizeResult(state or {}, x=x, fun=point.loss if point else None)
+        try:
+            stop = user(result, state)
+        except StopIteration:
+            stop = True
+        except Exception as error:
+            raise Abort(error) from error
+        if stop is True:
+            raise StopRun(CALLBACK)
+
+
+def _as_scipy_calls_it(callback: Callable[..., Any]) -> Callable[[OptimizeResult, Any], bool]:
+    """One calling form for the three that SciPy knows. Only with a state does SciPy heed what is returned."""
+    if set(inspect.signature(callback).parameters) == {"intermediate_result"}:
+        return lambda result, state: bool(callback(intermediate_result=result)) and state is not None
+    return lambda result, state: bool(callback(result.x, state)) if state is not None else _ignored(callback(result.x))
+
+
+def _ignored(answer: Any) -> bool:
+    return False
+
+
+def _shielded(callback: Callable[..., Any], event: Iteration | Evaluation) -> Any:
+    try:
+        return callback(event)
+    except Exception as error:
+        raise Abort(error) from error
+
+
+def _having(callbacks: Sequence[Any], name: str) -> list[Callable[..., Any]]:
+    return [getattr(callback, name) for callback in callbacks if hasattr(callback, name)]
+
+
+def _norms(gradient: NDArray[np.float64] | None) -> tuple[float | None, float | None]:
+    if gradient is None:
+        return None, None
+    return float(np.linalg.norm(gradient)), float(np.abs(gradient).max())
+
+
+def _violation(state: Any) -> float | None:
+    violation = getattr(state, "constr_violation", None)
+    return None if violation is None else float(violation)

@@ -1,0 +1,112 @@
+"""Histories as text and HTML tables. Needs neither Plotly nor widgets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from html import escape
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from .events import History
+
+__all__ = ["comparison_rows", "comparison_text", "history_html", "text_table"]
+
+Column = tuple[str, Callable[["History"], str]]
+_BARS = "▁▂▃▄▅▆▇█"
+_SHOWN_ROWS = 5
+
+
+def comparison_rows(histories: Mapping[str, History], extra: Sequence[Column] = ()) -> list[tuple[str, ...]]:
+    """A header and one row a run: method, loss, gradient norm, iterations, closure calls, HVPs, seconds."""
+    columns: list[Column] = [
+        ("loss", lambda h: f"{h[-1].loss if h.final_loss is None else h.final_loss:.6f}"),
+        ("gradient norm", lambda h: _number(h[-1].grad_norm, ".1e")),
+        ("iterations", lambda h: str(h[-1].index)),
+        ("closure calls", lambda h: str(h.totals.nfev if h.totals else h[-1].nfev)),
+        ("HVPs", lambda h: str(h.totals.nhvp if h.totals else h[-1].nhvp)),
+        ("seconds", lambda h: f"{h.totals.seconds if h.totals else h[-1].elapsed:.2f}"),
+        *extra,
+    ]
+    head = ("method", *(name for name, _ in columns))
+    return [head, *((name, *(cell(history) for _, cell in columns)) for name, history in histories.items())]
+
+
+def comparison_text(histories: Mapping[str, History], extra: Sequence[Column] = ()) -> str:
+    """The comparison as an aligned table."""
+    return text_table(comparison_rows(histories, extra))
+
+
+def text_table(rows: Sequence[Sequence[str]], *, align: str | None = None) -> str:
+    """Aligned columns under a ruled header; `align` has < or > for each column, numbers right by default."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    align = align or "<" + ">" * (len(widths) - 1)
+    lines = [
+        "  ".join(f"{cell:{side}{width}}" for cell, side, width in zip(row, align, widths, strict=True)) for row in rows
+    ]
+    rule = "  ".join("─" * width for width in widths)
+    return "\n".join(line.rstrip() for line in (lines[0], rule, *lines[1:]))
+
+
+def sparkline(values: NDArray[np.float64], width: int = 40) -> str:
+    """A row of block characters, on a log scale where all values are positive."""
+    finite = values[np.isfinite(values)]
+    if not finite.size:
+        return ""
+    picked = finite[np.linspace(0, finite.size - 1, min(width, finite.size)).astype(int)]
+    heights = np.log10(picked) if (picked > 0).all() else picked
+    span = float(np.ptp(heights)) or 1.0
+    levels = ((heights - heights.min()) / span * (len(_BARS) - 1)).round().astype(int)
+    return "".join(_BARS[level] for level in levels)
+
+
+def history_html(history: History) -> str:
+    """The summary, a sparkline of the loss, and the first and last iterations."""
+    title = f"<b>{escape(history.summary())}</b>"
+    if not len(history):
+        return f"<div>{title}</div>"
+    spark = f'<span title="loss, log scale" style="font-family:monospace">{sparkline(history.loss)}</span>'
+    return f"<div>{title}<br>{spark}{_iterations_html(history)}</div>"
+
+
+def _iterations_html(history: History) -> str:
+    names = [name for name in _TABLE if not np.isnan(history.column(name).astype(float)).all()]
+    head = "".join(f"<th>{escape(_TABLE[name])}</th>" for name in names)
+    body = "".join(
+        "<tr><td colspan='99' style='text-align:center'>…</td></tr>"
+        if index is None
+        else "<tr>" + "".join(f"<td>{_cell(getattr(history[index], name))}</td>" for name in names) + "</tr>"
+        for index in _ends(len(history))
+    )
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+_TABLE = {
+    "index": "iteration",
+    "loss": "loss",
+    "grad_norm": "gradient norm",
+    "step_norm": "step norm",
+    "trust_radius": "trust radius",
+    "reduction_ratio": "reduction ratio",
+    "constraint_violation": "constraint violation",
+    "nfev": "closure calls",
+    "nhvp": "HVPs",
+    "elapsed": "seconds",
+}
+
+
+def _ends(length: int) -> list[int | None]:
+    if length <= 2 * _SHOWN_ROWS:
+        return list(range(length))
+    return [*range(_SHOWN_ROWS), None, *range(length - _SHOWN_ROWS, length)]
+
+
+def _cell(value: float | int | None) -> str:
+    return str(value) if isinstance(value, int) else _number(value, ".4g")
+
+
+def _number(value: float | None, form: str) -> str:
+    return "–" if value is None or np.isnan(value) else f"{value:{form}}"

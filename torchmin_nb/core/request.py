@@ -1,0 +1,221 @@
+"""`minimizer_args` read and refused early: everything that can be known before the first closure call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+
+from ..errors import ArgumentError, ArgumentTypeError, MemoryBudgetError, UnknownOptionError
+from .memory import available_bytes, readable_bytes
+from .methods import CUSTOM, METHODS, MethodSpec, OptionSpec, find_method
+
+__all__ = ["Request", "read_request", "require_memory"]
+
+_KEYS = ("method", "options", "tol", "bounds", "constraints", "callback", "jac", "hess", "hessp")
+_DIFFERENCES = ("2-point", "3-point")
+_SUPPLIED = "torchmin_nb supplies it: `fun` is the closure, `x0` the parameters' values"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asked `scipy.optimize.minimize` for, checked."""
+
+    spec: MethodSpec
+    method: str | Callable[..., Any]
+    options: Mapping[str, Any] = field(default_factory=dict)
+    tol: float | None = None
+    bounds: Any = None
+    constraints: Any = ()
+    callback: Callable[..., Any] | None = None
+    jac: Any = None
+    hess: Any = None
+    hessp: Callable[..., Any] | None = None
+
+    @property
+    def autograd_gradient(self) -> bool:
+        """Whether the gradient comes from autograd: not where the user brings one or wants differences."""
+        return self.jac is None or self.jac is True
+
+    @property
+    def level(self) -> str:
+        """What a closure call must compute: "value", "gradient" or "curvature"."""
+        if not self.autograd_gradient and self.spec.level != "curvature":
+            return "value"
+        if self.hess is not None or self.hessp is not None:
+            return "gradient" if self.autograd_gradient else "value"
+        return self.spec.level
+
+    def scipy_options(self, eps: float) -> dict[str, Any]:
+        """The options as SciPy takes them, with defaults that fit the parameters' precision `eps`."""
+        rows = self.spec.options
+        options = {name: value for name, value in self.options.items() if name not in rows or not rows[name].ours}
+        if "maxiter" in self.options:
+            options = {**self.spec.forced, **options}
+        if eps <= np.finfo(np.float64).eps:
+            return options
+        return {**self._float32_defaults(), **options}
+
+    def _float32_defaults(self) -> dict[str, Any]:
+        return {
+            row.name: row.float32
+            for row in self.spec.options.values()
+            if row.float32 is not None and not (row.tolerance and self.tol is not None)
+        }
+
+    @property
+    def max_iterations(self) -> int | None:
+        """A bound on iterations that we enforce, since the solver knows none."""
+        row = self.spec.options.get("maxiter")
+        return self.options.get("maxiter") if row is not None and row.ours else None
+
+    @property
+    def initial_radius(self) -> float | None:
+        """The trust radius at the start, of a method that has one."""
+        name = self.spec.radius_option
+        return None if name is None else float(self.options.get(name, self.spec.options[name].default))
+
+    @property
+    def disp(self) -> bool:
+        """Whether to print a summary at the end."""
+        return bool(self.options.get("disp", False)) and self.spec is not CUSTOM
+
+
+def read_request(minimizer_args: Mapping[str, Any] | str | Callable[..., Any]) -> Request:
+    """Check `minimizer_args`, or a bare method. The caller's dict is not touched.
+
+    Raises UnknownMethodError, UnknownOptionError, ArgumentError or ArgumentTypeError.
+    """
+    args = _as_mapping(minimizer_args)
+    for key in args:
+        if key not in _KEYS:
+            reason = _SUPPLIED if key in ("fun", "x0", "args") else f"allowed are {', '.join(_KEYS)}"
+            raise ArgumentError(f"minimizer_args has the key {key!r}; {reason}")
+    method = args.get("method") or _default_method(args)
+    spec = CUSTOM if callable(method) else find_method(_require_name(method))
+    request = Request(
+        spec=spec,
+        method=method if callable(method) else spec.name,
+        options=_read_options(spec, args.get("options")),
+        tol=_read_tol(args.get("tol")),
+        bounds=args.get("bounds"),
+        constraints=() if args.get("constraints") is None else args["constraints"],
+        callback=_read_callable(args.get("callback"), "callback"),
+        jac=_read_jac(spec, args.get("jac")),
+        hess=args.get("hess"),
+        hessp=_read_callable(args.get("hessp"), "hessp"),
+    )
+    _require_fit(request)
+    return request
+
+
+def require_memory(spec: MethodSpec, n: int, budget: int | None = None) -> None:
+    """Refuse a run whose N×N arrays would not fit: MemoryBudgetError, with the size and methods that fit."""
+    needed = 8 * spec.arrays(n)
+    limit = available_bytes() if budget is None else budget
+    if needed > limit:
+        fitting = [other.name for other in METHODS.values() if other.gradient != "none" and not other.dense]
+        raise MemoryBudgetError(
+            f"{spec.name} needs about {readable_bytes(needed)} of N×N arrays for N = {n:,} parameters, and "
+            f"{readable_bytes(limit)} are available; methods that need no such array: {', '.join(fitting)}"
+        )
+
+
+def _as_mapping(minimizer_args: object) -> Mapping[str, Any]:
+    if isinstance(minimizer_args, Mapping):
+        return minimizer_args
+    if isinstance(minimizer_args, str) or callable(minimizer_args):
+        return {"method": minimizer_args}
+    raise ArgumentTypeError(
+        f"minimizer_args must be a dict such as dict(method='L-BFGS-B', options=dict(maxiter=100)) or a method name, "
+        f"got {type(minimizer_args).__name__}"
+    )
+
+
+def _default_method(args: Mapping[str, Any]) -> str:
+    """SciPy's own choice where none is named."""
+    if np.size(args.get("constraints", ())):
+        return "SLSQP"
+    return "BFGS" if args.get("bounds") is None else "L-BFGS-B"
+
+
+def _require_name(method: object) -> str:
+    if not isinstance(method, str):
+        raise ArgumentTypeError(f"method must be a name or a callable, got {method!r}; names: {', '.join(METHODS)}")
+    return method
+
+
+def _read_options(spec: MethodSpec, options: object) -> dict[str, Any]:
+    if options is None:
+        return {}
+    if not isinstance(options, Mapping):
+        raise ArgumentTypeError(f"options must be a dict, got {type(options).__name__}")
+    if spec is not CUSTOM:
+        for name, value in options.items():
+            if name not in spec.options:
+                raise UnknownOptionError(
+                    f"{spec.name} has no option {name!r}; it has {', '.join(sorted(spec.options))}"
+                )
+            _require_value(spec, spec.options[name], value)
+    return dict(options)
+
+
+def _require_value(spec: MethodSpec, row: OptionSpec, value: Any) -> None:
+    if value is None or row.kind in ("any", "array"):
+        return
+    allowed = _allowed(row)
+    if row.kind == "choice":
+        fits = value in row.choices
+    elif row.kind == "bool":
+        fits = isinstance(value, bool | np.bool_ | Integral)
+    else:
+        number = isinstance(value, Integral) if row.kind == "int" else isinstance(value, Real)
+        fits = number and _in_range(row, float(value))
+    if not fits:
+        raise ArgumentError(f"option {row.name}={value!r} of {spec.name} must be {allowed}; default {row.default!r}")
+
+
+def _in_range(row: OptionSpec, value: float) -> bool:
+    return (row.low is None or value >= row.low) and (row.high is None or value <= row.high)
+
+
+def _allowed(row: OptionSpec) -> str:
+    words = {"int": "an integer", "float": "a number", "bool": "True or False", "choice": f"one of {row.choices}"}
+    low = "" if row.low is None else f" of at least {row.low:g}"
+    high = "" if row.high is None else f"{' and' if low else ''} at most {row.high:g}"
+    return f"{words[row.kind]}{low}{high}"
+
+
+def _read_tol(tol: object) -> float | None:
+    if tol is None:
+        return None
+    if not isinstance(tol, Real) or not float(tol) >= 0:
+        raise ArgumentError(f"tol must be a number of at least 0, got {tol!r}")
+    return float(tol)
+
+
+def _read_callable(value: Any, name: str) -> Callable[..., Any] | None:
+    if value is not None and not callable(value):
+        raise ArgumentTypeError(f"{name} must be callable, got {type(value).__name__}")
+    return value  # type: ignore[no-any-return]
+
+
+def _read_jac(spec: MethodSpec, jac: Any) -> Any:
+    if jac is None or isinstance(jac, bool) or callable(jac) or jac in _DIFFERENCES:
+        return jac
+    remedy = "'cs' would hand complex parameters to the closure" if jac == "cs" else "leave it out for autograd"
+    raise ArgumentError(f"jac={jac!r} is not allowed: a callable, '2-point', '3-point', True, False or None; {remedy}")
+
+
+def _require_fit(request: Request) -> None:
+    spec = request.spec
+    for name, given, takes in (
+        ("bounds", request.bounds is not None, "bounds"),
+        ("constraints", bool(np.size(request.constraints)), "constraints"),
+    ):
+        if given and not getattr(spec, takes):
+            able = [other.name for other in METHODS.values() if getattr(other, takes)]
+            raise ArgumentError(f"{spec.name} cannot take {name}; methods that can: {', '.join(able)}")

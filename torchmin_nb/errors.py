@@ -1,0 +1,94 @@
+"""The error family. Every error derives from TorchminError and from the built-in class that fits it.
+
+TorchminError
+├── ArgumentError (ValueError)            a minimizer argument has a value that is not allowed
+│   ├── UnknownMethodError
+│   └── UnknownOptionError
+├── ArgumentTypeError (TypeError)         an argument is of the wrong type
+├── ParameterError (ValueError)           parameters that cannot be minimised over
+├── ClosureError (RuntimeError)           the closure's loss or gradient cannot be used
+│   ├── NonFiniteStartError               the loss or the gradient is not finite at the start
+│   ├── InconsistentClosureError          captured and real derivatives disagree
+│   └── SecondDerivativeError             an operation of the closure has no second derivative
+├── MemoryBudgetError (RuntimeError)      arrays of the method would not fit in memory
+├── DistributedError (RuntimeError)       more than one process
+└── HistoryError (ValueError)             a stored history that cannot be read
+"""
+
+__all__ = [
+    "ArgumentError",
+    "ArgumentTypeError",
+    "ClosureError",
+    "ClosureWarning",
+    "DistributedError",
+    "HistoryError",
+    "InconsistentClosureError",
+    "MemoryBudgetError",
+    "NonFiniteStartError",
+    "ParameterError",
+    "SecondDerivativeError",
+    "TorchminError",
+    "UnknownMethodError",
+    "UnknownOptionError",
+    "ViewWarning",
+]
+
+
+class TorchminError(Exception):
+    """Base of all errors that torchmin_nb raises."""
+
+
+class ArgumentError(TorchminError, ValueError):
+    """A minimizer argument has a value that is not allowed."""
+
+
+class UnknownMethodError(ArgumentError):
+    """The method name is not one of METHODS."""
+
+
+class UnknownOptionError(ArgumentError):
+    """The method has no option of this name."""
+
+
+class ArgumentTypeError(TorchminError, TypeError):
+    """An argument is of the wrong type."""
+
+
+class ParameterError(TorchminError, ValueError):
+    """These parameters cannot be minimised over."""
+
+
+class ClosureError(TorchminError, RuntimeError):
+    """What the closure returned or left in `.grad` cannot be used."""
+
+
+class NonFiniteStartError(ClosureError):
+    """The loss or its gradient is NaN or infinite at the starting point."""
+
+
+class InconsistentClosureError(ClosureError):
+    """The closure's own gradient or loss disagrees with the derivative captured from it."""
+
+
+class SecondDerivativeError(ClosureError):
+    """An operation inside the closure has no second derivative."""
+
+
+class MemoryBudgetError(TorchminError, RuntimeError):
+    """The arrays of this method would not fit in memory."""
+
+
+class DistributedError(TorchminError, RuntimeError):
+    """The run would span more than one process."""
+
+
+class HistoryError(TorchminError, ValueError):
+    """A stored history cannot be read."""
+
+
+class ClosureWarning(UserWarning):
+    """The closure works, but not as a deterministic function of the parameters."""
+
+
+class ViewWarning(UserWarning):
+    """A view failed and was dropped; the run goes on."""
