@@ -24,14 +24,25 @@ def differentiable_gradient(
     grad_outputs: torch.Tensor | Sequence[torch.Tensor | None] | None = None,
 ) -> Gradient:
     """The gradient for each parameter, itself differentiable; None where `outputs` do not depend on it."""
-    return torch.autograd.grad(outputs, parameters, grad_outputs, create_graph=True, allow_unused=True)
+    outputs = _as_list(outputs)
+    given = [None] * len(outputs) if grad_outputs is None else _as_list(grad_outputs)
+    weights = [_tracked(output, weight) for output, weight in zip(outputs, given, strict=True)]
+    return torch.autograd.grad(outputs, parameters, weights, create_graph=True, allow_unused=True)
+
+
+def _tracked(output: torch.Tensor, weight: torch.Tensor | None) -> torch.Tensor | None:
+    """The weight as a tensor that requires grad: a once_differentiable backward then leaves a mark in the graph."""
+    if weight is None:
+        return torch.ones_like(output, requires_grad=True) if output.numel() == 1 else None
+    return weight if weight.requires_grad else weight.detach().requires_grad_()
 
 
 class CaptureBackward(TorchFunctionMode):
     """Answers `Tensor.backward` and `torch.autograd.backward` with a differentiable gradient.
 
     `gradient` is the sum over all calls, one entry a parameter; `.grad` holds a detached copy, as after a real
-    `backward`. `gradient=` and `inputs=` are honoured. `total` is the sum of the scalars backpropagated.
+    `backward`. `gradient=` and `inputs=` are honoured; a call whose `inputs` name other tensors than the parameters
+    fills those as ever. `total` is the sum of the scalars backpropagated.
     """
 
     def __init__(self, parameters: Sequence[torch.Tensor]):
@@ -78,14 +89,25 @@ class CaptureBackward(TorchFunctionMode):
         grad_outputs: Sequence[torch.Tensor | None],
         inputs: torch.Tensor | Sequence[torch.Tensor] | None,
     ) -> None:
+        wanted = self._parameters if inputs is None else _as_list(inputs)
+        known = {id(tensor) for tensor in self._parameters}
+        others = [tensor for tensor in wanted if id(tensor) not in known]
+        if others:
+            torch.autograd.backward(outputs, grad_outputs, retain_graph=True, inputs=others)
+        if len(others) < len(wanted):
+            self._capture_parameters(outputs, grad_outputs, {id(tensor) for tensor in wanted})
+
+    def _capture_parameters(
+        self, outputs: Sequence[torch.Tensor], grad_outputs: Sequence[torch.Tensor | None], wanted: set[int]
+    ) -> None:
         self.called = True
         self._add_to_total(outputs, grad_outputs)
-        parts = differentiable_gradient(outputs, self._parameters, grad_outputs)
-        if inputs is not None:
-            wanted = {id(tensor) for tensor in _as_list(inputs)}
-            parts = tuple(
-                part if id(tensor) in wanted else None for tensor, part in zip(self._parameters, parts, strict=True)
+        parts = tuple(
+            part if id(tensor) in wanted else None
+            for tensor, part in zip(
+                self._parameters, differentiable_gradient(outputs, self._parameters, grad_outputs), strict=True
             )
+        )
         self.gradient = tuple(_sum(old, new) for old, new in zip(self.gradient, parts, strict=True))
         for tensor, part in zip(self._parameters, parts, strict=True):
             if part is not None:

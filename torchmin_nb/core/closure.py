@@ -7,10 +7,14 @@ are cleared before each call; it may be an object with `model`, `loss(model)` an
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
@@ -18,7 +22,6 @@ from ..errors import ArgumentTypeError, ClosureError
 from .capture import CaptureBackward, differentiable_gradient
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     from .flat import FlatParameters
@@ -87,14 +90,35 @@ def evaluate_curvature(closure: Closure, flat: FlatParameters) -> ClosureResult:
     """
     flat.clear_gradients()
     capture = CaptureBackward(flat.tensors)
-    with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
+    with torch.enable_grad(), _math_attention():
         with capture:
             returned = closure()
         loss = _as_loss(returned)
         graph = capture.gradient if capture.called else _captured(returned, flat)
     if all(part is None for part in graph):
-        raise ClosureError(_INDEPENDENT)
+        raise ClosureError(_INDEPENDENT + "; torch.utils.checkpoint hides them too, unless use_reentrant=False")
     return ClosureResult(loss, flat.gather(graph), graph, capture.total if capture.called else None)
+
+
+_attention_lock = threading.Lock()
+_attention_holders: list[ExitStack] = []
+
+
+@contextmanager
+def _math_attention() -> Iterator[None]:
+    """Attention in the MATH backend. The choice is process-wide: the last of several threads to leave restores it."""
+    with _attention_lock:
+        stack = _attention_holders[0] if _attention_holders else ExitStack()
+        if not _attention_holders:
+            stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+        _attention_holders.append(stack)
+    try:
+        yield
+    finally:
+        with _attention_lock:
+            _attention_holders.pop()
+            if not _attention_holders:
+                stack.close()
 
 
 Evaluator = Callable[[Closure, "FlatParameters"], ClosureResult]
@@ -128,12 +152,13 @@ def _as_loss(returned: object) -> float:
         if returned.is_complex():
             raise ClosureError(f"the closure returned a complex loss ({returned.dtype}); return its .real or .abs()")
         return float(returned.detach())
-    try:
-        return float(returned)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
+    if isinstance(returned, np.ndarray | np.generic) and returned.size == 1:
+        returned = returned.item()
+    if not isinstance(returned, Real):
         raise ClosureError(
-            f"the closure returned {type(returned).__name__}; the loss must be a scalar tensor or a number"
-        ) from None
+            f"the closure returned {type(returned).__name__}; the loss must be a scalar tensor or a real number"
+        )
+    return float(returned)
 
 
 def _differentiable(returned: object) -> torch.Tensor:

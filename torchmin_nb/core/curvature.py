@@ -47,7 +47,11 @@ class HvpGraph:
 
     def hvp(self, v: NDArray[np.float64]) -> NDArray[np.float64]:
         """H @ v, shape (n,), float64."""
-        return self._flat.gather(self._backward(self._flat.scatter(v), batched=False))
+        return self._flat.gather(self.parts(v))
+
+    def parts(self, v: NDArray[np.float64]) -> Gradient:
+        """H @ v, one tensor a parameter; None where no gradient depends on that parameter."""
+        return self._backward(self._flat.scatter(v), batched=False)
 
     def rows(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
         """H @ each row of shape (k, n) under vmap, shape (k, n)."""

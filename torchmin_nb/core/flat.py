@@ -29,6 +29,8 @@ def trainable(groups: Iterable[TrainableGroup]) -> list[torch.Tensor]:
     Raises ParameterError when there is none, or one is complex, of half precision or not floating point.
     """
     tensors = [p for group in groups for p in group["params"] if p.requires_grad]  # type: ignore[attr-defined]
+    if len({id(tensor) for tensor in tensors}) < len(tensors):
+        raise ParameterError("a parameter is given twice; give each tensor once, as model.parameters() does")
     for index, tensor in enumerate(tensors):
         if tensor.dtype not in _ALLOWED:
             raise ParameterError(
@@ -81,6 +83,7 @@ class FlatParameters:
 
     def gather(self, parts: Sequence[torch.Tensor | None]) -> NDArray[np.float64]:
         """One fresh vector of shape (n,) from one tensor a parameter; None counts as zeros."""
+        self._require_shapes()
         out = np.empty(self.n)
         whole = torch.from_numpy(out)
         for piece, part in zip(whole.split(self._sizes), parts, strict=True):
@@ -121,14 +124,17 @@ class FlatParameters:
         return [tensor.grad for tensor in self.tensors]
 
     def _chunks(self, x: NDArray[np.float64]) -> list[torch.Tensor]:
+        self._require_shapes()
+        pieces = torch.from_numpy(x).split(self._sizes)
+        return [piece.view(shape) for piece, shape in zip(pieces, self._shapes, strict=True)]
+
+    def _require_shapes(self) -> None:
         for index, (tensor, shape) in enumerate(zip(self.tensors, self._shapes, strict=True)):
             if tensor.shape != shape:
                 raise ParameterError(
                     f"parameter {index} had shape {tuple(shape)} when the run began and has {tuple(tensor.shape)} now; "
                     f"a closure must not resize parameters"
                 )
-        pieces = torch.from_numpy(x).split(self._sizes)
-        return [piece.view(shape) for piece, shape in zip(pieces, self._shapes, strict=True)]
 
 
 def _fill(piece: torch.Tensor, part: torch.Tensor | None) -> None:

@@ -153,11 +153,18 @@ class Objective:
             return self.best
         return None
 
+    def hold(self, point: Point) -> None:
+        """Put the values of this point back into the parameters: its graph reads them, and so may a callback."""
+        if self._held is not point:
+            self.flat.write(point.x)
+            self._held = point
+
     def release(self) -> None:
-        """Drop all graphs; values and gradients stay."""
+        """Drop all graphs, and the observer, which knows this objective; values and gradients stay."""
         for point in (*self._memo, self.best, self._last_finite, self._held):
             if point is not None:
                 point.graph = None
+        self.observer = None
 
     # Evaluation
 
@@ -181,7 +188,7 @@ class Objective:
         self._remember(point)
         if self.observer is not None:
             self.observer.evaluated(point)
-        self.control.after_evaluation(point.loss)
+        self.control.after_evaluation(point.shown_loss)
         return point
 
     def _call(self, x: NDArray[np.float64], level: str) -> tuple[ClosureResult, dict[str, float]]:
@@ -260,7 +267,7 @@ class Objective:
 
     def _autograd_product(self, point: Point, v: NDArray[np.float64]) -> NDArray[np.float64]:
         assert point.graph is not None
-        self._hold(point)
+        self.hold(point)
         self.counts.nhvp += 1
         return point.graph.hvp(v)
 
@@ -274,12 +281,6 @@ class Objective:
         result, _ = self._call(np.ascontiguousarray(x), "gradient")
         assert result.gradient is not None
         return result.gradient
-
-    def _hold(self, point: Point) -> None:
-        """Put the values of this point back into the parameters: its graph reads them."""
-        if self._held is not point:
-            self.flat.write(point.x)
-            self._held = point
 
     def _build_hessian(self, point: Point) -> NDArray[np.float64]:
         n = self.flat.n
@@ -295,7 +296,7 @@ class Objective:
 
     def _autograd_hessian(self, graph: HvpGraph, point: Point, n: int) -> NDArray[np.float64]:
         self._dense = self._dense or DenseHessian(n, self.derivatives.bytes_per_row, self.derivatives.chunk)
-        self._hold(point)
+        self.hold(point)
         try:
             hessian = self._dense.build(graph, n, self.control.before_work)
         except Exception as error:

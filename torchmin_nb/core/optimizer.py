@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -89,12 +90,12 @@ class MinimizeWrapper(torch.optim.Optimizer):
         self.callbacks = _read_callbacks(callbacks)
         self._budgets = {
             "max_seconds": _positive("max_seconds", max_seconds),
-            "max_evaluations": _positive("max_evaluations", max_evaluations),
-            "target_loss": target_loss,
+            "max_evaluations": _positive("max_evaluations", max_evaluations, Integral),
+            "target_loss": _number("target_loss", target_loss),
         }
         self._keep = {"keep_parameters": keep_parameters, "keep_evaluations": keep_evaluations}
         self._curvature = _one_of("curvature", curvature, _CURVATURE)
-        self._hessian_chunk = _positive("hessian_chunk", hessian_chunk)
+        self._hessian_chunk = _positive("hessian_chunk", hessian_chunk, Integral)
         self._memory_budget = _positive("memory_budget", memory_budget)
         self._blas_threads = _read_threads(blas_threads)
         self._start_check = start_check
@@ -115,9 +116,9 @@ class MinimizeWrapper(torch.optim.Optimizer):
         """
         closure = require_closure(closure)
         _refuse_several_processes()
+        self.result, self.history = None, History(_method_name(self.request))
         run = _Minimization(self, closure)
         self.history = run.history
-        self.result = None
         self._objective = run.objective
         try:
             run.minimize()
@@ -214,9 +215,12 @@ class _Minimization:
             failure = self._translated(error)
         if failure is not None:
             self.result = self._from_best(_ending_of(failure))
-        self._settle()
-        if failure is not None:
-            raise failure
+        try:
+            self._settle()
+            if failure is not None:
+                raise failure
+        finally:
+            del failure  # its traceback leads back here: a cycle that would keep the parameters
 
     def _check(self, closure: Closure) -> int | None:
         spec, request = self._request.spec, self._request
@@ -297,9 +301,14 @@ class _Minimization:
 
     def _settle(self) -> None:
         """Leave the end point in the parameters and its gradient in `.grad`, drop graphs, tell the callbacks."""
+        try:
+            self._leave(self.result.x)
+        finally:
+            self.objective.release()
+            self._close()
+
+    def _close(self) -> None:
         result, objective, counts = self.result, self.objective, self.objective.counts
-        self._leave(result.x)
-        objective.release()
         self.history.ended(
             success=bool(result.success),
             status=int(result.status),
@@ -368,7 +377,10 @@ def _construct(initialise: Callable[..., None], params: Any) -> None:
 
 
 def _read_callbacks(callbacks: Any) -> list[Callback]:
-    found: Sequence[Any] = [callbacks] if callable(callbacks) else list(callbacks)
+    try:
+        found: Sequence[Any] = [callbacks] if callable(callbacks) else list(callbacks)
+    except TypeError:
+        raise ArgumentTypeError(f"callbacks must be a callable or a list of them, got {callbacks!r}") from None
     for callback in found:
         if not callable(callback):
             raise ArgumentTypeError(f"a callback must be callable with an Iteration, got {type(callback).__name__}")
@@ -378,14 +390,21 @@ def _read_callbacks(callbacks: Any) -> list[Callback]:
 def _read_threads(threads: Any) -> int | str | None:
     if threads == "auto" or threads is None:
         return threads  # type: ignore[no-any-return]
-    return int(_positive("blas_threads", threads))
+    return int(_positive("blas_threads", threads, Integral, ", 'auto'"))
 
 
-def _positive(name: str, value: Any) -> Any:
+def _positive(name: str, value: Any, kind: type = Real, others: str = "") -> Any:
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not value > 0:
-        raise ArgumentError(f"{name} must be a positive number or None, got {value!r}")
+    if isinstance(value, bool) or not isinstance(value, kind) or not value > 0:  # type: ignore[operator]
+        what = "integer" if kind is Integral else "number"
+        raise ArgumentError(f"{name} must be a positive {what}{others} or None, got {value!r}")
+    return value
+
+
+def _number(name: str, value: Any) -> Any:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, Real) or value != value):
+        raise ArgumentError(f"{name} must be a number or None, got {value!r}")
     return value
 
 

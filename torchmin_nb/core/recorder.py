@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,12 +12,13 @@ from scipy.optimize import OptimizeResult
 
 from .control import CALLBACK, ITERATIONS, Abort, StopRun
 from .events import Callback, Evaluation, History, Iteration
+from .objective import Point
 from .trust_region import NOT_REPORTED, Probe, TrustRegion
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from .objective import Objective, Point
+    from .objective import Objective
 
 __all__ = ["Recorder"]
 
@@ -50,6 +52,7 @@ class Recorder:
         self._skip_first = skip_first
         self._user = scipy_callback and _as_scipy_calls_it(scipy_callback)
         self._iterate: NDArray[np.float64] | None = None
+        self._losses: dict[int, tuple[float, Mapping[str, float]]] = {}
         self._evaluations = 0
         if history.keep_evaluations:
             self._evaluation_listeners.append(history.evaluations.append)
@@ -66,6 +69,7 @@ class Recorder:
 
     def evaluated(self, point: Point) -> None:
         """A closure call was made."""
+        self._losses[_key(point.x)] = point.loss, point.metrics
         if self._evaluation_listeners:
             self._emit_evaluation(point)
         self._evaluations += 1
@@ -96,9 +100,14 @@ class Recorder:
             raise StopRun(ITERATIONS)
 
     def _unknown(self, x: NDArray[np.float64]) -> Point:
-        """A method that reports a point it never evaluated, or long ago, is shown at the best one."""
-        assert self._objective.best is not None
-        return self._objective.best
+        """A point that the objective has let go: one of this iteration's trials, or one known up to rounding only.
+
+        Powell comes back to earlier trials; TNC unscales x. The latter is shown at the best point's values.
+        """
+        best = self._objective.best
+        assert best is not None
+        loss, metrics = self._losses.get(_key(x), (None, best.metrics))
+        return replace(best, x=x) if loss is None else Point(x, loss, None, dict(metrics))
 
     # Events
 
@@ -123,9 +132,12 @@ class Recorder:
             metrics=point.metrics,
         )
         self._iterate = point.x
+        self._losses = {_key(point.x): (point.loss, point.metrics)}
         self.history.append(iteration, point.x)
+        if self._callbacks or self._user:
+            self._objective.hold(point)
         stop = [_shielded(callback, iteration) for callback in self._callbacks]
-        if any(answer is True for answer in stop):
+        if any(isinstance(answer, bool | np.bool_) and answer for answer in stop):
             raise StopRun(CALLBACK)
 
     def _emit_evaluation(self, point: Point) -> None:
@@ -180,6 +192,10 @@ def _shielded(callback: Callable[..., Any], event: Iteration | Evaluation) -> An
 
 def _having(callbacks: Sequence[Any], name: str) -> list[Callable[..., Any]]:
     return [getattr(callback, name) for callback in callbacks if hasattr(callback, name)]
+
+
+def _key(x: NDArray[np.float64]) -> int:
+    return hash(x.tobytes())
 
 
 def _norms(gradient: NDArray[np.float64] | None) -> tuple[float | None, float | None]:

@@ -204,7 +204,15 @@ def _read_callable(value: Any, name: str) -> Callable[..., Any] | None:
 
 
 def _read_jac(spec: MethodSpec, jac: Any) -> Any:
-    if jac is None or isinstance(jac, bool) or callable(jac) or jac in _DIFFERENCES:
+    if jac is None or jac is True or callable(jac):
+        return jac
+    if jac is False or jac in _DIFFERENCES:
+        if spec.level != "value" and spec is not CUSTOM and "finite_diff_rel_step" not in spec.options:
+            able = [other.name for other in METHODS.values() if "finite_diff_rel_step" in other.options]
+            raise ArgumentError(
+                f"jac={jac!r}: {spec.name} needs a gradient and takes no finite differences; leave jac out for "
+                f"autograd, or choose one of {', '.join(able)}"
+            )
         return jac
     remedy = "'cs' would hand complex parameters to the closure" if jac == "cs" else "leave it out for autograd"
     raise ArgumentError(f"jac={jac!r} is not allowed: a callable, '2-point', '3-point', True, False or None; {remedy}")
