@@ -41,8 +41,8 @@ class CaptureBackward(TorchFunctionMode):
     """Answers `Tensor.backward` and `torch.autograd.backward` with a differentiable gradient.
 
     `gradient` is the sum over all calls, one entry a parameter; `.grad` holds a detached copy, as after a real
-    `backward`. `gradient=` and `inputs=` are honoured; a call whose `inputs` name other tensors than the parameters
-    fills those as ever. `total` is the sum of the scalars backpropagated.
+    `backward`. `gradient=` and `inputs=` are honoured. A call that reaches no parameter, or whose `inputs` name other
+    tensors, fills those as ever. `total` is the sum of the scalars backpropagated.
     """
 
     def __init__(self, parameters: Sequence[torch.Tensor]):
@@ -100,13 +100,14 @@ class CaptureBackward(TorchFunctionMode):
     def _capture_parameters(
         self, outputs: Sequence[torch.Tensor], grad_outputs: Sequence[torch.Tensor | None], wanted: set[int]
     ) -> None:
+        reached = differentiable_gradient(outputs, self._parameters, grad_outputs)
+        if all(part is None for part in reached):  # the backward of something else, an inner problem perhaps
+            torch.autograd.backward(outputs, grad_outputs)
+            return
         self.called = True
         self._add_to_total(outputs, grad_outputs)
         parts = tuple(
-            part if id(tensor) in wanted else None
-            for tensor, part in zip(
-                self._parameters, differentiable_gradient(outputs, self._parameters, grad_outputs), strict=True
-            )
+            part if id(tensor) in wanted else None for tensor, part in zip(self._parameters, reached, strict=True)
         )
         self.gradient = tuple(_sum(old, new) for old, new in zip(self.gradient, parts, strict=True))
         for tensor, part in zip(self._parameters, parts, strict=True):
