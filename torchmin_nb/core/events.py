@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -135,6 +136,8 @@ class History(Sequence[Iteration]):
         self.keep_evaluations = keep_evaluations
         self.evaluations: list[Evaluation] = []
         self._iterations: list[Iteration] = []
+        # Typed arrays, filled on demand: reading a column of a long run again costs only what is new.
+        self._columns = {name: array("q" if name in _COUNT_COLUMNS else "d") for name in _COLUMNS}
         self._parameters: list[NDArray[np.float64]] = []
 
     def append(self, iteration: Iteration, x: NDArray[np.float64] | None = None) -> None:
@@ -176,9 +179,11 @@ class History(Sequence[Iteration]):
 
     def column(self, name: str) -> NDArray[Any]:
         """One field over the iterations, shape (k,); NaN for what is not reported."""
-        dtype = np.int64 if name in _COUNT_COLUMNS else np.float64
-        values = [getattr(iteration, name) for iteration in self._iterations]
-        return np.array([np.nan if value is None else value for value in values], dtype=dtype)
+        known = self._columns[name]
+        for iteration in self._iterations[len(known) :]:
+            value = getattr(iteration, name)
+            known.append(math.nan if value is None else value)  # type: ignore[arg-type]
+        return np.array(known)
 
     @property
     def metrics(self) -> dict[str, NDArray[np.float64]]:

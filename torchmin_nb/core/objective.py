@@ -75,12 +75,6 @@ class Point:
     shown_gradient: NDArray[np.float64] | None = None
     hessian: NDArray[np.float64] | None = None
 
-    def finite(self, *, with_gradient: bool) -> bool:
-        """Whether the loss, and the gradient where the method uses it, are finite."""
-        if not with_gradient or self.gradient is None:
-            return math.isfinite(self.loss)
-        return math.isfinite(self.loss) and bool(np.isfinite(self.gradient).all())
-
 
 class Observer(Protocol):
     """Told of every closure call."""
@@ -129,19 +123,30 @@ class Objective:
         return point.shown_gradient.copy()
 
     def hvp(self, x: NDArray[np.float64], v: NDArray[np.float64]) -> NDArray[np.float64]:
-        """H(x) @ v, shape (n,)."""
+        """H(x) @ v, shape (n,); v itself where the loss is not finite."""
         self.requests.nhev += 1
-        return self._product(self._with_graph(x), np.array(v, dtype=np.float64).ravel())
+        v = np.array(v, dtype=np.float64).ravel()
+        return self._product(self._with_graph(x), v) if self.finite(self._at(x)) else v
 
     def hessian(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
-        """H(x), shape (n, n), symmetric; positive definite where the method needs it."""
+        """H(x), shape (n, n), symmetric; positive definite where the method needs it.
+
+        The identity where the loss is not finite: trust-exact and dogleg ask before they reject such a trial.
+        """
         self.requests.nhev += 1
+        if not self.finite(self._at(x)):
+            return np.eye(self.flat.n)
         point = self._with_graph(x)
         if point.hessian is None:
             point.hessian = self._build_hessian(point)
         return point.hessian.copy()
 
     # What events and endings read
+
+    def finite(self, point: Point) -> bool:
+        """Whether the loss, and the gradient where the method uses it, are finite there."""
+        with_gradient = self.derivatives.level != "value" and point.gradient is not None
+        return math.isfinite(point.loss) and (not with_gradient or bool(np.isfinite(point.gradient).all()))
 
     def known(self, x: NDArray[np.float64]) -> Point | None:
         """The remembered point at x, if any. Never evaluates."""
@@ -211,7 +216,7 @@ class Objective:
 
     def _show(self, point: Point) -> None:
         """Fill in what the method is shown: the truth where it is finite, else something to back off from."""
-        if point.finite(with_gradient=self.derivatives.level != "value"):
+        if self.finite(point):
             point.shown_loss = point.loss
             point.shown_gradient = None if self.derivatives.gradient else point.gradient
             self._last_finite = point

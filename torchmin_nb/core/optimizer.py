@@ -274,6 +274,9 @@ class _Minimization:
             )
         filled = OptimizeResult({**self._counted(), "success": True, "status": 0, "message": "", **result})
         filled.x = np.array(filled.x, dtype=np.float64).ravel()
+        end = self.objective.known(filled.x)
+        if end is not None and not self.objective.finite(end):  # the fun that SciPy reports is the wall it was shown
+            filled.update(self._best_point(), success=False)
         if "fun" not in filled:
             filled.fun = self.objective.value(filled.x)
         filled.update(
@@ -286,13 +289,19 @@ class _Minimization:
         return filled
 
     def _from_best(self, ending: Ending) -> OptimizeResult:
-        best = self.objective.best
-        point = {"x": self._start, "fun": np.nan} if best is None else {"x": best.x, "fun": best.loss}
-        if best is not None and best.gradient is not None:
-            point["jac"] = best.gradient
         return OptimizeResult(
-            **point, **self._counted(), success=ending.success, status=ending.status, message=ending.message
+            **self._best_point(),
+            **self._counted(),
+            success=ending.success,
+            status=ending.status,
+            message=ending.message,
         )
+
+    def _best_point(self) -> dict[str, Any]:
+        best = self.objective.best
+        if best is None:
+            return {"x": self._start, "fun": np.nan}
+        return {"x": best.x, "fun": best.loss} | ({} if best.gradient is None else {"jac": best.gradient})
 
     def _counted(self) -> dict[str, int]:
         requests = self.objective.requests

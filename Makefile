@@ -1,0 +1,49 @@
+# Each target makes the virtual environment it needs. PYTHON: any Python >= 3.11.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN     = $(VENV)/bin
+SYSTEM  = $(shell command -v $(PYTHON) 2>/dev/null || command -v python3.11 2>/dev/null || command -v python)
+
+.PHONY: demo test test-oldest check lab notebooks bench clean
+
+demo: $(VENV)/.ready
+	$(BIN)/python -m torchmin_nb demo
+
+test: $(VENV)/.ready
+	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest notebooks --nbval --nbval-current-env --nbval-cell-timeout=120 -p no:cacheprovider
+
+test-oldest: $(VENV)-oldest/.ready
+	$(VENV)-oldest/bin/python -m pytest tests/core
+
+check: $(VENV)/.ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+lab: $(VENV)/.ready
+	$(BIN)/jupyter lab notebooks
+
+notebooks: $(VENV)/.ready
+	$(BIN)/python notebooks/execute.py
+
+bench: $(VENV)-bench/.ready
+	$(VENV)-bench/bin/python -m tests.benchmarks.bench
+
+clean:
+	rm -rf $(VENV) $(VENV)-oldest $(VENV)-bench demo.html
+
+$(VENV)/.ready: pyproject.toml constraints.txt
+	$(SYSTEM) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[notebook,test]'
+	touch $@
+
+$(VENV)-oldest/.ready: pyproject.toml constraints-oldest.txt
+	$(SYSTEM) -m venv $(VENV)-oldest
+	$(VENV)-oldest/bin/pip install --quiet --disable-pip-version-check -c constraints-oldest.txt -e '.' pytest pytest-timeout pandas scikit-learn
+	touch $@
+
+$(VENV)-bench/.ready: pyproject.toml constraints.txt
+	$(SYSTEM) -m venv $(VENV)-bench
+	$(VENV)-bench/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[notebook,bench]' pytest
+	touch $@

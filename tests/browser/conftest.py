@@ -1,0 +1,170 @@
+"""A real JupyterLab and a real Chromium."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+REQUIRED = bool(os.environ.get("TORCHMIN_NB_REQUIRE_BROWSER"))
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+SCREENSHOTS = Path(__file__).parent / "screenshots"
+
+
+def pytest_collection_modifyitems(items):
+    """Browser tests are skipped where there is no Chromium, unless CI demands them."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.browser)
+            if CHROMIUM is None and not REQUIRED:
+                item.add_marker(pytest.mark.skip(reason="no Chromium: apt-get install chromium"))
+
+
+@pytest.fixture(scope="session")
+def workspace(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("lab")
+
+
+@pytest.fixture(scope="session")
+def lab(workspace) -> Iterator[str]:
+    """The address of a JupyterLab that serves `workspace`."""
+    _configure(workspace, "apputils-extension/notification", {"fetchNews": "false"})
+    _configure(workspace, "notebook-extension/tracker", {"autoStartDefaultKernel": True})
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "jupyter", "lab", "--no-browser", "--allow-root", f"--port={port}"]
+    command += ["--ip=127.0.0.1", "--IdentityProvider.token=", f"--ServerApp.root_dir={workspace}"]
+    command += ["--LabApp.expose_app_in_browser=True", "--ServerApp.port_retries=0"]
+    environment = {**os.environ, "JUPYTERLAB_SETTINGS_DIR": str(workspace / ".settings")}
+    with (workspace / "server.log").open("w") as log:
+        server = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+        address = f"http://127.0.0.1:{port}"
+        try:
+            _await_server(f"{address}/api/status", workspace / "server.log")
+            yield address
+        finally:
+            server.terminate()
+            server.wait(timeout=20)
+
+
+def _configure(workspace: Path, plugin: str, values: dict[str, object]) -> None:
+    """No questions asked of the person who is not there."""
+    path = workspace / ".settings" / "@jupyterlab" / f"{plugin}.jupyterlab-settings"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(values))
+
+
+def _await_server(url: str, log: Path, seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            with urllib.request.urlopen(url, timeout=2):
+                return
+        except OSError:
+            time.sleep(0.3)
+    raise RuntimeError(f"JupyterLab did not answer; its log:\n{log.read_text()}")
+
+
+@pytest.fixture
+def page():
+    """A fresh Chromium page; what it reports as errors is collected in `page.errors`."""
+    from playwright.sync_api import sync_playwright
+
+    assert CHROMIUM is not None, "a browser is required here and none was found"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        page = browser.new_page(viewport={"width": 1280, "height": 900})
+        page.errors = []
+        page.on("pageerror", lambda error: page.errors.append(str(error)))
+        yield page
+        SCREENSHOTS.mkdir(exist_ok=True)
+        page.screenshot(path=SCREENSHOTS / "last.png")
+        browser.close()
+
+
+@pytest.fixture
+def notebook(page, lab, workspace):
+    """Opens a notebook of the given cells and returns a driver for it."""
+    return lambda name, cells: Notebook(page, lab, workspace / f"{name}.ipynb", cells)
+
+
+class Notebook:
+    """One open notebook: run it, read its figure, save it."""
+
+    def __init__(self, page, address: str, path: Path, cells: list[str]):
+        import nbformat
+
+        book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+        book.metadata["kernelspec"] = {"display_name": "Python 3", "language": "python", "name": "python3"}
+        nbformat.write(book, path)
+        self.page, self.path = page, path
+        page.goto(f"{address}/lab/tree/{path.name}?reset")
+        page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=60_000)
+        page.wait_for_selector(".jp-StatusBar-TextItem:has-text('| Idle')", timeout=60_000)
+
+    def command(self, name: str, **arguments: object) -> None:
+        """Execute a JupyterLab command without waiting for its end."""
+        self.page.evaluate("([name, args]) => { window.jupyterapp.commands.execute(name, args) }", [name, arguments])
+
+    def run_all(self) -> None:
+        """Run all cells; asked again where the kernel was not connected yet and the request was lost."""
+        from playwright.sync_api import TimeoutError as Late
+
+        for _ in range(10):
+            self.command("notebook:run-all-cells")
+            try:
+                self.wait("document.querySelector('.jp-CodeCell .jp-InputPrompt').textContent !== '[ ]:'", 3)
+            except Late:
+                continue
+            return
+        raise AssertionError("the first cell never started")
+
+    def points(self) -> int:
+        """How many points the first curve in the page has; -1 where there is no figure."""
+        script = "(document.querySelector('.js-plotly-plot')?.data ?? [{x: {length: -1}}])[0].x?.length ?? 0"
+        return int(self.page.evaluate(script))
+
+    def wait(self, condition: str, seconds: float = 60) -> None:
+        self.page.wait_for_function(condition, timeout=seconds * 1000)
+
+    def wait_for_points(self, count: int, seconds: float = 60) -> None:
+        self.wait(f"(document.querySelector('.js-plotly-plot')?.data?.[0]?.x?.length ?? 0) >= {count}", seconds)
+
+    def wait_idle(self, seconds: float = 120) -> None:
+        """Until no cell is waiting or running."""
+        self.wait(
+            "[...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')].every(p => !p.textContent.includes('*'))",
+            seconds,
+        )
+
+    def save(self) -> dict:
+        """Save, and return what the file then holds."""
+        before = self.path.stat().st_mtime_ns
+        self.command("docmanager:save")
+        deadline = time.monotonic() + 20
+        while self.path.stat().st_mtime_ns == before and time.monotonic() < deadline:
+            self.page.wait_for_timeout(100)
+        return json.loads(self.path.read_text())
+
+    def screenshot(self, name: str) -> None:
+        SCREENSHOTS.mkdir(exist_ok=True)
+        self.page.screenshot(path=SCREENSHOTS / f"{name}.png")

@@ -1,0 +1,71 @@
+"""The live dashboard in a real JupyterLab."""
+
+RUN = """
+import time, torch
+from torchmin_nb import MinimizeWrapper
+from torchmin_nb.views import Dashboard
+
+x = torch.nn.Parameter(torch.linspace(-1.2, 1.2, 12, dtype=torch.float64))
+
+def closure():
+    time.sleep(0.04)
+    return (100 * (x[1:] - x[:-1] ** 2) ** 2 + (1 - x[:-1]) ** 2).sum()
+
+optimizer = MinimizeWrapper([x], {method!r}, callbacks=[Dashboard()], start_check=False)
+optimizer.step(closure);
+"""
+
+
+def figures(saved):
+    return [o["data"] for c in saved["cells"] for o in c["outputs"] if o["output_type"] == "display_data"]
+
+
+def test_points_appear_while_it_runs_and_a_picture_stays(notebook):
+    book = notebook("live", [RUN.format(method="trust-ncg")])
+    book.run_all()
+    book.wait_for_points(3)
+    early = book.points()
+    book.screenshot("dashboard-running")
+    book.wait_for_points(early + 5)
+    book.wait_idle()
+    book.wait("document.querySelector('.js-plotly-plot .gtitle')?.textContent.includes('finished')")
+    book.page.wait_for_timeout(1500)  # JupyterLab adds its picture after drawing
+    book.screenshot("dashboard-finished")
+
+    saved = book.save()
+    (data,) = figures(saved)
+    assert "application/vnd.plotly.v1+json" in data
+    assert "image/png" in data
+    assert "application/vnd.jupyter.widget-view+json" not in data
+    assert "widgets" not in saved["metadata"]
+    assert book.page.errors == []
+
+
+def test_a_method_without_radius_says_so_and_dark_theme_reads(notebook):
+    book = notebook("dark", [RUN.format(method="L-BFGS-B")])
+    book.command("apputils:change-theme", theme="JupyterLab Dark")
+    book.run_all()
+    book.wait_for_points(10)
+    text = book.page.locator(".js-plotly-plot").first.text_content()
+    assert "no trust region in L-BFGS-B" in text
+    book.wait_idle()
+    book.page.wait_for_timeout(1500)
+    book.screenshot("dashboard-dark")
+    assert book.page.errors == []
+
+
+def test_two_runs_of_one_dashboard_leave_two_pictures(notebook):
+    first = RUN.format(method="BFGS").replace("callbacks=[Dashboard()]", "callbacks=[dashboard]")
+    first = first.replace("\nx =", "\ndashboard = Dashboard()\nx =").replace("0.04", "0.005")
+    book = notebook(
+        "twice", [first, "optimizer = MinimizeWrapper([x], 'CG', callbacks=[dashboard])\noptimizer.step(closure);"]
+    )
+    book.run_all()
+    book.wait("document.querySelectorAll('.js-plotly-plot .gtitle').length === 2", 90)
+    book.wait_idle()
+    book.page.wait_for_timeout(1500)
+    titles = book.page.locator(".js-plotly-plot .gtitle").all_text_contents()
+    assert titles[0].startswith("BFGS")
+    assert titles[1].startswith("CG")
+    assert len(figures(book.save())) == 2
+    assert book.page.errors == []

@@ -1,0 +1,52 @@
+"""python -m torchmin_nb demo | methods"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import textwrap
+from pathlib import Path
+
+from .core.methods import methods_table
+from .core.report import text_table
+
+__all__ = ["main"]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line. Returns the exit status."""
+    parser = argparse.ArgumentParser(prog="torchmin-nb", description="SciPy's optimizers for PyTorch.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    demo = commands.add_parser("demo", help="fit 5,000 handwritten digits with five methods")
+    demo.add_argument("--output", type=Path, default=Path("demo.html"), help="the page of curves (default: demo.html)")
+    demo.add_argument("--iterations", type=int, default=60, help="iterations a method (default: 60)")
+    commands.add_parser("methods", help="print the table of methods")
+    chosen = parser.parse_args(arguments)
+    if chosen.command == "methods":
+        print(_methods())
+        return 0
+    return _demo(chosen.output, chosen.iterations)
+
+
+def _methods() -> str:
+    """The table, and below it one sentence a method, folded to the terminal."""
+    rows = methods_table()
+    width = max(60, shutil.get_terminal_size().columns)
+    name = max(len(row[0]) for row in rows) + 2
+    uses = [textwrap.fill(f"{row[0]:<{name}}{row[-1]}", width, subsequent_indent=" " * name) for row in rows[1:]]
+    return "\n".join([text_table([row[:-1] for row in rows], align="<<<<<<"), "", *uses])
+
+
+def _demo(output: Path, iterations: int) -> int:
+    try:
+        from .demo import run_demo
+    except ImportError as error:
+        print(f"the demo needs {error.name}: pip install 'torchmin-nb[notebook]'", file=sys.stderr)
+        return 1
+    run_demo(output, iterations)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,26 @@
+"""What a person sees. Everything but the progress line needs the [notebook] extra."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from .progress import ProgressLine
+
+if TYPE_CHECKING:
+    from .bundle import show
+    from .figures import convergence_figure
+    from .live import Dashboard
+
+__all__ = ["Dashboard", "ProgressLine", "convergence_figure", "show"]
+
+_LAZY = {"Dashboard": ".live", "convergence_figure": ".figures", "show": ".bundle"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        return getattr(import_module(_LAZY[name], __name__), name)
+    except ModuleNotFoundError as error:
+        raise ImportError(f"{name} needs {error.name}: pip install 'torchmin-nb[notebook]'") from error

@@ -1,0 +1,56 @@
+"""A progress line for terminals and logs."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from typing import TextIO
+
+from ..core.events import History, Iteration
+from .words import status_line
+
+__all__ = ["ProgressLine"]
+
+
+class ProgressLine:
+    """A callback that keeps one line up to date in a terminal; in a log it writes only the last state.
+
+    stream: standard error if None. interval: seconds between two updates.
+    """
+
+    def __init__(self, stream: TextIO | None = None, *, interval: float = 0.1):
+        self._stream = stream
+        self._interval = interval
+        self._history: History | None = None
+        self._due = 0.0
+
+    def on_start(self, history: History) -> None:
+        self._history = history
+        self._due = 0.0
+
+    def __call__(self, iteration: Iteration) -> None:
+        now = time.monotonic()
+        if self._history is not None and now >= self._due and self._live:
+            self._due = now + self._interval
+            self._write("\r" + self._fitted(status_line(self._history)))
+
+    def on_end(self, history: History) -> None:
+        line = status_line(history)
+        self._write("\r" + self._fitted(line) + "\n" if self._live else line + "\n")
+
+    @property
+    def _out(self) -> TextIO:
+        return self._stream or sys.stderr
+
+    @property
+    def _live(self) -> bool:
+        return self._out.isatty()
+
+    def _fitted(self, line: str) -> str:
+        width = shutil.get_terminal_size().columns - 1
+        return (line if len(line) <= width else line[: width - 1] + "…").ljust(width)
+
+    def _write(self, text: str) -> None:
+        self._out.write(text)
+        self._out.flush()

@@ -1,0 +1,33 @@
+"""A run in words: the status line that every view shows."""
+
+from __future__ import annotations
+
+from ..core.events import History
+
+__all__ = ["status_line"]
+
+
+def status_line(history: History) -> str:
+    """'trust-ncg · iteration 41 · loss 0.1832 · gradient norm 3.1e-04 · radius 16 · 2.4 s · running'."""
+    if not len(history):
+        return f"{history.method} · starting"
+    last = history[-1]
+    ended = history.totals is not None and history.final_loss is not None
+    loss = history.final_loss if ended else last.loss
+    seconds = history.totals.seconds if history.totals else last.elapsed
+    parts = [
+        history.method,
+        f"iteration {last.index:,}",
+        f"loss {loss:.5g}",
+        None if last.grad_norm is None else f"gradient norm {last.grad_norm:.1e}",
+        None if last.trust_radius is None else f"radius {last.trust_radius:.3g}",
+        f"{seconds:.1f} s",
+        _ending(history),
+    ]
+    return " · ".join(part for part in parts if part)
+
+
+def _ending(history: History) -> str:
+    if history.message is None:
+        return "running"
+    return ("finished: " if history.success else "ended: ") + history.message.strip().rstrip(".")
