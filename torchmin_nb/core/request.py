@@ -94,7 +94,7 @@ def read_request(minimizer_args: Mapping[str, Any] | str | Callable[..., Any]) -
         if key not in _KEYS:
             reason = _SUPPLIED if key in ("fun", "x0", "args") else f"allowed are {', '.join(_KEYS)}"
             raise ArgumentError(f"minimizer_args has the key {key!r}; {reason}")
-    method = args.get("method") or _default_method(args)
+    method = _default_method(args) if args.get("method") is None else args["method"]
     spec = CUSTOM if callable(method) else find_method(_require_name(method))
     request = Request(
         spec=spec,
