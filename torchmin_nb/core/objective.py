@@ -145,8 +145,9 @@ class Objective:
 
     def finite(self, point: Point) -> bool:
         """Whether the loss, and the gradient where the method uses it, are finite there."""
-        with_gradient = self.derivatives.level != "value" and point.gradient is not None
-        return math.isfinite(point.loss) and (not with_gradient or bool(np.isfinite(point.gradient).all()))
+        if not math.isfinite(point.loss) or self.derivatives.level == "value" or point.gradient is None:
+            return math.isfinite(point.loss)
+        return bool(np.isfinite(point.gradient).all())
 
     def known(self, x: NDArray[np.float64]) -> Point | None:
         """The remembered point at x, if any. Never evaluates."""
