@@ -1,0 +1,102 @@
+"""The arguments that all wrappers share, checked before any work starts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from numbers import Integral, Real
+from typing import Any
+
+import torch
+
+from ..errors import ArgumentError, ArgumentTypeError, DistributedError, ParameterError
+from .events import Callback
+
+__all__ = [
+    "as_number",
+    "construct",
+    "known_keywords",
+    "number",
+    "one_of",
+    "positive",
+    "read_callbacks",
+    "read_threads",
+    "refuse_several_processes",
+]
+
+
+def construct(initialise: Callable[..., None], params: Any) -> None:
+    """torch's own checks of the parameters, in our error family."""
+    try:
+        initialise(params, {})
+    except TypeError as error:
+        raise ArgumentTypeError(f"{error}; give model.parameters(), a list of tensors, or param groups") from error
+    except ValueError as error:
+        raise ParameterError(f"{error}; give model.parameters(), a list of leaf tensors, or param groups") from error
+
+
+def known_keywords(name: str, given: Iterable[str], known: Iterable[str]) -> None:
+    """ArgumentTypeError for a keyword that does not exist."""
+    for keyword in given:
+        if keyword not in known:
+            raise ArgumentTypeError(f"{name} has no keyword {keyword!r}; it has {', '.join(known)}")
+
+
+def read_callbacks(callbacks: Any) -> list[Callback]:
+    """One callable or several, as a list."""
+    try:
+        found: Sequence[Any] = [callbacks] if callable(callbacks) else list(callbacks)
+    except TypeError:
+        raise ArgumentTypeError(f"callbacks must be a callable or a list of them, got {callbacks!r}") from None
+    for callback in found:
+        if not callable(callback):
+            raise ArgumentTypeError(f"a callback must be callable with an Iteration, got {type(callback).__name__}")
+    return list(found)
+
+
+def read_threads(threads: Any) -> int | str | None:
+    """A number of BLAS threads, "auto" or None."""
+    if threads == "auto" or threads is None:
+        return threads  # type: ignore[no-any-return]
+    return int(positive("blas_threads", threads, Integral, ", 'auto'"))
+
+
+def positive(name: str, value: Any, kind: type = Real, others: str = "") -> Any:
+    """A positive number, or None."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, kind) or not value > 0:  # type: ignore[operator]
+        what = "integer" if kind is Integral else "number"
+        raise ArgumentError(f"{name} must be a positive {what}{others} or None, got {value!r}")
+    return value
+
+
+def number(name: str, value: Any) -> Any:
+    """A number, or None."""
+    if value is not None and (isinstance(value, bool) or not isinstance(value, Real) or value != value):
+        raise ArgumentError(f"{name} must be a number or None, got {value!r}")
+    return value
+
+
+def one_of(name: str, value: Any, allowed: tuple[str, ...]) -> str:
+    """One of the allowed words."""
+    if value not in allowed:
+        raise ArgumentError(f"{name}={value!r} is not known; choose one of {', '.join(allowed)}")
+    return str(value)
+
+
+def as_number(name: str, value: Any) -> float:
+    """What `record` was given, as a float."""
+    try:
+        return float(value.detach() if isinstance(value, torch.Tensor) else value)
+    except (TypeError, ValueError, RuntimeError):
+        raise ArgumentTypeError(f"record({name}=...) takes a number or a scalar tensor, got {value!r}") from None
+
+
+def refuse_several_processes() -> None:
+    """DistributedError where torch.distributed spans several processes."""
+    distributed = torch.distributed
+    if distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1:
+        raise DistributedError(
+            f"the process group has {distributed.get_world_size()} processes; torchmin_nb runs in one: every process "
+            f"would step on its own. Run the minimisation in a single process"
+        )

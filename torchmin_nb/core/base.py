@@ -1,0 +1,134 @@
+"""What all wrappers share: a `torch.optim.Optimizer` whose `step(closure)` runs a whole minimisation."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterable
+from numbers import Integral
+from typing import Any, TypedDict, Unpack
+
+import torch
+from scipy.optimize import OptimizeResult
+
+from .arguments import (
+    as_number,
+    construct,
+    known_keywords,
+    number,
+    positive,
+    read_callbacks,
+    read_threads,
+    refuse_several_processes,
+)
+from .check import ClosureReport, check_closure
+from .closure import Closure, require_closure
+from .control import STOPPED, Control
+from .engine import Engine
+from .events import Callback, History
+from .flat import FlatParameters, trainable
+from .objective import Objective
+
+__all__ = ["Common", "ScipyOptimizer"]
+
+
+class Common(TypedDict, total=False):
+    """Keywords of every wrapper: see MinimizeWrapper."""
+
+    callbacks: Callback | Iterable[Callback]
+    max_seconds: float | None
+    max_evaluations: int | None
+    target_loss: float | None
+    keep_parameters: bool
+    keep_evaluations: bool
+    memory_budget: int | None
+    blas_threads: int | str | None
+    start_check: bool
+
+
+class ScipyOptimizer(torch.optim.Optimizer):
+    """A solver of SciPy as a torch optimizer. Subclasses say in `_prepare` what a run is made of.
+
+    `result` is the last run's OptimizeResult, `history` its iterations.
+    """
+
+    def __init__(self, params: Any, name: str, **common: Unpack[Common]):
+        known_keywords(type(self).__name__, common, Common.__annotations__)
+        construct(super().__init__, params)
+        trainable(self.param_groups)
+        self.name = name
+        self.callbacks = read_callbacks(common.get("callbacks", ()))
+        self._budgets = {
+            "max_seconds": positive("max_seconds", common.get("max_seconds")),
+            "max_evaluations": positive("max_evaluations", common.get("max_evaluations"), Integral),
+            "target_loss": number("target_loss", common.get("target_loss")),
+        }
+        self._keep = {name: bool(common.get(name, False)) for name in ("keep_parameters", "keep_evaluations")}
+        self._memory_budget = positive("memory_budget", common.get("memory_budget"))
+        self._blas_threads = read_threads(common.get("blas_threads", "auto"))
+        self._start_check = common.get("start_check", True)
+        self._objective: Objective | None = None
+        self.history: History = History(name)
+        self.result: OptimizeResult | None = None
+
+    @abstractmethod
+    def _prepare(self, closure: Closure) -> tuple[Engine, Callable[[], object]]:
+        """The engine of one run, and the call of SciPy that it makes. Refuses what cannot run."""
+
+    @property
+    def res(self) -> OptimizeResult | None:
+        """The same as `result`."""
+        return self.result
+
+    def step(self, closure: Closure | None = None) -> torch.Tensor:  # type: ignore[override]
+        """Run the whole minimisation; returns the loss at the end point, a 0-d tensor.
+
+        closure: computes the loss from the parameters; it may call `backward()` once, several times or not at all.
+        `result` then holds SciPy's OptimizeResult, `history` the iterations.
+        """
+        closure = require_closure(closure)
+        refuse_several_processes()
+        self.result, self.history = None, History(self.name)
+        engine, solve = self._prepare(closure)
+        self.history = engine.history
+        self._objective = engine.objective
+        try:
+            engine.run(solve)
+        finally:
+            self._objective = None
+            self.result = engine.result
+        first = engine.flat.tensors[0]
+        return torch.tensor(engine.result.fun, dtype=first.dtype, device=first.device)
+
+    def stop(self) -> None:
+        """End the run at its next closure call or product; any thread may ask."""
+        objective = self._objective
+        if objective is not None:
+            objective.control.request(STOPPED)
+
+    def record(self, **metrics: float | torch.Tensor) -> None:
+        """Called inside the closure: put numbers of your own on this evaluation and its iteration.
+
+        Outside a run it does nothing. Raises ArgumentTypeError for what is not a number.
+        """
+        numbers = {name: as_number(name, value) for name, value in metrics.items()}
+        if self._objective is not None:
+            self._objective.metrics.update(numbers)
+
+    def check(self, closure: Closure) -> ClosureReport:
+        """Check a closure without a run: determinism, gradient and curvature against differences, timings.
+
+        Parameters and random number generators are left as they were.
+        """
+        return check_closure(require_closure(closure), FlatParameters(trainable(self.param_groups)))
+
+    def _flat(self) -> FlatParameters:
+        """The trainable parameters as one vector."""
+        return FlatParameters(trainable(self.param_groups))
+
+    def _control(self) -> Control:
+        """Fresh budgets, the clock started."""
+        return Control(**self._budgets)
+
+    def _new_history(self, flat: FlatParameters, options: Any = None) -> History:
+        dtypes = sorted({str(tensor.dtype).removeprefix("torch.") for tensor in flat.tensors})
+        return History(self.name, options=options, n_parameters=flat.n, dtype="/".join(dtypes), **self._keep)
