@@ -128,7 +128,7 @@ def positive_definite(hessian: NDArray[np.float64], eps: float) -> NDArray[np.fl
     if _has_cholesky(hessian):
         return hessian
     lowest, highest = scipy.linalg.eigvalsh(hessian)[[0, -1]]
-    margin = np.sqrt(eps) * max(abs(lowest), abs(highest), eps)
+    margin = eps ** (2 / 3) * max(abs(lowest), abs(highest), eps)
     return np.asarray(hessian + (margin - min(lowest, 0.0)) * np.eye(len(hessian)))
 
 
