@@ -169,6 +169,11 @@ class History(Sequence[Iteration]):
 
     __hash__ = None  # type: ignore[assignment]
 
+    @property
+    def index(self) -> NDArray[np.int64]:  # type: ignore[override]
+        """The column, as for every other field; not the search that sequences have."""
+        return self.column("index")
+
     def __getattr__(self, name: str) -> NDArray[Any]:
         if name in _COLUMNS:
             return self.column(name)
@@ -180,9 +185,11 @@ class History(Sequence[Iteration]):
     def column(self, name: str) -> NDArray[Any]:
         """One field over the iterations, shape (k,); NaN for what is not reported."""
         known = self._columns[name]
-        for iteration in self._iterations[len(known) :]:
-            value = getattr(iteration, name)
-            known.append(math.nan if value is None else value)  # type: ignore[arg-type]
+        values = [getattr(iteration, name) for iteration in self._iterations[len(known) :]]
+        if values:
+            # A new array, not a longer one: other threads may be reading this column.
+            known = known + array(known.typecode, [math.nan if value is None else value for value in values])  # type: ignore[arg-type, misc]
+            self._columns[name] = known
         return np.array(known)
 
     @property
@@ -247,10 +254,10 @@ class History(Sequence[Iteration]):
 
         Raises HistoryError if the source is something else.
         """
-        text = source if isinstance(source, str) and source.lstrip().startswith("{") else Path(source).read_text()
         try:
+            text = source if isinstance(source, str) and source.lstrip().startswith("{") else Path(source).read_text()
             return cls._from_dict(json.loads(text))
-        except (ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise HistoryError(f"not a stored history: {error}; give what History.to_json wrote") from error
 
     def _as_dict(self) -> dict[str, Any]:
@@ -317,9 +324,11 @@ def _decode(value: Any) -> Any:
 def _plain(value: Any) -> Any:
     if isinstance(value, np.ndarray | np.generic):
         value = value.tolist()
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
     if isinstance(value, float):
         return _encode(value)
-    return value if isinstance(value, str | int | bool | list | type(None)) else repr(value)
+    return value if isinstance(value, str | int | bool | type(None)) else repr(value)
 
 
 def _written(text: str, path: str | Path | None) -> str:

@@ -227,3 +227,5 @@ def _require_fit(request: Request) -> None:
         if given and not getattr(spec, takes):
             able = [other.name for other in METHODS.values() if getattr(other, takes)]
             raise ArgumentError(f"{spec.name} cannot take {name}; methods that can: {', '.join(able)}")
+    if spec.curvature == "dense" and request.hessp is not None and request.hess is None:
+        raise ArgumentError(f"{spec.name} takes hess, not hessp; give hess, or leave both out for autograd")

@@ -61,10 +61,22 @@ def _remember() -> None:
 
 def _apply(limit: int) -> None:
     for index, library in enumerate(_controllers):
-        library.set_num_threads(min(limit, _found[index]))
+        _set(library, min(limit, _found[index]))
 
 
 def _restore() -> None:
     for index, library in enumerate(_controllers):
-        library.set_num_threads(_found[index])
+        _set(library, _found[index])
     _found.clear()
+
+
+def _set(library: Any, count: int) -> None:
+    """Set the count from whichever thread this is.
+
+    threadpoolctl 3.8 heeds only the first thread that ever set OpenBLAS's, in silence. Here holders are counted over
+    all threads, so that guard would lose limits and leave others in force.
+    """
+    let_go = getattr(library, "clear_controlling_thread", lambda force: None)
+    let_go(force=True)
+    library.set_num_threads(count)
+    let_go(force=True)

@@ -1,0 +1,528 @@
+"""How runs end: by themselves, stopped, out of budget, interrupted, failed; what is left behind each time."""
+
+import math
+import threading
+import time
+
+import numpy as np
+import pytest
+import scipy.optimize
+import torch
+
+from torchmin_nb import METHODS, MinimizeWrapper
+from torchmin_nb.errors import ArgumentError
+
+EACH = pytest.mark.parametrize("method", METHODS)
+GRADIENT = [name for name, spec in METHODS.items() if spec.gradient != "none"]
+DIFFERENCES = [name for name in GRADIENT if "finite_diff_rel_step" in METHODS[name].options]
+START = [-1.2, 1.0]
+
+
+class Rosenbrock:
+    """A closure that keeps its own record of every call, and may do something at one of them."""
+
+    def __init__(self, n=2, at=None, do=None):
+        start = START if n == 2 else np.linspace(-1.2, 1, n)
+        self.p = torch.nn.Parameter(torch.tensor(start, dtype=torch.float64))
+        self.points, self.losses = [], []
+        self.at, self.do = at, do
+
+    def __call__(self):
+        x = self.p
+        loss = (100 * (x[1:] - x[:-1] ** 2) ** 2 + (1 - x[:-1]) ** 2).sum()
+        if self.at == len(self.losses):
+            self.do()
+        self.points.append(x.detach().clone())
+        self.losses.append(float(loss.detach()))
+        return loss
+
+    @property
+    def calls(self):
+        return len(self.losses)
+
+    def require_best_point(self, optimizer):
+        """The parameters, the result and the closure's own record agree."""
+        best = int(np.argmin(self.losses))
+        assert torch.equal(self.p.detach(), self.points[best])
+        assert optimizer.result.fun == self.losses[best]
+        np.testing.assert_array_equal(optimizer.result.x, self.points[best].numpy())
+        assert optimizer.history.totals.nfev == self.calls
+
+
+def _optimizer(closure, method, **kwargs):
+    kwargs.setdefault("start_check", False)
+    if isinstance(method, str) and METHODS[method].gradient == "none":
+        method = {"method": method, "options": {"maxiter": 80}}
+    return MinimizeWrapper([closure.p], method, **kwargs)
+
+
+def _require_works_again(optimizer, closure):
+    closure.at = None
+    before = min(closure.losses, default=math.inf)
+    loss = float(optimizer.step(closure))
+    assert loss <= before
+    assert optimizer.result.status not in (99, 102, 103, 106, 107)
+
+
+def _raises(error):
+    def do():
+        raise error
+
+    return do
+
+
+# Stops and budgets
+
+
+@EACH
+def test_a_callback_stops_at_its_iteration(method):
+    closure = Rosenbrock()
+    optimizer = _optimizer(closure, method, callbacks=lambda iteration: iteration.index == 2)
+    returned = optimizer.step(closure)
+    result = optimizer.result
+    assert (result.status, result.success, result.message) == (99, False, "Stopped by a callback.")
+    assert optimizer.history[-1].index == result.nit == 2
+    assert float(returned) == result.fun
+    closure.require_best_point(optimizer)
+
+
+@pytest.mark.parametrize(
+    ("answer", "stops"), [(True, True), (np.True_, True), (1, False), ("yes", False), ([0], False)]
+)
+def test_only_true_stops(answer, stops):
+    closure = Rosenbrock()
+    optimizer = _optimizer(closure, "BFGS", callbacks=lambda iteration: answer)
+    optimizer.step(closure)
+    assert (optimizer.result.status == 99) == stops
+
+
+def test_every_callback_hears_the_iteration_that_stops():
+    closure, heard = Rosenbrock(), []
+    optimizer = _optimizer(closure, "BFGS", callbacks=[lambda it: it.index == 1, lambda it: heard.append(it.index)])
+    optimizer.step(closure)
+    assert heard == [0, 1]
+
+
+@EACH
+@pytest.mark.parametrize("budget", [1, 2, 7])
+def test_max_evaluations_is_exact(method, budget):
+    closure = Rosenbrock()
+    optimizer = _optimizer(closure, method, max_evaluations=budget)
+    optimizer.step(closure)
+    assert closure.calls == budget
+    assert (optimizer.result.status, optimizer.result.success) == (102, False)
+    assert "max_evaluations" in optimizer.result.message
+    closure.require_best_point(optimizer)
+
+
+@EACH
+def test_max_seconds(method):
+    closure = Rosenbrock(n=6, at=4, do=lambda: time.sleep(0.05))
+    optimizer = _optimizer(closure, method, max_seconds=0.05)
+    optimizer.step(closure)
+    assert (optimizer.result.status, optimizer.result.success) == (103, False)
+    assert closure.calls <= 5
+    closure.require_best_point(optimizer)
+
+
+@EACH
+def test_target_loss(method):
+    closure = Rosenbrock()
+    optimizer = _optimizer(closure, method, target_loss=5.0)
+    returned = float(optimizer.step(closure))
+    assert (optimizer.result.status, optimizer.result.success) == (104, True)
+    assert returned <= 5.0
+    assert all(loss > 5.0 for loss in closure.losses[:-1])
+    closure.require_best_point(optimizer)
+
+
+def test_a_target_that_the_start_meets():
+    closure = Rosenbrock()
+    optimizer = _optimizer(closure, "BFGS", target_loss=100)
+    optimizer.step(closure)
+    assert closure.calls == 1
+    assert optimizer.result.success
+
+
+@EACH
+def test_stop_from_another_thread(method):
+    closure = Rosenbrock(at=5)
+    optimizer = _optimizer(closure, method)
+
+    def stop():
+        thread = threading.Thread(target=optimizer.stop)
+        thread.start()
+        thread.join()
+
+    closure.do = stop
+    optimizer.step(closure)
+    assert (optimizer.result.status, optimizer.result.message) == (99, "Stopped on request.")
+    assert closure.calls == 6
+    closure.require_best_point(optimizer)
+    _require_works_again(optimizer, closure)
+
+
+def test_stop_outside_a_run_does_nothing():
+    closure = Rosenbrock()
+    optimizer = _optimizer(closure, "BFGS")
+    optimizer.stop()
+    optimizer.step(closure)
+    assert optimizer.result.success
+
+
+def test_powell_stops_within_one_closure_call():
+    """Its first callback is 1,601 calls away at N = 200."""
+    closure = Rosenbrock(n=200, at=10)
+    optimizer = _optimizer(closure, "Powell")
+    closure.do = optimizer.stop
+    optimizer.step(closure)
+    assert closure.calls == 11
+    closure.require_best_point(optimizer)
+
+
+# Errors of the user's code
+
+
+class UserError(Exception):
+    pass
+
+
+ERRORS = {"error": UserError, "StopIteration": StopIteration, "interrupt": KeyboardInterrupt, "exit": SystemExit}
+
+
+@EACH
+@pytest.mark.parametrize("kind", ERRORS.values(), ids=ERRORS)
+def test_an_error_of_the_closure(method, kind):
+    error = kind("at the seventh call")
+    closure = Rosenbrock(at=6, do=_raises(error))
+    optimizer = _optimizer(closure, method)
+    with pytest.raises(kind) as caught:
+        optimizer.step(closure)
+    assert caught.value is error
+    result = optimizer.result
+    assert not result.success
+    assert result.status == (106 if kind is KeyboardInterrupt else 107)
+    assert result.message == ("Interrupted." if kind is KeyboardInterrupt else f"Failed: {kind.__name__}: {error}")
+    assert optimizer.history.message == result.message
+    assert optimizer.history.totals.nfev == 7
+    best = int(np.argmin(closure.losses))
+    assert torch.equal(closure.p.detach(), closure.points[best])
+    assert result.fun == optimizer.history.final_loss == closure.losses[best]
+    _require_works_again(optimizer, closure)
+
+
+@EACH
+def test_an_error_at_the_first_call(method):
+    closure = Rosenbrock(at=0, do=_raises(UserError()))
+    optimizer = _optimizer(closure, method)
+    with pytest.raises(UserError):
+        optimizer.step(closure)
+    assert closure.p.tolist() == START
+    assert math.isnan(optimizer.result.fun)
+    assert not optimizer.result.success
+    assert len(optimizer.history) == 0
+    assert optimizer.history.summary()
+    assert optimizer.history._repr_html_()
+    _require_works_again(optimizer, closure)
+
+
+@EACH
+@pytest.mark.parametrize("kind", [UserError, StopIteration, KeyboardInterrupt])
+def test_an_error_of_a_callback(method, kind):
+    error = kind()
+
+    def callback(iteration):
+        if iteration.index == 1:
+            raise error
+
+    closure = Rosenbrock()
+    optimizer = _optimizer(closure, method, callbacks=callback)
+    with pytest.raises(kind) as caught:
+        optimizer.step(closure)
+    assert caught.value is error
+    assert len(optimizer.history) == 2
+    closure.require_best_point(optimizer)
+
+
+class Listener:
+    """A callback with all it may have; writes down what it is told, and may fail at one of them."""
+
+    def __init__(self, fail=None):
+        self.told, self.fail = [], fail
+
+    def _tell(self, name, value):
+        self.told.append((name, value))
+        if name == self.fail and value != 0:
+            raise UserError(name)
+
+    def __call__(self, iteration):
+        self._tell("iteration", iteration.index)
+
+    def on_start(self, history):
+        self._tell("start", len(history) if self.fail != "start" else 1)
+
+    def on_evaluation(self, evaluation):
+        self._tell("evaluation", evaluation.index)
+
+    def on_end(self, history):
+        self._tell("end", history.message)
+
+
+@EACH
+def test_an_error_of_on_evaluation(method):
+    closure, listener = Rosenbrock(), Listener(fail="evaluation")
+    optimizer = _optimizer(closure, method, callbacks=listener)
+    with pytest.raises(UserError):
+        optimizer.step(closure)
+    assert closure.calls == 2
+    names = [name for name, _ in listener.told if name != "iteration"]
+    assert names == ["start", "evaluation", "evaluation", "end"]
+    closure.require_best_point(optimizer)
+
+
+def test_an_error_of_on_start_leaves_everything():
+    closure = Rosenbrock()
+    optimizer = _optimizer(closure, "BFGS", callbacks=Listener(fail="start"))
+    with pytest.raises(UserError):
+        optimizer.step(closure)
+    assert closure.calls == 0
+    assert closure.p.tolist() == START
+
+
+def test_an_error_of_on_end_comes_after_all_is_settled():
+    closure = Rosenbrock()
+    optimizer = _optimizer(closure, "BFGS", callbacks=Listener(fail="end"))
+    with pytest.raises(UserError):
+        optimizer.step(closure)
+    assert optimizer.result.success
+    assert optimizer.history.success
+    np.testing.assert_allclose(closure.p.detach(), [1, 1], atol=1e-4)
+
+
+@EACH
+def test_the_order_of_events(method):
+    closure, listener = Rosenbrock(), Listener()
+    optimizer = _optimizer(closure, {"method": method, "options": {"maxiter": 12}}, callbacks=[listener])
+    optimizer.step(closure)
+    names = [name for name, _ in listener.told]
+    assert names[:3] == ["start", "evaluation", "iteration"]
+    assert names[-1] == "end"
+    assert names.count("start") == names.count("end") == 1
+    assert [value for name, value in listener.told if name == "evaluation"] == list(range(closure.calls))
+    assert [value for name, value in listener.told if name == "iteration"] == list(range(len(optimizer.history)))
+    assert listener.told[-1][1] == optimizer.result.message
+
+
+@EACH
+def test_the_parameters_are_the_iterate_during_a_callback(method):
+    closure, wrong = Rosenbrock(), []
+
+    def callback(iteration):
+        with torch.no_grad():
+            here = float(Rosenbrock.__call__(probe).detach())
+        if not math.isclose(here, iteration.loss, rel_tol=1e-9, abs_tol=1e-12):
+            wrong.append((iteration.index, here, iteration.loss))
+
+    probe = Rosenbrock()
+    probe.p = closure.p
+    optimizer = _optimizer(closure, {"method": method, "options": {"maxiter": 15}}, callbacks=callback)
+    optimizer.step(closure)
+    assert not wrong
+
+
+@EACH
+def test_the_gradient_of_the_end_point_is_left_in_grad(method):
+    closure = Rosenbrock()
+    optimizer = _optimizer(closure, method, max_evaluations=12)
+    optimizer.step(closure)
+    if METHODS[method].gradient == "none":
+        assert closure.p.grad is None
+    else:
+        expected = scipy.optimize.rosen_der(closure.p.detach().numpy())
+        np.testing.assert_allclose(closure.p.grad, expected, rtol=1e-9, atol=1e-9)
+
+
+# What SciPy calls its own callback
+
+
+def _plain(method, callback, **kwargs):
+    return scipy.optimize.minimize(
+        scipy.optimize.rosen,
+        START,
+        method=method,
+        callback=callback,
+        jac=scipy.optimize.rosen_der if method in GRADIENT else None,
+        hess=scipy.optimize.rosen_hess if METHODS[method].curvature != "none" else None,
+        **kwargs,
+    )
+
+
+def _new_form(seen, stop_at=None):
+    def callback(intermediate_result):
+        seen.append(intermediate_result.x.copy())
+        if len(seen) == stop_at:
+            raise StopIteration
+
+    return callback
+
+
+def _old_form(seen, stop_at=None):
+    def callback(x, state=None):
+        seen.append(x.copy())
+        if len(seen) == stop_at:
+            raise StopIteration
+
+    return callback
+
+
+@EACH
+@pytest.mark.parametrize("form", [_new_form, _old_form])
+def test_scipys_callback_may_stop_with_stopiteration(method, form):
+    closure, seen = Rosenbrock(), []
+    optimizer = _optimizer(closure, {"method": method, "callback": form(seen, stop_at=2)})
+    optimizer.step(closure)
+    assert len(seen) == 2
+    assert (optimizer.result.status, optimizer.result.success) == (99, False)
+    closure.require_best_point(optimizer)
+
+
+@EACH
+@pytest.mark.parametrize("form", [_new_form, _old_form])
+def test_scipys_callback_is_called_as_scipy_calls_it(method, form):
+    ours, theirs, closure = [], [], Rosenbrock()
+    options = {"maxiter": 30 if METHODS[method].gradient == "none" else 3}
+    _optimizer(closure, {"method": method, "callback": form(ours), "options": options}).step(closure)
+    if method == "TNC":
+        assert ours
+        return  # SciPy has no maxiter for it, and knows no intermediate_result
+    _plain(method, form(theirs), options=options)
+    np.testing.assert_allclose(np.array(ours), np.array(theirs), rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("method", ["trust-constr", "BFGS"])
+def test_only_trust_constr_heeds_what_scipys_callback_returns(method):
+    closure = Rosenbrock()
+    optimizer = _optimizer(closure, {"method": method, "callback": lambda x, *state: True})
+    optimizer.step(closure)
+    assert (optimizer.result.status == 99) == (method == "trust-constr")
+
+
+@EACH
+def test_an_error_of_scipys_callback(method):
+    error, closure = UserError(), Rosenbrock()
+
+    def callback(x, *state):
+        raise error
+
+    optimizer = _optimizer(closure, {"method": method, "callback": callback})
+    with pytest.raises(UserError) as caught:
+        optimizer.step(closure)
+    assert caught.value is error
+    assert optimizer.result.status == 107
+    closure.require_best_point(optimizer)
+
+
+# The user's own derivatives and tolerance
+
+
+def _same_run(ours, theirs, closure):
+    assert ours.success == theirs.success
+    np.testing.assert_allclose(ours.x, theirs.x, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(closure.p.detach(), ours.x)
+    assert abs(ours.nit - theirs.nit) <= 2 + theirs.nit // 10
+
+
+@pytest.mark.parametrize("method", GRADIENT)
+def test_the_users_jac(method):
+    closure, calls = Rosenbrock(), []
+
+    def jac(x):
+        calls.append(1)
+        return scipy.optimize.rosen_der(x)
+
+    optimizer = _optimizer(closure, {"method": method, "jac": jac})
+    optimizer.step(closure)
+    assert calls
+    assert len(calls) == optimizer.history.totals.njev - (closure.calls if METHODS[method].curvature != "none" else 0)
+    _same_run(optimizer.result, _plain(method, None), closure)
+
+
+@pytest.mark.parametrize("method", [name for name, spec in METHODS.items() if spec.curvature != "none"])
+@pytest.mark.parametrize("name", ["hess", "hessp"])
+def test_the_users_hess_and_hessp(method, name):
+    closure, calls = Rosenbrock(), []
+    own = {"hess": scipy.optimize.rosen_hess, "hessp": scipy.optimize.rosen_hess_prod}[name]
+
+    def counted(*args):
+        calls.append(1)
+        return own(*args)
+
+    if name == "hessp" and METHODS[method].curvature == "dense":
+        with pytest.raises(ArgumentError, match=f"{method} takes hess, not hessp"):
+            _optimizer(closure, {"method": method, name: counted})
+        return
+    optimizer = _optimizer(closure, {"method": method, name: counted})
+    optimizer.step(closure)
+    assert calls
+    assert optimizer.history.totals.nhvp == optimizer.history.totals.nhev == 0
+    assert optimizer.result.fun < 1e-6 or method == "dogleg"
+
+
+def test_scipys_hess_strategies_pass_through():
+    closure = Rosenbrock()
+    optimizer = _optimizer(closure, {"method": "trust-constr", "hess": scipy.optimize.BFGS()})
+    optimizer.step(closure)
+    assert optimizer.result.fun < 1e-6
+    assert optimizer.history.totals.nhvp == 0
+
+
+@pytest.mark.parametrize("jac", [False, "2-point", "3-point"])
+@pytest.mark.parametrize("method", DIFFERENCES)
+def test_scipys_finite_differences(method, jac):
+    closure = Rosenbrock()
+    hess = {"hess": scipy.optimize.rosen_hess} if METHODS[method].curvature != "none" else {}
+    optimizer = _optimizer(closure, {"method": method, "jac": jac, **hess})
+    optimizer.step(closure)
+    theirs = scipy.optimize.minimize(scipy.optimize.rosen, START, method=method, jac=jac, **hess)
+    assert optimizer.result.fun < max(1e-3, 10 * theirs.fun)
+    assert optimizer.history.totals.njev == 0
+    assert abs(closure.calls - theirs.nfev) <= 5 + theirs.nfev // 4
+    assert closure.p.grad is None
+
+
+@EACH
+@pytest.mark.parametrize("tol", [1e-2, 1e-8])
+def test_tol_means_what_it_means_to_scipy(method, tol):
+    closure = Rosenbrock()
+    options = {} if METHODS[method].gradient != "none" else {"maxiter": 120}
+    optimizer = _optimizer(closure, {"method": method, "tol": tol, "options": options})
+    optimizer.step(closure)
+    theirs = _plain(method, None, tol=tol, options=options)
+    assert optimizer.result.success == theirs.success
+    assert optimizer.result.fun == pytest.approx(theirs.fun, rel=0.05, abs=1e-5)
+
+
+def test_a_method_of_the_users_own():
+    closure, asked = Rosenbrock(), {}
+
+    def newton(fun, x0, args=(), jac=None, hess=None, hessp=None, callback=None, **options):
+        asked.update(options)
+        x = x0
+        for _ in range(20):
+            x = x - np.linalg.solve(hess(x), jac(x))
+            np.testing.assert_allclose(hessp(x, np.ones(2)), hess(x) @ np.ones(2), rtol=1e-9)
+            callback(x)
+        return scipy.optimize.OptimizeResult(x=x)
+
+    optimizer = _optimizer(closure, {"method": newton, "options": {"damping": 1}})
+    assert optimizer.step(closure) < 1e-20
+    assert asked["damping"] == 1
+    assert len(optimizer.history) == 21
+    assert optimizer.result.success
+
+
+def test_a_method_of_the_users_own_that_returns_nothing():
+    closure = Rosenbrock()
+    with pytest.raises(TypeError, match="OptimizeResult with x"):
+        _optimizer(closure, {"method": lambda fun, x0, **rest: None}).step(closure)
+    assert closure.p.tolist() == START

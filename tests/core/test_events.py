@@ -1,0 +1,403 @@
+"""What a run tells and keeps: frozen events, honest counts, columns, and a stored form that comes back the same."""
+
+import dataclasses
+import json
+import math
+import sys
+import threading
+
+import numpy as np
+import pytest
+import torch
+
+from torchmin_nb import METHODS, Evaluation, History, Iteration, MinimizeWrapper
+from torchmin_nb.core.events import Totals
+from torchmin_nb.errors import HistoryError
+
+EACH = pytest.mark.parametrize("method", METHODS)
+
+
+class Counted:
+    """A Rosenbrock closure that counts its own calls."""
+
+    def __init__(self):
+        self.p = torch.nn.Parameter(torch.tensor([-1.2, 1.0], dtype=torch.float64))
+        self.calls = 0
+
+    def __call__(self):
+        self.calls += 1
+        return (1 - self.p[0]) ** 2 + 100 * (self.p[1] - self.p[0] ** 2) ** 2
+
+
+def _run(method="trust-ncg", maxiter=8, **kwargs):
+    closure = Counted()
+    optimizer = MinimizeWrapper(
+        [closure.p], {"method": method, "options": {"maxiter": maxiter}}, start_check=False, **kwargs
+    )
+    optimizer.step(closure)
+    return optimizer, closure
+
+
+def _history(*iterations, **kwargs):
+    history = History("BFGS", **kwargs)
+    for iteration in iterations:
+        history.append(iteration)
+    return history
+
+
+# Events
+
+
+@pytest.mark.parametrize("event", [Iteration(0, 1.0), Evaluation(0, 0, 1.0), Totals(1, 1, 0, 0, 0.1)])
+def test_events_are_frozen(event):
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        setattr(event, dataclasses.fields(event)[0].name, 3)
+    with pytest.raises((AttributeError, TypeError)):
+        event.extra = 3
+
+
+def test_what_is_not_reported_is_none():
+    iteration = Iteration(0, 1.0)
+    assert iteration.grad_norm is iteration.step_norm is iteration.trust_radius is iteration.accepted is None
+
+
+@EACH
+def test_counts_are_those_of_the_closure(method):
+    optimizer, closure = _run(method, maxiter=40, keep_evaluations=True)
+    history = optimizer.history
+    assert history.totals.nfev == closure.calls == len(history.evaluations)
+    assert [event.index for event in history.evaluations] == list(range(closure.calls))
+    assert (np.diff(history.nfev) >= 0).all()
+    assert history.nfev[-1] <= closure.calls
+    spec = METHODS[method]
+    assert (history.totals.njev > 0) == (spec.gradient != "none")
+    assert (history.totals.nhvp > 0) == (spec.curvature != "none")
+    assert (history.totals.nhev > 0) == (spec.curvature == "dense")
+
+
+@EACH
+def test_index_0_is_the_start(method):
+    optimizer, _ = _run(method, maxiter=40, keep_parameters=True)
+    first = optimizer.history[0]
+    assert first.index == 0
+    assert first.loss == pytest.approx(24.2)
+    assert first.nfev == 1
+    assert first.step_norm is first.reduction_ratio is first.accepted is None
+    if METHODS[method].gradient != "none":
+        assert first.grad_norm == pytest.approx(np.hypot(215.6, 88.0))
+        assert first.grad_norm_inf == pytest.approx(215.6)
+    else:
+        assert first.grad_norm is first.grad_norm_inf is None
+    np.testing.assert_array_equal(optimizer.history.parameters[0], [-1.2, 1.0])
+    assert list(optimizer.history.index) == list(range(len(optimizer.history)))
+
+
+@EACH
+def test_the_trajectory_is_that_of_the_iterations(method):
+    history = _run(method, maxiter=60, keep_parameters=True)[0].history
+    x = history.parameters
+    assert x.shape == (len(history), 2)
+    losses = (1 - x[:, 0]) ** 2 + 100 * (x[:, 1] - x[:, 0] ** 2) ** 2
+    np.testing.assert_allclose(losses, history.loss, rtol=1e-9, atol=1e-15)
+    np.testing.assert_allclose(np.linalg.norm(np.diff(x, axis=0), axis=1), history.step_norm[1:], atol=1e-12)
+
+
+def test_bounded_powell_reports_the_point_it_holds():
+    """Its line search may come back to a trial far older than the memo, and worse than the best."""
+    p = torch.nn.Parameter(torch.zeros(2, dtype=torch.float64))
+    optimizer = MinimizeWrapper([p], {"method": "Powell", "bounds": [(-1.5, 3), (-4, 0.8)]}, keep_parameters=True)
+    optimizer.step(lambda: (1 - p[0]) ** 2 + 100 * (p[1] - p[0] ** 2) ** 2)
+    x = optimizer.history.parameters
+    losses = (1 - x[:, 0]) ** 2 + 100 * (x[:, 1] - x[:, 0] ** 2) ** 2
+    np.testing.assert_allclose(losses, optimizer.history.loss, rtol=1e-9, atol=1e-15)
+
+
+@EACH
+def test_watching_costs_nothing(method):
+    class Watch:
+        def __call__(self, iteration):
+            assert iteration.metrics is not None
+
+        def on_evaluation(self, evaluation):
+            assert evaluation.step >= 0
+
+    _, plain = _run(method, maxiter=40)
+    optimizer, watched = _run(method, maxiter=40, callbacks=Watch(), keep_parameters=True, keep_evaluations=True)
+    assert watched.calls == plain.calls
+    assert torch.equal(watched.p, plain.p)
+    assert len(optimizer.history.evaluations) == watched.calls
+
+
+@EACH
+def test_elapsed_never_runs_back(method):
+    history = _run(method, maxiter=30, keep_evaluations=True)[0].history
+    assert (np.diff(history.elapsed) >= 0).all()
+    assert (np.diff([event.elapsed for event in history.evaluations]) >= 0).all()
+    assert 0 < history.elapsed[-1] <= history.totals.seconds
+
+
+def test_evaluations_know_their_iteration_and_step():
+    history = _run("L-BFGS-B", keep_evaluations=True, keep_parameters=True)[0].history
+    first = history.evaluations[0]
+    assert (first.index, first.iteration, first.step) == (0, 0, 0.0)
+    for event in history.evaluations[1:]:
+        assert event.step > 0
+        assert history[event.iteration - 1].nfev <= event.index
+
+
+def test_rejected_steps_hold_the_old_point():
+    history = _run("trust-exact", maxiter=12)[0].history
+    rejected = [iteration for iteration in history if iteration.accepted is False]
+    assert rejected
+    for iteration in rejected:
+        before = history[iteration.index - 1]
+        assert iteration.step_norm == 0
+        assert (iteration.loss, iteration.grad_norm) == (before.loss, before.grad_norm)
+        assert iteration.reduction_ratio < 0.25
+        assert iteration.trust_radius < before.trust_radius
+
+
+# History
+
+
+def test_columns():
+    history = _run("trust-ncg")[0].history
+    counts = {"index", "nfev", "njev", "nhev", "nhvp"}
+    for name in [field.name for field in dataclasses.fields(Iteration)]:
+        if name == "metrics":
+            continue
+        column = getattr(history, name)
+        assert column.shape == (len(history),)
+        assert column.dtype == (np.int64 if name in counts else np.float64)
+        expected = [getattr(iteration, name) for iteration in history]
+        np.testing.assert_array_equal(column, [math.nan if value is None else value for value in expected])
+        assert name in dir(history)
+
+
+def test_columns_are_copies():
+    history = _run()[0].history
+    history.loss[:] = 0
+    assert history.loss[0] == pytest.approx(24.2)
+    assert history[0].loss == pytest.approx(24.2)
+
+
+def test_columns_grow_with_the_history():
+    history = History()
+    assert history.loss.shape == (0,)
+    for index in range(5):
+        history.append(Iteration(index, float(index)))
+        assert list(history.loss) == list(range(index + 1))
+
+
+def test_columns_may_be_read_by_several_threads_while_the_run_writes():
+    history, wrong = History(), []
+    stop = threading.Event()
+
+    def read():
+        while not stop.is_set():
+            try:
+                column = history.column("loss")
+                if not np.array_equal(column, np.arange(len(column))):
+                    wrong.append(column)
+            except Exception as error:
+                wrong.append(error)
+
+    threads = [threading.Thread(target=read) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for index in range(3000):
+        history.append(Iteration(index, float(index)))
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+    np.testing.assert_array_equal(history.loss, np.arange(3000))
+
+
+def test_history_is_a_sequence():
+    history = _run()[0].history
+    assert history[0].index == 0
+    assert history[-1].index == len(history) - 1
+    assert [iteration.index for iteration in history[1:3]] == [1, 2]
+    assert next(reversed(history)) is history[-1]
+    assert history[2] in history
+    assert history.index[2] == 2
+    with pytest.raises(IndexError):
+        history[len(history)]
+    with pytest.raises(AttributeError, match="no attribute 'losss'"):
+        _ = history.losss
+
+
+def test_metrics_recorded_in_the_closure():
+    p = torch.nn.Parameter(torch.tensor([3.0], dtype=torch.float64))
+    optimizer = MinimizeWrapper([p], "trust-ncg", keep_evaluations=True)
+
+    def closure():
+        loss = (p**4).sum()
+        optimizer.record(double=2 * loss, half=loss.item() / 2)
+        if loss < 10:
+            optimizer.record(late=1)
+        return loss
+
+    optimizer.step(closure)
+    metrics = optimizer.history.metrics
+    np.testing.assert_allclose(metrics["double"], 2 * optimizer.history.loss)
+    np.testing.assert_allclose(metrics["half"], optimizer.history.loss / 2)
+    assert np.isnan(metrics["late"][0])
+    assert metrics["late"][-1] == 1
+    assert all(event.metrics["double"] == 2 * event.loss for event in optimizer.history.evaluations)
+    assert all(type(value) is float for value in optimizer.history[0].metrics.values())
+
+
+def test_the_trajectory_is_kept_on_request_only():
+    history = _run()[0].history
+    assert history.evaluations == []
+    with pytest.raises(HistoryError, match="keep_parameters=True"):
+        _ = history.parameters
+
+
+def test_each_run_has_a_history_of_its_own():
+    optimizer, closure = _run()
+    first = optimizer.history
+    length = len(first)
+    optimizer.step(closure)
+    assert optimizer.history is not first
+    assert len(first) == length
+    assert optimizer.history[0].index == 0
+
+
+# Stored forms
+
+
+def test_to_dataframe():
+    pandas = pytest.importorskip("pandas")
+    optimizer, _ = _run()
+    frame = optimizer.history.to_dataframe()
+    assert isinstance(frame, pandas.DataFrame)
+    assert frame.index.name == "index"
+    assert len(frame) == len(optimizer.history)
+    np.testing.assert_array_equal(frame["loss"], optimizer.history.loss)
+
+
+def test_to_dataframe_without_pandas(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(ImportError, match="pip install pandas"):
+        _run()[0].history.to_dataframe()
+
+
+def test_to_csv(tmp_path):
+    history = _history(Iteration(0, math.nan, metrics={"a, b": 1.0}), Iteration(1, 2.0, grad_norm=math.inf))
+    text = history.to_csv(tmp_path / "run.csv")
+    assert (tmp_path / "run.csv").read_text() == text
+    head, first, second = text.splitlines()
+    assert head.startswith("index,loss,grad_norm,")
+    assert head.endswith('"a, b"')
+    assert first.startswith("0,nan,,")
+    assert first.endswith(",1.0")
+    assert second.startswith("1,2.0,inf,")
+    assert second.endswith(",")
+
+
+FULL = {
+    "nothing": lambda: History(),
+    "a run": lambda: _run()[0].history,
+    "a run with everything": lambda: _run(keep_parameters=True, keep_evaluations=True)[0].history,
+    "stopped": lambda: _run(max_evaluations=2)[0].history,
+    "NaN and inf": lambda: _history(
+        Iteration(0, math.nan, grad_norm=math.inf, metrics={"m": -math.inf, "n": math.nan}), Iteration(1, -math.inf)
+    ),
+    "odd options": lambda: History(
+        "BFGS", options={"norm": math.inf, "array": np.eye(2), "list": [1.0, math.inf, np.ones(2)], "map": map}
+    ),
+}
+
+
+@pytest.mark.parametrize("make", FULL.values(), ids=FULL)
+def test_json_round_trip(make, tmp_path):
+    history = make()
+    text = history.to_json(tmp_path / "run.json")
+    json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+    for source in (text, tmp_path / "run.json", str(tmp_path / "run.json")):
+        again = History.from_json(source)
+        assert again == history
+        assert again.summary() == history.summary()
+        np.testing.assert_array_equal(again.loss, history.loss)
+        assert again.evaluations == history.evaluations
+    if history.keep_parameters:
+        np.testing.assert_array_equal(again.parameters, history.parameters)
+
+
+JUNK = {
+    "empty object": "{}",
+    "cut": '{"format": ',
+    "other format": '{"format": "other"}',
+    "not an object": "[1, 2]",
+    "words": "junk",
+    "no file": "/nowhere/at/all.json",
+    "very long": "x" * 5000,
+}
+
+
+@pytest.mark.parametrize("source", JUNK.values(), ids=JUNK)
+def test_from_json_refuses_junk(source):
+    with pytest.raises(HistoryError, match=r"not a stored history.*History.to_json") as caught:
+        History.from_json(source)
+    assert isinstance(caught.value, ValueError)
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe\x00", b"[]", b'"text"', b""])
+def test_from_json_refuses_junk_in_a_file(content, tmp_path):
+    path = tmp_path / "junk.json"
+    path.write_bytes(content)
+    with pytest.raises(HistoryError):
+        History.from_json(path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"iterations": [{"index": 0, "loss": "low"}]},
+        {"iterations": [{"nothing": 0}]},
+        {"iterations": [3]},
+        {"iterations": 3},
+        {"totals": {"nfev": 1}},
+        {"parameters": [["a"]]},
+        {"evaluations": [{}]},
+    ],
+)
+def test_from_json_refuses_a_spoilt_history(change):
+    stored = json.loads(_run()[0].history.to_json())
+    with pytest.raises(HistoryError):
+        History.from_json(json.dumps(stored | change))
+
+
+# What it looks like
+
+
+def test_html_has_the_summary_and_the_ends():
+    history = _run("Nelder-Mead", maxiter=40)[0].history
+    html = history._repr_html_()
+    assert history.summary() in html
+    assert html.count("<tr>") == 1 + 10 + 1
+    assert "…" in html
+    assert "trust radius" not in html
+
+
+def test_html_escapes():
+    history = _history(Iteration(0, 1.0))
+    history.method = "<script>"
+    assert "<script>" not in history._repr_html_()
+
+
+@pytest.mark.parametrize("loss", [math.nan, math.inf, -1.0, 0.0, 1e300])
+def test_html_of_any_loss(loss):
+    assert _history(Iteration(0, loss), Iteration(1, 1.0))._repr_html_()
+
+
+def test_summary_tells_how_it_stands():
+    history = History("BFGS")
+    assert history.summary() == "BFGS: no iteration yet"
+    history.append(Iteration(0, 2.0))
+    assert history.summary() == "BFGS: 0 iterations, loss 2, 0 s, running"
+    assert repr(history) == "<History BFGS: 0 iterations, loss 2, 0 s, running>"
+    assert "Optimization terminated" in _run("BFGS", maxiter=100)[0].history.summary()
