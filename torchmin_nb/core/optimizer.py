@@ -58,6 +58,7 @@ class MinimizeWrapper(ScipyOptimizer):
 
     Source: https://docs.scipy.org/doc/scipy/reference/generated/scipy.optimize.minimize.html
 
+    >>> import torch
     >>> x = torch.nn.Parameter(torch.tensor([-1.2, 1.0], dtype=torch.float64))
     >>> optimizer = MinimizeWrapper([x], "trust-ncg")
     >>> loss = optimizer.step(lambda: (1 - x[0]) ** 2 + 100 * (x[1] - x[0] ** 2) ** 2)
