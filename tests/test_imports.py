@@ -15,6 +15,7 @@ PROMISED = {
     "METHODS",
     "BasinHoppingWrapper",
     "Callback",
+    "Constraint",
     "DifferentialEvolutionWrapper",
     "DualAnnealingWrapper",
     "Evaluation",

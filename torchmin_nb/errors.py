@@ -27,6 +27,7 @@ __all__ = [
     "NonFiniteStartError",
     "ParameterError",
     "SecondDerivativeError",
+    "StartWarning",
     "TorchminError",
     "UnknownMethodError",
     "UnknownOptionError",
@@ -88,6 +89,10 @@ class HistoryError(TorchminError, ValueError):
 
 class ClosureWarning(UserWarning):
     """The closure works, but not as a deterministic function of the parameters."""
+
+
+class StartWarning(UserWarning):
+    """The run does not start where, or as, it was asked to."""
 
 
 class ViewWarning(UserWarning):

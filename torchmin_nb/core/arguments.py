@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any
 
@@ -14,6 +14,7 @@ from .events import Callback
 __all__ = [
     "as_number",
     "construct",
+    "known_group_keys",
     "known_keywords",
     "number",
     "one_of",
@@ -24,10 +25,13 @@ __all__ = [
 ]
 
 
+_GROUP_KEYS = ("params", "param_names", "bounds", "scale")
+
+
 def construct(initialise: Callable[..., None], params: Any) -> None:
     """torch's own checks of the parameters, in our error family."""
     try:
-        initialise(params, {})
+        initialise(params, {"bounds": None, "scale": None})
     except TypeError as error:
         raise ArgumentTypeError(f"{error}; give model.parameters(), a list of tensors, or param groups") from error
     except ValueError as error:
@@ -39,6 +43,17 @@ def known_keywords(name: str, given: Iterable[str], known: Iterable[str]) -> Non
     for keyword in given:
         if keyword not in known:
             raise ArgumentTypeError(f"{name} has no keyword {keyword!r}; it has {', '.join(known)}")
+
+
+def known_group_keys(groups: Iterable[Mapping[str, Any]]) -> None:
+    """ArgumentError for a param-group key that would mean nothing, such as lr or weight_decay."""
+    for group in groups:
+        for key in group:
+            if key not in _GROUP_KEYS:
+                raise ArgumentError(
+                    f"a param group has the key {key!r}; a group takes params, bounds and scale: SciPy's methods "
+                    f"choose their own steps, and decay belongs in the loss"
+                )
 
 
 def read_callbacks(callbacks: Any) -> list[Callback]:

@@ -8,11 +8,12 @@ from numbers import Integral
 from typing import Any, TypedDict, Unpack
 
 import torch
-from scipy.optimize import OptimizeResult
+from scipy.optimize import Bounds, OptimizeResult
 
 from .arguments import (
     as_number,
     construct,
+    known_group_keys,
     known_keywords,
     number,
     positive,
@@ -20,6 +21,7 @@ from .arguments import (
     read_threads,
     refuse_several_processes,
 )
+from .bounds import clipped, group_bounds, group_scale
 from .check import ClosureReport, check_closure
 from .closure import Closure, require_closure
 from .control import STOPPED, Control
@@ -27,6 +29,7 @@ from .engine import Engine
 from .events import Callback, History
 from .flat import FlatParameters, trainable
 from .objective import Objective
+from .variables import Variables
 
 __all__ = ["Common", "ScipyOptimizer"]
 
@@ -54,7 +57,9 @@ class ScipyOptimizer(torch.optim.Optimizer):
     def __init__(self, params: Any, name: str, **common: Unpack[Common]):
         known_keywords(type(self).__name__, common, Common.__annotations__)
         construct(super().__init__, params)
-        trainable(self.param_groups)
+        known_group_keys(self.param_groups)
+        self._bounds(self._flat())
+        group_scale(self.param_groups, trainable(self.param_groups))
         self.name = name
         self.callbacks = read_callbacks(common.get("callbacks", ()))
         self._budgets = {
@@ -124,6 +129,14 @@ class ScipyOptimizer(torch.optim.Optimizer):
     def _flat(self) -> FlatParameters:
         """The trainable parameters as one vector."""
         return FlatParameters(trainable(self.param_groups))
+
+    def _bounds(self, flat: FlatParameters) -> Bounds | None:
+        """The bounds of the param groups over the flat vector."""
+        return group_bounds(self.param_groups, flat.tensors)
+
+    def _variables(self, flat: FlatParameters, bounds: Bounds | None) -> Variables:
+        """What the solver sees of the parameters, from where they are now, clipped to the bounds."""
+        return Variables(clipped(flat.read(), bounds), group_scale(self.param_groups, flat.tensors), bounds)
 
     def _control(self) -> Control:
         """Fresh budgets, the clock started."""

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from .flat import FlatParameters
 
-__all__ = ["EVALUATORS", "Closure", "ClosureResult", "Evaluator", "require_closure"]
+__all__ = ["EVALUATORS", "Closure", "ClosureResult", "Evaluator", "math_attention", "require_closure"]
 
 Closure = Callable[[], Any]
 
@@ -90,7 +90,7 @@ def evaluate_curvature(closure: Closure, flat: FlatParameters) -> ClosureResult:
     """
     flat.clear_gradients()
     capture = CaptureBackward(flat.tensors)
-    with torch.enable_grad(), _math_attention():
+    with torch.enable_grad(), math_attention():
         with capture:
             returned = closure()
         loss = _as_loss(returned)
@@ -105,7 +105,7 @@ _attention_holders: list[ExitStack] = []
 
 
 @contextmanager
-def _math_attention() -> Iterator[None]:
+def math_attention() -> Iterator[None]:
     """Attention in the MATH backend. The choice is process-wide: the last of several threads to leave restores it."""
     with _attention_lock:
         stack = _attention_holders[0] if _attention_holders else ExitStack()

@@ -18,6 +18,7 @@ __all__ = [
     "INTERRUPTED",
     "ITERATIONS",
     "NONFINITE_CURVATURE",
+    "NONFINITE_JACOBIAN",
     "SECONDS",
     "STOPPED",
     "TARGET",
@@ -45,6 +46,7 @@ TARGET = Ending(104, True, "The target loss has been reached.")
 NONFINITE_CURVATURE = Ending(105, False, "A Hessian-vector product is NaN or infinite.")
 INTERRUPTED = Ending(106, False, "Interrupted.")
 FAILED = Ending(107, False, "Failed: an error was raised.")
+NONFINITE_JACOBIAN = Ending(108, False, "The Jacobian has NaN or infinite entries where the residuals are finite.")
 
 
 class StopRun(BaseException):

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from .flat import FlatParameters
 
-__all__ = ["DenseHessian", "HvpGraph", "finite_difference_product", "positive_definite"]
+__all__ = ["DenseHessian", "HvpGraph", "finite_difference_product", "positive_definite", "second_derivatives_named"]
 
 Gradient = Sequence[torch.Tensor | None]
 _CACHE_BYTES = 64 * 2**20
@@ -61,7 +61,7 @@ class HvpGraph:
     def _backward(self, weights: list[torch.Tensor], *, batched: bool) -> Gradient:
         if not self._outputs:  # a linear loss: its gradient is constant
             return [None] * len(self._flat.tensors)
-        with _second_derivatives_named():
+        with second_derivatives_named():
             return torch.autograd.grad(
                 self._outputs,
                 self._flat.tensors,
@@ -141,7 +141,8 @@ def _has_cholesky(matrix: NDArray[np.float64]) -> bool:
 
 
 @contextmanager
-def _second_derivatives_named() -> Iterator[None]:
+def second_derivatives_named(remedy: str = _REMEDY) -> Iterator[None]:
+    """Errors of torch that mean "no second derivative" as a SecondDerivativeError with the operation and a remedy."""
     try:
         yield
     except (RuntimeError, NotImplementedError) as error:
@@ -149,4 +150,4 @@ def _second_derivatives_named() -> Iterator[None]:
         if not found:
             raise
         name = found["name"] or "an operation of the closure"
-        raise SecondDerivativeError(f"{name} has no second derivative in torch; {_REMEDY}") from error
+        raise SecondDerivativeError(f"{name} has no second derivative in torch; {remedy}") from error

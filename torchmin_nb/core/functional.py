@@ -9,6 +9,7 @@ import torch
 from scipy.optimize import OptimizeResult
 
 from ..errors import ArgumentTypeError
+from .constraints import Constraint, read_constraints
 from .optimizer import MinimizeWrapper
 
 __all__ = ["minimize"]
@@ -41,6 +42,8 @@ def minimize(
     minimizer_args = {name: kwargs.pop(name) for name in _SCIPY if name in kwargs}
     if method is not None:
         minimizer_args["method"] = method
+    if "constraints" in minimizer_args:
+        minimizer_args["constraints"] = [_of_x(each, x) for each in read_constraints(minimizer_args["constraints"])]
     optimizer = MinimizeWrapper(list(leaves.values()), minimizer_args, **kwargs)
     optimizer.step(lambda: fun(x))
     assert optimizer.result is not None
@@ -48,6 +51,13 @@ def minimize(
     return OptimizeResult(
         {**optimizer.result, "x": ended if isinstance(x0, Mapping) else ended["x0"], "history": optimizer.history}
     )
+
+
+def _of_x(constraint: Any, x: Any) -> Any:
+    """A torch constraint on x, in the form of x0, as one of no arguments."""
+    if not isinstance(constraint, Constraint):
+        return constraint
+    return Constraint(lambda: constraint.fun(x), constraint.lower, constraint.upper)
 
 
 def _as_dict(x0: Any) -> Mapping[str, Any]:

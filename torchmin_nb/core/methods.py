@@ -45,7 +45,8 @@ class MethodSpec:
     gradient: "none" or "required". curvature: "none", "hvp" (products only) or "dense" (an N×N Hessian); shift: that
     Hessian must be positive definite. radius: how its trust radius is observed, a key of trust_region.PROBES;
     radius_option: the option that sets the initial one. nonfinite: what it is shown at a NaN or infinite trial, "inf"
-    or a finite "wall". arrays: doubles that SciPy and the Hessian take for n variables, beyond a multiple of n.
+    or a finite "wall". constraint_form: SciPy's "dict" or "object" constraints. arrays: doubles that SciPy and the
+    Hessian take for n variables, beyond a multiple of n.
     forced: options handed to SciPy when the user sets `maxiter` and the solver knows none.
     """
 
@@ -59,6 +60,7 @@ class MethodSpec:
     shift: bool = False
     bounds: bool = False
     constraints: bool = False
+    constraint_form: str = "object"
     radius: str = "none"
     radius_option: str | None = None
     first_callback_is_start: bool = False
@@ -292,6 +294,7 @@ _ALL = (
         gradient="required",
         bounds=True,
         constraints=True,
+        constraint_form="dict",
         nonfinite="wall",
         arrays=_squares(10.6),
     ),
@@ -416,6 +419,7 @@ _ALL = (
         ),
         bounds=True,
         constraints=True,
+        constraint_form="dict",
         arrays=_squares(14),
     ),
     MethodSpec(

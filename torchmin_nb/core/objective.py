@@ -74,6 +74,7 @@ class Point:
     shown_loss: float = 0.0
     shown_gradient: NDArray[np.float64] | None = None
     hessian: NDArray[np.float64] | None = None
+    violation: float | None = None
 
 
 class Observer(Protocol):
@@ -87,7 +88,8 @@ class Objective:
     """value, gradient, hvp and hessian of a closure, as functions of a float64 vector of shape (n,).
 
     `counts` is what was really computed; `requests` is what SciPy asked for. `best` is the point of lowest
-    finite loss so far. Exceptions of the closure leave as `Abort`, stops and budgets as `StopRun`.
+    finite loss so far; where `violation` tells the constraint violation at x, of those that violate by no more than
+    `feasible`. Exceptions of the closure leave as `Abort`, stops and budgets as `StopRun`.
     """
 
     closure: Closure
@@ -96,6 +98,8 @@ class Objective:
     control: Control
     observer: Observer | None = None
     watch_first: bool = True
+    violation: Callable[[NDArray[np.float64]], float] | None = None
+    feasible: float = 1e-6
     counts: Counts = field(default_factory=Counts)
     requests: Counts = field(default_factory=Counts)
     best: Point | None = None
@@ -103,7 +107,7 @@ class Objective:
 
     def __post_init__(self) -> None:
         self._memo: list[Point] = []
-        self._held: Point | None = None
+        self._held: NDArray[np.float64] | None = None
         self._last_finite: Point | None = None
         self._dense: DenseHessian | None = None
 
@@ -161,13 +165,17 @@ class Objective:
 
     def hold(self, point: Point) -> None:
         """Put the values of this point back into the parameters: its graph reads them, and so may a callback."""
-        if self._held is not point:
-            self.flat.write(point.x)
-            self._held = point
+        self.place(point.x)
+
+    def place(self, x: NDArray[np.float64]) -> None:
+        """Put x into the parameters, where it is not there already. No closure call."""
+        if self._held is None or not np.array_equal(self._held, x):
+            self.flat.write(x)
+            self._held = np.array(x)
 
     def release(self) -> None:
         """Drop all graphs, and the observer, which knows this objective; values and gradients stay."""
-        for point in (*self._memo, self.best, self._last_finite, self._held):
+        for point in (*self._memo, self.best, self._last_finite):
             if point is not None:
                 point.graph = None
         self.observer = None
@@ -188,6 +196,7 @@ class Objective:
         self.control.before_evaluation(self.counts.nfev)
         result, metrics = self._call(x, level)
         point = Point(x, result.loss, result.gradient, metrics)
+        point.violation = self.violation(x) if self.violation else None
         if result.graph is not None:
             point.graph = HvpGraph(result.graph, self.flat)
         self._show(point)
@@ -199,8 +208,7 @@ class Objective:
 
     def _call(self, x: NDArray[np.float64], level: str) -> tuple[ClosureResult, dict[str, float]]:
         """One closure call at x, counted."""
-        self._held = None
-        self.flat.write(x)
+        self.place(x)
         self.metrics = {}
         self.counts.nfev += 1
         try:
@@ -221,8 +229,8 @@ class Objective:
             point.shown_loss = point.loss
             point.shown_gradient = None if self.derivatives.gradient else point.gradient
             self._last_finite = point
-            if self.best is None or point.loss < self.best.loss:
-                self.best = Point(point.x, point.loss, point.gradient, point.metrics)
+            if self.best is None or self._rank(point) < self._rank(self.best):
+                self.best = Point(point.x, point.loss, point.gradient, point.metrics, violation=point.violation)
             return
         last = self._last_finite
         if last is None:
@@ -231,8 +239,11 @@ class Objective:
         point.shown_loss = wall if self.derivatives.nonfinite == "wall" else math.inf
         point.shown_gradient = last.shown_gradient
 
+    def _rank(self, point: Point) -> tuple[float, float]:
+        """Feasible points before infeasible ones, then by loss."""
+        return max(0.0, (point.violation or 0.0) - self.feasible), point.loss
+
     def _remember(self, point: Point) -> None:
-        self._held = point
         self._memo.append(point)
         del self._memo[:-_MEMO]
 

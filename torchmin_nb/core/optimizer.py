@@ -9,19 +9,24 @@ from typing import Any, Unpack
 import numpy as np
 import scipy.optimize
 from numpy.typing import NDArray
+from scipy.optimize import Bounds, OptimizeResult
 
+from ..errors import ArgumentError
 from .arguments import one_of, positive
 from .base import Common, ScipyOptimizer
+from .bounds import read_bounds
 from .check import check_curvature
 from .closure import Closure
+from .constraints import ConstraintSet
 from .engine import Engine
 from .flat import FlatParameters, trainable
 from .methods import CUSTOM
 from .objective import Derivatives, Objective
 from .recorder import Recorder
-from .request import Request, read_request, require_memory
+from .request import Request, read_request, require_fit, require_memory
 from .threads import LARGE_DENSE
 from .trust_region import PROBES
+from .variables import SolverObjective, Variables
 
 __all__ = ["MinimizeWrapper"]
 
@@ -89,8 +94,9 @@ class MinimizeWrapper(ScipyOptimizer):
         request, spec = self.request, self.request.spec
         flat = self._flat()
         require_memory(spec, flat.n, self._memory_budget)
-        start = flat.read()
-        bytes_per_row = self._check_curvature(closure, flat, start)
+        variables = self._variables(flat, self._bounds(flat))
+        start = variables.to_user(variables.to_solver(flat.read()))
+        bytes_per_row = self._check_curvature(closure, flat)
         objective = Objective(
             closure,
             flat,
@@ -117,27 +123,58 @@ class MinimizeWrapper(ScipyOptimizer):
             scipy_callback=request.callback,
         )
         objective.observer = recorder
+        constraints = ConstraintSet(request.constraints, objective, variables)
+        objective.violation = constraints.violation if constraints else None
         engine = Engine(objective, recorder, start, threads=self._threads(flat.n), disp=request.disp)
-        return engine, lambda: self._call_scipy(objective, recorder, start)
+        return engine, lambda: self._call_scipy(objective, recorder, variables, constraints, start)
 
-    def _call_scipy(self, objective: Objective, recorder: Recorder, start: NDArray[np.float64]) -> object:
+    def _bounds(self, flat: FlatParameters) -> Bounds | None:
+        """The bounds of minimizer_args or of the param groups, where the method takes any."""
+        of_groups = super()._bounds(flat)
+        given = read_bounds(self.request.bounds, flat.n)
+        if of_groups is not None:
+            require_fit(self.request.spec, "bounds")
+            if given is not None:
+                raise ArgumentError("bounds are given in minimizer_args and in param groups; give them in one place")
+        return of_groups if given is None else given
+
+    def _call_scipy(
+        self,
+        objective: Objective,
+        recorder: Recorder,
+        variables: Variables,
+        constraints: ConstraintSet,
+        start: NDArray[np.float64],
+    ) -> object:
         request = self.request
-        return scipy.optimize.minimize(
-            objective.value,
-            start.copy(),
+        if not variables.n:
+            fun = objective.value(start)
+            return OptimizeResult(x=start, fun=fun, success=True, status=0, message="All variables are fixed.")
+        form = request.spec.constraint_form
+        result = scipy.optimize.minimize(
+            (seen := SolverObjective(objective, variables)).value,
+            variables.to_solver(start),
             method=request.method,
-            bounds=request.bounds,
-            constraints=request.constraints,
+            bounds=variables.bounds,
+            constraints=constraints.for_scipy(form, curvature=request.spec.curvature != "none") if constraints else (),
             tol=request.tol,
-            callback=recorder.scipy_callback,
+            callback=lambda z, *state: recorder.scipy_callback(variables.to_user(z), *state),
             options=request.scipy_options(objective.flat.eps),
-            **self._derivatives(objective),
+            **self._derivatives(seen),
         )
+        if not isinstance(result, OptimizeResult):
+            return result
+        if constraints:
+            result["multipliers"] = constraints.multipliers(result, form)
+        return variables.user_result(result)
 
-    def _derivatives(self, objective: Objective) -> dict[str, Any]:
+    def _derivatives(self, objective: SolverObjective) -> dict[str, Any]:
         """jac, hess and hessp as this method takes them: the user's own first, else autograd's."""
         request, spec = self.request, self.request.spec
-        given: dict[str, Any] = {"hess": request.hess, "hessp": request.hessp}
+        given: dict[str, Any] = {
+            "hess": objective.user_hess(request.hess) if callable(request.hess) else request.hess,
+            "hessp": None if request.hessp is None else objective.user_hessp(request.hessp),
+        }
         if spec.gradient != "none":
             own = callable(request.jac) or request.autograd_gradient
             given["jac"] = objective.gradient if own else request.jac or None
@@ -148,10 +185,11 @@ class MinimizeWrapper(ScipyOptimizer):
                 given["hessp"] = objective.hvp
         return {name: value for name, value in given.items() if value is not None}
 
-    def _check_curvature(self, closure: Closure, flat: FlatParameters, start: NDArray[np.float64]) -> int | None:
+    def _check_curvature(self, closure: Closure, flat: FlatParameters) -> int | None:
         """The start check, where curvature comes from autograd."""
         if not self._start_check or self.request.level != "curvature" or self._curvature != "autograd":
             return None
+        start = flat.read()
         try:
             return check_curvature(closure, flat, measure=self.request.spec.dense)
         finally:

@@ -125,7 +125,7 @@ class Recorder:
             trust_radius=region.radius,
             reduction_ratio=region.ratio,
             accepted=None if self._initial_radius is None or step is None else step > 0,
-            constraint_violation=_violation(state),
+            constraint_violation=_violation(state) if point.violation is None else point.violation,
             nfev=counts.nfev,
             njev=counts.njev,
             nhev=counts.nhev,

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from ..errors import ArgumentError, ArgumentTypeError, MemoryBudgetError, UnknownOptionError
+from .constraints import read_constraints
 from .memory import available_bytes, readable_bytes
 from .methods import CUSTOM, METHODS, MethodSpec, OptionSpec, find_method
 
-__all__ = ["Request", "read_request", "require_memory"]
+__all__ = ["Request", "read_request", "require_fit", "require_memory"]
 
 _KEYS = ("method", "options", "tol", "bounds", "constraints", "callback", "jac", "hess", "hessp")
 _DIFFERENCES = ("2-point", "3-point")
@@ -29,7 +30,7 @@ class Request:
     options: Mapping[str, Any] = field(default_factory=dict)
     tol: float | None = None
     bounds: Any = None
-    constraints: Any = ()
+    constraints: tuple[Any, ...] = ()
     callback: Callable[..., Any] | None = None
     jac: Any = None
     hess: Any = None
@@ -102,7 +103,7 @@ def read_request(minimizer_args: Mapping[str, Any] | str | Callable[..., Any]) -
         options=_read_options(spec, args.get("options")),
         tol=_read_tol(args.get("tol")),
         bounds=args.get("bounds"),
-        constraints=() if args.get("constraints") is None else args["constraints"],
+        constraints=() if args.get("constraints") is None else tuple(read_constraints(args["constraints"])),
         callback=_read_callable(args.get("callback"), "callback"),
         jac=_read_jac(spec, args.get("jac")),
         hess=args.get("hess"),
@@ -218,14 +219,17 @@ def _read_jac(spec: MethodSpec, jac: Any) -> Any:
     raise ArgumentError(f"jac={jac!r} is not allowed: a callable, '2-point', '3-point', True, False or None; {remedy}")
 
 
+def require_fit(spec: MethodSpec, name: str) -> None:
+    """ArgumentError if the method cannot take `name`, "bounds" or "constraints"."""
+    if not getattr(spec, name):
+        able = [other.name for other in METHODS.values() if getattr(other, name)]
+        raise ArgumentError(f"{spec.name} cannot take {name}; methods that can: {', '.join(able)}")
+
+
 def _require_fit(request: Request) -> None:
-    spec = request.spec
-    for name, given, takes in (
-        ("bounds", request.bounds is not None, "bounds"),
-        ("constraints", bool(np.size(request.constraints)), "constraints"),
-    ):
-        if given and not getattr(spec, takes):
-            able = [other.name for other in METHODS.values() if getattr(other, takes)]
-            raise ArgumentError(f"{spec.name} cannot take {name}; methods that can: {', '.join(able)}")
-    if spec.curvature == "dense" and request.hessp is not None and request.hess is None:
-        raise ArgumentError(f"{spec.name} takes hess, not hessp; give hess, or leave both out for autograd")
+    if request.bounds is not None:
+        require_fit(request.spec, "bounds")
+    if request.constraints:
+        require_fit(request.spec, "constraints")
+    if request.spec.curvature == "dense" and request.hessp is not None and request.hess is None:
+        raise ArgumentError(f"{request.spec.name} takes hess, not hessp; give hess, or leave both out for autograd")
