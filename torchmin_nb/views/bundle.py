@@ -10,7 +10,8 @@ from typing import Any
 import plotly.graph_objects as go
 
 from ..core.events import History
-from .figures import RunCurves, convergence_data, convergence_figure
+from .figures import RunCurves, convergence_data, convergence_figure, named
+from .frontend import HEADLESS, TERMINAL, front_end
 
 __all__ = ["bundle", "show"]
 
@@ -33,12 +34,16 @@ def bundle(runs: list[RunCurves], figure: go.Figure, title: str, *, png: bool) -
 def show(histories: Mapping[str, History] | History, *, x: str = "iteration", title: str = "") -> None:
     """Display the convergence figure of one or several runs so that a saved notebook shows it wherever it is opened.
 
-    Takes what `convergence_figure` takes.
+    Takes what `convergence_figure` takes. In a terminal it prints a line a run.
     """
+    figure = convergence_figure(histories, x=x, title=title)
+    where = front_end()
+    if where == TERMINAL:
+        print(*filter(None, [title, *(history.summary() for history in named(histories).values())]), sep="\n")
+        return
     from IPython.display import display
 
-    figure = convergence_figure(histories, x=x, title=title)
-    display(bundle(convergence_data(histories, x), figure, title, png=True), raw=True)
+    display(bundle(convergence_data(histories, x), figure, title, png=where == HEADLESS), raw=True)
 
 
 def _picture(runs: list[RunCurves], x: str, title: str) -> dict[str, str]:

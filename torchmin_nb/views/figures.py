@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ..core.events import History
 from ..errors import ArgumentError
-from .palette import DASHES, GRID, INK, MARKERS, RUNS, WARNING
+from .palette import GRID, INK, WARNING, style
 
 __all__ = [
     "FEW_DECADES",
@@ -25,10 +25,12 @@ __all__ = [
     "convergence_data",
     "convergence_figure",
     "layout",
+    "named",
     "run_curves",
     "run_traces",
     "thin",
     "wrapped",
+    "x_column",
 ]
 
 X_AXES = {"iteration": "index", "closure calls": "nfev", "seconds": "elapsed"}
@@ -68,15 +70,17 @@ def thin(x: NDArray[np.float64], y: NDArray[np.float64], points: int = POINTS) -
     """At most about `points` of them, keeping the ends and the lowest and highest of each stretch."""
     if x.size <= points:
         return Curve(x, y)
-    stretches = np.array_split(np.arange(x.size), points // 2)
-    extremes = [pick for s in stretches for pick in (s[np.argmin(y[s])], s[np.argmax(y[s])])]
-    kept = np.unique([0, *extremes, x.size - 1])
+    length = -(-x.size // max(1, points // 2))
+    stretches = np.pad(y, (0, -y.size % length), mode="edge").reshape(-1, length)
+    first = length * np.arange(len(stretches))
+    extremes = [first + stretches.argmin(axis=1), first + stretches.argmax(axis=1)]
+    kept = np.unique(np.concatenate([[0, x.size - 1], *extremes]))
     return Curve(x[kept], y[kept])
 
 
 def run_curves(name: str, history: History, x: str = "iteration", points: int = POINTS) -> RunCurves:
     """The curves of one run over the chosen x axis."""
-    at = history.column(_x_column(x)).astype(np.float64)
+    at = history.column(x_column(x)).astype(np.float64)
     radius = history.trust_radius
     rejected = history.column("accepted") == 0
     return RunCurves(
@@ -94,7 +98,7 @@ def convergence_data(histories: Mapping[str, History] | History, x: str = "itera
 
     x: "iteration", "closure calls" or "seconds". Raises ArgumentError for anything else.
     """
-    return [run_curves(name, history, x) for name, history in _named(histories).items()]
+    return [run_curves(name, history, x) for name, history in named(histories).items()]
 
 
 def convergence_figure(
@@ -113,7 +117,7 @@ def convergence_figure(
 
 def run_traces(run: RunCurves, index: int = 0, *, legend: bool = False) -> list[dict[str, Any]]:
     """The five traces of one run, in the order loss, gradient norm, radius, reduction ratio, rejected steps."""
-    colour, dash, symbol = RUNS[index % len(RUNS)], DASHES[index % len(DASHES)], MARKERS[index % len(MARKERS)]
+    colour, dash, symbol = style(index)
     line = {
         "type": "scatter",
         "name": run.name,
@@ -216,7 +220,7 @@ def wrapped(title: str, width: int = 88) -> str:
     parts, lines = title.split(" · "), [""]
     for part in parts:
         candidate = f"{lines[-1]} · {part}" if lines[-1] else part
-        if len(candidate) > width:
+        if lines[-1] and len(candidate) > width:
             lines.append(part)
         else:
             lines[-1] = candidate
@@ -267,11 +271,13 @@ def _reported(x: NDArray[np.float64], y: NDArray[Any], points: int) -> Curve:
     return thin(x[known], np.asarray(y[known], dtype=np.float64), points)
 
 
-def _x_column(x: str) -> str:
+def x_column(x: str) -> str:
+    """The column of a History that an x axis shows. Raises ArgumentError."""
     if x not in X_AXES:
         raise ArgumentError(f"x={x!r} is not known; choose one of {', '.join(map(repr, X_AXES))}")
     return X_AXES[x]
 
 
-def _named(histories: Mapping[str, History] | History) -> Mapping[str, History]:
+def named(histories: Mapping[str, History] | History) -> Mapping[str, History]:
+    """One history under its method's name, or those that have names already."""
     return {histories.method: histories} if isinstance(histories, History) else histories

@@ -7,12 +7,13 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
+import anywidget  # noqa: F401  go.FigureWidget needs it, and says so only when it is made
 import plotly.graph_objects as go
 
 from ..core.events import History, Iteration
-from ..errors import ViewWarning
+from ..errors import ArgumentError, ViewWarning
 from .bundle import bundle
-from .figures import RunCurves, layout, run_curves, run_traces, wrapped
+from .figures import RunCurves, layout, run_curves, run_traces, wrapped, x_column
 from .frontend import HEADLESS, TERMINAL, front_end
 from .progress import ProgressLine
 from .words import status_line
@@ -28,10 +29,14 @@ class Dashboard:
     notebook keeps and shows wherever it is opened. A dashboard may serve several runs, one after another.
 
     x: what the x axis shows: "iteration", "closure calls" or "seconds". rate: redraws a second. height: pixels.
-    A dashboard that fails is dropped with a ViewWarning; the run goes on.
+    A dashboard that fails is dropped with a ViewWarning; the run goes on. Raises ArgumentError for any other x, and for
+    a rate that is not positive.
     """
 
     def __init__(self, *, x: str = "iteration", rate: float = 5.0, height: int = 560):
+        x_column(x)
+        if not rate > 0:
+            raise ArgumentError(f"rate must be positive, the redraws a second, got {rate!r}")
         self.x = x
         self._interval = 1 / rate
         self._height = height
@@ -48,10 +53,9 @@ class Dashboard:
 
     def __call__(self, iteration: Iteration) -> None:
         """Redraw, if it is time."""
-        now = self._clock()
-        if now >= self._due:
+        if self._clock() >= self._due:
             self._guarded(self._redraw)
-            self._due = max(now + self._interval, self._clock())
+            self._due = self._clock() + self._interval
 
     def on_end(self, history: History) -> None:
         """Draw the end, and leave a static picture."""
@@ -64,9 +68,15 @@ class Dashboard:
         if where == TERMINAL:
             self._view = ProgressLine()
         else:
-            self._figure = self._figure or go.FigureWidget()
-            self._view = _FigureView(self._figure, self.x, self._height, headless=where == HEADLESS)
+            self._view = _FigureView(self._figure_for(where), self.x, self._height, headless=where == HEADLESS)
         self._view.on_start(self.history)
+
+    def _figure_for(self, where: str) -> go.Figure:
+        """The one live widget; where nobody watches a plain figure, so that no tool can store a widget's state."""
+        if where == HEADLESS:
+            return go.Figure()
+        self._figure = self._figure or go.FigureWidget()
+        return self._figure
 
     def _redraw(self) -> None:
         if self._view is not None and self.history:
@@ -89,26 +99,29 @@ class Dashboard:
 
 
 class _FigureView:
-    """One run in one FigureWidget: the traces are made once, then their arrays are replaced."""
+    """One run in one figure: the traces are made once, then their arrays are replaced."""
 
-    def __init__(self, figure: go.FigureWidget, x: str, height: int, *, headless: bool):
+    def __init__(self, figure: go.Figure, x: str, height: int, *, headless: bool):
         self._figure = figure
         self._x = x
         self._height = height
         self._headless = headless
         self._display: Any = None
         self._history = History()
+        self._look: dict[str, Any] = {}
 
     def on_start(self, history: History) -> None:
         from IPython.display import display
 
         self._history = history
-        runs = [self._curves()]
+        run = self._curves()
+        self._look = layout([run], self._x, status_line(history), self._height)
         with self._figure.batch_update():
             self._figure.data = ()
-            self._figure.add_traces(run_traces(runs[0]))
-            self._figure.update_layout(layout(runs, self._x, status_line(history), self._height), overwrite=True)
-        self._display = display(self._figure, display_id=True)
+            self._figure.add_traces(run_traces(run))
+            self._figure.update_layout(self._look, overwrite=True)
+        shown = {"text/plain": status_line(history)} if self._headless else self._figure
+        self._display = display(shown, raw=self._headless, display_id=True)
 
     def __call__(self, iteration: Iteration) -> None:
         self._draw()
@@ -124,13 +137,12 @@ class _FigureView:
         with self._figure.batch_update():
             for trace, new in zip(self._figure.data, run_traces(run), strict=True):
                 trace.update(x=new["x"], y=new["y"], mode=new["mode"])
-            self._figure.layout.title.text = look["title"]["text"]
-            for axis in ("yaxis", "yaxis2", "yaxis3"):
-                self._figure.layout[axis].update(look[axis])
-            if self._figure.layout.annotations != tuple(look["annotations"]):
-                self._figure.layout.annotations = look["annotations"]
-                self._figure.layout.yaxis3.update(showticklabels=run.has_radius, showgrid=run.has_radius)
-            self._figure.layout.yaxis4.visible = look["yaxis4"]["visible"]
+            # Only what has changed, property by property: an axis that is replaced would lose the person's zoom.
+            changed = {part: value for part, value in look.items() if value != self._look[part]}
+            self._figure.update_layout(changed)
+            if "annotations" in changed:
+                self._figure.layout.annotations = changed["annotations"]
+        self._look = look
 
     def _curves(self) -> RunCurves:
         return run_curves(self._history.method, self._history, self._x)

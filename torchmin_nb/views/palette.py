@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["DASHES", "GRID", "INK", "MARKERS", "RUNS", "WARNING"]
+__all__ = ["DASHES", "GRID", "INK", "MARKERS", "RUNS", "WARNING", "style"]
 
 # Okabe & Ito (2008), without black and yellow, which vanish on one of the two themes.
 RUNS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
@@ -12,3 +12,9 @@ WARNING = "#D55E00"
 INK = "#7a7a7a"
 """Text: contrast of 4.3:1 on white and of 4.4:1 on the dark theme's near-black."""
 GRID = "rgba(128, 128, 128, 0.25)"
+
+
+def style(index: int) -> tuple[str, str, str]:
+    """Colour, dash and marker of a run: from the seventh on, the colours come again with other dashes and markers."""
+    turn, place = divmod(index, len(RUNS))
+    return RUNS[place], DASHES[(place + turn) % len(DASHES)], MARKERS[(place + turn) % len(MARKERS)]

@@ -10,11 +10,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from .figures import FEW_DECADES, RunCurves
-from .palette import RUNS, WARNING
+from .palette import DASHES, WARNING, style
 
 __all__ = ["png"]
 
-_LINES = ("-", "--", ":", "-.", (0, (8, 2)), (0, (8, 2, 1, 2)))
+_LINES = dict(zip(DASHES, ("-", "--", ":", "-.", (0, (8, 2)), (0, (8, 2, 1, 2))), strict=True))
 _PANELS = {"loss": "loss", "grad_norm": "gradient norm", "trust_radius": "trust radius"}
 _MARKED = 60
 
@@ -26,23 +26,24 @@ def png(runs: list[RunCurves], x: str = "iteration", title: str = "") -> bytes:
     for axis, (field, label) in zip(axes, _PANELS.items(), strict=True):
         for index, run in enumerate(runs):
             _draw(axis, getattr(run, field), run.name, index)
-        _dress(axis, label, np.concatenate([getattr(run, field).y for run in runs]))
+        _dress(axis, label, np.concatenate([getattr(run, field).y for run in runs] or [np.empty(0)]))
     _mark_steps(axes[2], runs)
     axes[2].set_xlabel(x)
     if len(runs) > 1:
         axes[0].legend(fontsize="small", ncols=3, frameon=False)
-    figure.suptitle(title, fontsize=9, x=0.01, ha="left")
+    figure.suptitle(title, fontsize=9, x=0.01, ha="left", parse_math=False)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=80)
     return buffer.getvalue()
 
 
 def _draw(axis: Any, curve: Any, name: str, index: int) -> None:
+    colour, dash, _ = style(index)
     axis.plot(
         curve.x,
         curve.y,
-        color=RUNS[index % len(RUNS)],
-        linestyle=_LINES[index % len(_LINES)],
+        color=colour,
+        linestyle=_LINES[dash],
         linewidth=1.5,
         marker="o" if curve.x.size <= _MARKED else None,
         markersize=3,
@@ -60,7 +61,7 @@ def _mark_steps(axis: Any, runs: list[RunCurves]) -> None:
     if any(run.reduction_ratio.y.size for run in runs):
         ratio = axis.twinx()
         for index, run in enumerate(runs):
-            ratio.plot(run.reduction_ratio.x, run.reduction_ratio.y, "_", color=RUNS[index % len(RUNS)])
+            ratio.plot(run.reduction_ratio.x, run.reduction_ratio.y, "_", color=style(index)[0])
         ratio.set(ylim=(-0.3, 1.8), yticks=[0.25, 0.75], ylabel="reduction ratio")
         ratio.spines[:].set_visible(False)
 
