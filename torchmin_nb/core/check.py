@@ -21,7 +21,14 @@ if TYPE_CHECKING:
 
     from .flat import FlatParameters
 
-__all__ = ["ClosureReport", "check_closure", "check_curvature", "deterministic_first_call"]
+__all__ = [
+    "ClosureReport",
+    "SavedBytes",
+    "check_closure",
+    "check_curvature",
+    "deterministic_first_call",
+    "preserved_buffers",
+]
 
 _STOCHASTIC = (
     "the closure is not deterministic: at the same parameters the loss was {first:.8g}, then {second:.8g}; SciPy's "
@@ -71,7 +78,8 @@ def deterministic_first_call(evaluate: Evaluator, closure: Closure, flat: FlatPa
     before = torch.get_rng_state()
     result = evaluate(closure, flat)
     if not torch.equal(before, torch.get_rng_state()):
-        second = evaluate(closure, flat).loss
+        with preserved_buffers():
+            second = evaluate(closure, flat).loss
         if not _close(second, result.loss, flat.eps):
             warnings.warn(_STOCHASTIC.format(first=result.loss, second=second), ClosureWarning, stacklevel=2)
     return result
@@ -84,10 +92,10 @@ def check_curvature(closure: Closure, flat: FlatParameters, *, measure: bool = F
     gradient or the returned loss, SecondDerivativeError where an operation has no second derivative. With `measure`,
     returns the bytes that the graph keeps for backward.
     """
-    with _same_random_numbers() as rewind:
+    with preserved_buffers(), _same_random_numbers() as rewind:
         real = evaluate_gradient(closure, flat)
         rewind()
-        saved = _SavedBytes() if measure else None
+        saved = SavedBytes() if measure else None
         with saved.counting() if saved else _nothing():
             captured = evaluate_curvature(closure, flat)
         if _finite(real) and _close(real.loss, captured.loss, flat.eps):
@@ -166,7 +174,7 @@ def check_closure(closure: Closure, flat: FlatParameters, *, directions: int = 3
     """
     problems: list[str] = []
     x = flat.read()
-    with _unchanged(flat, x), _same_random_numbers() as rewind:
+    with _unchanged(flat, x), preserved_buffers(), _same_random_numbers() as rewind:
         first, seconds = _timed(lambda: evaluate_value(closure, flat))
         second = evaluate_value(closure, flat)
         deterministic = _close(first.loss, second.loss, flat.eps)
@@ -267,7 +275,7 @@ def _difference(
     return product
 
 
-class _SavedBytes:
+class SavedBytes:
     """Counts the bytes that autograd saves for backward."""
 
     def __init__(self) -> None:
@@ -284,6 +292,25 @@ class _SavedBytes:
 @contextmanager
 def _nothing() -> Iterator[None]:
     yield
+
+
+@contextmanager
+def preserved_buffers() -> Iterator[None]:
+    """Put back the buffers, such as BatchNorm statistics, of every module that runs inside."""
+    saved: dict[torch.Tensor, torch.Tensor] = {}
+
+    def remember(module: torch.nn.Module, inputs: object) -> None:
+        for buffer in module.buffers(recurse=False):
+            if buffer not in saved:
+                saved[buffer] = buffer.detach().clone()
+
+    hook = torch.nn.modules.module.register_module_forward_pre_hook(remember)
+    try:
+        yield
+    finally:
+        hook.remove()
+        for buffer, value in saved.items():
+            buffer.data.copy_(value)
 
 
 @contextmanager

@@ -82,6 +82,17 @@ def evaluate_gradient(closure: Closure, flat: FlatParameters) -> ClosureResult:
     return ClosureResult(loss, gradient)
 
 
+def evaluate_probe(closure: Closure, flat: FlatParameters) -> ClosureResult:
+    """The loss, and the gradient where the closure allows one: not under `torch.no_grad()`, nor from a number."""
+    flat.clear_gradients()
+    with torch.enable_grad():
+        returned = closure()
+        if _untouched(flat) and isinstance(returned, torch.Tensor) and returned.requires_grad:
+            _as_loss(returned)
+            _backward(returned.reshape(()))
+    return ClosureResult(_as_loss(returned), _gathered(flat))
+
+
 def evaluate_curvature(closure: Closure, flat: FlatParameters) -> ClosureResult:
     """Loss, gradient and the gradient's graph, ready for Hessian-vector products.
 
@@ -125,6 +136,7 @@ Evaluator = Callable[[Closure, "FlatParameters"], ClosureResult]
 EVALUATORS: dict[str, Evaluator] = {
     "value": evaluate_value,
     "gradient": evaluate_gradient,
+    "probe": evaluate_probe,
     "curvature": evaluate_curvature,
 }
 

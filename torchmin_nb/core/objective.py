@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from ..errors import NonFiniteStartError
-from .check import deterministic_first_call
+from .check import deterministic_first_call, preserved_buffers
 from .closure import EVALUATORS, Closure, ClosureResult, Evaluator
 from .control import NONFINITE_CURVATURE, Abort, Control, StopRun
 from .curvature import DenseHessian, HvpGraph, finite_difference_product, positive_definite
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["Counts", "Derivatives", "Objective", "Observer", "Point"]
 
 _MEMO = 2
+_LOSS_ONLY = ("value", "probe")
 
 
 @dataclass(slots=True)
@@ -43,13 +44,15 @@ class Counts:
 class Derivatives:
     """How derivatives are made.
 
-    level: what a closure call computes: "value", "gradient" or "curvature". gradient: the user's own `jac` in
-    place of autograd. curvature: "autograd" or "finite-difference". nonfinite: what a method is shown at a NaN or
-    infinite trial, "inf" or "wall". shift: make the dense Hessian positive definite.
+    level: what a closure call computes: "value", "gradient", "curvature", or "probe": the gradient where there is one.
+    gradient: the user's own `jac` in place of autograd. curvature: "autograd" or "finite-difference". nonfinite: what
+    a method is shown at a NaN or infinite trial, "inf" or "wall". finite_start: whether such a start is an error.
+    shift: make the dense Hessian positive definite.
     """
 
     level: str
     nonfinite: str = "inf"
+    finite_start: bool = True
     gradient: Callable[[NDArray[np.float64]], Any] | None = None
     curvature: str = "autograd"
     shift: bool = False
@@ -149,7 +152,7 @@ class Objective:
 
     def finite(self, point: Point) -> bool:
         """Whether the loss, and the gradient where the method uses it, are finite there."""
-        if not math.isfinite(point.loss) or self.derivatives.level == "value" or point.gradient is None:
+        if not math.isfinite(point.loss) or self.derivatives.level in _LOSS_ONLY or point.gradient is None:
             return math.isfinite(point.loss)
         return bool(np.isfinite(point.gradient).all())
 
@@ -179,6 +182,39 @@ class Objective:
             if point is not None:
                 point.graph = None
         self.observer = None
+
+    # What a search of several phases calls
+
+    def switch(self, derivatives: Derivatives) -> None:
+        """From here on derivatives are made so. Remembered points are forgotten where they would be shown otherwise."""
+        self.derivatives = derivatives
+        self._memo = [point for point in self._memo if self._serves(point)]
+
+    def anchor(self, x: NDArray[np.float64]) -> bool:
+        """Evaluate x as what a wall is built from; whether a descent can begin there: loss and gradient are finite."""
+        point = self._at(x)
+        if self.finite(point):
+            self._last_finite = point
+        return self.finite(point)
+
+    def tell(self, rows: NDArray[np.float64], losses: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Count points (k, n) whose losses (k,) were computed together, as k closure calls; what a method is shown."""
+        shown = np.empty(len(rows))
+        self.counts.nfev += len(rows)
+        for index, (x, loss) in enumerate(zip(rows, losses.tolist(), strict=True)):
+            point = Point(x.copy(), loss, None, {}, violation=self.violation(x) if self.violation else None)
+            self._show(point)
+            shown[index] = point.shown_loss
+            if self.observer is not None:
+                self.observer.evaluated(point)
+        self.control.after_evaluation(float(shown.min()))
+        return shown
+
+    def _serves(self, point: Point) -> bool:
+        derivatives = self.derivatives
+        complete = derivatives.level == "value" or point.gradient is not None
+        own = derivatives.gradient is not None and point.shown_gradient is not None
+        return complete and not own and self.finite(point) and point.shown_loss == point.loss
 
     # Evaluation
 
@@ -233,6 +269,9 @@ class Objective:
                 self.best = Point(point.x, point.loss, point.gradient, point.metrics, violation=point.violation)
             return
         last = self._last_finite
+        if last is None and not self.derivatives.finite_start:
+            point.shown_loss = math.inf
+            return
         if last is None:
             raise Abort(NonFiniteStartError(_nonfinite_start(point)))
         wall = last.loss + 10 * (1 + abs(last.loss))
@@ -295,7 +334,8 @@ class Objective:
     def _stray_gradient(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
         """The gradient beside the path of the method: counted, not remembered, no event."""
         self.control.before_evaluation(self.counts.nfev)
-        result, _ = self._call(np.ascontiguousarray(x), "gradient")
+        with preserved_buffers():
+            result, _ = self._call(np.ascontiguousarray(x), "gradient")
         assert result.gradient is not None
         return result.gradient
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -111,9 +112,21 @@ class Recorder:
         loss, metrics = self._losses.get(_key(x), (None, best.metrics))
         return replace(best, x=x) if loss is None else Point(x, loss, None, dict(metrics))
 
+    # From a global search
+
+    def progressed(self, metrics: Mapping[str, float], *, accepted: bool | None = None) -> None:
+        """An iteration at the best point so far, with the search's own numbers, over which the user's take precedence."""
+        assert self._iterate is not None
+        best = self._objective.best or Point(self._iterate, math.inf, None, {})
+        step = float(np.linalg.norm(best.x - self._iterate))
+        point = replace(best, metrics={**metrics, **best.metrics})
+        self._emit_iteration(point, NOT_REPORTED, None, step=step, accepted=accepted)
+
     # Events
 
-    def _emit_iteration(self, point: Point, region: TrustRegion, state: Any, *, step: float | None) -> None:
+    def _emit_iteration(
+        self, point: Point, region: TrustRegion, state: Any, *, step: float | None, accepted: bool | None = None
+    ) -> None:
         counts = self._objective.counts
         two, largest = _norms(point.gradient)
         iteration = Iteration(
@@ -124,7 +137,7 @@ class Recorder:
             step_norm=step,
             trust_radius=region.radius,
             reduction_ratio=region.ratio,
-            accepted=None if self._initial_radius is None or step is None else step > 0,
+            accepted=accepted if self._initial_radius is None or step is None else step > 0,
             constraint_violation=_violation(state) if point.violation is None else point.violation,
             nfev=counts.nfev,
             njev=counts.njev,
