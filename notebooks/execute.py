@@ -9,6 +9,7 @@ import nbformat
 from nbclient import NotebookClient
 
 HERE = Path(__file__).parent
+WIDGET = "application/vnd.jupyter.widget-view+json"
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 
 
@@ -36,8 +37,10 @@ def execute(path: Path) -> None:
 
 
 def _tidy(cell: nbformat.NotebookNode) -> None:
-    """Outputs are kept but for what belongs to one session: widget references and display ids."""
-    for output in cell.get("outputs", []):
+    """Outputs are kept but for what belongs to one session: widgets and display ids."""
+    outputs = cell.get("outputs", [])
+    outputs[:] = [output for output in outputs if WIDGET not in output.get("data", {})]
+    for output in outputs:
         output.get("metadata", {}).clear()
         output.pop("transient", None)
         if "image/png" in output.get("data", {}):

@@ -20,13 +20,20 @@ def main(arguments: list[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     demo = commands.add_parser("demo", help="fit 5,000 handwritten digits with five methods")
     demo.add_argument("--output", type=Path, default=Path("demo.html"), help="the page of curves (default: demo.html)")
-    demo.add_argument("--iterations", type=int, default=60, help="iterations a method (default: 60)")
+    demo.add_argument("--iterations", type=_count, default=60, help="iterations a method (default: 60)")
     commands.add_parser("methods", help="print the table of methods")
     chosen = parser.parse_args(arguments)
     if chosen.command == "methods":
         print(_methods())
         return 0
     return _demo(chosen.output, chosen.iterations)
+
+
+def _count(text: str) -> int:
+    count = int(text)
+    if count < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {count}")
+    return count
 
 
 def _methods() -> str:
@@ -41,10 +48,11 @@ def _methods() -> str:
 def _demo(output: Path, iterations: int) -> int:
     try:
         from .demo import run_demo
+
+        run_demo(output, iterations)
     except ImportError as error:
-        print(f"the demo needs {error.name}: pip install 'torchmin-nb[notebook]'", file=sys.stderr)
+        print(f"the demo needs the [notebook] extra: pip install 'torchmin-nb[notebook]' ({error})", file=sys.stderr)
         return 1
-    run_demo(output, iterations)
     return 0
 
 

@@ -21,6 +21,7 @@ _WEIGHT_DECAY = 1e-3
 
 def run_demo(output: Path, iterations: int = 60) -> dict[str, History]:
     """Fit the digits with each method, print a table, write the curves to `output`."""
+    output.parent.mkdir(parents=True, exist_ok=True)
     data = digits()
     print(
         f"{len(data.train_labels):,} digits to train, {len(data.test_labels):,} to test; softmax regression, "

@@ -1,0 +1,134 @@
+"""The command line: python -m torchmin_nb methods | demo."""
+
+import subprocess
+import sys
+from html.parser import HTMLParser
+
+import pytest
+
+from torchmin_nb import METHODS, demo
+from torchmin_nb.__main__ import main
+
+
+def first_words(text):
+    return [line.split()[0] for line in text.splitlines() if line.strip()]
+
+
+def test_methods_prints_every_method():
+    done = subprocess.run([sys.executable, "-m", "torchmin_nb", "methods"], capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    table, sentences = done.stdout.split("\n\n")
+    assert first_words(table) == ["method", "────────────", *METHODS]
+    assert [word for word in first_words(sentences) if word in METHODS] == list(METHODS)
+
+
+@pytest.mark.parametrize("columns", [20, 80, 200])
+def test_the_sentences_are_folded_to_the_terminal(monkeypatch, capsys, columns):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    assert main(["methods"]) == 0
+    sentences = capsys.readouterr().out.split("\n\n")[1]
+    assert max(map(len, sentences.splitlines())) <= max(60, columns)
+
+
+class Loaded(HTMLParser):
+    """What a page asks the network for, and the text of its scripts."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.addresses, self.scripts, self._tag = [], [], ""
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self._tag = tag
+        self.addresses += [value for name, value in attrs if name in {"src", "href"}]
+
+    def handle_data(self, data):
+        if self._tag == "script":
+            self.scripts.append(data)
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    """Where the demo, once run, wrote its page."""
+    return tmp_path_factory.mktemp("demo") / "new folder" / "curves.html"
+
+
+@pytest.fixture(scope="module")
+def printed(page):
+    """What the demo prints, run with two iterations a method."""
+    command = [sys.executable, "-m", "torchmin_nb", "demo", "--iterations", "2", "--output", str(page)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def test_the_demo_prints_a_table_of_five_methods(printed, page):
+    head, rule, *rows = printed.stdout.split("\n\n")[-2].strip().splitlines()
+    names = ["method", "loss", "gradient norm", "iterations", "closure calls", "HVPs", "seconds", "test accuracy"]
+    assert [name.strip() for name in head.split("  ") if name.strip()] == names
+    assert len(rule.split()) == len(names)
+    assert [row.split()[0] for row in rows] == list(demo.DEMO_METHODS)
+    for row in rows:
+        _, loss, gradient, iterations, calls, products, _, accuracy = row.split()
+        assert 0.2 < float(loss) < 2.303
+        assert float(gradient) > 0
+        assert int(iterations) == 2
+        assert int(calls) >= 3
+        assert (int(products) > 0) == (row.startswith(("Newton", "trust")))
+        assert 20 < float(accuracy.rstrip("%")) < 95
+    assert printed.stdout.rstrip().endswith(f"curves: {page}")
+
+
+def test_the_demo_reports_progress_in_a_line_a_method(printed):
+    assert first_words(printed.stderr) == list(demo.DEMO_METHODS)
+
+
+def test_the_page_of_the_demo_stands_alone(printed, page):
+    loaded = Loaded(page.read_text())
+    assert loaded.addresses == []
+    assert any("plotly.js v" in script for script in loaded.scripts)
+    assert all(any(f'"name":"{method}"' in script for script in loaded.scripts) for method in demo.DEMO_METHODS)
+
+
+class Hidden:
+    """An import finder that hides a package."""
+
+    def __init__(self, package):
+        self.package = package
+
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] == self.package:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+
+@pytest.mark.parametrize("package", ["plotly", "mlxtend"])
+def test_without_the_extra_the_demo_says_what_to_install(monkeypatch, capsys, tmp_path, package):
+    loaded = [name for name in sys.modules if name.split(".")[0] == package]
+    for name in [*loaded, "torchmin_nb.demo", "torchmin_nb.views.figures"]:
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Hidden(package), *sys.meta_path])
+    assert main(["demo", "--output", str(tmp_path / "demo.html")]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "pip install 'torchmin-nb[notebook]'" in err
+    assert package in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ([], "required"),
+        (["fit"], "'fit'"),
+        (["demo", "--iterations", "0"], "at least 1, got 0"),
+        (["demo", "--iterations", "many"], "'many'"),
+        (["methods", "--all"], "--all"),
+    ],
+)
+def test_a_bad_command_ends_with_status_2_and_the_usage(capsys, arguments, complaint):
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    err = capsys.readouterr().err
+    assert err.startswith("usage: torchmin-nb")
+    assert complaint in err
