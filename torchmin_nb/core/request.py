@@ -14,7 +14,7 @@ from .constraints import read_constraints
 from .memory import available_bytes, readable_bytes
 from .methods import CUSTOM, METHODS, MethodSpec, OptionSpec, find_method
 
-__all__ = ["Request", "read_request", "require_fit", "require_memory"]
+__all__ = ["Request", "read_request", "require_fit", "require_memory", "require_value"]
 
 _KEYS = ("method", "options", "tol", "bounds", "constraints", "callback", "jac", "hess", "hessp")
 _DIFFERENCES = ("2-point", "3-point")
@@ -160,11 +160,12 @@ def _read_options(spec: MethodSpec, options: object) -> dict[str, Any]:
                 raise UnknownOptionError(
                     f"{spec.name} has no option {name!r}; it has {', '.join(sorted(spec.options))}"
                 )
-            _require_value(spec, spec.options[name], value)
+            require_value(spec.name, spec.options[name], value)
     return dict(options)
 
 
-def _require_value(spec: MethodSpec, row: OptionSpec, value: Any) -> None:
+def require_value(method: str, row: OptionSpec, value: Any) -> None:
+    """ArgumentError if the value is not one that the row of an option allows."""
     if value is None or row.kind in ("any", "array"):
         return
     allowed = _allowed(row)
@@ -176,7 +177,7 @@ def _require_value(spec: MethodSpec, row: OptionSpec, value: Any) -> None:
         number = isinstance(value, Integral) if row.kind == "int" else isinstance(value, Real)
         fits = number and _in_range(row, float(value))
     if not fits:
-        raise ArgumentError(f"option {row.name}={value!r} of {spec.name} must be {allowed}; default {row.default!r}")
+        raise ArgumentError(f"option {row.name}={value!r} of {method} must be {allowed}; default {row.default!r}")
 
 
 def _in_range(row: OptionSpec, value: float) -> bool:
