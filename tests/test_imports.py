@@ -12,6 +12,7 @@ import torchmin_nb
 PACKAGE = Path(torchmin_nb.__file__).parent
 NOTEBOOK = ("plotly", "ipywidgets", "IPython", "matplotlib", "pandas", "anywidget", "sklearn", "mlxtend")
 PROMISED = {
+    "LEAST_SQUARES_METHODS",
     "METHODS",
     "BasinHoppingWrapper",
     "Callback",
@@ -21,13 +22,14 @@ PROMISED = {
     "Evaluation",
     "History",
     "Iteration",
+    "LeastSquaresWrapper",
     "MinimizeWrapper",
     "Run",
     "SHGOWrapper",
     "__version__",
     "minimize",
 }
-LATER = {"Run", *(name for name in PROMISED if name.endswith("Wrapper"))} - {"MinimizeWrapper"}
+LATER = {"Run", *(name for name in PROMISED if name.endswith("Wrapper"))} - {"LeastSquaresWrapper", "MinimizeWrapper"}
 
 
 def _imported_by(statement):

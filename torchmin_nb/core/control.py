@@ -45,8 +45,8 @@ SECONDS = Ending(103, False, "The time budget (max_seconds) is spent.")
 TARGET = Ending(104, True, "The target loss has been reached.")
 NONFINITE_CURVATURE = Ending(105, False, "A Hessian-vector product is NaN or infinite.")
 INTERRUPTED = Ending(106, False, "Interrupted.")
-FAILED = Ending(107, False, "Failed: an error was raised.")
 NONFINITE_JACOBIAN = Ending(108, False, "The Jacobian has NaN or infinite entries where the residuals are finite.")
+FAILED = Ending(107, False, "Failed: an error was raised.")
 
 
 class StopRun(BaseException):

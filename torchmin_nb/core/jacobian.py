@@ -77,7 +77,7 @@ class JacobianGraph:
             shape = (len(directions[0]), dual.numel()) if batched else (dual.numel(),)
             if not outputs:
                 return np.zeros(shape)
-            (product,) = torch.autograd.grad(
+            products: tuple[torch.Tensor | None, ...] = torch.autograd.grad(
                 outputs,
                 [dual],
                 [directions[index] for index in indices],
@@ -85,6 +85,7 @@ class JacobianGraph:
                 allow_unused=True,
                 is_grads_batched=batched,
             )
+        product = products[0]
         if product is None:
             return np.zeros(shape)
         return product.detach().to("cpu", torch.float64).numpy().reshape(shape).copy()

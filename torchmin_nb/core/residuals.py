@@ -1,79 +1,33 @@
 """The residuals SciPy's least squares sees, and their Jacobian, from one closure.
 
-The cost is an `Objective` of its own: counts, memo, best point, budgets and events are those of every other run. What is
-added here is the vector behind the cost, and its derivative.
+The cost is an `Objective` of its own: counts, memo, best point, budgets and events are those of every other run. What
+is added here is the vector behind the cost, and its derivative.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from ..errors import ArgumentError, ClosureError
+from ..errors import ClosureError, InconsistentClosureError, NonFiniteStartError
 from .closure import Closure, math_attention
-from .control import Control
+from .control import NONFINITE_JACOBIAN, Abort, Control, StopRun
 from .jacobian import DenseJacobian, JacobianGraph
 from .objective import Derivatives, Objective
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from .cost import Cost
     from .flat import FlatParameters
 
-__all__ = ["Cost", "Residuals", "Trial", "as_residuals"]
+__all__ = ["Residuals", "Trial", "as_residuals"]
 
 _MEMO = 2
-_RHO: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
-    "linear": (lambda z: z, np.ones_like),
-    "soft_l1": (lambda z: 2 * (np.sqrt(1 + z) - 1), lambda z: 1 / np.sqrt(1 + z)),
-    "huber": (
-        lambda z: np.where(z <= 1, z, 2 * np.sqrt(z) - 1),
-        lambda z: 1 / np.sqrt(np.maximum(z, 1)),
-    ),
-    "cauchy": (np.log1p, lambda z: 1 / (1 + z)),
-    "arctan": (np.arctan, lambda z: 1 / (1 + z**2)),
-}
-
-
-class Cost:
-    """F = ½ C² Σ ρ((f/C)²), the cost of residuals f; C is `f_scale`, ρ the loss.
-
-    loss: a name of SciPy's, or a callable that returns ρ, ρ' and ρ'' as an array of shape (3, m).
-    Source: Triggs et al., "Bundle adjustment: a modern synthesis" (1999); scipy.optimize.least_squares.
-    """
-
-    def __init__(self, loss: str | Callable[..., Any] = "linear", f_scale: float = 1.0):
-        self._loss = loss
-        self._scale = f_scale
-
-    def value(self, f: NDArray[np.float64]) -> float:
-        """F(f)."""
-        if self._loss == "linear":
-            with np.errstate(over="ignore", invalid="ignore"):
-                return 0.5 * float(f @ f)
-        return 0.5 * self._scale**2 * float(np.sum(self._rho(f)[0]))
-
-    def weighted(self, f: NDArray[np.float64]) -> NDArray[np.float64]:
-        """dF/df = ρ' f, shape (m,)."""
-        return f.copy() if self._loss == "linear" else self._rho(f)[1] * f
-
-    def _rho(self, f: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        with np.errstate(all="ignore"):
-            z = (f / self._scale) ** 2
-            if isinstance(self._loss, str):
-                rho, slope = _RHO[self._loss]
-                return rho(z), slope(z)
-            found = np.asarray(self._loss(z))
-        if found.shape != (3, f.size):
-            raise ArgumentError(
-                f"the loss callable returned shape {found.shape} for {f.size} residuals; it must return rho, its first "
-                f"and its second derivative: shape (3, {f.size})"
-            )
-        return found[0], found[1]
 
 
 @dataclass(eq=False, slots=True)
@@ -114,6 +68,7 @@ class Residuals:
         self.m = 0
         self._trials: list[Trial] = []
         self._linearised: Trial | None = None
+        self._asked = flat.read()
         self._dense: DenseJacobian | None = None
 
     # What SciPy calls
@@ -162,6 +117,7 @@ class Residuals:
         self.objective.requests.nfev += 1
         trial = self.known(x)
         if trial is None:
+            self._asked = x
             self.objective.value(x)
             self.objective.requests.nfev -= 1
             trial = self.known(x)
@@ -173,7 +129,10 @@ class Residuals:
         self.objective.control.before_evaluation(self.objective.counts.nfev)
         self.objective.place(trial.x)
         self.objective.counts.nfev += 1
-        trial.graph = self._graph(self._called())
+        try:
+            trial.graph = self._graph(self._called())
+        except Exception as error:
+            raise Abort(error) from error
         return trial
 
     def _evaluated_cost(self) -> float:
@@ -185,7 +144,7 @@ class Residuals:
             self.m, self.mode = residuals.size, self._plan(residuals.size, self._flat.n)
         if residuals.size != self.m:
             raise ClosureError(f"the closure returned {residuals.size} residuals, and {self.m} at the start")
-        trial = Trial(self._flat.read(), residuals, self._cost.value(residuals), self._graph(vector))
+        trial = Trial(self._asked, residuals, self._cost.value(residuals), self._graph(vector))
         self._remember(trial)
         if first and np.isfinite(trial.cost):
             self.objective.requests.njev += 1
@@ -208,5 +167,95 @@ class Residuals:
         return JacobianGraph(vector, self._flat)
 
     def _remember(self, trial: Trial) -> None:
+        for rejected in self._trials:
+            if rejected is not self._linearised:
+                rejected.graph = None
         self._trials.append(trial)
         del self._trials[:-_MEMO]
+
+    # Derivatives
+
+    def _linearise(self, trial: Trial) -> None:
+        """Fill in the derivative, and let go of the last point's."""
+        assert trial.graph is not None
+        weighted = self._cost.weighted(trial.residuals)
+        self.objective.place(trial.x)
+        try:
+            if self.mode == "dense":
+                trial.jacobian = self._built(trial.graph)
+                trial.gradient = trial.jacobian.T @ weighted
+            else:
+                self._require_adjoint(trial.graph)
+                trial.gradient = trial.graph.transposed_product(weighted)
+        except Exception as error:
+            raise Abort(error) from error
+        if not np.isfinite(trial.gradient if trial.jacobian is None else trial.jacobian).all():
+            raise self._nonfinite()
+        self._hand_over(trial)
+
+    def _hand_over(self, trial: Trial) -> None:
+        old, self._linearised = self._linearised, trial
+        if old is not None and old is not trial:
+            old.graph = old.jacobian = None
+        if self.mode == "dense":
+            trial.graph = None
+
+    def _built(self, graph: JacobianGraph) -> NDArray[np.float64]:
+        self._dense = self._dense or DenseJacobian(*graph.shape, self._flat.eps)
+        return self._dense.build(graph, self.objective.control.before_work)
+
+    def _nonfinite(self) -> BaseException:
+        if self._linearised is not None:
+            return StopRun(NONFINITE_JACOBIAN)
+        return Abort(
+            NonFiniteStartError(
+                "the residuals are finite at the starting point, but their Jacobian has NaN or infinite entries; "
+                "start where the derivative exists"
+            )
+        )
+
+    def _tell_gradient(self, trial: Trial) -> None:
+        """Events and endings read the gradient from the objective's points."""
+        self.objective.counts.njev += 1
+        for point in (self.objective.known(trial.x), self.objective.best):
+            if point is not None and np.array_equal(point.x, trial.x):
+                point.gradient = trial.gradient
+
+    def _operate(self, trial: Trial, product: Callable[[JacobianGraph], NDArray[np.float64]]) -> NDArray[np.float64]:
+        assert trial.graph is not None
+        self.objective.control.before_work()
+        self.objective.place(trial.x)
+        self.objective.counts.nhvp += 1
+        try:
+            found = product(trial.graph)
+        except Exception as error:
+            raise Abort(error) from error
+        if not np.isfinite(found).all():
+            raise StopRun(NONFINITE_JACOBIAN)
+        return found
+
+    def _require_adjoint(self, graph: JacobianGraph) -> None:
+        """Once a run: u·(J v) = (Jᵀu)·v, or an operation's backward has a wrong derivative of its own."""
+        if self._linearised is not None:
+            return
+        m, n = graph.shape
+        u, v = np.cos(np.arange(m)), np.sin(1.0 + np.arange(n))
+        forward, backward = graph.product(v), graph.transposed_product(u)
+        size = np.abs(u) @ np.abs(forward) + np.abs(backward) @ np.abs(v)
+        if abs(u @ forward - backward @ v) > np.sqrt(self._flat.eps) * size:
+            raise InconsistentClosureError(
+                "products with the Jacobian and with its transpose disagree: the backward of an operation in the "
+                "closure cannot itself be differentiated; pass jacobian='dense', which can do without"
+            )
+
+
+def as_residuals(returned: object) -> torch.Tensor:
+    """What a closure returned, as a vector of shape (m,). Raises ClosureError for what is not a vector of residuals."""
+    if not isinstance(returned, torch.Tensor):
+        what = "nothing" if returned is None else type(returned).__name__
+        raise ClosureError(f"the closure returned {what}; it must return the residuals, a tensor of any shape")
+    if not returned.dtype.is_floating_point:
+        raise ClosureError(f"the closure returned residuals of {returned.dtype}; they must be real floating point")
+    if not returned.numel():
+        raise ClosureError(f"the closure returned an empty tensor of shape {tuple(returned.shape)}; no residuals")
+    return returned.reshape(-1)

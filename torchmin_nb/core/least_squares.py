@@ -1,0 +1,218 @@
+"""LeastSquaresWrapper: the only caller of `scipy.optimize.least_squares`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Unpack
+
+import numpy as np
+import scipy.optimize
+from numpy.typing import NDArray
+from scipy.optimize import Bounds
+
+from ..errors import ArgumentError
+from .arguments import one_of
+from .base import Common, ScipyOptimizer
+from .check import ClosureReport
+from .closure import Closure, require_closure
+from .cost import Cost
+from .engine import Engine
+from .flat import FlatParameters, trainable
+from .least_squares_methods import LeastSquaresRequest, read_least_squares, read_least_squares_bounds
+from .recorder import Recorder
+from .residuals import Residuals, as_residuals
+from .solver_residuals import SolverResiduals, told_as_scipy_does
+from .threads import LARGE_DENSE
+from .trust_region import PROBES
+from .variables import Variables
+
+__all__ = ["LeastSquaresWrapper"]
+
+_JACOBIANS = ("auto", "dense", "operator")
+
+
+class LeastSquaresWrapper(ScipyOptimizer):
+    """`scipy.optimize.least_squares` as a `torch.optim.Optimizer`: minimises ½ Σ ρ(fᵢ²) over residuals f.
+
+    The closure returns the residuals, a tensor of any shape; `backward()` is not needed. `step(closure)` returns the
+    final cost. One step of the method uses all residuals and their Jacobian: on fits it is worth many steps of a method
+    that sees the sum of squares only.
+
+    params: as for MinimizeWrapper; a param group may carry `bounds=(low, high)` and `scale=`.
+    least_squares_args: what `scipy.optimize.least_squares` takes besides `fun`, `x0` and `jac`, as a dict — `method`,
+        `bounds`, `ftol`, `xtol`, `gtol`, `x_scale`, `loss`, `f_scale`, `max_nfev`, `tr_solver`, `tr_options`,
+        `verbose`, `callback` — or just a method name: "trf", "dogbox" or "lm". Not mutated. Where a parameter is
+        float32, the tolerances default to values that its precision allows.
+    jacobian: "dense", an (m, n) array made in batches; "operator", products only, for problems whose Jacobian would not
+        fit (trf and dogbox, with tr_solver "lsmr"); "auto", dense where it fits the memory budget and is
+        not very large.
+    common: callbacks, budgets and the rest, as for MinimizeWrapper; `memory_budget` in bytes, for the Jacobian and
+        SciPy's copies of it.
+
+    `result` is SciPy's OptimizeResult, with `fun` and `cost` the final cost (a number, as in every other result),
+    `residuals` the vector that SciPy calls `fun`, `jac` (m, n), scaled by the robust loss as SciPy does, absent with an
+    operator or where we ended the run, and `grad` (n,). `nit` counts accepted points, and so do the iterations of
+    `history`: their `loss` is the cost, their gradient Jᵀρ'f. With an operator, `nhvp` counts products with J and Jᵀ.
+
+    Raises what MinimizeWrapper raises; ArgumentError from `step` where lm has fewer residuals than parameters.
+
+    Sources: M. A. Branch, T. F. Coleman, Y. Li, "A subspace, interior, and conjugate gradient method for large-scale
+    bound-constrained minimization problems", SIAM J. Sci. Comput. 21 (1999), for trf; C. Voglis, I. E. Lagaris,
+    "A rectangular trust region dogleg approach for unconstrained and bound constrained nonlinear optimization" (2004),
+    for dogbox; J. J. Moré, "The Levenberg-Marquardt algorithm: implementation and theory" (1978), for lm.
+
+    >>> import torch
+    >>> b = torch.nn.Parameter(torch.tensor([-1.2, 1.0], dtype=torch.float64))
+    >>> optimizer = LeastSquaresWrapper([b], "lm")
+    >>> cost = optimizer.step(lambda: torch.stack([1 - b[0], 10 * (b[1] - b[0] ** 2)]))
+    >>> optimizer.result.x.round(6)
+    array([1., 1.])
+    """
+
+    def __init__(
+        self,
+        params: Any,
+        least_squares_args: Mapping[str, Any] | str = "trf",
+        *,
+        jacobian: str = "auto",
+        **common: Unpack[Common],
+    ):
+        self.request: LeastSquaresRequest = read_least_squares(least_squares_args)
+        self._jacobian = one_of("jacobian", jacobian, _JACOBIANS)
+        _require_solver(self.request, self._jacobian)
+        super().__init__(params, self.request.spec.name, **common)
+        _read_scale(self.request.options.get("x_scale"), self._flat().n)
+
+    def __repr__(self) -> str:
+        options = ", ".join(f"{name}={value!r}" for name, value in self.request.options.items())
+        count = sum(tensor.numel() for tensor in trainable(self.param_groups))
+        return f"{type(self).__name__}({self.name!r}, options=dict({options}), parameters={count})"
+
+    def check(self, closure: Closure) -> ClosureReport:
+        """Check the closure's sum of squares without a run: see MinimizeWrapper.check."""
+        closure = require_closure(closure)
+        return super().check(lambda: 0.5 * as_residuals(closure()).square().sum())
+
+    def _prepare(self, closure: Closure) -> tuple[Engine, Callable[[], object]]:
+        request = self.request
+        flat = self._flat()
+        bounds = self._bounds(flat)
+        variables = self._variables(flat, bounds)
+        residuals = Residuals(
+            closure,
+            flat,
+            self._control(),
+            cost=Cost(request.options.get("loss", "linear"), request.options.get("f_scale", 1.0)),
+            plan=lambda m, n: request.spec.plan(
+                m, n, self._jacobian, request.options.get("tr_solver"), self._memory_budget
+            ),
+            watch_first=self._start_check,
+        )
+        recorder = Recorder(
+            residuals.objective,
+            self._new_history(flat, request.options),
+            self.callbacks,
+            radius=PROBES["none"],
+            scipy_callback=request.callback and told_as_scipy_does(request.callback, residuals),
+        )
+        residuals.objective.observer = recorder
+        start = variables.to_user(variables.to_solver(_inside(flat.read(), bounds)))
+        engine = LeastSquaresEngine(residuals, recorder, start, threads=self._threads(flat.n))
+        return engine, lambda: self._call_scipy(SolverResiduals(residuals, variables, recorder), start)
+
+    def _bounds(self, flat: FlatParameters) -> Bounds | None:
+        """The bounds of least_squares_args or of the param groups. Without bounds, a method may still fix variables."""
+        of_groups = super()._bounds(flat)
+        given = read_least_squares_bounds(self.request.spec, self.request.bounds, flat.n)
+        if of_groups is not None and given is not None:
+            raise ArgumentError("bounds are given in least_squares_args and in param groups; give them in one place")
+        bounds = of_groups if given is None else given
+        if bounds is not None and not self.request.spec.bounds and _bounded(bounds):
+            raise ArgumentError(f"{self.request.spec.name} cannot take bounds; methods that can: trf, dogbox")
+        return bounds
+
+    def _call_scipy(self, seen: SolverResiduals, start: NDArray[np.float64]) -> object:
+        variables = seen.variables
+        try:
+            if not variables.n:
+                return seen.only_point(start)
+            result = scipy.optimize.least_squares(
+                seen.values,
+                variables.to_solver(start),
+                jac=seen.jacobian,
+                **self._scipy_arguments(variables),
+            )
+            return seen.user_result(result)
+        finally:
+            seen.residuals.release()
+
+    def _scipy_arguments(self, variables: Variables) -> dict[str, Any]:
+        arguments = {"method": self.request.spec.name, **self.request.scipy_options(self._flat().eps)}
+        if variables.bounds is not None:
+            arguments["bounds"] = (variables.bounds.lb, variables.bounds.ub)
+        scale = _read_scale(arguments.pop("x_scale", None), self._flat().n)
+        if scale is not None:
+            arguments["x_scale"] = scale if isinstance(scale, str) else variables.to_solver(scale)
+        return arguments
+
+    def _threads(self, n: int) -> int | None:
+        if self._blas_threads != "auto":
+            return self._blas_threads  # type: ignore[return-value]
+        return None if n >= LARGE_DENSE else 1
+
+
+class LeastSquaresEngine(Engine):
+    """An Engine whose best point has the fields of a least-squares result."""
+
+    def __init__(self, residuals: Residuals, recorder: Recorder, start: NDArray[np.float64], *, threads: int | None):
+        super().__init__(residuals.objective, recorder, start, threads=threads)
+        self._residuals = residuals
+
+    def _best_point(self) -> dict[str, Any]:
+        best = self.objective.best
+        if best is None:
+            return {"x": self.start, "fun": np.nan, "cost": np.nan}
+        told: dict[str, Any] = {"x": best.x, "fun": best.loss, "cost": best.loss}
+        if best.gradient is not None:
+            told["grad"] = best.gradient
+        trial = self._residuals.known(best.x)
+        if trial is not None:
+            told["residuals"] = trial.residuals
+        return told
+
+
+def _require_solver(request: LeastSquaresRequest, jacobian: str) -> None:
+    """ArgumentError for what an operator cannot do."""
+    if jacobian != "operator":
+        return
+    spec, options = request.spec, request.options
+    if not spec.operator:
+        raise ArgumentError(f"jacobian='operator': {spec.name} needs a dense Jacobian; use trf or dogbox")
+    if options.get("tr_solver") == "exact":
+        raise ArgumentError(
+            "jacobian='operator' needs tr_solver='lsmr', got 'exact', which factorises a dense Jacobian"
+        )
+    if isinstance(options.get("x_scale"), str):
+        raise ArgumentError("jacobian='operator' cannot take x_scale='jac', which reads the columns; give numbers")
+
+
+def _read_scale(scale: Any, n: int) -> str | NDArray[np.float64] | None:
+    """x_scale over n variables. Raises ArgumentError."""
+    if scale is None or (isinstance(scale, str) and scale == "jac"):
+        return scale
+    try:
+        found = np.broadcast_to(np.asarray(scale, dtype=np.float64), (n,))
+    except (TypeError, ValueError):
+        found = np.zeros(1)
+    if not ((found > 0) & np.isfinite(found)).all():
+        raise ArgumentError(f"x_scale must be 'jac', a positive number or {n} positive numbers, got {scale!r}")
+    return found
+
+
+def _bounded(bounds: Bounds) -> bool:
+    """Whether anything but fixed and open variables is left."""
+    return bool(((np.isfinite(bounds.lb) | np.isfinite(bounds.ub)) & (bounds.lb < bounds.ub)).any())
+
+
+def _inside(x: NDArray[np.float64], bounds: Bounds | None) -> NDArray[np.float64]:
+    return x if bounds is None else np.clip(x, bounds.lb, bounds.ub)

@@ -1,0 +1,239 @@
+"""LEAST_SQUARES_METHODS: one row a method of `scipy.optimize.least_squares`, and its arguments read and refused early.
+
+Options, defaults and their meaning:
+https://docs.scipy.org/doc/scipy/reference/generated/scipy.optimize.least_squares.html
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from scipy.optimize import Bounds
+
+from ..errors import ArgumentError, ArgumentTypeError, MemoryBudgetError, UnknownMethodError, UnknownOptionError
+from .bounds import read_bounds
+from .memory import available_bytes, readable_bytes
+from .methods import OptionSpec
+from .request import require_value
+
+__all__ = [
+    "LEAST_SQUARES_METHODS",
+    "LeastSquaresRequest",
+    "LeastSquaresSpec",
+    "read_least_squares",
+    "read_least_squares_bounds",
+]
+
+_EPS32 = float(np.finfo(np.float32).eps)
+_LOSSES = ("linear", "soft_l1", "huber", "cauchy", "arctan")
+_LARGE = 2**25
+"""Entries of a Jacobian from which products are worth more than a factorisation."""
+
+
+@dataclass(frozen=True, slots=True)
+class LeastSquaresSpec:
+    """One method: what it takes and what it needs.
+
+    bounds, robust: whether it takes bounds, and losses besides the plain sum of squares. operator: whether it can do
+    with products of the Jacobian. overdetermined: needs m >= n. arrays: doubles that SciPy and the Jacobian take for m
+    residuals and n parameters.
+    """
+
+    name: str
+    summary: str
+    reference: str
+    options: Mapping[str, OptionSpec]
+    arrays: Callable[[int, int], float]
+    bounds: bool = True
+    robust: bool = True
+    operator: bool = True
+    overdetermined: bool = False
+
+    def plan(self, m: int, n: int, jacobian: str, tr_solver: str | None, budget: int | None) -> str:
+        """ "dense" or "operator" for a Jacobian of shape (m, n). Raises ArgumentError or MemoryBudgetError."""
+        if self.overdetermined and m < n:
+            raise ArgumentError(
+                f"{self.name} needs at least as many residuals as parameters, got {m} residuals for {n} parameters; "
+                f"use trf or dogbox"
+            )
+        if jacobian == "operator":
+            return jacobian
+        needed, limit = 8 * self.arrays(m, n), available_bytes() if budget is None else budget
+        free = jacobian == "auto" and self.operator and tr_solver != "exact"
+        if free and (needed > limit or m * n >= _LARGE):
+            return "operator"
+        if needed > limit:
+            raise MemoryBudgetError(
+                f"{self.name} needs about {readable_bytes(needed)} for a dense Jacobian of {m:,} residuals by {n:,} "
+                f"parameters, and {readable_bytes(limit)} are available; trf with jacobian='operator' needs no array"
+            )
+        return "dense"
+
+
+def _tolerance(name: str, help: str, float32: float) -> OptionSpec:
+    return OptionSpec(name, 1e-8, "float", help, low=0, tolerance=True, float32=float32)
+
+
+_COMMON = (
+    _tolerance("ftol", "Stop when the cost decreases by less than this, relatively.", 10 * _EPS32),
+    _tolerance("xtol", "Stop when the step is smaller than this, relative to x.", 10 * _EPS32),
+    _tolerance("gtol", "Stop when the (scaled) gradient is below this everywhere.", _EPS32),
+    OptionSpec("max_nfev", None, "int", "Largest number of closure calls; default 100·n.", low=1),
+    OptionSpec(
+        "x_scale", None, "any", "Characteristic scale of each variable, or 'jac': from the columns of the Jacobian."
+    ),
+    OptionSpec("verbose", 0, "choice", "What SciPy prints: nothing, a summary, every iteration.", choices=(0, 1, 2)),
+)
+_ROBUST = (
+    OptionSpec("loss", "linear", "loss", "ρ of the cost ½ Σ ρ(f²): robust ones weigh outliers down.", choices=_LOSSES),
+    OptionSpec("f_scale", 1.0, "float", "Residual from which the robust losses count as outlier.", low=1e-300),
+    OptionSpec(
+        "tr_solver",
+        None,
+        "choice",
+        "Trust-region subproblems: SVD of a dense Jacobian, or LSMR with products.",
+        choices=(None, "exact", "lsmr"),
+    ),
+    OptionSpec("tr_options", None, "any", "Options of the subproblem solver: a dict."),
+)
+_PLAIN = (OptionSpec("loss", "linear", "loss", "The plain sum of squares.", choices=("linear",)),)
+
+
+def _rows(*options: OptionSpec) -> Mapping[str, OptionSpec]:
+    return MappingProxyType({option.name: option for option in options})
+
+
+_REFERENCE = "https://docs.scipy.org/doc/scipy/reference/generated/scipy.optimize.least_squares.html"
+_ALL = (
+    LeastSquaresSpec(
+        "trf",
+        "Trust region reflective: robust, takes bounds, small and large problems (Branch, Coleman, Li 1999).",
+        _REFERENCE,
+        _rows(*_COMMON, *_ROBUST),
+        arrays=lambda m, n: 5.0 * (m + n) * n,
+    ),
+    LeastSquaresSpec(
+        "dogbox",
+        "Dogleg in a box: often quickest on small problems with bounds (Voglis and Lagaris 2004).",
+        _REFERENCE,
+        _rows(*_COMMON, *_ROBUST),
+        arrays=lambda m, n: 4.0 * m * n + n * n,
+    ),
+    LeastSquaresSpec(
+        "lm",
+        "Levenberg-Marquardt of MINPACK: quick on small problems without bounds (Moré 1978).",
+        _REFERENCE,
+        _rows(*_COMMON, *_PLAIN),
+        arrays=lambda m, n: 4.0 * m * n + n * n,
+        bounds=False,
+        robust=False,
+        operator=False,
+        overdetermined=True,
+    ),
+)
+
+LEAST_SQUARES_METHODS: Mapping[str, LeastSquaresSpec] = MappingProxyType({spec.name: spec for spec in _ALL})
+"""The methods of `scipy.optimize.least_squares`, keyed by SciPy's spelling."""
+
+_ARGUMENTS = ("method", "bounds", "callback")
+_SUPPLIED = {
+    **dict.fromkeys(("fun", "args", "kwargs"), "the closure is the function"),
+    "x0": "the parameters' values are the start",
+    **dict.fromkeys(
+        ("jac", "diff_step", "jac_sparsity", "workers"), "the Jacobian comes from autograd; see `jacobian=`"
+    ),
+}
+
+
+@dataclass(frozen=True)
+class LeastSquaresRequest:
+    """What the user asked `scipy.optimize.least_squares` for, checked."""
+
+    spec: LeastSquaresSpec
+    options: Mapping[str, Any] = field(default_factory=dict)
+    bounds: Any = None
+    callback: Callable[..., Any] | None = None
+
+    def scipy_options(self, eps: float) -> dict[str, Any]:
+        """The options as SciPy takes them, with defaults that fit the parameters' precision `eps`."""
+        given = deepcopy({name: value for name, value in self.options.items() if not callable(value)})
+        given |= {name: value for name, value in self.options.items() if callable(value)}
+        if eps <= np.finfo(np.float64).eps:
+            return given
+        return {row.name: row.float32 for row in self.spec.options.values() if row.float32 is not None} | given
+
+
+def read_least_squares(arguments: Mapping[str, Any] | str) -> LeastSquaresRequest:
+    """Check the arguments, or a bare method name. The caller's dict is not touched.
+
+    Raises UnknownMethodError, UnknownOptionError, ArgumentError or ArgumentTypeError.
+    """
+    args = {"method": arguments} if isinstance(arguments, str) else arguments
+    if not isinstance(args, Mapping):
+        raise ArgumentTypeError(
+            f"least_squares_args must be a dict such as dict(method='trf', ftol=1e-10) or a method name, "
+            f"got {type(arguments).__name__}"
+        )
+    spec = _find(args.get("method", "trf"))
+    callback = args.get("callback")
+    if callback is not None and not callable(callback):
+        raise ArgumentTypeError(f"callback must be callable, got {type(callback).__name__}")
+    options = {name: value for name, value in args.items() if name not in _ARGUMENTS}
+    for name, value in options.items():
+        _require_known(spec, name)
+        _require_option(spec, spec.options[name], value)
+    return LeastSquaresRequest(spec, options, args.get("bounds"), callback)
+
+
+def read_least_squares_bounds(spec: LeastSquaresSpec, bounds: Any, n: int) -> Bounds | None:
+    """SciPy's `(lb, ub)` or `Bounds`, over n parameters; None where all are open. Raises ArgumentError."""
+    if bounds is None:
+        return None
+    if not isinstance(bounds, Bounds):
+        try:
+            low, high = (np.asarray(side, dtype=np.float64) for side in bounds)
+        except (TypeError, ValueError):
+            raise ArgumentError(
+                f"bounds must be a pair (lb, ub) of numbers or arrays, or a scipy.optimize.Bounds, got {bounds!r}"
+            ) from None
+        bounds = Bounds(low, high)
+    found = read_bounds(bounds, n)
+    if found is None or not (np.isfinite(found.lb).any() or np.isfinite(found.ub).any()):
+        return None
+    return found
+
+
+def _find(name: Any) -> LeastSquaresSpec:
+    if not isinstance(name, str):
+        known = ", ".join(LEAST_SQUARES_METHODS)
+        raise ArgumentTypeError(f"method must be a name, got {name!r}; names: {known}")
+    if name.lower() not in LEAST_SQUARES_METHODS:
+        raise UnknownMethodError(f"method {name!r} is not known; choose one of {', '.join(LEAST_SQUARES_METHODS)}")
+    return LEAST_SQUARES_METHODS[name.lower()]
+
+
+def _require_known(spec: LeastSquaresSpec, name: str) -> None:
+    if name in spec.options:
+        return
+    if name in _SUPPLIED:
+        raise ArgumentError(f"least_squares_args has the key {name!r}, which torchmin_nb supplies: {_SUPPLIED[name]}")
+    others = [other.name for other in _ALL if name in other.options]
+    where = f" ({' and '.join(others)} do)" if others else ""
+    known = ", ".join(sorted([*spec.options, *_ARGUMENTS]))
+    raise UnknownOptionError(f"{spec.name} has no option {name!r}{where}; it has {known}")
+
+
+def _require_option(spec: LeastSquaresSpec, row: OptionSpec, value: Any) -> None:
+    if row.kind != "loss":
+        require_value(spec.name, row, value)
+    elif not (callable(value) and spec.robust) and value not in row.choices:
+        robust = "" if spec.robust else f"; robust losses need {' or '.join(o.name for o in _ALL if o.robust)}"
+        raise ArgumentError(
+            f"option loss={value!r} of {spec.name} must be one of {row.choices}"
+            f"{' or a callable' if spec.robust else ''}{robust}"
+        )

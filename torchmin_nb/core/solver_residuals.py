@@ -1,0 +1,119 @@
+"""Residuals as `scipy.optimize.least_squares` takes them, and its results and callbacks as the user does."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy.optimize import OptimizeResult
+from scipy.sparse.linalg import LinearOperator
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from .recorder import Recorder
+    from .residuals import Residuals, Trial
+    from .variables import Variables
+
+__all__ = ["SolverResiduals", "told_as_scipy_does"]
+
+
+class SolverResiduals:
+    """The residuals as SciPy sees them: functions of the solver's variables z. Tells the recorder of accepted points.
+
+    All three methods ask for a Jacobian at the start and once at every point they accept, in every version of SciPy;
+    its own callback, new in 1.16, is not there for lm.
+    """
+
+    def __init__(self, residuals: Residuals, variables: Variables, recorder: Recorder):
+        self.residuals = residuals
+        self.variables = variables
+        self._recorder = recorder
+        self._iterate: Trial | None = None
+        self._factor = variables.direction(np.ones(variables.n))
+
+    def values(self, z: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The residuals, shape (m,)."""
+        return self.residuals.values(self.variables.to_user(z))
+
+    def jacobian(self, z: NDArray[np.float64]) -> NDArray[np.float64] | LinearOperator:
+        """Their derivative with respect to z: a fresh array, since SciPy scales it in place, or an operator."""
+        trial = self.residuals.jacobian(self.variables.to_user(z))
+        if self._iterate is not None and not np.array_equal(trial.x, self._iterate.x):
+            self._recorder.scipy_callback(trial.x)
+        self._iterate = trial
+        if trial.jacobian is None:
+            return self._operator(trial)
+        return self.variables.covector(trial.jacobian).copy()
+
+    def only_point(self, x: NDArray[np.float64]) -> OptimizeResult:
+        """The result where every variable is fixed."""
+        self.residuals.values(x)
+        trial = self.residuals.jacobian(x)
+        return OptimizeResult(
+            x=x,
+            fun=trial.cost,
+            cost=trial.cost,
+            residuals=trial.residuals.copy(),
+            success=True,
+            status=0,
+            message="All variables are fixed.",
+        )
+
+    def user_result(self, result: OptimizeResult) -> OptimizeResult:
+        """SciPy's result in the user's variables; derivatives along fixed ones are 0. `fun` is the cost."""
+        told = OptimizeResult({**result, "residuals": result.fun, "fun": result.cost})
+        told.x = self.variables.to_user(result.x)
+        told.grad = self._derivative(result.grad)
+        told.active_mask = self._embedded(result.active_mask)
+        if isinstance(result.jac, np.ndarray):
+            told.jac = self._derivative(result.jac)
+        else:
+            del told["jac"]  # the operator's graph ends with the run
+        for name in ("nfev", "njev"):
+            if told.get(name) is None:
+                told.pop(name, None)
+        return told
+
+    def _operator(self, trial: Trial) -> LinearOperator:
+        residuals, variables = self.residuals, self.variables
+        return LinearOperator(
+            (residuals.m, variables.n),
+            dtype=np.float64,
+            matvec=lambda v: residuals.product(trial, variables.direction(v)),
+            rmatvec=lambda u: variables.covector(residuals.transposed_product(trial, np.asarray(u).ravel())),
+        )
+
+    def _derivative(self, by_z: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The last axis with respect to x instead of z."""
+        free = self._factor != 0
+        return self._embedded(by_z / self._factor[free])
+
+    def _embedded(self, by_z: NDArray[Any]) -> NDArray[Any]:
+        free = self._factor != 0
+        whole = np.zeros((*by_z.shape[:-1], free.size), dtype=by_z.dtype)
+        whole[..., free] = by_z
+        return whole
+
+
+def told_as_scipy_does(callback: Callable[..., Any], residuals: Residuals) -> Callable[..., Any]:
+    """The user's callback of `least_squares` (SciPy 1.16 or newer), for every method and version.
+
+    Called with x, or with `intermediate_result`: x, the residuals as `fun`, cost, nit, nfev.
+    """
+    if set(inspect.signature(callback).parameters) != {"intermediate_result"}:
+        return lambda x: callback(x)
+    accepted = 0
+
+    def told(x: NDArray[np.float64]) -> Any:
+        nonlocal accepted
+        accepted += 1
+        trial = residuals.known(x)
+        assert trial is not None
+        nfev = residuals.objective.requests.nfev
+        state = OptimizeResult(x=x, fun=trial.residuals.copy(), cost=trial.cost, nit=accepted, nfev=nfev)
+        return callback(intermediate_result=state)
+
+    return told
