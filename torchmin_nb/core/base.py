@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from numbers import Integral
 from typing import Any, TypedDict, Unpack
 
@@ -29,9 +29,12 @@ from .engine import Engine
 from .events import Callback, History
 from .flat import FlatParameters, trainable
 from .objective import Objective
+from .state import packed, unpacked
 from .variables import Variables
 
 __all__ = ["Common", "ScipyOptimizer"]
+
+_TORCH_PRIVATE = ("_optimizer_", "_zero_grad_profile_name")
 
 
 class Common(TypedDict, total=False):
@@ -72,6 +75,8 @@ class ScipyOptimizer(torch.optim.Optimizer):
         self._blas_threads = read_threads(common.get("blas_threads", "auto"))
         self._start_check = common.get("start_check", True)
         self._objective: Objective | None = None
+        self._running: Control | None = None
+        self._loaded: tuple[History, OptimizeResult] | None = None
         self.history: History = History(name)
         self.result: OptimizeResult | None = None
 
@@ -93,22 +98,24 @@ class ScipyOptimizer(torch.optim.Optimizer):
         closure = require_closure(closure)
         refuse_several_processes()
         self.result, self.history = None, History(self.name)
-        engine, solve = self._prepare(closure)
-        self.history = engine.history
-        self._objective = engine.objective
+        self._running = Control(**self._budgets)
         try:
-            engine.run(solve)
+            engine, solve = self._prepare(closure)
+            self._loaded, self.history, self._objective = None, engine.history, engine.objective
+            try:
+                engine.run(solve)
+            finally:
+                self.result = engine.result
         finally:
-            self._objective = None
-            self.result = engine.result
+            self._objective = self._running = None
         first = engine.flat.tensors[0]
         return torch.tensor(engine.result.fun, dtype=first.dtype, device=first.device)
 
     def stop(self) -> None:
         """End the run at its next closure call or product; any thread may ask."""
-        objective = self._objective
-        if objective is not None:
-            objective.control.request(STOPPED)
+        running = self._running
+        if running is not None:
+            running.request(STOPPED)
 
     def record(self, **metrics: float | torch.Tensor) -> None:
         """Called inside the closure: put numbers of your own on this evaluation and its iteration.
@@ -126,6 +133,26 @@ class ScipyOptimizer(torch.optim.Optimizer):
         """
         return check_closure(require_closure(closure), FlatParameters(trainable(self.param_groups)))
 
+    def state_dict(self) -> dict[str, Any]:
+        """torch's state_dict, with the last run's history and result under "run": plain types and tensors."""
+        return {**super().state_dict(), "run": packed(self.history, self.result)}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Take groups, history and result from a state_dict; the next `step` goes on where that run ended.
+
+        The parameters travel with the model. Trust radius, inverse Hessian, simplex and directions are taken up where
+        the method has them; where something is lost, `step` says so with a StartWarning.
+        """
+        super().load_state_dict({name: value for name, value in state_dict.items() if name != "run"})
+        if "run" in state_dict:
+            self.history, self.result = unpacked(state_dict["run"])
+            self._loaded = None if self.result is None else (self.history, self.result)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies and pickles: torch's part and ours, without hooks."""
+        own = {name: value for name, value in self.__dict__.items() if not name.startswith(_TORCH_PRIVATE)}
+        return {**super().__getstate__(), **own, "_objective": None, "_running": None}
+
     def _flat(self) -> FlatParameters:
         """The trainable parameters as one vector."""
         return FlatParameters(trainable(self.param_groups))
@@ -139,8 +166,9 @@ class ScipyOptimizer(torch.optim.Optimizer):
         return Variables(clipped(flat.read(), bounds), group_scale(self.param_groups, flat.tensors), bounds)
 
     def _control(self) -> Control:
-        """Fresh budgets, the clock started."""
-        return Control(**self._budgets)
+        """The budgets and stop request of the run under way."""
+        assert self._running is not None
+        return self._running
 
     def _new_history(self, flat: FlatParameters, options: Any = None) -> History:
         dtypes = sorted({str(tensor.dtype).removeprefix("torch.") for tensor in flat.tensors})

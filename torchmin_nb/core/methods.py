@@ -47,7 +47,8 @@ class MethodSpec:
     radius_option: the option that sets the initial one. nonfinite: what it is shown at a NaN or infinite trial, "inf"
     or a finite "wall". constraint_form: SciPy's "dict" or "object" constraints. arrays: doubles that SciPy and the
     Hessian take for n variables, beyond a multiple of n.
-    forced: options handed to SciPy when the user sets `maxiter` and the solver knows none.
+    forced: options handed to SciPy when the user sets `maxiter` and the solver knows none. warm: options that continue
+    an earlier run, and the fields of its result they come from. forgets: what a continued run has lost, in words.
     """
 
     name: str
@@ -67,6 +68,12 @@ class MethodSpec:
     nonfinite: str = "inf"
     arrays: Callable[[int], float] = lambda n: 0.0
     forced: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    warm: tuple[tuple[str, str], ...] = ()
+    forgets: str = ""
+
+    def __reduce__(self) -> tuple[Callable[[str], MethodSpec], tuple[str]]:
+        """A row is copied and pickled by name."""
+        return _row, (self.name,)
 
     @property
     def level(self) -> str:
@@ -166,6 +173,7 @@ _ALL = (
         ),
         bounds=True,
         arrays=_squares(3),
+        warm=(("initial_simplex", "final_simplex"),),
     ),
     MethodSpec(
         "Powell",
@@ -183,6 +191,7 @@ _ALL = (
         ),
         bounds=True,
         arrays=_squares(2),
+        warm=(("direc", "direc"),),
     ),
     MethodSpec(
         "CG",
@@ -200,6 +209,7 @@ _ALL = (
         ),
         gradient="required",
         nonfinite="wall",
+        forgets="its last search direction",
     ),
     MethodSpec(
         "BFGS",
@@ -220,6 +230,7 @@ _ALL = (
         gradient="required",
         nonfinite="wall",
         arrays=_squares(6),
+        warm=(("hess_inv0", "hess_inv"),),
     ),
     MethodSpec(
         "L-BFGS-B",
@@ -241,6 +252,7 @@ _ALL = (
         gradient="required",
         bounds=True,
         nonfinite="wall",
+        forgets="its correction pairs",
     ),
     MethodSpec(
         "TNC",
@@ -278,6 +290,7 @@ _ALL = (
         bounds=True,
         nonfinite="wall",
         forced=MappingProxyType({"maxfun": 2**31 - 1}),
+        forgets="its scaling and preconditioner",
     ),
     MethodSpec(
         "SLSQP",
@@ -297,6 +310,7 @@ _ALL = (
         constraint_form="dict",
         nonfinite="wall",
         arrays=_squares(10.6),
+        forgets="its approximation of the Hessian",
     ),
     MethodSpec(
         "Newton-CG",
@@ -401,6 +415,7 @@ _ALL = (
         radius="state",
         radius_option="initial_tr_radius",
         first_callback_is_start=True,
+        forgets="its penalty and barrier parameters",
     ),
     MethodSpec(
         "COBYLA",
@@ -421,6 +436,7 @@ _ALL = (
         constraints=True,
         constraint_form="dict",
         arrays=_squares(14),
+        forgets="its simplex",
     ),
     MethodSpec(
         "COBYQA",
@@ -440,6 +456,7 @@ _ALL = (
         bounds=True,
         constraints=True,
         arrays=_squares(65),
+        forgets="its quadratic model",
     ),
 )
 
@@ -458,6 +475,10 @@ CUSTOM = MethodSpec(
     nonfinite="wall",
 )
 """The row of a user's `method=callable`. Products and Hessians are there when it asks for them."""
+
+
+def _row(name: str) -> MethodSpec:
+    return METHODS.get(name, CUSTOM)
 
 
 def find_method(name: str) -> MethodSpec:

@@ -14,13 +14,15 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from ..errors import NonFiniteStartError
+from .bounds import outside
 from .check import deterministic_first_call, preserved_buffers
 from .closure import EVALUATORS, Closure, ClosureResult, Evaluator
 from .control import NONFINITE_CURVATURE, Abort, Control, StopRun
-from .curvature import DenseHessian, HvpGraph, finite_difference_product, positive_definite
+from .curvature import DenseHessian, HvpGraph, finite_difference_product
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from scipy.optimize import Bounds
 
     from .flat import FlatParameters
 
@@ -47,7 +49,7 @@ class Derivatives:
     level: what a closure call computes: "value", "gradient", "curvature", or "probe": the gradient where there is one.
     gradient: the user's own `jac` in place of autograd. curvature: "autograd" or "finite-difference". nonfinite: what
     a method is shown at a NaN or infinite trial, "inf" or "wall". finite_start: whether such a start is an error.
-    shift: make the dense Hessian positive definite.
+    shift: the method needs a positive definite Hessian. scale: typical sizes of x, for differences.
     """
 
     level: str
@@ -56,6 +58,7 @@ class Derivatives:
     gradient: Callable[[NDArray[np.float64]], Any] | None = None
     curvature: str = "autograd"
     shift: bool = False
+    scale: NDArray[np.float64] | float = 1.0
     chunk: int | None = None
     bytes_per_row: int | None = None
 
@@ -91,8 +94,8 @@ class Objective:
     """value, gradient, hvp and hessian of a closure, as functions of a float64 vector of shape (n,).
 
     `counts` is what was really computed; `requests` is what SciPy asked for. `best` is the point of lowest
-    finite loss so far; where `violation` tells the constraint violation at x, of those that violate by no more than
-    `feasible`. Exceptions of the closure leave as `Abort`, stops and budgets as `StopRun`.
+    finite loss so far: of those inside `bounds` and, where `violation` tells the constraint violation at x, that violate
+    by no more than `feasible`. Exceptions of the closure leave as `Abort`, stops and budgets as `StopRun`.
     """
 
     closure: Closure
@@ -103,6 +106,7 @@ class Objective:
     watch_first: bool = True
     violation: Callable[[NDArray[np.float64]], float] | None = None
     feasible: float = 1e-6
+    bounds: Bounds | None = None
     counts: Counts = field(default_factory=Counts)
     requests: Counts = field(default_factory=Counts)
     best: Point | None = None
@@ -136,7 +140,7 @@ class Objective:
         return self._product(self._with_graph(x), v) if self.finite(self._at(x)) else v
 
     def hessian(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
-        """H(x), shape (n, n), symmetric; positive definite where the method needs it.
+        """H(x), shape (n, n), symmetric.
 
         The identity where the loss is not finite: trust-exact and dogleg ask before they reject such a trial.
         """
@@ -177,11 +181,11 @@ class Objective:
             self._held = np.array(x)
 
     def release(self) -> None:
-        """Drop all graphs, and the observer, which knows this objective; values and gradients stay."""
+        """Drop all graphs, and the observer and constraints, which know this objective; values and gradients stay."""
         for point in (*self._memo, self.best, self._last_finite):
             if point is not None:
                 point.graph = None
-        self.observer = None
+        self.observer = self.violation = None
 
     # What a search of several phases calls
 
@@ -239,7 +243,7 @@ class Objective:
         self._remember(point)
         if self.observer is not None:
             self.observer.evaluated(point)
-        self.control.after_evaluation(point.shown_loss)
+        self.control.after_evaluation(point.shown_loss, feasible=not self._excess(point))
         return point
 
     def _call(self, x: NDArray[np.float64], level: str) -> tuple[ClosureResult, dict[str, float]]:
@@ -280,7 +284,11 @@ class Objective:
 
     def _rank(self, point: Point) -> tuple[float, float]:
         """Feasible points before infeasible ones, then by loss."""
-        return max(0.0, (point.violation or 0.0) - self.feasible), point.loss
+        return self._excess(point), point.loss
+
+    def _excess(self, point: Point) -> float:
+        """How far a point is from counting as feasible: its bounds hold strictly, its constraints within `feasible`."""
+        return max(outside(point.x, self.bounds), (point.violation or 0.0) - self.feasible, 0.0)
 
     def _remember(self, point: Point) -> None:
         self._memo.append(point)
@@ -329,7 +337,7 @@ class Objective:
 
     def _difference_product(self, x: NDArray[np.float64], v: NDArray[np.float64]) -> NDArray[np.float64]:
         self.counts.nhvp += 1
-        return finite_difference_product(self._stray_gradient, x, v, self.flat.eps)
+        return finite_difference_product(self._stray_gradient, x, v, self.flat.eps, self.derivatives.scale)
 
     def _stray_gradient(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
         """The gradient beside the path of the method: counted, not remembered, no event."""
@@ -349,7 +357,7 @@ class Objective:
             hessian = self._autograd_hessian(point.graph, point, n)
         if not np.isfinite(hessian).all():
             raise StopRun(NONFINITE_CURVATURE)
-        return positive_definite(hessian, self.flat.eps) if self.derivatives.shift else hessian
+        return hessian
 
     def _autograd_hessian(self, graph: HvpGraph, point: Point, n: int) -> NDArray[np.float64]:
         self._dense = self._dense or DenseHessian(n, self.derivatives.bytes_per_row, self.derivatives.chunk)

@@ -24,6 +24,7 @@ from .methods import CUSTOM
 from .objective import Derivatives, Objective
 from .recorder import Recorder
 from .request import Request, read_request, require_fit, require_memory
+from .state import continued
 from .threads import LARGE_DENSE
 from .trust_region import PROBES
 from .variables import SolverObjective, Variables
@@ -91,11 +92,14 @@ class MinimizeWrapper(ScipyOptimizer):
         return f"{type(self).__name__}({self.name!r}, options=dict({options}), parameters={count})"
 
     def _prepare(self, closure: Closure) -> tuple[Engine, Callable[[], object]]:
-        request, spec = self.request, self.request.spec
+        spec = self.request.spec
         flat = self._flat()
         require_memory(spec, flat.n, self._memory_budget)
         variables = self._variables(flat, self._bounds(flat))
         start = variables.to_user(variables.to_solver(flat.read()))
+        request = self.request
+        if self._loaded is not None:
+            request = continued(request, *self._loaded, plain=variables.plain)
         bytes_per_row = self._check_curvature(closure, flat)
         objective = Objective(
             closure,
@@ -126,7 +130,7 @@ class MinimizeWrapper(ScipyOptimizer):
         constraints = ConstraintSet(request.constraints, objective, variables)
         objective.violation = constraints.violation if constraints else None
         engine = Engine(objective, recorder, start, threads=self._threads(flat.n), disp=request.disp)
-        return engine, lambda: self._call_scipy(objective, recorder, variables, constraints, start)
+        return engine, lambda: self._call_scipy(request, objective, recorder, variables, constraints, start)
 
     def _bounds(self, flat: FlatParameters) -> Bounds | None:
         """The bounds of minimizer_args or of the param groups, where the method takes any."""
@@ -140,13 +144,13 @@ class MinimizeWrapper(ScipyOptimizer):
 
     def _call_scipy(
         self,
+        request: Request,
         objective: Objective,
         recorder: Recorder,
         variables: Variables,
         constraints: ConstraintSet,
         start: NDArray[np.float64],
     ) -> object:
-        request = self.request
         if not variables.n:
             fun = objective.value(start)
             return OptimizeResult(x=start, fun=fun, success=True, status=0, message="All variables are fixed.")
