@@ -10,6 +10,7 @@ TorchminError
 │   ├── NonFiniteStartError               the loss or the gradient is not finite at the start
 │   ├── InconsistentClosureError          captured and real derivatives disagree
 │   └── SecondDerivativeError             an operation of the closure has no second derivative
+├── NotAMinimumError (RuntimeError)       the end point has no covariance
 ├── MemoryBudgetError (RuntimeError)      arrays of the method would not fit in memory
 ├── DistributedError (RuntimeError)       more than one process
 └── HistoryError (ValueError)             a stored history that cannot be read
@@ -20,11 +21,13 @@ __all__ = [
     "ArgumentTypeError",
     "ClosureError",
     "ClosureWarning",
+    "CovarianceWarning",
     "DistributedError",
     "HistoryError",
     "InconsistentClosureError",
     "MemoryBudgetError",
     "NonFiniteStartError",
+    "NotAMinimumError",
     "ParameterError",
     "SecondDerivativeError",
     "StartWarning",
@@ -75,6 +78,10 @@ class SecondDerivativeError(ClosureError):
     """An operation inside the closure has no second derivative."""
 
 
+class NotAMinimumError(TorchminError, RuntimeError):
+    """The loss curves downwards at the end point, which therefore has no covariance."""
+
+
 class MemoryBudgetError(TorchminError, RuntimeError):
     """The arrays of this method would not fit in memory."""
 
@@ -89,6 +96,10 @@ class HistoryError(TorchminError, ValueError):
 
 class ClosureWarning(UserWarning):
     """The closure works, but not as a deterministic function of the parameters."""
+
+
+class CovarianceWarning(UserWarning):
+    """The covariance does not say all that it seems to: parameters are not determined, or lie on their bounds."""
 
 
 class StartWarning(UserWarning):

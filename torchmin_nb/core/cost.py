@@ -14,16 +14,19 @@ if TYPE_CHECKING:
 
 __all__ = ["Cost"]
 
-_RHO: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
-    "linear": (lambda z: z, np.ones_like),
-    "soft_l1": (lambda z: 2 * (np.sqrt(1 + z) - 1), lambda z: 1 / np.sqrt(1 + z)),
+_Function = Callable[[Any], Any]
+_RHO: dict[str, tuple[_Function, _Function, _Function]] = {
+    "linear": (lambda z: z, np.ones_like, np.zeros_like),
+    "soft_l1": (lambda z: 2 * (np.sqrt(1 + z) - 1), lambda z: (1 + z) ** -0.5, lambda z: -0.5 * (1 + z) ** -1.5),
     "huber": (
         lambda z: np.where(z <= 1, z, 2 * np.sqrt(z) - 1),
-        lambda z: 1 / np.sqrt(np.maximum(z, 1)),
+        lambda z: np.maximum(z, 1) ** -0.5,
+        lambda z: np.where(z <= 1, 0, -0.5 * np.maximum(z, 1) ** -1.5),
     ),
-    "cauchy": (np.log1p, lambda z: 1 / (1 + z)),
-    "arctan": (np.arctan, lambda z: 1 / (1 + z**2)),
+    "cauchy": (np.log1p, lambda z: 1 / (1 + z), lambda z: -((1 + z) ** -2)),
+    "arctan": (np.arctan, lambda z: 1 / (1 + z**2), lambda z: -2 * z / (1 + z**2) ** 2),
 }
+"""ρ, ρ' and ρ'' of z = (f/C)²."""
 
 
 class Cost:
@@ -48,16 +51,23 @@ class Cost:
         """dF/df = ρ' f, shape (m,)."""
         return f.copy() if self._loss == "linear" else self._rho(f)[1] * f
 
-    def _rho(self, f: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def curvature(self, f: NDArray[np.float64]) -> NDArray[np.float64]:
+        """√(ρ' + 2ρ''z), shape (m,): J scaled by it gives JᵀJ, the Gauss-Newton approximation of the cost's Hessian."""
+        if self._loss == "linear":
+            return np.ones_like(f)
+        _, slope, bend = self._rho(f)
+        eps = np.finfo(np.float64).eps
+        return np.asarray(np.sqrt(np.maximum(slope + 2 * bend * (f / self._scale) ** 2, eps)))
+
+    def _rho(self, f: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
         with np.errstate(all="ignore"):
             z = (f / self._scale) ** 2
             if isinstance(self._loss, str):
-                rho, slope = _RHO[self._loss]
-                return rho(z), slope(z)
+                return tuple(part(z) for part in _RHO[self._loss])
             found = np.asarray(self._loss(z))
         if found.shape != (3, f.size):
             raise ArgumentError(
                 f"the loss callable returned shape {found.shape} for {f.size} residuals; it must return rho, its first "
                 f"and its second derivative: shape (3, {f.size})"
             )
-        return found[0], found[1]
+        return tuple(found)

@@ -15,6 +15,7 @@ from .arguments import one_of
 from .base import Common, ScipyOptimizer
 from .check import ClosureReport
 from .closure import Closure, require_closure
+from .control import Abort, Control
 from .cost import Cost
 from .engine import Engine
 from .flat import FlatParameters, trainable
@@ -24,6 +25,7 @@ from .residuals import Residuals, as_residuals
 from .solver_residuals import SolverResiduals, told_as_scipy_does
 from .threads import LARGE_DENSE
 from .trust_region import PROBES
+from .uncertainty import Covariance, covariance_of_residuals, named_values, warn_of_bounds
 from .variables import Variables
 
 __all__ = ["LeastSquaresWrapper"]
@@ -93,6 +95,53 @@ class LeastSquaresWrapper(ScipyOptimizer):
         closure = require_closure(closure)
         return super().check(lambda: 0.5 * as_residuals(closure()).square().sum())
 
+    def covariance(self, closure: Closure | None = None, *, absolute_sigma: bool = False) -> Covariance:
+        """The covariance of the parameters, s² (JᵀJ)⁻¹ with s² = 2·cost/(m − n): see `Covariance`.
+
+        closure: evaluated at the parameters' present values, outside all counts; None takes the Jacobian of the last
+            run's result, where there is one.
+        absolute_sigma: the residuals are divided by known standard deviations, so that s² is 1.
+
+        Raises ArgumentError where there is no Jacobian to take, or m ≤ n. Warns (CovarianceWarning) where the data do
+        not determine all parameters, or one lies on a bound, near which its error is not normally distributed.
+        """
+        flat = self._flat()
+        jacobian, cost = self._jacobian_now(closure, flat) if closure else self._jacobian_then()
+        bounds = self._bounds(flat)
+        values = named_values(self.param_groups, flat.tensors)
+        warn_of_bounds(flat.read(), bounds, values)
+        free = None if bounds is None else bounds.lb < bounds.ub
+        return covariance_of_residuals(jacobian, cost, values, absolute_sigma=absolute_sigma, eps=flat.eps, free=free)
+
+    def _jacobian_then(self) -> tuple[NDArray[np.float64], float]:
+        if self.result is None or "cost" not in self.result or np.ndim(self.result.get("jac")) != 2:
+            raise ArgumentError(
+                "the last run has left no Jacobian (there was none, it was ended early, or used an operator); "
+                "pass the closure: covariance(closure)"
+            )
+        return self.result.jac, float(self.result.cost)
+
+    def _jacobian_now(self, closure: Closure, flat: FlatParameters) -> tuple[NDArray[np.float64], float]:
+        """J scaled as SciPy scales it for the robust loss, and the cost, where the parameters are now."""
+        cost = self._cost()
+        plan = self._plan("dense")
+        residuals = Residuals(require_closure(closure), flat, Control(), cost=cost, plan=plan, watch_first=False)
+        try:
+            trial = residuals.jacobian(flat.read())
+        except Abort as abort:
+            raise abort.error from None
+        finally:
+            residuals.release()
+        assert trial.jacobian is not None
+        return cost.curvature(trial.residuals)[:, None] * trial.jacobian, trial.cost
+
+    def _cost(self) -> Cost:
+        return Cost(self.request.options.get("loss", "linear"), self.request.options.get("f_scale", 1.0))
+
+    def _plan(self, jacobian: str) -> Callable[[int, int], str]:
+        spec, solver = self.request.spec, self.request.options.get("tr_solver")
+        return lambda m, n: spec.plan(m, n, jacobian, solver, self._memory_budget)
+
     def _prepare(self, closure: Closure) -> tuple[Engine, Callable[[], object]]:
         request = self.request
         flat = self._flat()
@@ -102,10 +151,8 @@ class LeastSquaresWrapper(ScipyOptimizer):
             closure,
             flat,
             self._control(),
-            cost=Cost(request.options.get("loss", "linear"), request.options.get("f_scale", 1.0)),
-            plan=lambda m, n: request.spec.plan(
-                m, n, self._jacobian, request.options.get("tr_solver"), self._memory_budget
-            ),
+            cost=self._cost(),
+            plan=self._plan(self._jacobian),
             watch_first=self._start_check,
         )
         recorder = Recorder(

@@ -20,6 +20,7 @@ from .closure import Closure
 from .constraints import ConstraintSet
 from .engine import Engine
 from .flat import FlatParameters, trainable
+from .loss_covariance import loss_covariance
 from .methods import CUSTOM
 from .objective import Derivatives, Objective
 from .recorder import Recorder
@@ -27,6 +28,7 @@ from .request import Request, read_request, require_fit, require_memory
 from .state import continued
 from .threads import LARGE_DENSE
 from .trust_region import PROBES
+from .uncertainty import Covariance
 from .variables import SolverObjective, Variables
 
 __all__ = ["MinimizeWrapper"]
@@ -90,6 +92,23 @@ class MinimizeWrapper(ScipyOptimizer):
         options = ", ".join(f"{name}={value!r}" for name, value in self.request.options.items())
         count = sum(tensor.numel() for tensor in trainable(self.param_groups))
         return f"{type(self).__name__}({self.name!r}, options=dict({options}), parameters={count})"
+
+    def covariance(self, closure: Closure | None = None, *, scale: float = 1.0) -> Covariance:
+        """The covariance of the parameters, scale · H⁻¹ with H the Hessian of the loss: see `Covariance`.
+
+        closure: its Hessian is made by autograd at the parameters' present values, outside all counts; None takes the
+            last result's `hess_inv`, which BFGS and L-BFGS-B only approximate, poorly after few iterations.
+        scale: 1 where the loss is a negative log-likelihood, 1/m where it is the mean of m such terms; s² (the residual
+            variance) for half a sum of squares, 2s²/m for a mean squared error.
+
+        Raises ArgumentError without closure and `hess_inv`; NotAMinimumError where H has a negative eigenvalue. Warns
+        (CovarianceWarning) where H is singular, or a parameter lies on a bound.
+        """
+        flat, bounds = self._flat(), self._bounds(self._flat())
+        curvature = self._curvature
+        return loss_covariance(
+            closure, self.result, flat, self.param_groups, bounds=bounds, scale=scale, curvature=curvature
+        )
 
     def _prepare(self, closure: Closure) -> tuple[Engine, Callable[[], object]]:
         spec = self.request.spec

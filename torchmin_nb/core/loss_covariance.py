@@ -1,0 +1,73 @@
+"""The covariance that the curvature of a loss implies, from autograd's Hessian or the inverse a method has built up."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy.sparse.linalg import LinearOperator
+
+from ..errors import ArgumentError, NotAMinimumError
+from .closure import Closure, require_closure
+from .control import Abort, Control, StopRun
+from .objective import Derivatives, Objective
+from .uncertainty import Covariance, covariance_of_loss, named_values, warn_of_bounds
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+    from scipy.optimize import Bounds, OptimizeResult
+
+    from .flat import FlatParameters
+
+__all__ = ["loss_covariance"]
+
+
+def loss_covariance(
+    closure: Closure | None,
+    result: OptimizeResult | None,
+    flat: FlatParameters,
+    groups: Sequence[Mapping[str, Any]],
+    *,
+    bounds: Bounds | None = None,
+    scale: float = 1.0,
+    curvature: str = "autograd",
+) -> Covariance:
+    """scale · H⁻¹ at the parameters' present values, or from `result.hess_inv` without a closure.
+
+    Raises ArgumentError where there is neither, NotAMinimumError where H is not positive semidefinite or not finite.
+    """
+    values = named_values(groups, flat.tensors)
+    warn_of_bounds(flat.read(), bounds, values)
+    if closure is None:
+        return Covariance(scale * _inverse_hessian(result), values, np.zeros(flat.n, dtype=bool))
+    free = None if bounds is None else bounds.lb < bounds.ub
+    hessian = _hessian_now(require_closure(closure), flat, curvature)
+    return covariance_of_loss(hessian, values, scale=scale, eps=flat.eps, free=free)
+
+
+def _hessian_now(closure: Closure, flat: FlatParameters, curvature: str) -> NDArray[np.float64]:
+    derivatives = Derivatives("curvature", curvature=curvature)
+    objective = Objective(closure, flat, derivatives, Control(), watch_first=False)
+    try:
+        return objective.hessian(flat.read())
+    except Abort as abort:
+        raise abort.error from None
+    except StopRun as stop:
+        raise NotAMinimumError(f"no covariance here: {stop.ending.message}") from None
+    finally:
+        objective.release()
+
+
+def _inverse_hessian(result: OptimizeResult | None) -> NDArray[np.float64]:
+    inverse = None if result is None else result.get("hess_inv")
+    if isinstance(inverse, LinearOperator):
+        inverse = inverse.todense()
+    if inverse is None:
+        raise ArgumentError(
+            "the last run has left no inverse Hessian (BFGS and L-BFGS-B do, approximately); "
+            "pass the closure for autograd's: covariance(closure)"
+        )
+    return np.array(inverse, dtype=np.float64)
