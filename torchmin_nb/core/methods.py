@@ -23,7 +23,8 @@ class OptionSpec:
 
     default: SciPy's own (None: SciPy derives it, `help` says how). float32: our default when a parameter is float32
     and SciPy's assumes double. tolerance: set by `tol`. low, high: the allowed range, inclusive. kind: "int", "float",
-    "bool", "choice", "array" or "any". ours: handled by torchmin_nb, not handed to SciPy.
+    "bool", "choice", "array" or "any". An array runs over the variables in its last axis, or in both_axes. ours: not
+    handed to SciPy, but handled by torchmin_nb.
     """
 
     name: str
@@ -36,6 +37,7 @@ class OptionSpec:
     tolerance: bool = False
     float32: Any = None
     ours: bool = False
+    both_axes: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +47,11 @@ class MethodSpec:
     gradient: "none" or "required". curvature: "none", "hvp" (products only) or "dense" (an N×N Hessian); shift: that
     Hessian must be positive definite. radius: how its trust radius is observed, a key of trust_region.PROBES;
     radius_option: the option that sets the initial one. nonfinite: what it is shown at a NaN or infinite trial, "inf"
-    or a finite "wall". constraint_form: SciPy's "dict" or "object" constraints. arrays: doubles that SciPy and the
+    or a finite "wall". constraint_form: SciPy's "dict" or "object" constraints, or "inequalities": dicts without
+    equalities. arrays: doubles that SciPy and the
     Hessian take for n variables, beyond a multiple of n.
     forced: options handed to SciPy when the user sets `maxiter` and the solver knows none. warm: options that continue
-    an earlier run, and the fields of its result they come from. forgets: what a continued run has lost, in words.
+    an earlier run, the fields of its result they come from, and how. forgets: what a continued run has lost, in words.
     """
 
     name: str
@@ -68,7 +71,7 @@ class MethodSpec:
     nonfinite: str = "inf"
     arrays: Callable[[int], float] = lambda n: 0.0
     forced: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
-    warm: tuple[tuple[str, str], ...] = ()
+    warm: tuple[tuple[str, str, Callable[[Any], Any]], ...] = ()
     forgets: str = ""
 
     def __reduce__(self) -> tuple[Callable[[str], MethodSpec], tuple[str]]:
@@ -96,6 +99,11 @@ class MethodSpec:
 
 def _rows(*options: OptionSpec) -> Mapping[str, OptionSpec]:
     return MappingProxyType({option.name: option for option in options})
+
+
+def _symmetric(matrix: Any) -> Any:
+    """SciPy compares hess_inv0 with its transpose to the last bit."""
+    return (matrix + matrix.T) / 2
 
 
 def _squares(count: float) -> Callable[[int], float]:
@@ -173,7 +181,7 @@ _ALL = (
         ),
         bounds=True,
         arrays=_squares(3),
-        warm=(("initial_simplex", "final_simplex"),),
+        warm=(("initial_simplex", "final_simplex", np.array),),
     ),
     MethodSpec(
         "Powell",
@@ -191,7 +199,7 @@ _ALL = (
         ),
         bounds=True,
         arrays=_squares(2),
-        warm=(("direc", "direc"),),
+        warm=(("direc", "direc", np.array),),
     ),
     MethodSpec(
         "CG",
@@ -222,7 +230,7 @@ _ALL = (
             OptionSpec("xrtol", 0.0, "float", "Stop when a step is below this times the norm of x.", low=0),
             _NORM,
             *_wolfe(0.9),
-            OptionSpec("hess_inv0", None, "array", "Initial inverse Hessian, shape (N, N)."),
+            OptionSpec("hess_inv0", None, "array", "Initial inverse Hessian, shape (N, N).", both_axes=True),
             _DISP,
             _RETURN_ALL,
             *_DIFFERENCES,
@@ -230,7 +238,7 @@ _ALL = (
         gradient="required",
         nonfinite="wall",
         arrays=_squares(6),
-        warm=(("hess_inv0", "hess_inv"),),
+        warm=(("hess_inv0", "hess_inv", _symmetric),),
     ),
     MethodSpec(
         "L-BFGS-B",
@@ -434,7 +442,7 @@ _ALL = (
         ),
         bounds=True,
         constraints=True,
-        constraint_form="dict",
+        constraint_form="inequalities",
         arrays=_squares(14),
         forgets="its simplex",
     ),

@@ -61,7 +61,8 @@ def _radius(spec: MethodSpec, request: Request, history: History) -> dict[str, f
 
 
 def _arrays(spec: MethodSpec, result: OptimizeResult) -> dict[str, Any]:
-    return {option: np.array(result[name]) for option, name in spec.warm if isinstance(result.get(name), np.ndarray)}
+    found = [row for row in spec.warm if isinstance(result.get(row[1]), np.ndarray)]
+    return {option: prepare(result[name]) for option, name, prepare in found}
 
 
 def _plain_fields(result: OptimizeResult | None) -> dict[str, Any] | None:
