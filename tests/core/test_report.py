@@ -135,3 +135,9 @@ def test_names_and_messages_are_escaped():
 
 def test_the_repr_of_a_notebook_is_this_html():
     assert a_history()._repr_html_() == history_html(a_history())
+
+
+def test_a_run_that_never_began_has_a_row():
+    head, row = comparison_rows({"BFGS": History("BFGS")})
+    assert row == ("BFGS", "–", "–", "0", "0", "0", "0.00")
+    assert len(head) == len(row)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from .events import Iteration
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,16 +26,21 @@ _SHOWN_ROWS = 5
 def comparison_rows(histories: Mapping[str, History], extra: Sequence[Column] = ()) -> list[tuple[str, ...]]:
     """A header and one row a run: method, loss, gradient norm, iterations, closure calls, HVPs, seconds."""
     columns: list[Column] = [
-        ("loss", lambda h: f"{h[-1].loss if h.final_loss is None else h.final_loss:.6f}"),
-        ("gradient norm", lambda h: _number(h[-1].grad_norm, ".1e")),
-        ("iterations", lambda h: str(h[-1].index)),
-        ("closure calls", lambda h: str(h.totals.nfev if h.totals else h[-1].nfev)),
-        ("HVPs", lambda h: str(h.totals.nhvp if h.totals else h[-1].nhvp)),
-        ("seconds", lambda h: f"{h.totals.seconds if h.totals else h[-1].elapsed:.2f}"),
+        ("loss", lambda h: _number(_last(h).loss if h.final_loss is None else h.final_loss, ".6f")),
+        ("gradient norm", lambda h: _number(_last(h).grad_norm, ".1e")),
+        ("iterations", lambda h: str(_last(h).index)),
+        ("closure calls", lambda h: str(h.totals.nfev if h.totals else _last(h).nfev)),
+        ("HVPs", lambda h: str(h.totals.nhvp if h.totals else _last(h).nhvp)),
+        ("seconds", lambda h: f"{h.totals.seconds if h.totals else _last(h).elapsed:.2f}"),
         *extra,
     ]
     head = ("method", *(name for name, _ in columns))
     return [head, *((name, *(cell(history) for _, cell in columns)) for name, history in histories.items())]
+
+
+def _last(history: History) -> Iteration:
+    """The last iteration; of a run that never began, one without a loss."""
+    return history[-1] if len(history) else Iteration(0, math.nan)
 
 
 def comparison_text(histories: Mapping[str, History], extra: Sequence[Column] = ()) -> str:
