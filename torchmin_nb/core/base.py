@@ -163,7 +163,7 @@ class ScipyOptimizer(torch.optim.Optimizer):
 
     def _variables(self, flat: FlatParameters, bounds: Bounds | None) -> Variables:
         """What the solver sees of the parameters, from where they are now, clipped to the bounds."""
-        return Variables(clipped(flat.read(), bounds), group_scale(self.param_groups, flat.tensors), bounds)
+        return Variables(clipped(flat.read(), bounds, flat.eps), group_scale(self.param_groups, flat.tensors), bounds)
 
     def _control(self) -> Control:
         """The budgets and stop request of the run under way."""

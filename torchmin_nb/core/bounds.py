@@ -15,7 +15,7 @@ from ..errors import ArgumentError, StartWarning
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["clipped", "group_bounds", "group_scale", "read_bounds"]
+__all__ = ["clipped", "group_bounds", "group_scale", "outside", "read_bounds"]
 
 Groups = Iterable[Mapping[str, Any]]
 
@@ -68,17 +68,27 @@ def read_bounds(bounds: Any, n: int) -> Bounds | None:
     return _checked(_side([low for low, _ in sides], -np.inf), _side([high for _, high in sides], np.inf))
 
 
-def clipped(x: NDArray[np.float64], bounds: Bounds | None) -> NDArray[np.float64]:
-    """x inside the bounds; a StartWarning says how many entries were moved. Fixed entries move quietly."""
+def clipped(x: NDArray[np.float64], bounds: Bounds | None, eps: float = 0.0) -> NDArray[np.float64]:
+    """x inside the bounds; a StartWarning says how many entries were moved.
+
+    Fixed entries move quietly, and so does what is outside by rounding to a precision of `eps`.
+    """
     if bounds is None:
         return x
     inside = np.clip(x, bounds.lb, bounds.ub)
-    moved = int(((inside != x) & (bounds.lb < bounds.ub)).sum())
+    moved = int(((np.abs(inside - x) > eps * np.abs(inside)) & (bounds.lb < bounds.ub)).sum())
     if moved:
         warnings.warn(
-            f"{moved} starting values lie outside their bounds and were clipped to them", StartWarning, stacklevel=2
+            f"{moved} starting values lie outside their bounds and were clipped to them", StartWarning, stacklevel=6
         )
     return inside
+
+
+def outside(x: NDArray[np.float64], bounds: Bounds | None) -> float:
+    """How far x lies outside its bounds, in the entry that lies farthest; 0 inside."""
+    if bounds is None:
+        return 0.0
+    return float(np.maximum(np.max(bounds.lb - x, initial=0.0), np.max(x - bounds.ub, initial=0.0)))
 
 
 def _pair(value: Any) -> tuple[Any, Any]:

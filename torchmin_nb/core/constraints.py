@@ -7,16 +7,22 @@ are remembered for the last point, and serve the method, the feasibility of the 
 from __future__ import annotations
 
 import inspect
+import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from scipy.optimize import LinearConstraint, NonlinearConstraint
+from scipy.sparse import issparse
 from scipy.sparse.linalg import LinearOperator
 
-from ..errors import ArgumentError, ArgumentTypeError
+from ..errors import ArgumentError, ArgumentTypeError, NonFiniteStartError
+from .bounds import outside
 from .control import Abort
+from .curvature import HvpGraph, second_derivatives_named
+from .variables import as_matrix
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -29,13 +35,16 @@ __all__ = ["FEASIBLE", "Constraint", "ConstraintSet", "read_constraints"]
 FEASIBLE = 1e-6
 """A point that violates its constraints by no more than this counts as feasible when the best point is kept."""
 
+_REMEDY = "write the constraint without it, or choose a method that needs no Hessian: SLSQP, COBYLA, COBYQA"
+
 
 class Constraint:
     """lower <= fun(...) <= upper, for a torch function of the parameters.
 
     fun: a function of no arguments that reads the model, or of the trainable tensors in order (of x itself with
         `minimize`); returns a scalar or vector tensor, computed so that autograd can follow.
-    lower, upper: numbers or arrays of the function's length; infinite for none. Where they are equal, an equality.
+    lower, upper: numbers or arrays of the function's length; None or infinite for none. Where they are equal, an
+        equality.
 
     >>> Constraint(lambda x: x.sum(), lower=1, upper=1)
     Constraint(lower=1, upper=1)
@@ -85,64 +94,134 @@ def _read(constraint: Any) -> Any:
 class ConstraintSet:
     """All constraints of one run: in the form a method takes, and the violation at a point.
 
-    form: "dict" (SLSQP, COBYLA) or "object" (trust-constr, COBYQA). curvature: give the Hessian of vᵀc too.
-    Torch constraints are called once here, so that wrong shapes are known before the run.
+    Every constraint is called once here, at the start, so that wrong shapes and limits are known before the run. The
+    parameters are left as they were.
     """
 
     def __init__(self, constraints: Sequence[Any], objective: Objective, variables: Variables):
-        self._sides = [_side_of(constraint, objective) for constraint in constraints]
-        self._given = list(constraints)
         self._variables = variables
+        self._sides: list[_Side] = []
+        before, failure = objective.flat.read(), None
+        try:
+            self._sides = [_side_of(constraint, objective, variables.base) for constraint in constraints]
+        except Abort as abort:
+            failure = abort.error
+        finally:
+            objective.place(before)
+        if failure is not None:
+            raise failure
 
     def __bool__(self) -> bool:
         return bool(self._sides)
 
     def violation(self, x: NDArray[np.float64]) -> float:
-        """The largest violation at x, 0 if feasible."""
-        return max((side.violation(x) for side in self._sides), default=0.0)
+        """The largest violation at x, of constraints and of bounds; 0 if feasible, infinite where one is NaN."""
+        return max([outside(x, self._variables.box), *(side.violation(x) for side in self._sides)])
 
     def for_scipy(self, form: str, *, curvature: bool) -> list[Any]:
-        """What `scipy.optimize.minimize(constraints=)` takes, as functions of the solver's variables."""
-        if form == "dict":
-            return [part for side in self._sides for part in side.dicts(self._variables)]
-        return [part for side in self._sides for part in side.objects(self._variables, curvature=curvature)]
+        """What `scipy.optimize.minimize(constraints=)` takes, as functions of the solver's variables.
+
+        form: "dict"; "inequalities", dicts where an equality is two of them; or "object". curvature: with the Hessian
+        of vᵀc.
+        """
+        if form == "object":
+            return [part for side in self._sides for part in side.objects(self._variables, curvature=curvature)]
+        return [part for side in self._sides for part in side.dicts(self._variables, equalities=form == "dict")]
 
     def multipliers(self, result: Mapping[str, Any], form: str) -> list[NDArray[np.float64]] | None:
-        """One array a constraint, signed so that ∇f + Σ Jᵀv = 0, or None where SciPy gives none."""
-        raw = result.get("multipliers") if form == "dict" else result.get("v")
-        if raw is None or not all(isinstance(side, _TorchSide) for side in self._sides):
+        """One array a constraint, signed so that ∇f + Σ Jᵀv = 0 where no bound acts; None if SciPy gives none."""
+        raw = result.get("v" if form == "object" else "multipliers")
+        if raw is None:
             return None
-        return _from_dicts(self._sides, raw) if form == "dict" else _from_objects(self._sides, raw)
+        return _from_objects(self._sides, raw) if form == "object" else _from_dicts(self._sides, raw)
 
 
-class _TorchSide:
+class _Side(ABC):
+    """lower <= values(x) <= upper, all of shape (m,)."""
+
+    differences: Any = None
+    """SciPy's word for how it may difference a Jacobian that is not given."""
+
+    def __init__(self, lower: NDArray[np.float64], upper: NDArray[np.float64], at_start: NDArray[np.float64]):
+        wrong = ~(lower <= upper) | (lower == np.inf) | (upper == -np.inf)
+        if wrong.any():
+            index = int(np.argmax(wrong))
+            raise ArgumentError(
+                f"a constraint has lower={lower[index]} and upper={upper[index]} in component {index}; "
+                f"lower must not exceed upper"
+            )
+        if not np.isfinite(at_start).all():
+            raise NonFiniteStartError(f"a constraint is {at_start} at the starting point; start where it is defined")
+        self.lower, self.upper, self.equal = lower, upper, lower == upper
+
+    @abstractmethod
+    def values(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
+        """c(x), shape (m,)."""
+
+    @abstractmethod
+    def jacobian(self, x: NDArray[np.float64]) -> Any:
+        """dc/dx, shape (m, n)."""
+
+    @abstractmethod
+    def objects(self, variables: Variables, *, curvature: bool) -> list[Any]:
+        """The same as SciPy's constraint objects."""
+
+    def violation(self, x: NDArray[np.float64]) -> float:
+        """The largest violation at x."""
+        c = self.values(x)
+        beyond = np.maximum(self.lower - c, c - self.upper)
+        return math.inf if np.isnan(beyond).any() else float(np.max(beyond, initial=0.0))
+
+    def blocks(self, *, equalities: bool = True) -> list[tuple[str, NDArray[np.bool_], NDArray[np.float64], int]]:
+        """What SciPy's dicts say one by one, in this order: (type, components, their limit, sign of c)."""
+        equal = self.equal if equalities else np.zeros_like(self.equal)
+        found = [
+            ("eq", equal, self.lower, 1),
+            ("ineq", ~equal & np.isfinite(self.lower), self.lower, 1),
+            ("ineq", ~equal & np.isfinite(self.upper), self.upper, -1),
+        ]
+        return [block for block in found if block[1].any()]
+
+    def dicts(self, variables: Variables, *, equalities: bool) -> list[dict[str, Any]]:
+        """The blocks as SciPy's dicts."""
+        return [self._dict(variables, *block) for block in self.blocks(equalities=equalities)]
+
+    def _dict(
+        self, variables: Variables, kind: str, mask: NDArray[np.bool_], limit: NDArray[np.float64], sign: int
+    ) -> dict[str, Any]:
+        jacobian = {"jac": lambda z: sign * _dense(variables.covector(self.jacobian(variables.to_user(z))))[mask]}
+        return {
+            "type": kind,
+            "fun": lambda z: sign * (self.values(variables.to_user(z)) - limit)[mask],
+            **(jacobian if self.differences is None else {}),
+        }
+
+
+class _TorchSide(_Side):
     """A torch constraint as NumPy functions of x."""
 
-    def __init__(self, constraint: Constraint, objective: Objective):
+    def __init__(self, constraint: Constraint, objective: Objective, start: NDArray[np.float64]):
         self._objective = objective
         self._flat = objective.flat
         self._call = _caller(constraint.fun, self._flat.tensors)
         self._x: NDArray[np.float64] | None = None
         self._tensor: torch.Tensor | None = None
         self._jacobian: NDArray[np.float64] | None = None
-        values = self.values(self._flat.read())
-        self.lower, self.upper = (_limits(name, getattr(constraint, name), values.size) for name in ("lower", "upper"))
-        if (self.lower > self.upper).any():
-            raise ArgumentError(f"a constraint has lower {self.lower} above upper {self.upper}")
-        self.equal = self.lower == self.upper
+        self._size: int | None = None
+        c = self.values(start)
+        self._size = c.size
+        lower = _limits("lower", constraint.lower, c.size, -np.inf)
+        super().__init__(lower, _limits("upper", constraint.upper, c.size, np.inf), c)
 
     def values(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
-        """c(x), shape (m,)."""
         return self._at(x).detach().to(torch.float64).cpu().numpy().copy()
 
     def jacobian(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
-        """dc/dx, shape (m, n)."""
         tensor = self._at(x)
         if self._jacobian is None:
             self._objective.place(x)
-            self._jacobian = (
-                np.stack([self._row(entry) for entry in tensor]) if tensor.numel() else np.empty((0, x.size))
-            )
+            rows = [self._flat.gather(self._gradient(entry, create_graph=False)) for entry in tensor]
+            self._jacobian = np.stack(rows) if rows else np.empty((0, x.size))
         return self._jacobian.copy()
 
     def hessian(self, x: NDArray[np.float64], v: NDArray[np.float64]) -> LinearOperator:
@@ -150,53 +229,25 @@ class _TorchSide:
         tensor = self._at(x)
         self._objective.place(x)
         weights = torch.as_tensor(v, dtype=tensor.dtype, device=tensor.device)
-        parts = self._gradient((tensor * weights).sum(), create_graph=True)
+        with second_derivatives_named(_REMEDY):
+            graph = HvpGraph(self._gradient((tensor * weights).sum(), create_graph=True), self._flat)
 
         def product(p: NDArray[np.float64]) -> NDArray[np.float64]:
             self._objective.place(x)
-            return self._flat.gather(self._directional(parts, self._flat.scatter(np.ascontiguousarray(p).ravel())))
+            with second_derivatives_named(_REMEDY):
+                return graph.hvp(np.ascontiguousarray(p).ravel())
 
         return LinearOperator((x.size, x.size), matvec=product, dtype=np.float64)
 
-    def violation(self, x: NDArray[np.float64]) -> float:
-        c = self.values(x)
-        return float(max(np.max(self.lower - c, initial=0.0), np.max(c - self.upper, initial=0.0)))
-
-    def dicts(self, variables: Variables) -> list[dict[str, Any]]:
-        """Equalities, lower sides and upper sides, in this order, as SciPy's dicts."""
-        return [
-            self._dict(variables, kind, mask, limit, sign)
-            for kind, mask, limit, sign in (
-                ("eq", self.equal, self.lower, 1),
-                ("ineq", ~self.equal & np.isfinite(self.lower), self.lower, 1),
-                ("ineq", ~self.equal & np.isfinite(self.upper), self.upper, -1),
-            )
-            if mask.any()
-        ]
-
     def objects(self, variables: Variables, *, curvature: bool) -> list[NonlinearConstraint]:
-        """Equalities and inequalities apart, as SciPy wants them."""
+        """Equalities and inequalities apart."""
         return [self._object(variables, mask, curvature) for mask in (self.equal, ~self.equal) if mask.any()]
-
-    def _dict(
-        self, variables: Variables, kind: str, mask: NDArray[np.bool_], limit: NDArray[np.float64], sign: int
-    ) -> dict[str, Any]:
-        return {
-            "type": kind,
-            "fun": lambda z: sign * (self.values(variables.to_user(z)) - limit)[mask],
-            "jac": lambda z: sign * variables.covector(self.jacobian(variables.to_user(z))[mask]),
-        }
 
     def _object(self, variables: Variables, mask: NDArray[np.bool_], curvature: bool) -> NonlinearConstraint:
         def hessian(z: NDArray[np.float64], v: NDArray[np.float64]) -> LinearOperator:
             whole = np.zeros(self.lower.size)
             whole[mask] = v
-            inner = self.hessian(variables.to_user(z), whole)
-            return LinearOperator(
-                (variables.n, variables.n),
-                matvec=lambda p: variables.covector(inner.matvec(variables.direction(p))),
-                dtype=np.float64,
-            )
+            return variables.hessian(self.hessian(variables.to_user(z), whole))
 
         return NonlinearConstraint(
             lambda z: self.values(variables.to_user(z))[mask],
@@ -211,14 +262,11 @@ class _TorchSide:
             self._objective.place(x)
             try:
                 with torch.enable_grad():
-                    self._tensor = _as_vector(self._call())
+                    self._tensor = _as_vector(self._call(), self._size)
             except Exception as error:
                 raise Abort(error) from error
             self._x, self._jacobian = np.array(x), None
         return self._tensor
-
-    def _row(self, entry: torch.Tensor) -> NDArray[np.float64]:
-        return self._flat.gather(self._gradient(entry, create_graph=False))
 
     def _gradient(self, value: torch.Tensor, *, create_graph: bool) -> Sequence[torch.Tensor | None]:
         if not value.requires_grad:
@@ -227,64 +275,100 @@ class _TorchSide:
             value, self._flat.tensors, retain_graph=True, create_graph=create_graph, allow_unused=True
         )
 
-    def _directional(
-        self, parts: Sequence[torch.Tensor | None], weights: list[torch.Tensor]
-    ) -> Sequence[torch.Tensor | None]:
-        pairs = [(p, w) for p, w in zip(parts, weights, strict=True) if p is not None and p.requires_grad]
-        if not pairs:
-            return [None] * len(parts)
-        outputs, grad_outputs = zip(*pairs, strict=True)
-        return torch.autograd.grad(outputs, self._flat.tensors, grad_outputs, retain_graph=True, allow_unused=True)
 
+class _ScipySide(_Side):
+    """A constraint of SciPy's own: functions of x as a NumPy vector."""
 
-class _ScipySide:
-    """A constraint of SciPy's own: a function of x as a NumPy vector."""
+    def __init__(self, given: Any, start: NDArray[np.float64]):
+        self._given = given
+        self._x: NDArray[np.float64] | None = None
+        self._c = np.empty(0)
+        fun, jac, low, high = _parts(given, start.size)
+        self._fun = _shielded(fun)
+        self._jac = _shielded(jac) if callable(jac) else None
+        self.differences = None if callable(jac) else jac
+        try:
+            c = np.asarray(self._fun(start.copy()), dtype=np.float64).ravel()
+        except (TypeError, ValueError):
+            raise ArgumentTypeError("a constraint's fun must return a number or a vector of them") from None
+        super().__init__(_limits("lb", low, c.size, -np.inf), _limits("ub", high, c.size, np.inf), c)
 
-    def __init__(self, constraint: Any):
-        self._constraint = constraint
+    def values(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
+        if self._x is None or not np.array_equal(self._x, x):
+            self._x, self._c = x.copy(), np.asarray(self._fun(x.copy())).ravel()
+        return self._c.copy()
 
-    def violation(self, x: NDArray[np.float64]) -> float:
-        given = self._constraint
-        if isinstance(given, Mapping):
-            c = np.atleast_1d(given["fun"](x, *given.get("args", ())))
-            return float(np.max(np.abs(c) if str(given["type"]).lower() == "eq" else -c, initial=0.0))
-        c = given.A @ x if isinstance(given, LinearConstraint) else np.atleast_1d(given.fun(x))
-        return float(max(np.max(given.lb - c, initial=0.0), np.max(c - given.ub, initial=0.0)))
-
-    def dicts(self, variables: Variables) -> list[Any]:
-        return [self._translated(variables)]
+    def jacobian(self, x: NDArray[np.float64]) -> Any:
+        assert self._jac is not None
+        matrix = as_matrix(self._jac(x.copy()))
+        return matrix if issparse(matrix) else np.atleast_2d(matrix)
 
     def objects(self, variables: Variables, *, curvature: bool) -> list[Any]:
-        return [self._translated(variables)]
-
-    def _translated(self, variables: Variables) -> Any:
-        given = self._constraint
-        if variables.plain:
-            return given
+        given = self._given
         if isinstance(given, LinearConstraint):
             offset = np.asarray(given.A @ variables.to_user(np.zeros(variables.n))).ravel()
-            matrix = variables.covector(np.asarray(given.A.toarray() if hasattr(given.A, "toarray") else given.A))
-            return LinearConstraint(matrix, given.lb - offset, given.ub - offset, given.keep_feasible)
-        if isinstance(given, Mapping):
-            told = {**given, "fun": _of_user(given["fun"], variables)}
-            if callable(given.get("jac")):
-                told["jac"] = lambda z, *args: variables.covector(np.asarray(given["jac"](variables.to_user(z), *args)))
-            return told
-        jac = given.jac
-        return NonlinearConstraint(
-            _of_user(given.fun, variables),
-            given.lb,
-            given.ub,
-            jac=(lambda z: variables.covector(np.asarray(jac(variables.to_user(z))))) if callable(jac) else jac,
-        )
+            return [
+                LinearConstraint(
+                    variables.covector(given.A), self.lower - offset, self.upper - offset, given.keep_feasible
+                )
+            ]
+        return [
+            NonlinearConstraint(
+                lambda z: self.values(variables.to_user(z)),
+                self.lower,
+                self.upper,
+                jac=self.differences or (lambda z: variables.covector(self.jacobian(variables.to_user(z)))),
+                **(_nonlinear_extras(given, variables) if isinstance(given, NonlinearConstraint) else {}),
+            )
+        ]
 
 
-def _of_user(function: Callable[..., Any], variables: Variables) -> Callable[..., Any]:
-    return lambda z, *args: function(variables.to_user(z), *args)
+def _parts(given: Any, n: int) -> tuple[Callable[..., Any], Any, Any, Any]:
+    """fun, its Jacobian or how to difference it, lower and upper of a constraint of SciPy's."""
+    if isinstance(given, LinearConstraint):
+        if given.A.shape[-1] != n:
+            raise ArgumentError(f"a LinearConstraint has A of shape {given.A.shape}; there are {n} variables")
+        return (lambda x: given.A @ x), (lambda x: given.A), given.lb, given.ub
+    if isinstance(given, NonlinearConstraint):
+        return given.fun, given.jac, given.lb, given.ub
+    fun, jac, arguments = given["fun"], given.get("jac"), given.get("args", ())
+    upper = 0.0 if str(given["type"]).lower() == "eq" else np.inf
+    told = (lambda x: jac(x, *arguments)) if callable(jac) else jac or "2-point"
+    return (lambda x: fun(x, *arguments)), told, 0.0, upper
 
 
-def _side_of(constraint: Any, objective: Objective) -> _TorchSide | _ScipySide:
-    return _TorchSide(constraint, objective) if isinstance(constraint, Constraint) else _ScipySide(constraint)
+def _nonlinear_extras(given: NonlinearConstraint, variables: Variables) -> dict[str, Any]:
+    """The rest of a NonlinearConstraint: its Hessian, and how it is differenced."""
+    hess = given.hess
+    extras = {"keep_feasible": given.keep_feasible, "finite_diff_rel_step": given.finite_diff_rel_step}
+    if variables.plain:
+        extras["finite_diff_jac_sparsity"] = given.finite_diff_jac_sparsity
+    if not callable(hess):
+        return {**extras, "hess": hess}
+    product = _shielded(hess)
+    return {**extras, "hess": lambda z, v: variables.hessian(as_matrix(product(variables.to_user(z), v)))}
+
+
+def _shielded(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The user's function, whose errors reach the user whatever the solver would make of them."""
+
+    def call(*arguments: Any) -> Any:
+        try:
+            return function(*arguments)
+        except Exception as error:
+            raise Abort(error) from error
+
+    return call
+
+
+def _dense(matrix: Any) -> NDArray[np.float64]:
+    return np.asarray(matrix.toarray() if issparse(matrix) else matrix)
+
+
+def _side_of(constraint: Any, objective: Objective, start: NDArray[np.float64]) -> _Side:
+    if isinstance(constraint, Constraint):
+        return _TorchSide(constraint, objective, start)
+    return _ScipySide(constraint, start)
 
 
 def _caller(fun: Callable[..., torch.Tensor], tensors: Sequence[torch.Tensor]) -> Callable[[], object]:
@@ -292,7 +376,7 @@ def _caller(fun: Callable[..., torch.Tensor], tensors: Sequence[torch.Tensor]) -
     try:
         parameters = inspect.signature(fun).parameters.values()
     except (TypeError, ValueError):
-        return fun
+        return lambda: fun(*tensors)  # a built-in such as torch.sum
     positional = [
         p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) and p.default is p.empty
     ]
@@ -300,7 +384,7 @@ def _caller(fun: Callable[..., torch.Tensor], tensors: Sequence[torch.Tensor]) -
     return (lambda: fun(*tensors)) if positional or several else fun
 
 
-def _as_vector(value: object) -> torch.Tensor:
+def _as_vector(value: object, size: int | None) -> torch.Tensor:
     if not isinstance(value, torch.Tensor):
         raise ArgumentTypeError(
             f"a constraint returned {type(value).__name__}; it must return a scalar or vector tensor"
@@ -309,44 +393,41 @@ def _as_vector(value: object) -> torch.Tensor:
         raise ArgumentError(
             f"a constraint returned shape {tuple(value.shape)}, {value.dtype}; it must be real, a scalar or a vector"
         )
+    if size is not None and value.numel() != size:
+        raise ArgumentError(f"a constraint returned {value.numel()} components, and {size} at the start")
     return value.reshape(-1)
 
 
-def _limits(name: str, value: Any, m: int) -> NDArray[np.float64]:
+def _limits(name: str, value: Any, m: int, default: float) -> NDArray[np.float64]:
     try:
-        given = value.detach().cpu() if isinstance(value, torch.Tensor) else value
+        given = value.detach().cpu() if isinstance(value, torch.Tensor) else default if value is None else value
         return np.broadcast_to(np.asarray(given, dtype=np.float64), (m,)).copy()
     except (TypeError, ValueError):
         raise ArgumentError(f"a constraint's {name} must be a number or have its length {m}, got {value!r}") from None
 
 
-def _from_objects(sides: Sequence[Any], v: Sequence[Any]) -> list[NDArray[np.float64]]:
+def _from_objects(sides: Sequence[_Side], v: Sequence[Any]) -> list[NDArray[np.float64]]:
     parts = iter(v)
     found = []
     for side in sides:
         whole = np.zeros(side.lower.size)
-        for mask in (side.equal, ~side.equal):
+        masks = (side.equal, ~side.equal) if isinstance(side, _TorchSide) else (np.ones_like(side.equal),)
+        for mask in masks:
             if mask.any():
                 whole[mask] = np.ravel(next(parts))
         found.append(whole)
     return found
 
 
-def _from_dicts(sides: Sequence[Any], multipliers: Any) -> list[NDArray[np.float64]]:
+def _from_dicts(sides: Sequence[_Side], multipliers: Any) -> list[NDArray[np.float64]]:
     """SLSQP lists all equalities first, then all inequalities, with ∇f = Σ Jᵀλ."""
     values = np.asarray(multipliers, dtype=np.float64)
     found = [np.zeros(side.lower.size) for side in sides]
     at = 0
-    for whole, side in zip(found, sides, strict=True):
-        count = int(side.equal.sum())
-        whole[side.equal] = -values[at : at + count]
-        at += count
-    for whole, side in zip(found, sides, strict=True):
-        for mask, sign in (
-            (~side.equal & np.isfinite(side.lower), -1),
-            (~side.equal & np.isfinite(side.upper), 1),
-        ):
-            count = int(mask.sum())
-            whole[mask] += sign * values[at : at + count]
-            at += count
+    for kind in ("eq", "ineq"):
+        for whole, side in zip(found, sides, strict=True):
+            for mask, sign in ((mask, sign) for its_kind, mask, _, sign in side.blocks() if its_kind == kind):
+                count = int(mask.sum())
+                whole[mask] -= sign * values[at : at + count]
+                at += count
     return found

@@ -102,7 +102,7 @@ class Control:
         if self.max_evaluations is not None and evaluations >= self.max_evaluations:
             raise StopRun(EVALUATIONS)
 
-    def after_evaluation(self, loss: float) -> None:
-        """Called after each closure call; raises StopRun when the target is reached."""
-        if self.target_loss is not None and loss <= self.target_loss:
+    def after_evaluation(self, loss: float, *, feasible: bool = True) -> None:
+        """Called after each closure call; raises StopRun when the target is reached, at a feasible point."""
+        if self.target_loss is not None and feasible and loss <= self.target_loss:
             raise StopRun(TARGET)

@@ -111,12 +111,16 @@ def finite_difference_product(
     x: NDArray[np.float64],
     v: NDArray[np.float64],
     eps: float,
+    scale: NDArray[np.float64] | float = 1.0,
 ) -> NDArray[np.float64]:
-    """H(x) @ v by a central difference of gradients along v. Two gradients; error O(h²) + O(eps/h)."""
-    length = float(np.linalg.norm(v))
+    """H(x) @ v by a central difference of gradients along v. Two gradients; error O(h²) + O(eps/h).
+
+    Lengths are those of x/scale and v/scale.
+    """
+    length = float(np.linalg.norm(v / scale))
     if length == 0:
         return np.zeros_like(v)
-    h = eps ** (1 / 3) * (1 + float(np.linalg.norm(x))) / length
+    h = eps ** (1 / 3) * (1 + float(np.linalg.norm(x / scale))) / length
     return np.asarray((gradient(x + h * v) - gradient(x - h * v)) / (2 * h))
 
 

@@ -42,7 +42,7 @@ def minimize(
     minimizer_args = {name: kwargs.pop(name) for name in _SCIPY if name in kwargs}
     if method is not None:
         minimizer_args["method"] = method
-    if "constraints" in minimizer_args:
+    if minimizer_args.get("constraints") is not None:
         minimizer_args["constraints"] = [_of_x(each, x) for each in read_constraints(minimizer_args["constraints"])]
     optimizer = MinimizeWrapper(list(leaves.values()), minimizer_args, **kwargs)
     optimizer.step(lambda: fun(x))

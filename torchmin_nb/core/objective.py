@@ -94,8 +94,8 @@ class Objective:
     """value, gradient, hvp and hessian of a closure, as functions of a float64 vector of shape (n,).
 
     `counts` is what was really computed; `requests` is what SciPy asked for. `best` is the point of lowest
-    finite loss so far: of those inside `bounds` and, where `violation` tells the constraint violation at x, that violate
-    by no more than `feasible`. Exceptions of the closure leave as `Abort`, stops and budgets as `StopRun`.
+    finite loss so far: of those inside `bounds` and, where `violation` tells the constraint violation at x, of those
+    that violate by no more than `feasible`. Exceptions of the closure leave as `Abort`, stops and budgets as `StopRun`.
     """
 
     closure: Closure
@@ -203,15 +203,15 @@ class Objective:
 
     def tell(self, rows: NDArray[np.float64], losses: NDArray[np.float64]) -> NDArray[np.float64]:
         """Count points (k, n) whose losses (k,) were computed together, as k closure calls; what a method is shown."""
-        shown = np.empty(len(rows))
+        shown, feasible = np.empty(len(rows)), np.zeros(len(rows), dtype=bool)
         self.counts.nfev += len(rows)
         for index, (x, loss) in enumerate(zip(rows, losses.tolist(), strict=True)):
             point = Point(x.copy(), loss, None, {}, violation=self.violation(x) if self.violation else None)
             self._show(point)
-            shown[index] = point.shown_loss
+            shown[index], feasible[index] = point.shown_loss, not self._excess(point)
             if self.observer is not None:
                 self.observer.evaluated(point)
-        self.control.after_evaluation(float(shown.min()))
+        self.control.after_evaluation(float(shown[feasible].min(initial=math.inf)))
         return shown
 
     def _serves(self, point: Point) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from numbers import Integral
 from typing import Any, Unpack
 
@@ -17,7 +18,7 @@ from .base import Common, ScipyOptimizer
 from .bounds import read_bounds
 from .check import check_curvature
 from .closure import Closure
-from .constraints import ConstraintSet
+from .constraints import FEASIBLE, ConstraintSet
 from .engine import Engine
 from .flat import FlatParameters, trainable
 from .loss_covariance import loss_covariance
@@ -34,6 +35,7 @@ from .variables import SolverObjective, Variables
 __all__ = ["MinimizeWrapper"]
 
 _CURVATURE = ("autograd", "finite-difference")
+_VIOLATION = ("constr_violation", "maxcv")
 
 
 class MinimizeWrapper(ScipyOptimizer):
@@ -115,11 +117,9 @@ class MinimizeWrapper(ScipyOptimizer):
         flat = self._flat()
         require_memory(spec, flat.n, self._memory_budget)
         variables = self._variables(flat, self._bounds(flat))
-        start = variables.to_user(variables.to_solver(flat.read()))
         request = self.request
         if self._loaded is not None:
             request = continued(request, *self._loaded, plain=variables.plain)
-        bytes_per_row = self._check_curvature(closure, flat)
         objective = Objective(
             closure,
             flat,
@@ -129,12 +129,19 @@ class MinimizeWrapper(ScipyOptimizer):
                 gradient=request.jac if callable(request.jac) else None,
                 curvature=self._curvature,
                 shift=spec.shift,
+                scale=variables.scale,
                 chunk=self._hessian_chunk,
-                bytes_per_row=bytes_per_row,
             ),
             self._control(),
             watch_first=self._start_check,
+            bounds=variables.box,
         )
+        constraints = ConstraintSet(request.constraints, objective, variables)
+        if constraints or variables.box is not None:
+            objective.violation = constraints.violation
+        start = variables.to_user(variables.start)
+        bytes_per_row = self._check_curvature(closure, flat, start)
+        objective.derivatives = replace(objective.derivatives, bytes_per_row=bytes_per_row)
         recorder = Recorder(
             objective,
             self._new_history(flat, request.options),
@@ -146,10 +153,8 @@ class MinimizeWrapper(ScipyOptimizer):
             scipy_callback=request.callback,
         )
         objective.observer = recorder
-        constraints = ConstraintSet(request.constraints, objective, variables)
-        objective.violation = constraints.violation if constraints else None
         engine = Engine(objective, recorder, start, threads=self._threads(flat.n), disp=request.disp)
-        return engine, lambda: self._call_scipy(request, objective, recorder, variables, constraints, start)
+        return engine, lambda: self._call_scipy(request, objective, recorder, variables, constraints)
 
     def _bounds(self, flat: FlatParameters) -> Bounds | None:
         """The bounds of minimizer_args or of the param groups, where the method takes any."""
@@ -168,28 +173,33 @@ class MinimizeWrapper(ScipyOptimizer):
         recorder: Recorder,
         variables: Variables,
         constraints: ConstraintSet,
-        start: NDArray[np.float64],
     ) -> object:
         if not variables.n:
-            fun = objective.value(start)
-            return OptimizeResult(x=start, fun=fun, success=True, status=0, message="All variables are fixed.")
+            return _fixed(objective, constraints, variables.base)
         form = request.spec.constraint_form
+
+        def callback(z: NDArray[np.float64], *state: OptimizeResult) -> bool:
+            return recorder.scipy_callback(variables.to_user(z), *map(variables.user_result, state))
+
         result = scipy.optimize.minimize(
             (seen := SolverObjective(objective, variables)).value,
-            variables.to_solver(start),
+            variables.start,
             method=request.method,
             bounds=variables.bounds,
             constraints=constraints.for_scipy(form, curvature=request.spec.curvature != "none") if constraints else (),
             tol=request.tol,
-            callback=lambda z, *state: recorder.scipy_callback(variables.to_user(z), *state),
-            options=request.scipy_options(objective.flat.eps),
+            callback=callback,
+            options=variables.solver_options(request.scipy_options(objective.flat.eps), request.spec.options),
             **self._derivatives(seen),
         )
         if not isinstance(result, OptimizeResult):
             return result
         if constraints:
             result["multipliers"] = constraints.multipliers(result, form)
-        return variables.user_result(result)
+        told = variables.user_result(result)
+        if not variables.plain:  # SciPy's own number is of the solver's variables
+            told.update({name: constraints.violation(told.x) for name in _VIOLATION if name in told})
+        return told
 
     def _derivatives(self, objective: SolverObjective) -> dict[str, Any]:
         """jac, hess and hessp as this method takes them: the user's own first, else autograd's."""
@@ -208,20 +218,28 @@ class MinimizeWrapper(ScipyOptimizer):
                 given["hessp"] = objective.hvp
         return {name: value for name, value in given.items() if value is not None}
 
-    def _check_curvature(self, closure: Closure, flat: FlatParameters) -> int | None:
-        """The start check, where curvature comes from autograd."""
+    def _check_curvature(self, closure: Closure, flat: FlatParameters, start: NDArray[np.float64]) -> int | None:
+        """The start check at the start (n,), where curvature comes from autograd. Parameters are left as they were."""
         if not self._start_check or self.request.level != "curvature" or self._curvature != "autograd":
             return None
-        start = flat.read()
+        before = flat.read()
+        flat.write_final(start)
         try:
             return check_curvature(closure, flat, measure=self.request.spec.dense)
         finally:
-            flat.write_final(start)
+            flat.write_final(before)
 
     def _threads(self, n: int) -> int | None:
         if self._blas_threads != "auto":
             return self._blas_threads  # type: ignore[return-value]
         return None if self.request.spec.dense and n >= LARGE_DENSE else 1
+
+
+def _fixed(objective: Objective, constraints: ConstraintSet, x: NDArray[np.float64]) -> OptimizeResult:
+    """The result where there is nothing to vary."""
+    feasible = constraints.violation(x) <= FEASIBLE
+    message = "All variables are fixed." if feasible else "All variables are fixed where the constraints do not hold."
+    return OptimizeResult(x=x, fun=objective.value(x), success=feasible, status=0 if feasible else 1, message=message)
 
 
 def _method_name(request: Request) -> str:

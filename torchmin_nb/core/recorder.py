@@ -110,7 +110,7 @@ class Recorder:
         best = self._objective.best
         assert best is not None
         loss, metrics = self._losses.get(_key(x), (None, best.metrics))
-        return replace(best, x=x) if loss is None else Point(x, loss, None, dict(metrics))
+        return replace(best, x=x, violation=None) if loss is None else Point(x, loss, None, dict(metrics))
 
     # From a global search
 
@@ -138,7 +138,7 @@ class Recorder:
             trust_radius=region.radius,
             reduction_ratio=region.ratio,
             accepted=accepted if self._initial_radius is None or step is None else step > 0,
-            constraint_violation=_violation(state) if point.violation is None else point.violation,
+            constraint_violation=self._violation(point, state),
             nfev=counts.nfev,
             njev=counts.njev,
             nhev=counts.nhev,
@@ -154,6 +154,12 @@ class Recorder:
         stop = [_shielded(callback, iteration) for callback in self._callbacks]
         if any(isinstance(answer, bool | np.bool_) and answer for answer in stop):
             raise StopRun(CALLBACK)
+
+    def _violation(self, point: Point, state: Any) -> float | None:
+        """As computed with the point; else at it now; else what SciPy says."""
+        if point.violation is None and self._objective.violation is not None:
+            return self._objective.violation(point.x)
+        return _violation(state) if point.violation is None else point.violation
 
     def _emit_evaluation(self, point: Point) -> None:
         step = 0.0 if self._iterate is None else float(np.linalg.norm(point.x - self._iterate))

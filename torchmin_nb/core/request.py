@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from numbers import Integral, Real
 from typing import Any
@@ -102,7 +102,7 @@ def read_request(minimizer_args: Mapping[str, Any] | str | Callable[..., Any]) -
         method=method if callable(method) else spec.name,
         options=_read_options(spec, args.get("options")),
         tol=_read_tol(args.get("tol")),
-        bounds=args.get("bounds"),
+        bounds=list(args["bounds"]) if isinstance(args.get("bounds"), Iterator) else args.get("bounds"),
         constraints=() if args.get("constraints") is None else tuple(read_constraints(args["constraints"])),
         callback=_read_callable(args.get("callback"), "callback"),
         jac=_read_jac(spec, args.get("jac")),

@@ -1,39 +1,46 @@
 """The solver's variables z: the free entries of x, divided by their scale.
 
 The user, the closure and the events see x; only SciPy sees z. x = scale · z on the free entries, and fixed entries keep
-the value that their equal bounds give them.
+the value that their equal bounds give them. What goes to SciPy and what comes back is translated here: points,
+directions, gradients, Jacobians, Hessians and their inverses.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.optimize import Bounds, OptimizeResult
+from scipy.sparse import diags_array, issparse
 from scipy.sparse.linalg import LinearOperator
+
+from .curvature import positive_definite
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from .methods import OptionSpec
     from .objective import Objective
 
-__all__ = ["SolverObjective", "Variables"]
+__all__ = ["SolverObjective", "Variables", "as_matrix"]
 
 
 class Variables:
     """Translates between x, shape (n,), and z, shape (number of free entries,).
 
     base: x at the start, inside the bounds; fixed entries are taken from it. scale: shape (n,) or None.
-    bounds: on x, or None.
+    bounds: on x, or None. `box` is those, `bounds` the same on z, `start` is z of base.
     """
 
     def __init__(self, base: NDArray[np.float64], scale: NDArray[np.float64] | None, bounds: Bounds | None):
-        self._base = base
+        self.base = base
+        self.box = bounds
         fixed = np.zeros(base.size, dtype=bool) if bounds is None else bounds.lb == bounds.ub
         self._free = None if not fixed.any() else ~fixed
         self._scale = None if scale is None else self._pick(scale)
-        self.n = self._pick(base).size
+        self.start = self.to_solver(base)
+        self.n = self.start.size
         self.bounds = None if bounds is None else self._solver_bounds(bounds)
 
     @property
@@ -41,69 +48,163 @@ class Variables:
         """Whether z is x itself."""
         return self._free is None and self._scale is None
 
+    @property
+    def scale(self) -> NDArray[np.float64] | float:
+        """Of x: shape (n,), or 1."""
+        return 1.0 if self._scale is None else self._embed(self._scale, 1.0)
+
     def to_solver(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
-        """z of x."""
+        """z of x, or of rows of them; a direction in x as one in z."""
         return self._pick(x) / self._scale if self._scale is not None else self._pick(x).copy()
 
     def to_user(self, z: NDArray[np.float64]) -> NDArray[np.float64]:
-        """x of z. The same z always gives the same bits."""
-        return self._embed(self._grown(np.asarray(z, dtype=np.float64).ravel()), self._base)
+        """x of z. The same z always gives the same bits, and a bound on z the very bound on x."""
+        z = np.asarray(z).ravel()
+        return self._embed(self._snapped(z, self._grown(z)), self.base)
 
-    def covector(self, g: NDArray[np.float64]) -> NDArray[np.float64]:
-        """A gradient, or the last axis of a Jacobian, with respect to x as one with respect to z."""
+    def covector(self, g: Any) -> Any:
+        """A gradient, or the last axis of a Jacobian, dense or sparse, with respect to x as one with respect to z."""
+        if issparse(g):
+            picked = g.tocsc() if self._free is None else g.tocsc()[:, self._free]
+            return picked if self._scale is None else picked @ diags_array(self._scale)
         picked = g if self._free is None else g[..., self._free]
         return picked if self._scale is None else picked * self._scale
 
-    def direction(self, v: NDArray[np.float64]) -> NDArray[np.float64]:
-        """A direction in z as one in x."""
-        return self._embed(self._grown(np.asarray(v, dtype=np.float64).ravel()), np.zeros_like(self._base))
+    def user_covector(self, g: Any) -> Any:
+        """The inverse of `covector`, with zeros along fixed variables."""
+        if issparse(g):
+            return (g if self._scale is None else g @ diags_array(1 / self._scale)) @ self._selection()
+        return self._embed(g if self._scale is None else g / self._scale, 0.0)
 
-    def hessian(self, matrix: NDArray[np.float64]) -> NDArray[np.float64]:
-        """A Hessian with respect to x as one with respect to z."""
+    def direction(self, v: NDArray[np.float64]) -> NDArray[np.float64]:
+        """A direction in z, or rows of them, as one in x."""
+        return self._embed(self._grown(v), 0.0)
+
+    def hessian(self, matrix: Any) -> Any:
+        """A Hessian with respect to x, as an array, sparse or as products, as one with respect to z."""
+        if isinstance(matrix, LinearOperator):
+            product = matrix.matvec
+            return LinearOperator(
+                (self.n, self.n), matvec=lambda v: self.covector(product(self.direction(v.ravel()))), dtype=np.float64
+            )
         return self.covector(self.covector(matrix).T).T
 
+    def solver_options(self, options: Mapping[str, Any], rows: Mapping[str, OptionSpec]) -> dict[str, Any]:
+        """Options that are arrays over the variables, such as a starting simplex, as arrays over z."""
+        if self.plain:
+            return dict(options)
+        arrays = {name for name in options if name in rows and rows[name].kind == "array"}
+        return {
+            name: self._solver_array(value, both=rows[name].both_axes) if name in arrays else value
+            for name, value in options.items()
+        }
+
     def user_result(self, result: OptimizeResult) -> OptimizeResult:
-        """SciPy's result with x, jac and hess_inv in the user's variables; derivatives along fixed ones are 0."""
+        """SciPy's result, or trust-constr's state, in the user's variables; derivatives along fixed ones are 0."""
         if self.plain:
             return result
-        told = OptimizeResult({**result, "x": self.to_user(result.x)})
-        for name in ("jac", "grad"):
-            if np.shape(result.get(name)) == (self.n,):
-                told[name] = self._embed(self._shrunk(np.asarray(result[name])), np.zeros_like(self._base))
-        if isinstance(result.get("hess_inv"), np.ndarray):
-            told.hess_inv = self._embedded_matrix(self._grown(self._grown(result.hess_inv).T).T)
-        elif isinstance(result.get("hess_inv"), LinearOperator):
-            told.hess_inv = self._embedded_matrix(self._grown(self._grown(result.hess_inv.todense()).T).T)
-        return told
+        told = {name: _FIELDS[name](self, value) if name in _FIELDS else value for name, value in result.items()}
+        return OptimizeResult({**told, **self._user_constraints(result), "x": self.to_user(result.x)})
+
+    def _user_constraints(self, result: OptimizeResult) -> dict[str, Any]:
+        """trust-constr lists Jacobians and multipliers by constraint, and the bounds, on z itself, last."""
+        if not isinstance(result.get("jac"), list) or not isinstance(result.get("v"), list):
+            return {}
+        jacobians = [self.user_covector(jacobian) for jacobian in result.jac]
+        told = {"jac": jacobians, "v": list(result.v), "constr": list(result.get("constr", ()))}
+        if self.bounds is not None and self._scale is not None:
+            jacobians[-1] = self._selection()
+            told["v"][-1] = told["v"][-1] / self._scale
+            if told["constr"]:
+                told["constr"][-1] = told["constr"][-1] * self._scale
+        return {name: value for name, value in told.items() if name in result}
+
+    def _user_gradient(self, g: Any) -> Any:
+        return self.user_covector(np.asarray(g)) if np.shape(g) == (self.n,) else g
+
+    def _user_hessian(self, matrix: Any) -> Any:
+        if not isinstance(matrix, np.ndarray) or matrix.shape != (self.n, self.n):
+            return matrix
+        return self.user_covector(self.user_covector(matrix).T).T
+
+    def _user_inverse(self, inverse: Any) -> Any:
+        if isinstance(inverse, LinearOperator):
+            return _UserInverse(inverse, self)
+        return self.direction(self.direction(np.asarray(inverse)).T).T
+
+    def _user_points(self, points: Any) -> Any:
+        return [self.to_user(z) for z in points]
+
+    def _user_simplex(self, simplex: Any) -> Any:
+        points, losses = simplex
+        return np.array(self._user_points(points)), losses
+
+    def _solver_array(self, value: Any, *, both: bool) -> Any:
+        given = np.asarray(value, dtype=np.float64) if value is not None else None
+        if given is None or not given.ndim or given.shape[-1] != self.base.size:
+            return value
+        return self.to_solver(self.to_solver(given).T).T if both else self.to_solver(given)
 
     def _solver_bounds(self, bounds: Bounds) -> Bounds | None:
         low, high = self.to_solver(bounds.lb), self.to_solver(bounds.ub)
         if not (np.isfinite(low).any() or np.isfinite(high).any()):
             return None
-        return Bounds(low, high, keep_feasible=self._pick(np.broadcast_to(bounds.keep_feasible, self._base.shape)))
+        return Bounds(low, high, keep_feasible=self._pick(np.broadcast_to(bounds.keep_feasible, self.base.shape)))
+
+    def _snapped(self, z: NDArray[np.float64], x: NDArray[np.float64]) -> NDArray[np.float64]:
+        if self._scale is None or self.bounds is None or self.box is None:
+            return x
+        x = np.where(z == self.bounds.lb, self._pick(self.box.lb), x)
+        return np.where(z == self.bounds.ub, self._pick(self.box.ub), x)
 
     def _pick(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
-        return x if self._free is None else x[self._free]
+        return x if self._free is None else x[..., self._free]
 
     def _grown(self, z: NDArray[np.float64]) -> NDArray[np.float64]:
         return z if self._scale is None else z * self._scale
 
-    def _shrunk(self, g: NDArray[np.float64]) -> NDArray[np.float64]:
-        return g if self._scale is None else g / self._scale
-
-    def _embed(self, free: NDArray[np.float64], rest: NDArray[np.float64]) -> NDArray[np.float64]:
+    def _embed(self, free: NDArray[np.float64], rest: NDArray[np.float64] | float) -> NDArray[np.float64]:
+        """The free entries among the fixed ones, along the last axis. Complex ones, of SciPy's 'cs', stay complex."""
         if self._free is None:
             return free
-        whole = rest.copy()
-        whole[self._free] = free
+        whole = np.empty((*free.shape[:-1], self.base.size), dtype=np.result_type(free, np.float64))
+        whole[...] = rest
+        whole[..., self._free] = free
         return whole
 
-    def _embedded_matrix(self, free: NDArray[np.float64]) -> NDArray[np.float64]:
-        if self._free is None:
-            return free
-        whole = np.zeros((self._base.size, self._base.size))
-        whole[np.ix_(self._free, self._free)] = free
-        return whole
+    def _selection(self) -> Any:
+        """The free rows of the identity, sparse."""
+        identity = diags_array(np.ones(self.base.size)).tocsr()
+        return identity if self._free is None else identity[self._free]
+
+
+class _UserInverse(LinearOperator):  # type: ignore[misc]
+    """L-BFGS-B's inverse Hessian in the user's variables, as products: no N×N array unless `todense` is asked for."""
+
+    def __init__(self, inverse: LinearOperator, variables: Variables):
+        super().__init__(np.float64, (variables.base.size, variables.base.size))
+        self._inverse = inverse
+        self._variables = variables
+
+    def _matvec(self, v: NDArray[np.float64]) -> NDArray[np.float64]:
+        variables = self._variables
+        return variables.direction(self._inverse.matvec(variables.covector(v.ravel())))
+
+    def todense(self) -> NDArray[np.float64]:
+        """As an array, shape (n, n)."""
+        return np.asarray(self @ np.eye(self.shape[0]))
+
+
+_FIELDS: Mapping[str, Callable[[Variables, Any], Any]] = {
+    "jac": Variables._user_gradient,
+    "grad": Variables._user_gradient,
+    "lagrangian_grad": Variables._user_gradient,
+    "hess": Variables._user_hessian,
+    "hess_inv": Variables._user_inverse,
+    "direc": Variables.direction,
+    "allvecs": Variables._user_points,
+    "final_simplex": Variables._user_simplex,
+}
 
 
 class SolverObjective:
@@ -119,27 +220,36 @@ class SolverObjective:
 
     def gradient(self, z: NDArray[np.float64]) -> NDArray[np.float64]:
         """Its gradient with respect to z."""
-        return self._variables.covector(self._objective.gradient(self._variables.to_user(z)))
+        return np.asarray(self._variables.covector(self._objective.gradient(self._variables.to_user(z))))
 
     def hvp(self, z: NDArray[np.float64], v: NDArray[np.float64]) -> NDArray[np.float64]:
         """Its Hessian with respect to z, times v."""
         variables = self._variables
-        return variables.covector(self._objective.hvp(variables.to_user(z), variables.direction(v)))
+        product = self._objective.hvp(variables.to_user(z), variables.direction(np.ravel(v)))
+        return np.asarray(variables.covector(product))
 
     def hessian(self, z: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Its Hessian with respect to z."""
-        return self._variables.hessian(self._objective.hessian(self._variables.to_user(z)))
+        """Its Hessian with respect to z, made positive definite where the method needs it."""
+        hessian = self._variables.hessian(self._objective.hessian(self._variables.to_user(z)))
+        return positive_definite(hessian, self._objective.flat.eps) if self._objective.derivatives.shift else hessian
 
     def user_hess(self, hess: Callable[..., Any]) -> Callable[..., Any]:
         """The user's `hess`, a function of x, as one of z."""
         variables = self._variables
         if variables.plain:
             return hess
-        return lambda z: variables.hessian(np.asarray(hess(variables.to_user(z)), dtype=np.float64))
+        return lambda z: variables.hessian(as_matrix(hess(variables.to_user(z))))
 
     def user_hessp(self, hessp: Callable[..., Any]) -> Callable[..., Any]:
         """The user's `hessp`, a function of x and a direction, as one of z."""
         variables = self._variables
         if variables.plain:
             return hessp
-        return lambda z, v: variables.covector(np.asarray(hessp(variables.to_user(z), variables.direction(v))))
+        return lambda z, v: variables.covector(
+            np.asarray(hessp(variables.to_user(z), variables.direction(np.ravel(v))))
+        )
+
+
+def as_matrix(matrix: Any) -> Any:
+    """A matrix as an array, where it is not sparse or given as products."""
+    return matrix if issparse(matrix) or isinstance(matrix, LinearOperator) else np.asarray(matrix, dtype=np.float64)
