@@ -13,12 +13,14 @@ TorchminError
 ├── NotAMinimumError (RuntimeError)       the end point has no covariance
 ├── MemoryBudgetError (RuntimeError)      arrays of the method would not fit in memory
 ├── DistributedError (RuntimeError)       more than one process
+├── BusyError (RuntimeError)              another run is moving the same parameters
 └── HistoryError (ValueError)             a stored history that cannot be read
 """
 
 __all__ = [
     "ArgumentError",
     "ArgumentTypeError",
+    "BusyError",
     "ClosureError",
     "ClosureWarning",
     "CovarianceWarning",
@@ -88,6 +90,10 @@ class MemoryBudgetError(TorchminError, RuntimeError):
 
 class DistributedError(TorchminError, RuntimeError):
     """The run would span more than one process."""
+
+
+class BusyError(TorchminError, RuntimeError):
+    """Another run is moving the same parameters."""
 
 
 class HistoryError(TorchminError, ValueError):

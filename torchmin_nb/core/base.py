@@ -29,6 +29,7 @@ from .engine import Engine
 from .events import Callback, History
 from .flat import FlatParameters, trainable
 from .objective import Objective
+from .run import Run, claimed
 from .state import packed, unpacked
 from .variables import Variables
 
@@ -97,8 +98,25 @@ class ScipyOptimizer(torch.optim.Optimizer):
         """
         closure = require_closure(closure)
         refuse_several_processes()
+        with claimed(trainable(self.param_groups)):
+            return self._execute(closure, Control(**self._budgets))
+
+    def start(self, closure: Closure, *, iterations: int | None = None, pace: float = 0.0) -> Run:
+        """The same as `step` in a worker thread: returns at once, with the Run to watch and steer it.
+
+        iterations: stand still after so many, to go on with `advance` or `resume`. pace: hold each iteration for so
+        many seconds. Raises BusyError while another run moves the same parameters, and what `step` raises before it
+        starts.
+        """
+        closure = require_closure(closure)
+        refuse_several_processes()
+        positive("iterations", iterations, Integral)
+        control = Control(**self._budgets, iterations=iterations, pace=number("pace", pace) or 0.0)
+        return Run(self, lambda: self._execute(closure, control), control, trainable(self.param_groups))
+
+    def _execute(self, closure: Closure, control: Control) -> torch.Tensor:
         self.result, self.history = None, History(self.name)
-        self._running = Control(**self._budgets)
+        self._running = control
         try:
             engine, solve = self._prepare(closure)
             self._loaded, self.history, self._objective = None, engine.history, engine.objective

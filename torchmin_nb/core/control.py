@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 __all__ = [
@@ -65,32 +64,74 @@ class Abort(BaseException):
         self.error = error
 
 
-@dataclass
 class Control:
-    """Budgets of one run, and a stop request that any thread may place.
+    """Budgets of one run, and the requests that any thread may place: stop, pause, go on, so many iterations more.
 
-    max_seconds: wall-clock seconds. max_evaluations: closure calls. target_loss: stop once reached.
+    max_seconds: wall-clock seconds, pauses not counted. max_evaluations: closure calls. target_loss: stop once reached.
+    iterations: pause after so many, None for no such limit. pace: hold each iteration for so many seconds.
     """
 
-    max_seconds: float | None = None
-    max_evaluations: int | None = None
-    target_loss: float | None = None
-    started: float = field(default_factory=time.perf_counter)
-    _requested: Ending | None = None
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+    def __init__(
+        self,
+        max_seconds: float | None = None,
+        max_evaluations: int | None = None,
+        target_loss: float | None = None,
+        *,
+        iterations: int | None = None,
+        pace: float = 0.0,
+    ):
+        self.max_seconds = max_seconds
+        self.max_evaluations = max_evaluations
+        self.target_loss = target_loss
+        self.pace = pace
+        self._started = time.perf_counter()
+        self._idle = 0.0
+        self._iterations = iterations
+        self._paused = False
+        self._waiting = False
+        self._requested: Ending | None = None
+        self._changed = threading.Condition()
 
     @property
     def elapsed(self) -> float:
-        """Seconds since the run began."""
-        return time.perf_counter() - self.started
+        """Seconds since the run began, pauses not counted."""
+        return time.perf_counter() - self._started - self._idle
+
+    @property
+    def waiting(self) -> bool:
+        """Whether the run stands still at this moment."""
+        return self._waiting
+
+    # From any thread
 
     def request(self, ending: Ending) -> None:
         """Ask the run to end at its next closure call or product. The first request wins."""
-        with self._lock:
+        with self._changed:
             self._requested = self._requested or ending
+            self._changed.notify_all()
+
+    def pause(self) -> None:
+        """Ask the run to stand still at its next closure call or product, or at the end of the iteration."""
+        with self._changed:
+            self._paused = True
+
+    def resume(self, iterations: int | None = None) -> None:
+        """Let the run go on: without limit, or for so many iterations."""
+        with self._changed:
+            self._paused, self._waiting, self._iterations = False, False, iterations
+            self._changed.notify_all()
+
+    def await_standstill(self, timeout: float | None = None) -> bool:
+        """Wait until the run stands still; whether it does."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._waiting, timeout)
+
+    # From the run
 
     def before_work(self) -> None:
-        """Called before each closure call and product; raises StopRun when the run is to end."""
+        """Called before each closure call and product; stands still while paused, raises StopRun when it is to end."""
+        if self._paused:
+            self._stand_still()
         if self._requested:
             raise StopRun(self._requested)
         if self.max_seconds is not None and self.elapsed >= self.max_seconds:
@@ -106,3 +147,31 @@ class Control:
         """Called after each closure call; raises StopRun when the target is reached, at a feasible point."""
         if self.target_loss is not None and feasible and loss <= self.target_loss:
             raise StopRun(TARGET)
+
+    def after_iteration(self, index: int) -> None:
+        """Called when an iteration has been told; index 0 is the start, which is no iteration yet."""
+        if self.pace:
+            self._linger()
+        with self._changed:
+            if self._iterations is not None and index > 0:
+                self._iterations -= 1
+                self._paused = self._paused or self._iterations <= 0
+        if self._paused:
+            self._stand_still()
+        if self._requested:
+            raise StopRun(self._requested)
+
+    def _linger(self) -> None:
+        begun = time.perf_counter()
+        with self._changed:
+            self._changed.wait_for(lambda: self._requested is not None, self.pace)
+        self._idle += time.perf_counter() - begun
+
+    def _stand_still(self) -> None:
+        begun = time.perf_counter()
+        with self._changed:
+            self._waiting = True
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: not self._paused or self._requested is not None)
+            self._waiting = False
+        self._idle += time.perf_counter() - begun

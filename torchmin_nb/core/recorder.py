@@ -154,6 +154,7 @@ class Recorder:
         stop = [_shielded(callback, iteration) for callback in self._callbacks]
         if any(isinstance(answer, bool | np.bool_) and answer for answer in stop):
             raise StopRun(CALLBACK)
+        self._objective.control.after_iteration(iteration.index)
 
     def _violation(self, point: Point, state: Any) -> float | None:
         """As computed with the point; else at it now; else what SciPy says."""

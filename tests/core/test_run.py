@@ -1,0 +1,198 @@
+"""Runs in a worker thread: steering, exact continuation, states, what a thread carries over."""
+
+import asyncio
+import threading
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from torchmin_nb import METHODS, MinimizeWrapper, Run
+from torchmin_nb.errors import ArgumentError, BusyError
+
+LONG = 20.0  # seconds a test waits at most for what takes milliseconds
+
+
+def rosenbrock(x):
+    return (100 * (x[1:] - x[:-1] ** 2) ** 2 + (1 - x[:-1]) ** 2).sum()
+
+
+def new(method, **keywords):
+    x = torch.nn.Parameter(torch.tensor([-1.2, 1.0], dtype=torch.float64))
+    return x, MinimizeWrapper([x], method, max_evaluations=400, **keywords)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_paused_run_goes_on_as_if_it_had_never_paused(method):
+    x, optimizer = new(method, keep_parameters=True)
+    run = optimizer.start(lambda: rosenbrock(x), iterations=4)
+    assert run.wait_until_paused(LONG)
+    assert (run.state, len(run.history)) == ("paused", 5)
+    run.advance(3)
+    assert run.wait_until_paused(LONG)
+    assert (run.state, len(run.history)) == ("paused", 8)
+    run.resume()
+    result = run.wait(LONG)
+
+    y, whole = new(method, keep_parameters=True)
+    whole.step(lambda: rosenbrock(y))
+    assert np.array_equal(run.history.loss, whole.history.loss)
+    assert np.array_equal(run.history.parameters, whole.history.parameters)
+    assert (result.nit, result.nfev, result.fun) == (whole.result.nit, whole.result.nfev, whole.result.fun)
+    assert run.state == ("finished" if whole.result.status < 99 else "stopped")
+
+
+@pytest.mark.parametrize("method", ["Powell", "L-BFGS-B", "trust-exact", "TNC"])
+def test_pause_and_stop_act_at_the_next_closure_call(method):
+    x, optimizer = new(method)
+    calls, gate = [], threading.Event()
+
+    def closure():
+        calls.append(1)
+        if len(calls) == 6:
+            gate.wait(LONG)
+        return rosenbrock(x)
+
+    run = optimizer.start(closure)
+    while len(calls) < 6:
+        time.sleep(0.001)
+    run.pause()
+    gate.set()
+    assert run.wait_until_paused(LONG)
+    assert len(calls) == 6
+    run.stop()
+    result = run.wait(LONG)
+    assert len(calls) == 6
+    assert (run.state, result.status, result.success) == ("stopped", 99, False)
+    assert result.fun == rosenbrock(x).item()
+
+
+def test_a_run_does_not_block_and_its_history_can_be_read():
+    x, optimizer = new("BFGS")
+    gate = threading.Event()
+
+    def closure():
+        gate.wait(LONG)
+        return rosenbrock(x)
+
+    run = optimizer.start(closure)
+    assert isinstance(run, Run)
+    assert run.state == "pending"
+    assert run.result is None
+    assert len(run.history) == 0
+    with pytest.raises(TimeoutError, match="it goes on"):
+        run.wait(0.01)
+    gate.set()
+    assert run.wait(LONG).success
+    assert run.state == "finished"
+    assert "finished" in repr(run)
+    assert len(run.history) == run.result.nit + 1
+
+
+def test_an_exception_of_the_closure_surfaces_at_wait():
+    x, optimizer = new("CG")
+    error = ZeroDivisionError("mine")
+
+    def closure():
+        if len(optimizer.history) > 3:
+            raise error
+        return rosenbrock(x)
+
+    run = optimizer.start(closure)
+    with pytest.raises(ZeroDivisionError) as raised:
+        run.wait(LONG)
+    assert raised.value is error is run.exception
+    assert run.state == "failed"
+    assert rosenbrock(x).item() == run.result.fun
+    optimizer.step(lambda: rosenbrock(x))  # and the parameters are free again
+    assert optimizer.result.success
+
+
+def test_two_runs_on_one_model_are_refused():
+    x, optimizer = new("BFGS")
+    run = optimizer.start(lambda: rosenbrock(x), iterations=1)
+    assert run.wait_until_paused(LONG)
+    other = MinimizeWrapper([x], "CG")
+    for begin in (other.step, other.start, optimizer.step):
+        with pytest.raises(BusyError, match=r"run\.stop\(\)"):
+            begin(lambda: rosenbrock(x))
+    run.stop()
+    run.wait(LONG)
+    other.step(lambda: rosenbrock(x))
+
+
+def test_a_run_can_be_awaited():
+    x, optimizer = new("BFGS")
+
+    async def cell():
+        return await optimizer.start(lambda: rosenbrock(x))
+
+    assert asyncio.run(cell()).success
+
+
+def test_pauses_do_not_count_as_time():
+    x, optimizer = new("BFGS", max_seconds=30)
+    run = optimizer.start(lambda: rosenbrock(x), iterations=2)
+    assert run.wait_until_paused(LONG)
+    time.sleep(0.3)
+    run.resume()
+    run.wait(LONG)
+    assert run.history.totals.seconds < 0.3
+
+
+def test_pace_holds_iterations_and_stop_does_not_wait_for_it():
+    x, optimizer = new("BFGS")
+    run = optimizer.start(lambda: rosenbrock(x), pace=LONG)
+    while not len(run.history):
+        time.sleep(0.001)
+    begun = time.monotonic()
+    run.stop()
+    run.wait(LONG)
+    assert time.monotonic() - begun < LONG / 2
+    assert len(run.history) == 1
+
+
+@pytest.mark.parametrize("method", ["BFGS", "trust-ncg"])
+def test_the_callers_thread_state_is_carried_over(method):
+    x, optimizer = new(method, start_check=False)
+    seen = []
+
+    def closure():
+        seen.append(
+            (torch.is_autocast_enabled("cpu"), torch.get_autocast_dtype("cpu"), torch.get_default_device().type)
+        )
+        return rosenbrock(x)
+
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16), torch.device("meta"):
+        optimizer.start(closure).wait(LONG)
+    assert set(seen) == {(True, torch.bfloat16, "meta")}
+    assert optimizer.result.success
+
+
+def test_wrong_arguments_are_refused_before_the_thread_starts():
+    x, optimizer = new("BFGS")
+    before = threading.active_count()
+    with pytest.raises(ArgumentError, match="iterations"):
+        optimizer.start(lambda: rosenbrock(x), iterations=0)
+    with pytest.raises(TypeError, match="callable"):
+        optimizer.start(3)
+    assert threading.active_count() == before
+    run = optimizer.start(lambda: rosenbrock(x), iterations=1)
+    with pytest.raises(ArgumentError, match="advance"):
+        run.advance(0)
+    run.stop()
+    run.wait(LONG)
+
+
+def test_runs_of_several_models_side_by_side_and_blas_is_given_back():
+    from threadpoolctl import threadpool_info
+
+    before = [(info["filepath"], info["num_threads"]) for info in threadpool_info()]
+    pairs = [new(method) for method in ("BFGS", "trust-exact", "L-BFGS-B")]
+    runs = [optimizer.start(lambda x=x: rosenbrock(x), iterations=3) for x, optimizer in pairs]
+    assert all(run.wait_until_paused(LONG) for run in runs)
+    for run in runs:
+        run.resume()
+    assert all(run.wait(LONG).success for run in runs)
+    assert [(info["filepath"], info["num_threads"]) for info in threadpool_info()] == before

@@ -1,0 +1,187 @@
+"""Run: a minimisation in a worker thread, to be watched and steered from the notebook.
+
+A cell that blocks hears no button until it ends; a run in a thread lets the kernel answer. Pause, stop and budgets act
+at the next closure call or product, `advance` at the end of an iteration. A run that stands still keeps the method's
+memory: it goes on as if it had never paused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from ..errors import ArgumentError, BusyError
+from . import control as endings
+from .control import Control
+
+if TYPE_CHECKING:
+    from scipy.optimize import OptimizeResult
+
+    from .base import ScipyOptimizer
+    from .events import History
+
+__all__ = ["Run", "claimed"]
+
+PENDING, RUNNING, PAUSED, STOPPED, FINISHED, FAILED = "pending", "running", "paused", "stopped", "finished", "failed"
+
+_claims: set[int] = set()
+_lock = threading.Lock()
+
+
+@contextmanager
+def claimed(tensors: Sequence[torch.Tensor]) -> Iterator[None]:
+    """Hold these parameters for one run; BusyError if another has any of them."""
+    ids = {id(tensor) for tensor in tensors}
+    with _lock:
+        if ids & _claims:
+            raise BusyError(
+                "another run is moving these parameters: wait for it (run.wait()), stop it (run.stop()), or give this "
+                "run a model of its own"
+            )
+        _claims.update(ids)
+    try:
+        yield
+    finally:
+        with _lock:
+            _claims.difference_update(ids)
+
+
+class Run:
+    """A minimisation under way: what `optimizer.start(closure)` returns. Awaitable.
+
+    state: "pending", "running", "paused", "stopped" (by `stop` or a budget), "finished" (SciPy ended it), "failed".
+    """
+
+    def __init__(
+        self,
+        optimizer: ScipyOptimizer,
+        execute: Callable[[], torch.Tensor],
+        control: Control,
+        tensors: Sequence[torch.Tensor],
+    ):
+        self._optimizer = optimizer
+        self._control = control
+        self._result: OptimizeResult | None = None
+        self._history: History | None = None
+        self._exception: BaseException | None = None
+        self._ended = threading.Event()
+        claim = ExitStack()
+        claim.enter_context(claimed(tensors))
+        context = _thread_context()
+        self._thread = threading.Thread(
+            target=self._work, args=(execute, claim, context), name=f"torchmin_nb {optimizer.name}", daemon=True
+        )
+        self._thread.start()
+
+    # Steering
+
+    def pause(self) -> None:
+        """Stand still at the next closure call or product, or at the end of the iteration."""
+        self._control.pause()
+
+    def resume(self) -> None:
+        """Go on without limit."""
+        self._control.resume()
+
+    def advance(self, iterations: int = 1) -> None:
+        """Go on for so many iterations, then stand still again."""
+        if not isinstance(iterations, int) or iterations < 1:
+            raise ArgumentError(f"advance takes a positive number of iterations, got {iterations!r}")
+        self._control.resume(iterations)
+
+    def stop(self) -> None:
+        """End at the next closure call or product; the best point seen stays in the parameters."""
+        self._control.request(endings.STOPPED)
+
+    def wait(self, timeout: float | None = None) -> OptimizeResult:
+        """Wait for the end and return the result; raises what the closure raised.
+
+        timeout: seconds; TimeoutError if the run has not ended by then, and the run goes on. A run that stands still
+        does not end by itself.
+        """
+        if not self._ended.wait(timeout):
+            raise TimeoutError(f"the run is {self.state} after {timeout} s; it goes on")
+        if self._exception is not None:
+            raise self._exception
+        assert self._result is not None
+        return self._result
+
+    def wait_until_paused(self, timeout: float | None = None) -> bool:
+        """Wait until the run stands still; whether it does. False at once for a run that has ended."""
+        while not self._ended.is_set():
+            step = 0.05 if timeout is None else min(0.05, timeout)
+            if self._control.await_standstill(step):
+                return True
+            timeout = None if timeout is None else timeout - step
+            if timeout is not None and timeout <= 0:
+                break
+        return False
+
+    def __await__(self) -> Generator[Any, None, OptimizeResult]:
+        return asyncio.to_thread(self.wait).__await__()
+
+    # Watching
+
+    @property
+    def state(self) -> str:
+        """Where the run is."""
+        if not self._ended.is_set():
+            return PAUSED if self._control.waiting else RUNNING if len(self.history) else PENDING
+        if self._exception is not None:
+            return FAILED
+        assert self._result is not None
+        return STOPPED if self._result.status in _OURS and not self._result.success else FINISHED
+
+    @property
+    def history(self) -> History:
+        """The iterations so far."""
+        return self._optimizer.history if self._history is None else self._history
+
+    @property
+    def result(self) -> OptimizeResult | None:
+        """SciPy's result, once the run has ended."""
+        return self._result
+
+    @property
+    def exception(self) -> BaseException | None:
+        """What the closure or a callback raised."""
+        return self._exception
+
+    def __repr__(self) -> str:
+        return f"<Run {self.state}: {self.history.summary()}>"
+
+    def _work(self, execute: Callable[[], torch.Tensor], claim: ExitStack, context: Callable[[], ExitStack]) -> None:
+        try:
+            with claim, context():
+                execute()
+        except BaseException as error:
+            self._exception = error
+        finally:
+            self._history, self._result = self._optimizer.history, self._optimizer.result
+            self._ended.set()
+
+
+_OURS = range(99, 107)
+"""The statuses of endings that are ours: see control.Ending."""
+
+
+def _thread_context() -> Callable[[], ExitStack]:
+    """What torch keeps for each thread, as it is in the caller's; called in the worker, it makes it so there."""
+    kinds = [kind for kind in ("cpu", "cuda") if torch.is_autocast_enabled(kind)]
+    casts = [(kind, torch.get_autocast_dtype(kind)) for kind in kinds]
+    grad, device = torch.is_grad_enabled(), torch.get_default_device()
+
+    def enter() -> ExitStack:
+        stack = ExitStack()
+        stack.enter_context(torch.set_grad_enabled(grad))
+        stack.enter_context(torch.device(device))
+        for kind, dtype in casts:
+            stack.enter_context(torch.autocast(kind, dtype=dtype))
+        return stack
+
+    return enter
