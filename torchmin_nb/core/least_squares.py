@@ -19,7 +19,7 @@ from .control import Abort, Control
 from .cost import Cost
 from .engine import Engine
 from .flat import FlatParameters, trainable
-from .least_squares_methods import LeastSquaresRequest, read_least_squares, read_least_squares_bounds
+from .least_squares_methods import LARGE_JACOBIAN, LeastSquaresRequest, read_least_squares, read_least_squares_bounds
 from .recorder import Recorder
 from .residuals import Residuals, as_residuals
 from .solver_residuals import SolverResiduals, told_as_scipy_does
@@ -125,7 +125,7 @@ class LeastSquaresWrapper(ScipyOptimizer):
         """J scaled as SciPy scales it for the robust loss, and the cost, where the parameters are now."""
         cost = self._cost()
         plan = self._plan("dense")
-        residuals = Residuals(require_closure(closure), flat, Control(), cost=cost, plan=plan, watch_first=False)
+        residuals = Residuals(require_closure(closure), flat, Control(), cost=cost, plan=plan, start_check=False)
         try:
             trial = residuals.jacobian(flat.read())
         except Abort as abort:
@@ -145,15 +145,14 @@ class LeastSquaresWrapper(ScipyOptimizer):
     def _prepare(self, closure: Closure) -> tuple[Engine, Callable[[], object]]:
         request = self.request
         flat = self._flat()
-        bounds = self._bounds(flat)
-        variables = self._variables(flat, bounds)
+        variables = self._variables(flat, self._bounds(flat))
         residuals = Residuals(
             closure,
             flat,
             self._control(),
             cost=self._cost(),
             plan=self._plan(self._jacobian),
-            watch_first=self._start_check,
+            start_check=self._start_check,
         )
         recorder = Recorder(
             residuals.objective,
@@ -163,7 +162,7 @@ class LeastSquaresWrapper(ScipyOptimizer):
             scipy_callback=request.callback and told_as_scipy_does(request.callback, residuals),
         )
         residuals.objective.observer = recorder
-        start = variables.to_user(variables.to_solver(_inside(flat.read(), bounds)))
+        start = variables.to_user(variables.start)
         engine = LeastSquaresEngine(residuals, recorder, start, threads=self._threads(flat.n))
         return engine, lambda: self._call_scipy(SolverResiduals(residuals, variables, recorder), start)
 
@@ -185,7 +184,7 @@ class LeastSquaresWrapper(ScipyOptimizer):
                 return seen.only_point(start)
             result = scipy.optimize.least_squares(
                 seen.values,
-                variables.to_solver(start),
+                variables.start,
                 jac=seen.jacobian,
                 **self._scipy_arguments(variables),
             )
@@ -205,7 +204,8 @@ class LeastSquaresWrapper(ScipyOptimizer):
     def _threads(self, n: int) -> int | None:
         if self._blas_threads != "auto":
             return self._blas_threads  # type: ignore[return-value]
-        return None if n >= LARGE_DENSE else 1
+        dense = self._jacobian == "dense" or (self._jacobian == "auto" and n * n < LARGE_JACOBIAN)
+        return None if dense and n >= LARGE_DENSE else 1
 
 
 class LeastSquaresEngine(Engine):
@@ -259,7 +259,3 @@ def _read_scale(scale: Any, n: int) -> str | NDArray[np.float64] | None:
 def _bounded(bounds: Bounds) -> bool:
     """Whether anything but fixed and open variables is left."""
     return bool(((np.isfinite(bounds.lb) | np.isfinite(bounds.ub)) & (bounds.lb < bounds.ub)).any())
-
-
-def _inside(x: NDArray[np.float64], bounds: Bounds | None) -> NDArray[np.float64]:
-    return x if bounds is None else np.clip(x, bounds.lb, bounds.ub)

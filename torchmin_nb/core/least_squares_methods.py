@@ -22,6 +22,7 @@ from .methods import OptionSpec
 from .request import require_value
 
 __all__ = [
+    "LARGE_JACOBIAN",
     "LEAST_SQUARES_METHODS",
     "LeastSquaresRequest",
     "LeastSquaresSpec",
@@ -31,7 +32,7 @@ __all__ = [
 
 _EPS32 = float(np.finfo(np.float32).eps)
 _LOSSES = ("linear", "soft_l1", "huber", "cauchy", "arctan")
-_LARGE = 2**25
+LARGE_JACOBIAN = 2**25
 """Entries of a Jacobian from which products are worth more than a factorisation."""
 
 
@@ -65,7 +66,7 @@ class LeastSquaresSpec:
             return jacobian
         needed, limit = 8 * self.arrays(m, n), available_bytes() if budget is None else budget
         free = jacobian == "auto" and self.operator and tr_solver != "exact"
-        if free and (needed > limit or m * n >= _LARGE):
+        if free and (needed > limit or m * n >= LARGE_JACOBIAN):
             return "operator"
         if needed > limit:
             raise MemoryBudgetError(

@@ -57,13 +57,14 @@ class Residuals:
         *,
         cost: Cost,
         plan: Callable[[int, int], str],
-        watch_first: bool = True,
+        start_check: bool = True,
     ):
         self._closure = closure
         self._flat = flat
         self._cost = cost
         self._plan = plan
-        self.objective = Objective(self._evaluated_cost, flat, Derivatives("value"), control, watch_first=watch_first)
+        self._start_check = start_check
+        self.objective = Objective(self._evaluated_cost, flat, Derivatives("value"), control, watch_first=start_check)
         self.mode = ""
         self.m = 0
         self._trials: list[Trial] = []
@@ -178,20 +179,25 @@ class Residuals:
     def _linearise(self, trial: Trial) -> None:
         """Fill in the derivative, and let go of the last point's."""
         assert trial.graph is not None
-        weighted = self._cost.weighted(trial.residuals)
         self.objective.place(trial.x)
         try:
-            if self.mode == "dense":
-                trial.jacobian = self._built(trial.graph)
-                trial.gradient = trial.jacobian.T @ weighted
-            else:
-                self._require_adjoint(trial.graph)
-                trial.gradient = trial.graph.transposed_product(weighted)
+            self._differentiate(trial, trial.graph, self._cost.weighted(trial.residuals))
         except Exception as error:
             raise Abort(error) from error
-        if not np.isfinite(trial.gradient if trial.jacobian is None else trial.jacobian).all():
-            raise self._nonfinite()
         self._hand_over(trial)
+
+    def _differentiate(self, trial: Trial, graph: JacobianGraph, weighted: NDArray[np.float64]) -> None:
+        if self.mode == "dense":
+            trial.jacobian = self._require_finite(self._built(graph))
+            trial.gradient = trial.jacobian.T @ weighted
+        else:
+            trial.gradient = self._require_finite(graph.transposed_product(weighted))
+            self._require_adjoint(graph)
+
+    def _require_finite(self, derivative: NDArray[np.float64]) -> NDArray[np.float64]:
+        if not np.isfinite(derivative).all():
+            raise self._nonfinite()
+        return derivative
 
     def _hand_over(self, trial: Trial) -> None:
         old, self._linearised = self._linearised, trial
@@ -236,7 +242,7 @@ class Residuals:
 
     def _require_adjoint(self, graph: JacobianGraph) -> None:
         """Once a run: u·(J v) = (Jᵀu)·v, or an operation's backward has a wrong derivative of its own."""
-        if self._linearised is not None:
+        if self._linearised is not None or not self._start_check:
             return
         m, n = graph.shape
         u, v = np.cos(np.arange(m)), np.sin(1.0 + np.arange(n))
