@@ -27,6 +27,7 @@ __all__ = [
     "check_closure",
     "check_curvature",
     "deterministic_first_call",
+    "once_differentiable",
     "preserved_buffers",
 ]
 
@@ -140,7 +141,7 @@ def _require_second_derivative(
     assert captured.graph is not None
     direction = _direction(flat.n, 0)
     parts = HvpGraph(captured.graph, flat).parts(direction)
-    hidden = _once_differentiable(captured.graph)
+    hidden = once_differentiable(captured.graph)
     if not hidden and any(part is None and seen is not None for part, seen in zip(parts, captured.graph, strict=True)):
         # A parameter on which no gradient depends: its loss is linear, or an operation hides its second derivative.
         expected = _difference(closure, flat, direction, rewind)
@@ -152,7 +153,7 @@ def _require_second_derivative(
         )
 
 
-def _once_differentiable(gradient: Sequence[torch.Tensor | None]) -> bool:
+def once_differentiable(gradient: Sequence[torch.Tensor | None]) -> bool:
     """Whether the gradient's graph has the node that once_differentiable leaves; no product ever runs through it."""
     waiting = [part.grad_fn for part in gradient if part is not None]
     seen = set()

@@ -18,8 +18,10 @@ from scipy.optimize import LinearConstraint, NonlinearConstraint
 from scipy.sparse import issparse
 from scipy.sparse.linalg import LinearOperator
 
-from ..errors import ArgumentError, ArgumentTypeError, NonFiniteStartError
+from ..errors import ArgumentError, ArgumentTypeError, NonFiniteStartError, SecondDerivativeError
 from .bounds import outside
+from .capture import differentiable_gradient
+from .check import once_differentiable
 from .control import Abort
 from .curvature import HvpGraph, second_derivatives_named
 from .variables import as_matrix
@@ -212,6 +214,7 @@ class _TorchSide(_Side):
         self._size = c.size
         lower = _limits("lower", constraint.lower, c.size, -np.inf)
         super().__init__(lower, _limits("upper", constraint.upper, c.size, np.inf), c)
+        self._tensor = None  # what else checks the start may write to the parameters, and its graph with them
 
     def values(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
         return self._at(x).detach().to(torch.float64).cpu().numpy().copy()
@@ -220,7 +223,7 @@ class _TorchSide(_Side):
         tensor = self._at(x)
         if self._jacobian is None:
             self._objective.place(x)
-            rows = [self._flat.gather(self._gradient(entry, create_graph=False)) for entry in tensor]
+            rows = [self._row(entry) for entry in tensor]
             self._jacobian = np.stack(rows) if rows else np.empty((0, x.size))
         return self._jacobian.copy()
 
@@ -230,7 +233,10 @@ class _TorchSide(_Side):
         self._objective.place(x)
         weights = torch.as_tensor(v, dtype=tensor.dtype, device=tensor.device)
         with second_derivatives_named(_REMEDY):
-            graph = HvpGraph(self._gradient((tensor * weights).sum(), create_graph=True), self._flat)
+            gradient = self._gradient(tensor, weights)
+        if once_differentiable(gradient):
+            raise SecondDerivativeError(f"a constraint hides its second derivative (once_differentiable); {_REMEDY}")
+        graph = HvpGraph(gradient, self._flat)
 
         def product(p: NDArray[np.float64]) -> NDArray[np.float64]:
             self._objective.place(x)
@@ -268,12 +274,16 @@ class _TorchSide(_Side):
             self._x, self._jacobian = np.array(x), None
         return self._tensor
 
-    def _gradient(self, value: torch.Tensor, *, create_graph: bool) -> Sequence[torch.Tensor | None]:
-        if not value.requires_grad:
+    def _row(self, entry: torch.Tensor) -> NDArray[np.float64]:
+        if not entry.requires_grad:
+            return np.zeros(self._flat.n)
+        return self._flat.gather(torch.autograd.grad(entry, self._flat.tensors, retain_graph=True, allow_unused=True))
+
+    def _gradient(self, tensor: torch.Tensor, weights: torch.Tensor) -> Sequence[torch.Tensor | None]:
+        """The gradient of vᵀc, itself differentiable."""
+        if not tensor.requires_grad:
             return [None] * len(self._flat.tensors)
-        return torch.autograd.grad(
-            value, self._flat.tensors, retain_graph=True, create_graph=create_graph, allow_unused=True
-        )
+        return differentiable_gradient(tensor, self._flat.tensors, weights)
 
 
 class _ScipySide(_Side):
@@ -306,10 +316,14 @@ class _ScipySide(_Side):
     def objects(self, variables: Variables, *, curvature: bool) -> list[Any]:
         given = self._given
         if isinstance(given, LinearConstraint):
+            matrix = variables.covector(given.A)  # sparse only where a method without Hessians need not take it
             offset = np.asarray(given.A @ variables.to_user(np.zeros(variables.n))).ravel()
             return [
                 LinearConstraint(
-                    variables.covector(given.A), self.lower - offset, self.upper - offset, given.keep_feasible
+                    matrix if curvature else _dense(matrix),
+                    self.lower - offset,
+                    self.upper - offset,
+                    given.keep_feasible,
                 )
             ]
         return [

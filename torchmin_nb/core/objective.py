@@ -155,7 +155,9 @@ class Objective:
     # What events and endings read
 
     def finite(self, point: Point) -> bool:
-        """Whether the loss, and the gradient where the method uses it, are finite there."""
+        """Whether the loss, the constraints, and the gradient where the method uses it, are finite there."""
+        if point.violation == math.inf:
+            return False
         if not math.isfinite(point.loss) or self.derivatives.level in _LOSS_ONLY or point.gradient is None:
             return math.isfinite(point.loss)
         return bool(np.isfinite(point.gradient).all())
