@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from torchmin_nb import METHODS, demo
+from torchmin_nb import GLOBAL_METHODS, LEAST_SQUARES_METHODS, METHODS, demo
 from torchmin_nb.__main__ import main
 
 
@@ -17,17 +17,21 @@ def first_words(text):
 def test_methods_prints_every_method():
     done = subprocess.run([sys.executable, "-m", "torchmin_nb", "methods"], capture_output=True, text=True, check=True)
     assert done.stderr == ""
-    table, sentences = done.stdout.split("\n\n")
-    assert first_words(table) == ["method", "────────────", *METHODS]
-    assert [word for word in first_words(sentences) if word in METHODS] == list(METHODS)
+    blocks = done.stdout.split("\n\n")
+    assert blocks[::3] == ["MinimizeWrapper", "LeastSquaresWrapper", "Global search"]
+    for table, sentences, known in zip(
+        blocks[1::3], blocks[2::3], (METHODS, LEAST_SQUARES_METHODS, GLOBAL_METHODS), strict=True
+    ):
+        assert first_words(table)[2:] == list(known)
+        assert [word for word in first_words(sentences) if word in known] == list(known)
 
 
 @pytest.mark.parametrize("columns", [20, 80, 200])
 def test_the_sentences_are_folded_to_the_terminal(monkeypatch, capsys, columns):
     monkeypatch.setenv("COLUMNS", str(columns))
     assert main(["methods"]) == 0
-    sentences = capsys.readouterr().out.split("\n\n")[1]
-    assert max(map(len, sentences.splitlines())) <= max(60, columns)
+    for sentences in capsys.readouterr().out.split("\n\n")[2::3]:
+        assert max(map(len, sentences.splitlines())) <= max(60, columns)
 
 
 class Loaded(HTMLParser):

@@ -170,3 +170,13 @@ def test_the_changelog_knows_this_version():
 def test_the_readme_names_the_targets_it_has():
     targets = set(re.findall(r"`?make ([a-z][\w-]*)`?", (ROOT / "README.md").read_text()))
     assert targets <= set(makefile()) | {"sense", "sure"}
+
+
+def test_the_readme_shows_the_tables_of_methods():
+    from torchmin_nb.core.tables import method_tables
+
+    text = (ROOT / "README.md").read_text()
+    for title, rows in method_tables().items():
+        for row in rows[1:]:
+            cells = row[:-1] if title == "MinimizeWrapper" else row
+            assert f"| {' | '.join(cells)} |" in text, row[0]

@@ -8,8 +8,8 @@ import sys
 import textwrap
 from pathlib import Path
 
-from .core.methods import methods_table
 from .core.report import text_table
+from .core.tables import method_tables
 
 __all__ = ["main"]
 
@@ -37,12 +37,15 @@ def _count(text: str) -> int:
 
 
 def _methods() -> str:
-    """The table, and below it one sentence a method, folded to the terminal."""
-    rows = methods_table()
+    """The tables, and below each one sentence a method, folded to the terminal."""
+    return "\n\n".join(f"{title}\n\n{_table(rows)}" for title, rows in method_tables().items())
+
+
+def _table(rows: list[tuple[str, ...]]) -> str:
     width = max(60, shutil.get_terminal_size().columns)
     name = max(len(row[0]) for row in rows) + 2
     uses = [textwrap.fill(f"{row[0]:<{name}}{row[-1]}", width, subsequent_indent=" " * name) for row in rows[1:]]
-    return "\n".join([text_table([row[:-1] for row in rows], align="<<<<<<"), "", *uses])
+    return "\n".join([text_table([row[:-1] for row in rows], align="<" * (len(rows[0]) - 1)), "", *uses])
 
 
 def _demo(output: Path, iterations: int) -> int:

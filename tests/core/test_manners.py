@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from torchmin_nb import METHODS, MinimizeWrapper
+from torchmin_nb import METHODS, LeastSquaresWrapper, MinimizeWrapper
 from torchmin_nb.errors import ArgumentError, StartWarning
 
 EXACT = ("Newton-CG", "dogleg", "trust-ncg", "trust-krylov", "trust-exact")
@@ -180,3 +180,12 @@ def test_stop_during_the_start_check_is_not_lost():
     optimizer.step(closure)
     assert optimizer.result.status == 99
     assert x.tolist() == [-1.2, 1.0]
+
+
+def test_other_wrappers_say_that_they_begin_anew():
+    x = torch.nn.Parameter(torch.tensor([-1.2, 1.0], dtype=torch.float64))
+    optimizer = LeastSquaresWrapper([x], "trf")
+    optimizer.step(lambda: torch.stack([10 * (x[1] - x[0] ** 2), 1 - x[0]]))
+    optimizer.load_state_dict(carried(optimizer.state_dict()))
+    with pytest.warns(StartWarning, match="without what it had learned"):
+        optimizer.step(lambda: torch.stack([10 * (x[1] - x[0] ** 2), 1 - x[0]]))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from torchmin_nb import METHODS, MinimizeWrapper, Run
+from torchmin_nb import METHODS, LeastSquaresWrapper, MinimizeWrapper, Run
 from torchmin_nb.errors import ArgumentError, BusyError
 
 LONG = 20.0  # seconds a test waits at most for what takes milliseconds
@@ -196,3 +196,12 @@ def test_runs_of_several_models_side_by_side_and_blas_is_given_back():
         run.resume()
     assert all(run.wait(LONG).success for run in runs)
     assert [(info["filepath"], info["num_threads"]) for info in threadpool_info()] == before
+
+
+def test_other_wrappers_run_in_a_thread_too():
+    x = torch.nn.Parameter(torch.tensor([-1.2, 1.0], dtype=torch.float64))
+    run = LeastSquaresWrapper([x], "trf").start(lambda: torch.stack([10 * (x[1] - x[0] ** 2), 1 - x[0]]), iterations=3)
+    assert run.wait_until_paused(LONG)
+    assert len(run.history) == 4
+    run.resume()
+    assert run.wait(LONG).cost < 1e-12

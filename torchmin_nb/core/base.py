@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from numbers import Integral
@@ -10,6 +11,7 @@ from typing import Any, TypedDict, Unpack
 import torch
 from scipy.optimize import Bounds, OptimizeResult
 
+from ..errors import StartWarning
 from .arguments import (
     as_number,
     construct,
@@ -57,6 +59,9 @@ class ScipyOptimizer(torch.optim.Optimizer):
 
     `result` is the last run's OptimizeResult, `history` its iterations.
     """
+
+    takes_up = False
+    """Whether a loaded run's memory is taken up by the method."""
 
     def __init__(self, params: Any, name: str, **common: Unpack[Common]):
         known_keywords(type(self).__name__, common, Common.__annotations__)
@@ -118,6 +123,9 @@ class ScipyOptimizer(torch.optim.Optimizer):
         self.result, self.history = None, History(self.name)
         self._running = control
         try:
+            if self._loaded is not None and not self.takes_up:
+                message = f"{self.name} goes on from the loaded point without what it had learned"
+                warnings.warn(message, StartWarning, stacklevel=4)
             engine, solve = self._prepare(closure)
             self._loaded, self.history, self._objective = None, engine.history, engine.objective
             try:

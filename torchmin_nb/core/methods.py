@@ -14,7 +14,7 @@ import numpy as np
 
 from ..errors import UnknownMethodError
 
-__all__ = ["CUSTOM", "METHODS", "MethodSpec", "OptionSpec", "find_method", "methods_table"]
+__all__ = ["CUSTOM", "METHODS", "MethodSpec", "OptionSpec", "find_method"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -495,23 +495,3 @@ def find_method(name: str) -> MethodSpec:
         if spec.name.lower() == name.lower():
             return spec
     raise UnknownMethodError(f"method {name!r} is not known; choose one of {', '.join(METHODS)}")
-
-
-def methods_table() -> list[tuple[str, ...]]:
-    """The table of methods in words: name, needs, memory, bounds, constraints, reports, when to use it."""
-    head = ("method", "needs", "memory", "bounds", "constraints", "trust radius", "when to use it")
-    return [head, *(_table_row(spec) for spec in _ALL)]
-
-
-def _table_row(spec: MethodSpec) -> tuple[str, ...]:
-    yes = {True: "yes", False: "–"}
-    memory = "N²" if spec.dense else "N"
-    return (
-        spec.name,
-        spec.needs,
-        memory,
-        yes[spec.bounds],
-        yes[spec.constraints],
-        yes[spec.radius != "none"],
-        spec.summary,
-    )

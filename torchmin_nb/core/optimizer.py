@@ -76,6 +76,8 @@ class MinimizeWrapper(ScipyOptimizer):
     True
     """
 
+    takes_up = True
+
     def __init__(
         self,
         params: Any,
