@@ -4,21 +4,39 @@ from ._version import __version__
 from .core.constraints import Constraint
 from .core.events import Callback, Evaluation, History, Iteration
 from .core.functional import minimize
+from .core.global_search import (
+    GLOBAL_METHODS,
+    BasinHoppingWrapper,
+    BruteWrapper,
+    DifferentialEvolutionWrapper,
+    DirectWrapper,
+    DualAnnealingWrapper,
+    SHGOWrapper,
+)
 from .core.least_squares import LeastSquaresWrapper
 from .core.least_squares_methods import LEAST_SQUARES_METHODS
 from .core.methods import METHODS
 from .core.optimizer import MinimizeWrapper
+from .core.run import Run
 
 __all__ = [
+    "GLOBAL_METHODS",
     "LEAST_SQUARES_METHODS",
     "METHODS",
+    "BasinHoppingWrapper",
+    "BruteWrapper",
     "Callback",
     "Constraint",
+    "DifferentialEvolutionWrapper",
+    "DirectWrapper",
+    "DualAnnealingWrapper",
     "Evaluation",
     "History",
     "Iteration",
     "LeastSquaresWrapper",
     "MinimizeWrapper",
+    "Run",
+    "SHGOWrapper",
     "__version__",
     "minimize",
 ]

@@ -1,0 +1,86 @@
+"""Simplicial homology global optimisation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Unpack
+
+import numpy as np
+import scipy.optimize
+from numpy.typing import NDArray
+from scipy.optimize import OptimizeResult
+
+from ..base import Common
+from .base import GlobalOptimizer
+from .population import LossOfParameters
+from .search import Search, pairs
+from .table import GLOBAL_METHODS
+
+__all__ = ["SHGOWrapper"]
+
+
+class SHGOWrapper(GlobalOptimizer):
+    """`scipy.optimize.shgo`: samples the box, and descends from each candidate basin on autograd derivatives.
+
+    shgo_kwargs: SciPy's keywords, `bounds` among them unless the param groups carry them. minimizer_args: the local
+    method; L-BFGS-B if None, SLSQP with constraints. Its options all count: SciPy's shgo drops most of them.
+    loss: the loss as a function of the list of parameters, in the order of the optimizer; samples are then evaluated
+    together, as they are for a closure with `model` and `loss(model)`. Else as BasinHoppingWrapper.
+
+    An iteration is a descent; its metrics are `candidate`, `minima` and `sampled`, the points sampled so far.
+
+    Sources: https://docs.scipy.org/doc/scipy/reference/generated/scipy.optimize.shgo.html; S. C. Endres, C. Sandrock,
+    W. W. Focke, "A simplicial homology algorithm for Lipschitz optimisation", J. Glob. Optim. 72, 181 (2018).
+    """
+
+    spec = GLOBAL_METHODS["shgo"]
+
+    def __init__(
+        self,
+        params: Any,
+        minimizer_args: Any = None,
+        shgo_kwargs: Mapping[str, Any] | None = None,
+        *,
+        loss: LossOfParameters | None = None,
+        **common: Unpack[Common],
+    ):
+        super().__init__(params, minimizer_args, shgo_kwargs, loss=loss, **common)
+
+    def _vectorizes(self, *, possible: bool) -> bool:
+        return not self._constraints
+
+    def _solve(self, search: Search) -> OptimizeResult:
+        assert search.local is not None
+        sampling = _Sampling(search)
+        search.local.ended = sampling.descended
+        result = scipy.optimize.shgo(
+            sampling.value,
+            pairs(search.variables),
+            constraints=search.constraints.for_scipy("dict", curvature=False) or None,
+            minimizer_kwargs={"method": search.local, "options": {}},
+            workers=sampling.together if search.vectorized else 1,
+            **self._passed("bounds", "constraints"),
+        )
+        result.njev, result.nhev = result.get("nljev", 0), result.get("nlhev", 0)
+        return result
+
+
+class _Sampling:
+    """shgo's samples, counted."""
+
+    def __init__(self, search: Search):
+        self._search = search
+        self._sampled = 0
+
+    def value(self, z: NDArray[np.float64]) -> float:
+        assert self._search.local is not None
+        self._sampled += not self._search.local.active
+        return self._search.value(z)
+
+    def together(self, function: Callable[..., float], samples: list[NDArray[np.float64]]) -> NDArray[np.float64]:
+        """What shgo takes for a parallel map."""
+        self._sampled += len(samples)
+        return self._search.values(samples)
+
+    def descended(self, result: OptimizeResult) -> None:
+        self._search.progressed({"candidate": float(result.fun), "sampled": float(self._sampled)})

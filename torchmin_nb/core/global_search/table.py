@@ -1,0 +1,238 @@
+"""GLOBAL_METHODS: one row a global optimizer of SciPy.
+
+Keywords, defaults and their meaning: https://docs.scipy.org/doc/scipy/reference/optimize.html#global-optimization
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import numpy as np
+
+from ..methods import OptionSpec
+
+__all__ = ["GLOBAL_METHODS", "GlobalSpec"]
+
+
+@dataclass(frozen=True, slots=True)
+class GlobalSpec:
+    """One global method: what it needs and what it takes.
+
+    kwargs: SciPy's own keywords, and those that torchmin_nb adds (`ours`). bounds: whether it needs finite bounds on
+    every variable. stochastic: whether it draws random numbers (`rng`, or `seed` for SciPy's legacy generators).
+    local: whether it polishes with a local method. constraints: whether it can take any. of_x: keywords that speak of
+    the search's variables, and so cannot go with scales or fixed entries. source: the paper.
+    """
+
+    name: str
+    summary: str
+    reference: str
+    source: str
+    kwargs: Mapping[str, OptionSpec]
+    bounds: bool = True
+    stochastic: bool = False
+    local: bool = True
+    constraints: bool = False
+    of_x: tuple[str, ...] = ()
+
+
+def _rows(*options: OptionSpec) -> Mapping[str, OptionSpec]:
+    return MappingProxyType({option.name: option for option in options})
+
+
+def _doc(name: str) -> str:
+    return f"https://docs.scipy.org/doc/scipy/reference/generated/scipy.optimize.{name}.html"
+
+
+_BOUNDS = OptionSpec(
+    "bounds", None, "any", "scipy.optimize.Bounds, one (low, high) pair for all variables, or one a variable."
+)
+_RANDOM = (
+    OptionSpec("rng", None, "any", "Seed or numpy.random.Generator; fresh randomness if None."),
+    OptionSpec("seed", None, "any", "The same for SciPy's legacy generators: give one of the two."),
+)
+_START = OptionSpec("x0", "start", "any", "'start': the parameters' values; None: SciPy's choice; or an array (n,).")
+_DISP = OptionSpec("disp", False, "bool", "Print a summary when the run ends.", ours=True)
+_TINY = 1e-300
+
+
+def _callback(signature: str) -> OptionSpec:
+    return OptionSpec("callback", None, "callable", f"SciPy's own callback, {signature}.")
+
+
+_ALL = (
+    GlobalSpec(
+        "basinhopping",
+        "Hops from one local minimum to the next: random steps, each followed by a local method, kept by Metropolis.",
+        _doc("basinhopping"),
+        "Wales & Doye, J. Phys. Chem. A 101, 5111 (1997)",
+        _rows(
+            OptionSpec("niter", 100, "int", "Number of hops.", low=0),
+            OptionSpec("T", 1.0, "float", "Temperature: about the difference in loss between local minima.", low=0),
+            OptionSpec("stepsize", 0.5, "float", "Largest change of a variable in the first hops.", low=0),
+            OptionSpec("take_step", None, "callable", "Your own hop, x -> x."),
+            OptionSpec("accept_test", None, "callable", "Your own test besides Metropolis's, f(f_new, x_new, ...)."),
+            _callback("callback(x, f, accept); True stops"),
+            OptionSpec("interval", 50, "int", "Hops after which the step size is adapted.", low=1),
+            _DISP,
+            OptionSpec("niter_success", None, "int", "Stop when the best stays the same for so many hops.", low=1),
+            *_RANDOM,
+            OptionSpec("target_accept_rate", 0.5, "float", "Rate of accepted hops to aim at.", low=1e-9, high=1 - 1e-9),
+            OptionSpec("stepwise_factor", 0.9, "float", "By what the step size is adapted.", low=1e-9, high=1 - 1e-9),
+        ),
+        bounds=False,
+        stochastic=True,
+        constraints=True,
+        of_x=("take_step", "accept_test", "callback"),
+    ),
+    GlobalSpec(
+        "dual_annealing",
+        "Generalised simulated annealing with long jumps, and a local search wherever it improves.",
+        _doc("dual_annealing"),
+        "Xiang, Sun, Fan & Gong, Phys. Lett. A 233, 216 (1997)",
+        _rows(
+            _BOUNDS,
+            OptionSpec("maxiter", 1000, "int", "Number of temperature steps, 2·N visits each.", low=1),
+            OptionSpec("initial_temp", 5230.0, "float", "Temperature at the start; higher reaches farther.", 0.01, 5e4),
+            OptionSpec(
+                "restart_temp_ratio", 2e-5, "float", "Re-anneal when the temperature falls to this part.", _TINY, 0.999
+            ),
+            OptionSpec("visit", 2.62, "float", "Tail of the jumps; higher is heavier.", low=1.0001, high=3),
+            OptionSpec("accept", -5.0, "float", "Lower accepts fewer uphill visits.", low=-1e4, high=-5),
+            OptionSpec("maxfun", 1e7, "float", "Soft limit of closure calls.", low=1),
+            *_RANDOM,
+            OptionSpec("no_local_search", False, "bool", "Classical simulated annealing, without local searches."),
+            _callback("callback(x, f, context) at every new minimum; True stops"),
+            _START,
+        ),
+        stochastic=True,
+        of_x=("callback",),
+    ),
+    GlobalSpec(
+        "shgo",
+        "Samples the box, finds all candidate basins by homology, and descends each: lists the local minima.",
+        _doc("shgo"),
+        "Endres, Sandrock & Focke, J. Glob. Optim. 72, 181 (2018)",
+        _rows(
+            _BOUNDS,
+            OptionSpec("constraints", None, "any", "Constraints, as minimizer_args takes them."),
+            OptionSpec("n", 100, "int", "Sampling points an iteration; simplicial takes 2^N + 1 for 100.", low=1),
+            OptionSpec("iters", 1, "int", "Number of iterations of sampling and descents.", low=1),
+            OptionSpec(
+                "options", None, "dict", "SciPy's stopping rules: maxiter, maxfev, maxev, maxtime, f_min, minhgrd ..."
+            ),
+            OptionSpec(
+                "sampling_method",
+                "simplicial",
+                "choice or callable",
+                "How points are chosen.",
+                choices=("simplicial", "halton", "sobol"),
+            ),
+        ),
+        constraints=True,
+        of_x=("sampling_method",),
+    ),
+    GlobalSpec(
+        "differential_evolution",
+        "A population that mutates and recombines: robust on rough losses; whole generations at once under vmap.",
+        _doc("differential_evolution"),
+        "Storn & Price, J. Glob. Optim. 11, 341 (1997)",
+        _rows(
+            _BOUNDS,
+            OptionSpec(
+                "strategy",
+                "best1bin",
+                "choice or callable",
+                "How trial vectors are made.",
+                choices=tuple(
+                    f"{name}{kind}"
+                    for kind in ("bin", "exp")
+                    for name in ("best1", "randtobest1", "currenttobest1", "best2", "rand2", "rand1")
+                ),
+            ),
+            OptionSpec("maxiter", 1000, "int", "Largest number of generations.", low=0),
+            OptionSpec("popsize", 15, "int", "The population has this times N members.", low=1),
+            OptionSpec("tol", 0.01, "float", "Stop when the losses of the population agree to this.", low=0),
+            OptionSpec(
+                "mutation", (0.5, 1), "weight", "Differential weight in [0, 2), or a (low, high) pair to dither."
+            ),
+            OptionSpec("recombination", 0.7, "float", "Probability of crossover.", low=0, high=1),
+            *_RANDOM,
+            _callback("callback(intermediate_result) or callback(x, convergence); True stops"),
+            _DISP,
+            OptionSpec(
+                "polish", True, "any", "Descend from the best at the end: True, False, a method name or minimizer_args."
+            ),
+            OptionSpec(
+                "init",
+                "latinhypercube",
+                "choice or array",
+                "How the first population is drawn, or its points (S, N).",
+                choices=("latinhypercube", "sobol", "halton", "random"),
+            ),
+            OptionSpec("atol", 0, "float", "Absolute tolerance of the same kind as tol.", low=0),
+            OptionSpec(
+                "updating",
+                None,
+                "choice",
+                "When the best member is replaced; deferred where vectorized, else immediate.",
+                choices=("immediate", "deferred"),
+            ),
+            OptionSpec("constraints", (), "any", "Constraints, as minimizer_args takes them."),
+            _START,
+            OptionSpec("integrality", None, "any", "Which variables are integers, (n,) of bool."),
+            OptionSpec(
+                "vectorized",
+                None,
+                "bool",
+                "A generation at once under vmap; None: where a loss of the parameters is known and updating allows.",
+            ),
+        ),
+        stochastic=True,
+        constraints=True,
+        of_x=("callback", "init", "integrality", "strategy"),
+    ),
+    GlobalSpec(
+        "direct",
+        "Divides the box into ever smaller rectangles: deterministic, without gradients, for a few variables.",
+        _doc("direct"),
+        "Jones, Perttunen & Stuckman, J. Optim. Theory Appl. 79, 157 (1993)",
+        _rows(
+            _BOUNDS,
+            OptionSpec("eps", 1e-4, "float", "Required improvement of a rectangle: more searches wider.", low=0),
+            OptionSpec("maxfun", None, "int", "Largest number of closure calls; default 1000·N.", low=1),
+            OptionSpec("maxiter", 1000, "int", "Largest number of iterations.", low=1),
+            OptionSpec("locally_biased", True, "bool", "The variant for few local minima."),
+            OptionSpec("f_min", -np.inf, "float", "The loss at the global minimum, where it is known."),
+            OptionSpec("f_min_rtol", 1e-4, "float", "Stop when f_min is reached to this.", low=0, high=1),
+            OptionSpec("vol_tol", 1e-16, "float", "Stop when the best rectangle's volume is below.", low=0, high=1),
+            OptionSpec("len_tol", 1e-6, "float", "Stop when the best rectangle's size is below.", low=0, high=1),
+            _callback("callback(x)"),
+        ),
+        local=False,
+        of_x=("callback",),
+    ),
+    GlobalSpec(
+        "brute",
+        "Evaluates a grid, whole chunks at once under vmap, and descends from the best point: up to three variables.",
+        _doc("brute"),
+        "exhaustive search",
+        _rows(
+            OptionSpec(
+                "ranges", None, "any", "Like bounds; an entry may also be (low, high, step) or a slice, as np.mgrid."
+            ),
+            OptionSpec("bounds", None, "any", "The same as ranges.", ours=True),
+            OptionSpec("Ns", 20, "int", "Points along an axis where no step is given.", low=1),
+            OptionSpec(
+                "finish", True, "any", "Descend from the best: True, None, a method name, minimizer_args or a callable."
+            ),
+            _DISP,
+        ),
+        of_x=("ranges",),
+    ),
+)
+
+GLOBAL_METHODS: Mapping[str, GlobalSpec] = MappingProxyType({spec.name: spec for spec in _ALL})
+"""The global methods, keyed by the name of SciPy's function."""
