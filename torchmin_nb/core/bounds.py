@@ -79,7 +79,7 @@ def clipped(x: NDArray[np.float64], bounds: Bounds | None, eps: float = 0.0) -> 
     moved = int(((np.abs(inside - x) > eps * np.abs(inside)) & (bounds.lb < bounds.ub)).sum())
     if moved:
         warnings.warn(
-            f"{moved} starting values lie outside their bounds and were clipped to them", StartWarning, stacklevel=6
+            f"{moved} starting values lie outside their bounds and were clipped to them", StartWarning, stacklevel=7
         )
     return inside
 

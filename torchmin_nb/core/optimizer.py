@@ -42,7 +42,9 @@ class MinimizeWrapper(ScipyOptimizer):
     """`scipy.optimize.minimize` as a `torch.optim.Optimizer`: `step(closure)` runs the whole minimisation.
 
     params: tensors, named parameters or param groups; float32 and float64 may mix. Those with `requires_grad=False` are
-        left alone.
+        left alone. A group may carry `bounds=(low, high)` and `scale=`, the typical size of its entries: numbers, or
+        tensors of the parameter's shape. SciPy then minimises over x/scale: trust radii and tolerances on steps
+        are in those units, everything else is in x, options that are arrays over the parameters included.
     minimizer_args: what `scipy.optimize.minimize` takes besides `fun`, `x0` and `args`, as a dict — `method`,
         `options`, `tol`, `bounds`, `constraints`, `callback`, `jac`, `hess`, `hessp` — or just a method name, matched
         without regard to case. `maxiter` and `disp` work for every method. Gradients, Hessians and products come from
@@ -60,7 +62,9 @@ class MinimizeWrapper(ScipyOptimizer):
         product, outside all counts), and warn of a closure that draws random numbers.
 
     A run that SciPy ends leaves SciPy's x in the parameters. One that is stopped, out of budget, interrupted or failed
-    leaves the best point seen. SciPy always works in float64; the closure runs in the parameters' own dtype.
+    leaves the best point seen: inside the bounds, and among those that violate constraints by no more than 1e-6 if there
+    is one. Under constraints `result.multipliers` has one array v each, with ∇f + Σ Jᵀv = 0 where no bound acts, or is
+    None where SciPy gives none. SciPy always works in float64; the closure runs in the parameters' own dtype.
 
     Raises subclasses of `torchmin_nb.errors.TorchminError`: UnknownMethodError, UnknownOptionError, ArgumentError,
     ArgumentTypeError and ParameterError from the constructor; ClosureError, MemoryBudgetError and DistributedError

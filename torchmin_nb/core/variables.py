@@ -120,7 +120,7 @@ class Variables:
         return {name: value for name, value in told.items() if name in result}
 
     def _user_gradient(self, g: Any) -> Any:
-        return self.user_covector(np.asarray(g)) if np.shape(g) == (self.n,) else g
+        return self.user_covector(g) if isinstance(g, np.ndarray) and g.shape == (self.n,) else g
 
     def _user_hessian(self, matrix: Any) -> Any:
         if not isinstance(matrix, np.ndarray) or matrix.shape != (self.n, self.n):
@@ -130,7 +130,8 @@ class Variables:
     def _user_inverse(self, inverse: Any) -> Any:
         if isinstance(inverse, LinearOperator):
             return _UserInverse(inverse, self)
-        return self.direction(self.direction(np.asarray(inverse)).T).T
+        grown = inverse if self._scale is None else inverse * np.outer(self._scale, self._scale)
+        return self._embed(self._embed(grown, 0.0).T, 0.0).T
 
     def _user_points(self, points: Any) -> Any:
         return [self.to_user(z) for z in points]
@@ -143,7 +144,12 @@ class Variables:
         given = np.asarray(value, dtype=np.float64) if value is not None else None
         if given is None or not given.ndim or given.shape[-1] != self.base.size:
             return value
-        return self.to_solver(self.to_solver(given).T).T if both else self.to_solver(given)
+        if not both:
+            return self.to_solver(given)
+        picked = self._pick(self._pick(given).T).T
+        return (
+            picked if self._scale is None else picked / np.outer(self._scale, self._scale)
+        )  # symmetric to the last bit
 
     def _solver_bounds(self, bounds: Bounds) -> Bounds | None:
         low, high = self.to_solver(bounds.lb), self.to_solver(bounds.ub)
