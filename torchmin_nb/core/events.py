@@ -29,12 +29,13 @@ _FORMAT = "torchmin_nb history 1"
 class Iteration:
     """One iteration of a method. None means that the method does not report it.
 
-    index: 0 is the start. loss, grad_norm (2-norm), grad_norm_inf: at the point now held; after a rejected step
-    that is the old one. step_norm: distance from the last iterate, 0 after a rejected step, None at the start.
-    trust_radius: in force after this iteration's update, in units of x/scale; at index 0 the initial one.
-    reduction_ratio: actual over predicted reduction. accepted: whether a trust-region step, or a hop, was taken. constraint_violation: the
-    largest, of bounds too; 0 if feasible. nfev, njev, nhev, nhvp: closure calls, gradients, dense Hessians and Hessian-vector products really
-    computed so far. metrics: what the closure `record`ed at this point. elapsed: seconds since the start.
+    index: 0 is the start. loss, grad_norm (2-norm), grad_norm_inf: at the point now held; after a rejected step that is
+    the old one. step_norm: distance from the last iterate, 0 after a rejected step, None at the start. trust_radius: in
+    force after this iteration's update, in units of x/scale; at index 0 the initial one. reduction_ratio: actual over
+    predicted reduction. accepted: whether a trust-region step, or a hop, was taken. constraint_violation: the largest,
+    of bounds too; 0 if feasible. nfev, njev, nhev, nhvp: closure calls, gradients, dense Hessians and Hessian-vector
+    products really computed so far. metrics: what the closure `record`ed at this point. elapsed: seconds since the
+    start.
     """
 
     index: int

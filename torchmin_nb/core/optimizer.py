@@ -62,9 +62,9 @@ class MinimizeWrapper(ScipyOptimizer):
         product, outside all counts), and warn of a closure that draws random numbers.
 
     A run that SciPy ends leaves SciPy's x in the parameters. One that is stopped, out of budget, interrupted or failed
-    leaves the best point seen: inside the bounds, and among those that violate constraints by no more than 1e-6 if there
-    is one. Under constraints `result.multipliers` has one array v each, with ∇f + Σ Jᵀv = 0 where no bound acts, or is
-    None where SciPy gives none. SciPy always works in float64; the closure runs in the parameters' own dtype.
+    leaves the best point seen: inside the bounds, and among those that violate constraints by no more than 1e-6 if
+    there is one. Under constraints `result.multipliers` has one array v each, with ∇f + Σ Jᵀv = 0 where no bound acts,
+    or is None where SciPy gives none. SciPy always works in float64; the closure runs in the parameters' own dtype.
 
     Raises subclasses of `torchmin_nb.errors.TorchminError`: UnknownMethodError, UnknownOptionError, ArgumentError,
     ArgumentTypeError and ParameterError from the constructor; ClosureError, MemoryBudgetError and DistributedError
