@@ -115,7 +115,7 @@ class Recorder:
     # From a global search
 
     def progressed(self, metrics: Mapping[str, float], *, accepted: bool | None = None) -> None:
-        """An iteration at the best point so far, with the search's own numbers, over which the user's take precedence."""
+        """An iteration at the best point so far, with the search's own numbers, which yield to the user's."""
         assert self._iterate is not None
         best = self._objective.best or Point(self._iterate, math.inf, None, {})
         step = float(np.linalg.norm(best.x - self._iterate))
@@ -152,6 +152,7 @@ class Recorder:
         if self._callbacks or self._user:
             self._objective.hold(point)
         stop = [_shielded(callback, iteration) for callback in self._callbacks]
+        self._objective.disturbed()
         if any(isinstance(answer, bool | np.bool_) and answer for answer in stop):
             raise StopRun(CALLBACK)
         self._objective.control.after_iteration(iteration.index)
@@ -175,6 +176,7 @@ class Recorder:
         )
         for listener in self._evaluation_listeners:
             _shielded(listener, evaluation)
+        self._objective.disturbed()
 
     def _tell(self, name: str) -> None:
         for listener in _having(self._callbacks, name):
@@ -190,6 +192,7 @@ class Recorder:
             stop = True
         except Exception as error:
             raise Abort(error) from error
+        self._objective.disturbed()
         if stop is True:
             raise StopRun(CALLBACK)
 
