@@ -526,3 +526,29 @@ def test_a_method_of_the_users_own_that_returns_nothing():
     with pytest.raises(TypeError, match="OptimizeResult with x"):
         _optimizer(closure, {"method": lambda fun, x0, **rest: None}).step(closure)
     assert closure.p.tolist() == START
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_callback_that_moves_the_parameters_does_not_mislead_the_method(method):
+    def run(callbacks, **arguments):
+        x = torch.nn.Parameter(torch.tensor([-1.2, 1.0], dtype=torch.float64))
+        optimizer = MinimizeWrapper(
+            [x], dict(method=method, options=dict(maxiter=25), **arguments), callbacks=callbacks(x)
+        )
+        optimizer.step(lambda: (100 * (x[1:] - x[:-1] ** 2) ** 2 + (1 - x[:-1]) ** 2).sum())
+        return optimizer
+
+    class Meddler:
+        def __init__(self, x):
+            self.x = x
+
+        def __call__(self, event):
+            self.x.data.fill_(7.0)
+
+        on_evaluation = __call__
+
+    left_alone = run(lambda x: [])
+    meddled = run(lambda x: [Meddler(x)])
+    assert np.array_equal(meddled.history.loss, left_alone.history.loss)
+    assert np.array_equal(meddled.result.x, left_alone.result.x)
+    assert meddled.history.totals.nfev == left_alone.history.totals.nfev

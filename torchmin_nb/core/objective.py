@@ -178,9 +178,15 @@ class Objective:
 
     def place(self, x: NDArray[np.float64]) -> None:
         """Put x into the parameters, where it is not there already. No closure call."""
+        if self._held is x:
+            return
         if self._held is None or not np.array_equal(self._held, x):
             self.flat.write(x)
             self._held = np.array(x)
+
+    def disturbed(self) -> None:
+        """Someone else's code ran: what the parameters hold is no longer known."""
+        self._held = None
 
     def release(self) -> None:
         """Drop all graphs, and the observer and constraints, which know this objective; values and gradients stay."""
@@ -250,7 +256,8 @@ class Objective:
 
     def _call(self, x: NDArray[np.float64], level: str) -> tuple[ClosureResult, dict[str, float]]:
         """One closure call at x, counted."""
-        self.place(x)
+        self.flat.write(x)
+        self._held = x
         self.metrics = {}
         self.counts.nfev += 1
         try:
