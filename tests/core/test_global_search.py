@@ -1,7 +1,9 @@
 """The global optimizers: known minima, SciPy's own runs, events, endings, populations and refusals."""
 
+import gc
 import inspect
 import math
+import weakref
 
 import numpy as np
 import pytest
@@ -710,6 +712,14 @@ def test_fixed_entries_and_scales(name):
     assert made.result.x[2] == 3
     assert loss.x[2] == 3
     assert all(x[2] == 3 for _, x in made.result.get("minima", ()))
+    for rows in (made.result.get("population", ()), made.result.get("xl", ())):
+        assert all(x[2] == 3 for x in rows)
+        assert not len(rows) or np.abs(rows - made.result.x).max(1).min() < 1e-2
+    if name == "brute":
+        assert made.result.grid.shape == (3, 15, 15)
+        assert made.result.grid[:, 0, -1].tolist() == [-5, 5, 3]
+    if name == "basinhopping":
+        assert made.result.lowest_optimization_result.x == pytest.approx(made.result.x)
 
 
 def test_all_fixed():
@@ -761,6 +771,16 @@ def test_the_budget_of_closure_calls_is_kept(name, budget):
     assert loss.calls == budget == made.history.totals.nfev
     assert "max_evaluations" in made.result.message
     assert made.result.fun == loss.lowest
+
+
+@EACH
+def test_a_run_in_a_worker_thread(name):
+    loss = Loss(rastrigin, X0)
+    made = optimizer(name, [loss.x], short(name))
+    running = made.start(loss)
+    running.wait()
+    assert made.result.fun == loss.lowest
+    assert made.result.fun == run(name, Loss(rastrigin, X0)).result.fun
 
 
 @EACH
@@ -1021,6 +1041,8 @@ def test_a_loss_of_the_parameters_needs_no_closure(name):
     assert a.shape == (1,)
     assert b.shape == (1, 1)
     assert len(calls) < made.history.totals.nfev
+    made.start().wait()
+    assert made.result.fun == pytest.approx(0, abs=1e-6)
 
 
 @pytest.mark.parametrize("name", TOGETHER)
@@ -1130,6 +1152,22 @@ def test_errors_are_of_the_family():
     with pytest.raises(TorchminError):
         torchmin_nb.DirectWrapper([Loss(bowl, [0.0]).x])
     assert not hasattr(MinimizeWrapper, "spec")
+
+
+@EACH
+def test_no_cycle_keeps_the_parameters(name):
+    """Some of SciPy's solvers are cycles of objects: they must not hold on to what they called."""
+    run(name, Loss(rastrigin, X0))  # imports, which may leave cycles of their own
+    gc.collect()
+    gc.disable()
+    try:
+        loss = Loss(rastrigin, X0)
+        made = run(name, loss)
+        alive = weakref.ref(loss.x)
+        del loss, made
+        assert alive() is None
+    finally:
+        gc.enable()
 
 
 @EACH

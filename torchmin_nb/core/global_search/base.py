@@ -14,13 +14,14 @@ from scipy.optimize import Bounds, OptimizeResult
 from ...errors import ArgumentError, ArgumentTypeError
 from ..base import Common, ScipyOptimizer
 from ..check import check_curvature
-from ..closure import Closure
+from ..closure import Closure, require_closure
 from ..constraints import ConstraintSet, read_constraints
 from ..engine import Engine
 from ..flat import FlatParameters, trainable
 from ..objective import Derivatives, Objective
 from ..recorder import Recorder
 from ..request import Request, require_fit
+from ..run import Run
 from ..trust_region import PROBES
 from ..variables import Variables
 from .kwargs import is_pair, read_kwargs, read_search_bounds, read_start, require_finite
@@ -68,10 +69,18 @@ class GlobalOptimizer(ScipyOptimizer):
         closure: computes the loss from the parameters; it may do so without gradients. It may be left out where `loss`
         was given. `result.minima` lists (loss, x) of the distinct local minima that were found, the lowest first.
         """
-        if closure is None and self._loss is not None:
-            tensors, loss = trainable(self.param_groups), self._loss
-            return super().step(lambda: loss(tensors))
-        return super().step(closure)
+        return super().step(self._closure(closure))
+
+    def start(self, closure: Closure | None = None, *, iterations: int | None = None, pace: float = 0.0) -> Run:
+        """The same in a worker thread, as MinimizeWrapper's `start`; the closure may be left out as in `step`."""
+        return super().start(self._closure(closure), iterations=iterations, pace=pace)
+
+    def _closure(self, closure: Closure | None) -> Closure:
+        """The closure, or one made from the loss of the parameters."""
+        if closure is not None or self._loss is None:
+            return require_closure(closure)
+        tensors, loss = trainable(self.param_groups), self._loss
+        return lambda: loss(tensors)
 
     @abstractmethod
     def _solve(self, search: Search) -> OptimizeResult:
@@ -157,17 +166,17 @@ class GlobalOptimizer(ScipyOptimizer):
         return engine, lambda: self._run(search, bytes_per_row)
 
     def _run(self, search: Search, bytes_per_row: int | None) -> OptimizeResult:
-        differentiable = search.probe()
-        if not search.variables.n:
-            end = OptimizeResult(x=search.start, fun=search.objective.value(search.start), success=True, status=0)
-            end.message = "All variables are fixed."
-            return end
-        if self.request is not None:
-            search.local = self._local(self.request, search, differentiable, bytes_per_row)
         try:
+            differentiable = search.probe()
+            if not search.variables.n:
+                return search.fixed()
+            if self.request is not None:
+                search.local = self._local(self.request, search, differentiable, bytes_per_row)
             return search.finished(self._solve(search))
         except ValueError as error:
             raise search.nowhere(error) from error
+        finally:
+            search.close()
 
     def _local(self, request: Request, search: Search, differentiable: bool, bytes_per_row: int | None) -> LocalSearch:
         derivatives = local_derivatives(

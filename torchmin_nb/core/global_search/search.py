@@ -94,7 +94,7 @@ class Search:
 
     def values(self, rows: Iterable[NDArray[np.float64]]) -> NDArray[np.float64]:
         """The losses at several z, shape (k,): together where possible. Each point counts as one closure call."""
-        points = np.array([self.variables.to_user(z) for z in rows])
+        points = self._user_rows(rows)
         found: list[NDArray[np.float64]] = []
         while sum(map(len, found)) < len(points):
             rest = points[sum(map(len, found)) :]
@@ -146,7 +146,19 @@ class Search:
     def _in_user_variables(self, result: OptimizeResult) -> OptimizeResult:
         if result.get("x") is None:
             return OptimizeResult({**result, "x": None, "fun": np.inf})
-        return self.variables.user_result(OptimizeResult({**result, "x": np.atleast_1d(result.x)}))
+        told = self.variables.user_result(OptimizeResult({**result, "x": np.atleast_1d(result.x)}))
+        if self.variables.plain:
+            return told
+        told.update({name: self._user_rows(told[name]) for name in ("population", "xl") if name in told})
+        if "grid" in told:
+            axes = np.asarray(told.grid).reshape(self.variables.n, -1)
+            told.grid = self._user_rows(axes.T).T.reshape(-1, *np.shape(told.Jout))
+        if "lowest_optimization_result" in told:
+            told.lowest_optimization_result = self.variables.user_result(told.lowest_optimization_result)
+        return told
+
+    def _user_rows(self, rows: Any) -> NDArray[np.float64]:
+        return np.array([self.variables.to_user(z) for z in rows])
 
     def _lower(self, loss: float, told: OptimizeResult) -> bool:
         """Whether the best point beats SciPy's: by its loss, among points that are feasible."""
@@ -161,6 +173,17 @@ class Search:
         objective = self.objective
         broken = 0.0 if objective.violation is None else objective.violation(x)
         return broken > objective.feasible or outside(x, objective.bounds) > 0
+
+    def fixed(self) -> OptimizeResult:
+        """The result where there is nothing to vary."""
+        fun = self.objective.value(self.start)
+        return OptimizeResult(x=self.start, fun=fun, success=True, status=0, message="All variables are fixed.")
+
+    def close(self) -> None:
+        """Let go of everything: some solvers of SciPy's are cycles of objects, and live on with what they called."""
+        for owner in (self.local, self):
+            if owner is not None:
+                vars(owner).clear()
 
     def nowhere(self, error: ValueError) -> BaseException:
         """The error itself, or, where SciPy gave up for want of a finite loss, ours."""
