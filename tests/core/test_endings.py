@@ -6,6 +6,7 @@ import time
 
 import numpy as np
 import pytest
+import scipy
 import scipy.optimize
 import torch
 
@@ -13,6 +14,7 @@ from torchmin_nb import METHODS, MinimizeWrapper
 from torchmin_nb.errors import ArgumentError
 
 EACH = pytest.mark.parametrize("method", METHODS)
+SCIPY = tuple(map(int, scipy.__version__.split(".")[:2]))
 GRADIENT = [name for name, spec in METHODS.items() if spec.gradient != "none"]
 DIFFERENCES = [name for name in GRADIENT if "finite_diff_rel_step" in METHODS[name].options]
 START = [-1.2, 1.0]
@@ -315,6 +317,8 @@ def test_the_order_of_events(method):
 
 @EACH
 def test_the_parameters_are_the_iterate_during_a_callback(method):
+    if method == "COBYLA" and SCIPY < (1, 16):
+        pytest.skip("this SciPy's COBYLA calls back before it evaluates the point")
     closure, wrong = Rosenbrock(), []
 
     def callback(iteration):
@@ -375,6 +379,9 @@ def _old_form(seen, stop_at=None):
     return callback
 
 
+NEW_FORM_SINCE = {"COBYLA": (1, 16), "SLSQP": (1, 17)}
+
+
 @EACH
 @pytest.mark.parametrize("form", [_new_form, _old_form])
 def test_scipys_callback_may_stop_with_stopiteration(method, form):
@@ -392,9 +399,9 @@ def test_scipys_callback_is_called_as_scipy_calls_it(method, form):
     ours, theirs, closure = [], [], Rosenbrock()
     options = {"maxiter": 30 if METHODS[method].gradient == "none" else 3}
     _optimizer(closure, {"method": method, "callback": form(ours), "options": options}).step(closure)
-    if method == "TNC":
+    if method == "TNC" or (form is _new_form and NEW_FORM_SINCE.get(method, (0, 0)) > SCIPY):
         assert ours
-        return  # SciPy has no maxiter for it, and knows no intermediate_result
+        return  # SciPy has no maxiter for TNC, and knows no intermediate_result for these
     _plain(method, form(theirs), options=options)
     np.testing.assert_allclose(np.array(ours), np.array(theirs), rtol=1e-5, atol=1e-7)
 

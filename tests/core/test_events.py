@@ -8,6 +8,7 @@ import threading
 
 import numpy as np
 import pytest
+import scipy
 import torch
 
 from torchmin_nb import METHODS, Evaluation, History, Iteration, MinimizeWrapper
@@ -15,6 +16,7 @@ from torchmin_nb.core.events import Totals
 from torchmin_nb.errors import HistoryError
 
 EACH = pytest.mark.parametrize("method", METHODS)
+SCIPY = tuple(map(int, scipy.__version__.split(".")[:2]))
 
 
 class Counted:
@@ -94,6 +96,8 @@ def test_index_0_is_the_start(method):
 
 @EACH
 def test_the_trajectory_is_that_of_the_iterations(method):
+    if method == "COBYLA" and SCIPY < (1, 16):
+        pytest.skip("this SciPy's COBYLA calls back before it evaluates the point")
     history = _run(method, maxiter=60, keep_parameters=True)[0].history
     x = history.parameters
     assert x.shape == (len(history), 2)
