@@ -40,3 +40,9 @@ def test_any_loss_can_be_said(loss):
     history = History("COBYLA")
     history.append(Iteration(12_345, loss))
     assert status_line(history).startswith(f"COBYLA · iteration 12,345 · loss {loss:.5g} · 0.0 s")
+
+
+def test_the_runs_own_numbers_are_told_as_far_as_there_is_room():
+    history = History("dual_annealing")
+    history.append(Iteration(0, 2.0, metrics={"temperature": 5230.0, "minima": 3.0, "a": 1.0, "b": 2.0, "c": 3.0}))
+    assert "loss 2 · temperature 5230 · minima 3 · a 1 · b 2 · 0.0 s" in status_line(history)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import islice
+
 from ..core.events import History
 
 __all__ = ["status_line"]
+
+_METRICS = 4
+"""So many of the run's own numbers, such as temperature, minima found or recorded terms, have room in the line."""
 
 
 def status_line(history: History) -> str:
@@ -21,6 +26,7 @@ def status_line(history: History) -> str:
         f"loss {loss:.5g}",
         None if last.grad_norm is None else f"gradient norm {last.grad_norm:.1e}",
         None if last.trust_radius is None else f"radius {last.trust_radius:.3g}",
+        *(f"{name} {value:.4g}" for name, value in islice(last.metrics.items(), _METRICS)),
         f"{seconds:.1f} s",
         _ending(history),
     ]
