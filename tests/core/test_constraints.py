@@ -123,6 +123,8 @@ def test_the_published_minima(problem):
 @pytest.mark.parametrize("name", HOCK)
 def test_hock_schittkowski(method, name):
     """From autograd alone; the very run that plain SciPy takes with analytic derivatives."""
+    if SCIPY < (1, 17) and method == "COBYLA" and name in ("HS39", "HS71"):
+        pytest.skip("this SciPy's COBYLA ends elsewhere on the equalities of these two")
     problem = HOCK[name]
     optimizer, p = _run_hock(problem, method)
     result, theirs = optimizer.result, _plain(problem, method)
@@ -705,7 +707,7 @@ def test_a_trial_where_the_constraint_is_nan_is_not_the_best(method):
 
 @EACH
 def test_a_run_with_constraints_is_freed_without_the_collector(method):
-    if SCIPY < (1, 16) and method in ("trust-constr", "COBYQA"):
+    if SCIPY < (1, 17) and method in ("trust-constr", "COBYQA"):
         pytest.skip("SciPy's own objects held each other in cycles")
     gc.collect()
     gc.disable()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy
 import scipy.optimize
 import torch
 
@@ -373,11 +374,16 @@ ENDINGS = {
 }
 
 
+SCIPY = tuple(map(int, scipy.__version__.split(".")[:2]))
+
+
 @pytest.mark.parametrize(
     ("method", "ending"),
     [*((name, "by itself") for name in METHODS), *((name, end) for name in ("TNC", "trust-exact") for end in ENDINGS)],
 )
 def test_no_reference_cycle_keeps_the_parameters(method, ending):
+    if SCIPY < (1, 17) and method in ("dogleg", "trust-exact", "trust-constr"):
+        pytest.skip("SciPy's own objects held each other in cycles")
     p = _parameter([-1.2, 1.0])
     reference = weakref.ref(p)
     optimizer = MinimizeWrapper([p], {"method": method, "options": {"maxiter": 4}}, **ENDINGS[ending])

@@ -382,7 +382,13 @@ _ALL = (
         _doc("trustexact"),
         _rows(
             *_TRUST_REGION,
-            OptionSpec("subproblem_maxiter", None, "int", "Largest number of iterations a subproblem.", low=1),
+            OptionSpec(
+                "subproblem_maxiter",
+                None,
+                "int",
+                "Largest number of iterations a subproblem (SciPy ≥ 1.17).",
+                low=1,
+            ),
         ),
         gradient="required",
         curvature="dense",
