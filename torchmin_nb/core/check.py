@@ -26,6 +26,7 @@ __all__ = [
     "SavedBytes",
     "check_closure",
     "check_curvature",
+    "check_curvature_at",
     "deterministic_first_call",
     "once_differentiable",
     "preserved_buffers",
@@ -104,6 +105,18 @@ def check_curvature(closure: Closure, flat: FlatParameters, *, measure: bool = F
             _require_second_derivative(closure, flat, captured, rewind)
     flat.clear_gradients()
     return saved.total if saved else None
+
+
+def check_curvature_at(
+    start: NDArray[np.float64], closure: Closure, flat: FlatParameters, *, measure: bool = False
+) -> int | None:
+    """`check_curvature` at the point `start`, shape (n,); the parameters are left as they were."""
+    before = flat.read()
+    flat.write_final(start)
+    try:
+        return check_curvature(closure, flat, measure=measure)
+    finally:
+        flat.write_final(before)
 
 
 def require_consistent(real: ClosureResult, captured: ClosureResult, eps: float) -> None:

@@ -16,7 +16,7 @@ from ..errors import ArgumentError
 from .arguments import one_of, positive
 from .base import Common, ScipyOptimizer
 from .bounds import read_bounds
-from .check import check_curvature
+from .check import check_curvature_at
 from .closure import Closure
 from .constraints import FEASIBLE, ConstraintSet
 from .engine import Engine
@@ -228,12 +228,7 @@ class MinimizeWrapper(ScipyOptimizer):
         """The start check at the start (n,), where curvature comes from autograd. Parameters are left as they were."""
         if not self._start_check or self.request.level != "curvature" or self._curvature != "autograd":
             return None
-        before = flat.read()
-        flat.write_final(start)
-        try:
-            return check_curvature(closure, flat, measure=self.request.spec.dense)
-        finally:
-            flat.write_final(before)
+        return check_curvature_at(start, closure, flat, measure=self.request.spec.dense)
 
     def _threads(self, n: int) -> int | None:
         if self._blas_threads != "auto":

@@ -13,7 +13,7 @@ from scipy.optimize import Bounds, OptimizeResult
 
 from ...errors import ArgumentError, ArgumentTypeError
 from ..base import Common, ScipyOptimizer
-from ..check import check_curvature
+from ..check import check_curvature_at
 from ..closure import Closure, require_closure
 from ..constraints import ConstraintSet, read_constraints
 from ..engine import Engine
@@ -213,12 +213,7 @@ class GlobalOptimizer(ScipyOptimizer):
     def _check_curvature(self, closure: Closure, flat: FlatParameters, start: NDArray[np.float64]) -> int | None:
         if self.request is None or not self._start_check or self.request.level != "curvature":
             return None
-        before = flat.read()
-        flat.write_final(start)
-        try:
-            return check_curvature(closure, flat, measure=self.request.spec.dense)
-        finally:
-            flat.write_final(before)
+        return check_curvature_at(start, closure, flat, measure=self.request.spec.dense)
 
     def _threads(self) -> int | None:
         return 1 if self._blas_threads == "auto" else self._blas_threads  # type: ignore[return-value]
