@@ -102,7 +102,7 @@ def threads(effort: Effort) -> None:
 def watching(effort: Effort) -> None:
     calls = effort.iterations(1500)
     show(f"Watching {calls} closure calls of about 1 ms", in_process(calls, effort.repeats), first="unwatched")
-    print(in_kernel(calls, effort.repeats, effort.iterations(100_000)))
+    print(in_kernel(effort.iterations(100_000)))
 
 
 SECTIONS: dict[str, Callable[[Effort], None]] = {

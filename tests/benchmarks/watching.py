@@ -14,10 +14,12 @@ import tracemalloc
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from statistics import median
+from statistics import median, stdev
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from torchmin_nb import History, Iteration, MinimizeWrapper
 from torchmin_nb.core.report import text_table
@@ -36,20 +38,32 @@ print(json.dumps(watching.{call}))
 """
 _LENGTHS = (100, 10_000, 100_000)
 _WARM, _REDRAWS = 200, 1000
+_WINDOW = 1.0
+"""Seconds that the view works, and rests, in turn."""
+
+
+class Ratio(NamedTuple):
+    """A median, and the standard error of the mean."""
+
+    median: float
+    error: float
+
+    def __str__(self) -> str:
+        return f"{self.median:.3f} ± {self.error:.3f}"
 
 
 class Cost(NamedTuple):
-    """Of pairs of runs, one watched and one not: the smallest and the median ratio of seconds, of both clocks.
+    """Of a watched run: processor seconds of the view once, and the share of the rest that looks and redraws take.
 
-    view: the share of a watched run's processor time that is spent in the view.
+    wall, cpu: seconds, and processor time of all threads, of an iteration while the view works, against while it rests.
     """
 
-    wall: float
-    wall_median: float
-    cpu: float
-    cpu_median: float
+    iterations: int
     seconds: float
-    view: float
+    once: float
+    share: float
+    wall: Ratio
+    cpu: Ratio
 
 
 class Growth(NamedTuple):
@@ -91,10 +105,11 @@ def in_process(calls: int, repeats: int) -> list[Row]:
     return [*(_against_plain(name, times["no callback"], seconds) for name, seconds in times.items()), *skipped]
 
 
-def in_kernel(calls: int, repeats: int, iterations: int) -> str:
+def in_kernel(iterations: int) -> str:
     """The Dashboard inside a kernel that believes a person is watching, as a table; or why it could not be measured."""
     try:
-        cost = Cost(*_measured(f"dashboard_cost({calls}, {repeats})")[0])
+        *plain, wall, cpu = _measured(f"dashboard_cost({iterations})")[0]
+        cost = Cost(*plain, Ratio(*wall), Ratio(*cpu))
         times = _measured("redraw_times()")[0]
         growth = Growth(*_measured("memory_growth()")[0])
         sent = _traffic(iterations)
@@ -103,46 +118,69 @@ def in_kernel(calls: int, repeats: int, iterations: int) -> str:
     except ValueError as error:
         return f"Dashboard in a kernel: skipped, the kernel answered:\n{error}"
     rows = [
-        (f"watched against unwatched, {cost.seconds:.1f} s: seconds", f"{cost.wall:.3f} to {cost.wall_median:.3f}"),
-        ("  the same: processor time of all threads", f"{cost.cpu:.3f} to {cost.cpu_median:.3f}"),
-        ("  the view's own processor time in it", f"{cost.view:.2%}"),
+        (f"a run of {cost.iterations:,} iterations, {cost.seconds:.0f} s: the view works", f"{cost.share:.2%}"),
+        ("  seconds of an iteration with it, × without", str(cost.wall)),
+        ("  processor time of one, all threads", str(cost.cpu)),
+        ("  opening and the end, once a run", f"{cost.once:.2f} s"),
         (f"sent a minute, {sent.iterations:,} iterations in {sent.seconds:.0f} s", f"{sent.a_minute / 1e6:.2f} MB"),
         ("  in so many messages a second", f"{sent.messages / sent.seconds:.1f}"),
         *((f"a redraw at {n:,} iterations", f"{1e3 * s:.1f} ms") for n, s in zip(_LENGTHS, times, strict=True)),
         (f"memory held after {_REDRAWS:,} redraws more", f"{growth.held / 1e3:+.0f} kB"),
         ("  the process's peak", f"{growth.peak / 1e6:+.1f} MB"),
     ]
-    return "\n" + text_table([("Dashboard in a kernel: smallest to median of the rounds", "measured"), *rows])
+    return "\n" + text_table([("Dashboard in a kernel", "measured"), *rows])
 
 
 # Called inside the kernel
 
 
-def dashboard_cost(calls: int, repeats: int) -> Cost:
-    """Runs in turn with and without a Dashboard. The first run opens it and is not counted."""
-    from torchmin_nb.views import Dashboard
-
-    dashboard = Dashboard()
-    watched, plain = _runner(calls, {"callbacks": [dashboard]}), _runner(calls, {})
-    _runner(calls // 4, {"callbacks": [dashboard]})()
-    with _accounted() as spent:
-        pairs = [(_timed(plain), _timed(watched)) for _ in range(repeats)]
-    wall, cpu = ([with_[i] / without[i] for without, with_ in pairs] for i in (0, 1))
-    view = sum(spent) / sum(with_[1] for _, with_ in pairs)
-    return Cost(min(wall), median(wall), min(cpu), median(cpu), median(without[0] for without, _ in pairs), view)
-
-
-@contextlib.contextmanager
-def _accounted() -> Iterator[list[float]]:
-    """The processor seconds of every entry into a view: looks, redraws, beginning and end.
-
-    Two runs on a shared machine differ by more than what a view costs; this does not see the machine.
-    """
+def dashboard_cost(iterations: int) -> Cost:
+    """One run whose view works and rests in turn, so that one machine in one mood is compared with itself."""
     from torchmin_nb.views import Dashboard
     from torchmin_nb.views.session import Session
 
+    dashboard = Dashboard()
+    stamps: list[tuple[float, float]] = []
+    note = lambda iteration: stamps.append((time.monotonic(), time.process_time()))  # noqa: E731
+    run = _runner(iterations, {"callbacks": [dashboard, note]})
+    _runner(iterations // 20, {"callbacks": [dashboard]})()  # what is imported and compiled once
+    with _accounted(Dashboard, "on_start", "on_end") as once, _resting(Session), _accounted(Session, "tick") as looks:
+        seconds = run()
+    wall, cpu = _ratios(np.array(stamps))
+    return Cost(len(dashboard.history), seconds, sum(once), sum(looks) / (seconds / 2), wall, cpu)
+
+
+def _at_work() -> bool:
+    return int(time.monotonic() / _WINDOW) % 2 == 0
+
+
+@contextlib.contextmanager
+def _resting(session: type) -> Iterator[None]:
+    """While this lasts the sessions look at their runs in every other window only."""
+    tick = session.tick  # type: ignore[attr-defined]
+    session.tick = lambda self: tick(self) if _at_work() else 0.05  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        session.tick = tick  # type: ignore[attr-defined]
+
+
+def _ratios(stamps: NDArray[np.float64]) -> Iterator[Ratio]:
+    """What an iteration takes in each window with the view, against the windows beside it without, by either clock."""
+    windows = (stamps[:, 0] / _WINDOW).astype(int)
+    starts = np.flatnonzero(np.diff(windows)) + 1  # of whole windows
+    cost = np.diff(stamps[starts], axis=0) / np.diff(starts)[:, None]
+    at_work = 1 + windows[starts[1]] % 2
+    for each in cost.T:
+        ratios = [2 * each[i] / (each[i - 1] + each[i + 1]) for i in range(at_work, len(each) - 1, 2)]
+        yield Ratio(median(ratios), stdev(ratios) / math.sqrt(len(ratios)))
+
+
+@contextlib.contextmanager
+def _accounted(owner: type, *names: str) -> Iterator[list[float]]:
+    """The processor seconds of every call of these methods, which do not call each other."""
     spent: list[float] = []
-    plain = {(owner, name): getattr(owner, name) for owner, name in _entries(Dashboard, Session)}
+    plain = {name: getattr(owner, name) for name in names}
 
     def timed(entry: Callable[..., Any]) -> Callable[..., Any]:
         def call(*arguments: Any) -> Any:
@@ -154,18 +192,13 @@ def _accounted() -> Iterator[list[float]]:
 
         return call
 
-    for (owner, name), entry in plain.items():
+    for name, entry in plain.items():
         setattr(owner, name, timed(entry))
     try:
         yield spent
     finally:
-        for (owner, name), entry in plain.items():
+        for name, entry in plain.items():
             setattr(owner, name, entry)
-
-
-def _entries(dashboard: type, session: type) -> list[tuple[type, str]]:
-    """None of them calls another."""
-    return [(dashboard, "on_start"), (dashboard, "__call__"), (dashboard, "on_end"), (session, "tick")]
 
 
 def redraw_times(repeats: int = 15) -> list[float]:
@@ -197,12 +230,6 @@ def long_run(iterations: int) -> tuple[int, float]:
     dashboard = Dashboard()
     seconds = _runner(iterations, {"callbacks": [dashboard]})()
     return len(dashboard.history), seconds
-
-
-def _timed(run: Callable[[], float]) -> tuple[float, float]:
-    gc.collect()
-    begun = time.process_time()
-    return run(), time.process_time() - begun
 
 
 def _held() -> int:

@@ -9,6 +9,8 @@ import pytest
 from tests.views.histories import a_history, waves
 from tests.views.shown import PLOTLY, points
 from torchmin_nb.errors import ArgumentError
+from torchmin_nb.views.bundle import bundle
+from torchmin_nb.views.figures import convergence_figure
 from torchmin_nb.views.scene import VIEW_SCALES, Scene
 
 
@@ -35,16 +37,16 @@ def test_unknown_choices_are_refused_with_those_that_are_known(choice, known):
 def test_the_scale_of_loss_minus_best_puts_it_into_the_loss_panel(panels, expected):
     scene = Scene({"a": a_history()}, panels=panels, scale="loss - best")
     assert scene.chosen() == expected
-    assert scene.figure().layout.yaxis.type == ("linear" if expected[0] == "HVPs" else "log")
+    assert scene.drawing().figure().layout.yaxis.type == ("linear" if expected[0] == "HVPs" else "log")
 
 
 @pytest.mark.parametrize("scale", VIEW_SCALES)
 def test_what_is_drawn_live_and_what_stays_show_the_same(scale):
     scene = Scene({"a": a_history(), "b": a_history("CG", 30)}, "a title", "seconds", scale=scale, height=333)
-    traces, look = scene.drawn(500)
-    figure = scene.figure()
-    assert len(traces) == len(figure.data)
-    for trace, other in zip(traces, figure.data, strict=True):
+    drawing = scene.drawing(500)
+    look, figure = drawing.layout, scene.drawing().figure()
+    assert len(drawing.traces) == len(figure.data)
+    for trace, other in zip(drawing.traces, figure.data, strict=True):
         np.testing.assert_array_equal(trace["y"], other.y)
         assert (trace["yaxis"], trace["name"]) == (other.yaxis, other.name)
     assert look["height"] == figure.layout.height == 333
@@ -54,16 +56,20 @@ def test_what_is_drawn_live_and_what_stays_show_the_same(scale):
 
 
 def test_the_live_form_is_thinned():
-    (trace, *_), _ = Scene({"a": waves(10_000)}).drawn(200)
+    trace, *_ = Scene({"a": waves(10_000)}).drawing(200).traces
     assert 150 < trace["x"].size <= 202
 
 
 def test_its_bundle_has_words_and_a_picture_where_one_is_wanted():
     scene = Scene({"a": a_history()}, " · ".join(["twenty characters..."] * 6))
-    assert "image/png" not in scene.bundle(scene.figure())
-    data = scene.bundle(scene.figure(), png=True)
+    assert "image/png" not in scene.bundle(scene.drawing().figure())
+    data = scene.bundle(scene.drawing().figure(), png=True)
     assert base64.b64decode(data["image/png"]).startswith(b"\x89PNG")
     assert len(data["text/plain"].split("\n")) == 2
     assert "updatemenus" not in data[PLOTLY]["layout"]
-    assert "updatemenus" in scene.bundle(scene.figure(menus=True))[PLOTLY]["layout"]
+    drawing = scene.drawing()
+    dressed = scene.bundle(drawing.figure(), drawing.menus())[PLOTLY]["layout"]
+    wanted = bundle(convergence_figure(scene.histories, menus=True), "")[PLOTLY]["layout"]
+    assert [dressed[part] for part in ("updatemenus", "height")] == [wanted[part] for part in ("updatemenus", "height")]
+    assert dressed["margin"]["b"] == wanted["margin"]["b"]
     np.testing.assert_array_equal(points(data)[1], a_history().loss)

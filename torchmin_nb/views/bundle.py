@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import plotly.graph_objects as go
@@ -14,9 +14,9 @@ from .figures import convergence_figure
 from .frontend import HEADLESS, TERMINAL, front_end
 from .panels import AUTO, chosen_panels, convergence_data, named
 
-__all__ = ["bundle", "picture", "show"]
+__all__ = ["PLOTLY", "bundle", "picture", "show", "slim"]
 
-_PLOTLY = "application/vnd.plotly.v1+json"
+PLOTLY = "application/vnd.plotly.v1+json"
 _NOT_OF_LINES = ("coloraxis", "colorscale", "geo", "map", "mapbox", "polar", "scene", "smith", "ternary")
 """What a layout says of plots without x and y axes, and of colour scales."""
 
@@ -27,22 +27,23 @@ def bundle(figure: go.Figure, text: str, png: bytes | None = None) -> dict[str, 
     png: a picture drawn here. In a live JupyterLab none is wanted: its renderer would show the picture first, and adds
     one of its own when the notebook is saved.
     """
-    data: dict[str, Any] = {_PLOTLY: _slim(json.loads(figure.to_json())), "text/plain": text.replace("<br>", "\n")}
+    drawn = json.loads(figure.to_json())
+    kinds = {trace.get("type", "scatter") for trace in drawn["data"]}
+    drawn["layout"]["template"] = slim(drawn["layout"].get("template", {}), kinds)
+    data: dict[str, Any] = {PLOTLY: drawn, "text/plain": text.replace("<br>", "\n")}
     if png is not None:
         data["image/png"] = base64.b64encode(png).decode()
     return data
 
 
-def _slim(figure: dict[str, Any]) -> dict[str, Any]:
-    """Without what its template says of other kinds of traces and plots: half of a small figure's bytes."""
-    template = figure["layout"].get("template", {})
-    kinds = {trace.get("type", "scatter") for trace in figure["data"]}
-    if "data" in template:
-        template["data"] = {kind: looks for kind, looks in template["data"].items() if kind in kinds}
-    if kinds <= {"scatter"}:
-        for part in _NOT_OF_LINES:
-            template.get("layout", {}).pop(part, None)
-    return figure
+def slim(template: dict[str, Any], kinds: Collection[str]) -> dict[str, Any]:
+    """Without what a template says of other kinds of traces and plots: most of a small figure's bytes."""
+    kept = dict(template)
+    if "data" in kept:
+        kept["data"] = {kind: looks for kind, looks in kept["data"].items() if kind in kinds}
+    if "layout" in kept and set(kinds) <= {"scatter"}:
+        kept["layout"] = {part: look for part, look in kept["layout"].items() if part not in _NOT_OF_LINES}
+    return kept
 
 
 def show(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import plotly.graph_objects as go
@@ -11,11 +11,21 @@ from numpy.typing import NDArray
 
 from ..core.events import History
 from ..errors import ArgumentError
-from .menus import with_menus
+from .menus import menus as _menus
 from .palette import GRID, INK, RUNS, WARNING, style
-from .panels import AUTO, PANELS, RATIO, REJECTED, Curve, RunCurves, chosen_panels, convergence_data, named
+from .panels import AUTO, PANELS, POINTS, RATIO, REJECTED, Curve, RunCurves, chosen_panels, convergence_data, named
 
-__all__ = ["FEW_DECADES", "SCALES", "TITLE_HEIGHT", "convergence_figure", "layout", "traces", "wrapped"]
+__all__ = [
+    "FEW_DECADES",
+    "SCALES",
+    "TITLE_HEIGHT",
+    "Drawing",
+    "convergence_figure",
+    "drawing",
+    "layout",
+    "traces",
+    "wrapped",
+]
 
 SCALES = ("log", "linear")
 FEW_DECADES = 1.3
@@ -45,11 +55,50 @@ def convergence_figure(
     and x axis, which work without a kernel. Save it with `.write_html(path, include_plotlyjs=True)`, or with
     `.write_image(path)`, which needs kaleido. Raises ArgumentError for what is not known.
     """
+    drawn = drawing(histories, x=x, panels=panels, scale=scale, title=title, height=height)
+    figure = drawn.figure()
+    return figure.update_layout(drawn.menus()) if menus else figure
+
+
+class Drawing(NamedTuple):
+    """A convergence figure before Plotly has checked and copied it. panels, x: what it shows."""
+
+    histories: Mapping[str, History]
+    runs: Sequence[RunCurves]
+    panels: tuple[str, ...]
+    x: str
+    traces: list[dict[str, Any]]
+    layout: dict[str, Any]
+
+    def figure(self) -> go.Figure:
+        """As Plotly knows it."""
+        return go.Figure(self.traces, self.layout)
+
+    def menus(self) -> dict[str, Any]:
+        """What its layout needs besides for buttons for scale and x axis."""
+        return _menus(self.layout, self.histories, self.runs, self.panels, self.x)
+
+
+def drawing(
+    histories: Mapping[str, History] | History,
+    *,
+    x: str = "iteration",
+    panels: str | Sequence[str] = AUTO,
+    scale: str = "log",
+    title: str | None = None,
+    height: int = 560,
+    points: int = POINTS,
+    recorded: int | None = None,
+) -> Drawing:
+    """What `convergence_figure` draws, with about so many points a curve; up to `recorded` of them carry their records.
+
+    Raises ArgumentError for what is not known.
+    """
     histories = named(histories)
     chosen = chosen_panels(histories, panels)
-    runs = convergence_data(histories, x, chosen)
-    figure = go.Figure(traces(runs, chosen), layout(runs, chosen, x=x, scale=scale, title=title, height=height))
-    return with_menus(figure, histories, runs, chosen, x) if menus else figure
+    runs = convergence_data(histories, x, chosen, points, recorded)
+    look = layout(runs, chosen, x=x, scale=scale, title=title, height=height)
+    return Drawing(histories, runs, chosen, x, traces(runs, chosen), look)
 
 
 def traces(runs: Sequence[RunCurves], panels: Sequence[str]) -> list[dict[str, Any]]:

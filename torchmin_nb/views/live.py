@@ -95,6 +95,8 @@ class Dashboard:
 
     def __call__(self, iteration: Iteration) -> None:
         """Nothing is drawn here but what must be: the user's own panel, and the progress line of a terminal."""
+        if self._line is None and self._own is None:
+            return
         if not len(self.history) or iteration is not self.history[-1]:
             return  # of a run that has given way to another
         if self._line is not None:

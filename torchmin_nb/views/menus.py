@@ -6,30 +6,33 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import plotly.graph_objects as go
 from numpy.typing import NDArray
 
 from ..core.events import History
 from .palette import GRID, INK
 from .panels import X_AXES, RunCurves, x_column
 
-__all__ = ["MENU_HEIGHT", "with_menus"]
+__all__ = ["MENU_HEIGHT", "menus"]
 
 MENU_HEIGHT = 44
 """Pixels that the buttons add below the figure."""
 _EXCESS = "loss − best"
 
 
-def with_menus(
-    figure: go.Figure, histories: Mapping[str, History], runs: Sequence[RunCurves], panels: Sequence[str], x: str
-) -> go.Figure:
-    """The same figure with buttons below it for scale and x axis. panels, x: what it shows now."""
+def menus(
+    look: Mapping[str, Any], histories: Mapping[str, History], runs: Sequence[RunCurves], panels: Sequence[str], x: str
+) -> dict[str, Any]:
+    """What to add to the layout `look` for buttons below the panels for scale and x axis, as plain JSON.
+
+    Plotly copies and checks each number of a button several times: a figure that is only stored is better off without.
+    panels, x: what the figure shows now.
+    """
     bottom = {"y": 0, "yanchor": "top", "pad": {"t": 40}, "type": "buttons", "direction": "right", "showactive": True}
     dress = {"bgcolor": "rgba(0,0,0,0)", "bordercolor": GRID, "font": {"color": INK, "size": 11}}
     axes = list(X_AXES)
-    figure.update_layout(
-        updatemenus=[
-            {**bottom, **dress, "x": 0, "xanchor": "left", "buttons": _scales(figure, runs, panels)},
+    return {
+        "updatemenus": [
+            {**bottom, **dress, "x": 0, "xanchor": "left", "buttons": _scales(look, runs, panels)},
             {
                 **bottom,
                 **dress,
@@ -41,22 +44,24 @@ def with_menus(
                 "buttons": [_x_axis(name, histories, runs) for name in axes],
             },
         ],
-        height=figure.layout.height + MENU_HEIGHT,
-        margin_b=figure.layout.margin.b + MENU_HEIGHT,
-    )
-    return figure
+        "height": look["height"] + MENU_HEIGHT,
+        "margin": {**look["margin"], "b": look["margin"]["b"] + MENU_HEIGHT},
+    }
 
 
-def _scales(figure: go.Figure, runs: Sequence[RunCurves], panels: Sequence[str]) -> list[dict[str, Any]]:
+def _scales(look: Mapping[str, Any], runs: Sequence[RunCurves], panels: Sequence[str]) -> list[dict[str, Any]]:
     axes = ["yaxis" if place == 0 else f"yaxis{place + 1}" for place in range(len(panels))]
     as_drawn: dict[str, Any] = {}
     linear: dict[str, Any] = {}
     for axis in axes:
-        drawn = figure.layout[axis]
-        as_drawn |= {f"{axis}.type": drawn.type, f"{axis}.dtick": drawn.dtick, f"{axis}.autorange": True}
+        as_drawn |= {
+            f"{axis}.type": look[axis]["type"],
+            f"{axis}.dtick": look[axis]["dtick"],
+            f"{axis}.autorange": True,
+        }
         linear |= {f"{axis}.type": "linear", f"{axis}.dtick": None, f"{axis}.autorange": True}
     losses = [(place, curve) for place, curve in enumerate(_curves(runs)) if curve.panel == "loss"]
-    drawn_as_log = any(figure.layout[axis].type == "log" for axis in axes)
+    drawn_as_log = any(look[axis]["type"] == "log" for axis in axes)
     buttons = [_button("linear", {}, linear)]
     if drawn_as_log:
         buttons.insert(0, _button("log", {}, as_drawn))

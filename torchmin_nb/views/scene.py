@@ -11,9 +11,9 @@ import plotly.graph_objects as go
 
 from ..core.events import History
 from ..errors import ArgumentError
-from .bundle import bundle, picture
-from .figures import SCALES, convergence_figure, layout, traces, wrapped
-from .panels import AUTO, chosen_panels, convergence_data, x_column
+from .bundle import PLOTLY, bundle, picture
+from .figures import SCALES, Drawing, drawing, wrapped
+from .panels import AUTO, POINTS, chosen_panels, x_column
 
 __all__ = ["VIEW_SCALES", "Scene"]
 
@@ -48,31 +48,24 @@ class Scene:
             tuple(dict.fromkeys("loss - best" if name == "loss" else name for name in names)) if self._excess else names
         )
 
-    def drawn(self, points: int, recorded: int | None = None) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-        """Traces and layout, with about so many points a curve; up to `recorded` of them carry their records."""
-        chosen = self.chosen()
-        runs = convergence_data(self.histories, self.x, chosen, points, recorded)
-        look = layout(
-            runs, chosen, x=self.x, scale=self._axes, title=_escape(self.title, quote=False), height=self.height
-        )
-        return traces(runs, chosen), look
-
-    def figure(self, *, menus: bool = False) -> go.Figure:
-        """A figure of its own, at full precision."""
-        return convergence_figure(
+    def drawing(self, points: int = POINTS, recorded: int | None = None) -> Drawing:
+        """With about so many points a curve; up to `recorded` of them carry their records."""
+        return drawing(
             self.histories,
             x=self.x,
             panels=self.chosen(),
             scale=self._axes,
             title=_escape(self.title, quote=False),
             height=self.height,
-            menus=menus,
+            points=points,
+            recorded=recorded,
         )
 
-    def bundle(self, figure: go.Figure, *, png: bool = False) -> dict[str, Any]:
-        """The static form of `figure`, with a picture drawn here if wanted."""
-        drawn = self._picture() if png else None
-        return bundle(figure, wrapped(self.title), drawn)
+    def bundle(self, figure: go.Figure, menus: Mapping[str, Any] | None = None, *, png: bool = False) -> dict[str, Any]:
+        """The static form of `figure`, with the menus of its drawing, and a picture drawn here if wanted."""
+        data = bundle(figure, wrapped(self.title), self._picture() if png else None)
+        data[PLOTLY]["layout"] |= menus or {}
+        return data
 
     def _picture(self) -> bytes | None:
         return picture(self.histories, x=self.x, panels=self.chosen(), scale=self._axes, title=wrapped(self.title))

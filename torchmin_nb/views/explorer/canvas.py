@@ -6,11 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import plotly.graph_objects as go
 
 from ..chart import Chart
 from ..chart_figure import chart_sketch
 from ..screens import compact
+from ..widget import FigureWidget
 
 __all__ = ["Canvas", "responsive"]
 
@@ -37,7 +37,7 @@ class Canvas:
     """
 
     def __init__(self, *, height: int, clicked: Callable[[tuple[float, float]], None]):
-        self.widget = responsive(go.FigureWidget())
+        self.widget = responsive(FigureWidget("scatter", "contour"))
         self._height = height
         self._clicked = clicked
         self._traces: list[dict[str, Any]] = []
@@ -46,7 +46,7 @@ class Canvas:
 
     def renew(self) -> None:
         """Another widget, empty: a FigureWidget cannot be shown a second time."""
-        old, self.widget = self.widget, responsive(go.FigureWidget())
+        old, self.widget = self.widget, responsive(FigureWidget("scatter", "contour"))
         self._traces, self._look = [], {}
         old.close()
 
@@ -86,7 +86,7 @@ class Canvas:
             self._clicked((float(points.xs[0]), float(points.ys[0])))
 
 
-def responsive(widget: go.FigureWidget) -> go.FigureWidget:
+def responsive(widget: FigureWidget) -> FigureWidget:
     """The same, made to follow the width of its place."""
     widget._config = {**widget._config, "responsive": True, "displaylogo": False}
     return widget

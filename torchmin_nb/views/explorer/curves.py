@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import plotly.graph_objects as go
-
 from ..figures import TITLE_HEIGHT
 from ..scene import Scene
 from ..screens import LiveScreen
+from ..widget import FigureWidget
 from .canvas import responsive
 
 __all__ = ["Curves"]
@@ -23,7 +22,7 @@ class Curves(LiveScreen):
         super().__init__()
         self.height = height
 
-    def _made(self) -> go.FigureWidget:
+    def _made(self) -> FigureWidget:
         return responsive(super()._made())
 
     def draw(self, scene: Scene) -> int:
