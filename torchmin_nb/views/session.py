@@ -25,7 +25,7 @@ __all__ = ["Session", "dropped"]
 
 _REST = 60.0
 """Seconds that a run stands still before its figure becomes one that can be saved: the next widget costs 5 MB."""
-_SHARE = 0.01
+_SHARE = 0.0075
 """The share of the time that drawing may take."""
 _TRAFFIC = 25_000
 """Bytes a second that redraws may send: 1.5 MB a minute."""
