@@ -78,6 +78,12 @@ def test_an_axis_is_logarithmic_where_all_values_are_positive(offset, scale):
     assert figure.layout.yaxis2.type == figure.layout.yaxis3.type == "log"
 
 
+def test_powers_of_ten_are_no_larger_than_other_numbers():
+    axes = convergence_figure(a_history(length=40), panels=("loss", "HVPs")).layout
+    assert 1.25 * axes.yaxis.tickfont.size == pytest.approx(axes.font.size, abs=1)
+    assert axes.yaxis2.tickfont.size is None
+
+
 def test_zero_is_not_positive():
     history = a_history(length=3)
     history.append(Iteration(3, loss=0.0, grad_norm=0.0))

@@ -73,3 +73,9 @@ def test_its_bundle_has_words_and_a_picture_where_one_is_wanted():
     assert [dressed[part] for part in ("updatemenus", "height")] == [wanted[part] for part in ("updatemenus", "height")]
     assert dressed["margin"]["b"] == wanted["margin"]["b"]
     np.testing.assert_array_equal(points(data)[1], a_history().loss)
+
+
+def test_the_words_are_broken_as_they_are_read_and_not_as_they_are_written():
+    title = " · ".join(["4.7 s", "finished: RELATIVE REDUCTION OF F <= FACTR*EPSMCH & " + "x" * 12])
+    assert Scene({}, title).drawing().layout["title"]["text"] == title.replace("&", "&amp;").replace("<", "&lt;")
+    assert "<i>" not in Scene({}, "Failed: <i>data</i>").drawing().layout["title"]["text"]

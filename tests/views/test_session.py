@@ -18,10 +18,8 @@ from torchmin_nb.views.session import Session
 class Drawn:
     """A screen that notes what is asked of it; drawing takes `cost` seconds of the thread and sends `sent` bytes."""
 
-    rate = 5.0
-
-    def __init__(self, cost=0.0, sent=0, rate=5.0, fail=()):
-        self.cost, self.sent, self.rate, self.fail = cost, sent, rate, fail
+    def __init__(self, cost=0.0, sent=0, rate=5.0, share=0.01, fail=()):
+        self.cost, self.sent, self.rate, self.share, self.fail = cost, sent, rate, share, fail
         self.scenes, self.asked, self.spent = [], [], 0.0
 
     def _ask(self, what, scene):
@@ -86,10 +84,12 @@ def test_it_redraws_so_many_times_a_second_at_most(follow, clock, asked, suits, 
     assert 0.75 * 20 * expected <= screen.asked.count("draw") <= 20 * expected + 1
 
 
-def test_drawing_takes_a_small_share_of_the_time(follow, clock):
-    history, screen = History("CG"), Drawn(cost=0.03)
+@pytest.mark.parametrize("share", [LiveScreen.share, StaticScreen.share])
+def test_drawing_takes_the_share_of_the_time_that_suits_its_screen(follow, clock, share):
+    history, screen = History("CG"), Drawn(cost=0.03, share=share)
     live_through(follow(history, screen), clock, history, waves(2000), 60)
-    assert 0.007 * 60 < screen.spent <= 0.01 * 60 + 0.03
+    assert 0.7 * share * 60 < screen.spent <= share * 60 + 0.03
+    assert share <= 0.02
 
 
 def test_heavy_figures_are_sent_less_often(follow, clock):

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ..core.events import History
 from ..errors import ArgumentError
 from .menus import menus as _menus
-from .palette import GRID, INK, RUNS, WARNING, style
+from .palette import GRID, INK, POWERS, RUNS, WARNING, style
 from .panels import AUTO, PANELS, POINTS, RATIO, REJECTED, Curve, RunCurves, chosen_panels, convergence_data, named
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "layout",
     "traces",
     "wrapped",
+    "wrapped_title",
 ]
 
 SCALES = ("log", "linear")
@@ -55,7 +56,7 @@ def convergence_figure(
     and x axis, which work without a kernel. Save it with `.write_html(path, include_plotlyjs=True)`, or with
     `.write_image(path)`, which needs kaleido. Raises ArgumentError for what is not known.
     """
-    drawn = drawing(histories, x=x, panels=panels, scale=scale, title=title, height=height)
+    drawn = drawing(histories, x=x, panels=panels, scale=scale, title=wrapped(title or ""), height=height)
     figure = drawn.figure()
     return figure.update_layout(drawn.menus()) if menus else figure
 
@@ -85,14 +86,14 @@ def drawing(
     x: str = "iteration",
     panels: str | Sequence[str] = AUTO,
     scale: str = "log",
-    title: str | None = None,
+    title: str = "",
     height: int = 560,
     points: int = POINTS,
     recorded: int | None = None,
 ) -> Drawing:
     """What `convergence_figure` draws, with about so many points a curve; up to `recorded` of them carry their records.
 
-    Raises ArgumentError for what is not known.
+    title: HTML, on as many lines as it will have. Raises ArgumentError for what is not known.
     """
     histories = named(histories)
     chosen = chosen_panels(histories, panels)
@@ -137,7 +138,7 @@ def layout(
     *,
     x: str = "iteration",
     scale: str = "log",
-    title: str | None = None,
+    title: str = "",
     height: int = 560,
 ) -> dict[str, Any]:
     """Panels one above the other, transparent background, text that reads on light and dark."""
@@ -166,7 +167,7 @@ def layout(
         "hoversubplots": "axis",
         "hoverlabel": {"bgcolor": "rgba(40,40,40,0.92)", "font": {"color": "#f2f2f2"}},
         "title": {
-            "text": wrapped(title or ""),
+            "text": title,
             "font": {"size": 13},
             "x": 0,
             "xref": "container",
@@ -203,7 +204,12 @@ def layout(
 
 
 def wrapped(title: str, width: int = 72) -> str:
-    """The title on up to three lines, broken between its parts, so that nothing is clipped at 600 px."""
+    """The title on up to three lines, as HTML."""
+    return "<br>".join(wrapped_title(title, width))
+
+
+def wrapped_title(title: str, width: int = 72) -> list[str]:
+    """Up to three lines, broken between the title's parts, so that nothing is clipped at 600 px."""
     parts, lines = " ".join(title.split()).split(" · "), [""]
     for part in parts:
         candidate = f"{lines[-1]} · {part}" if lines[-1] else part
@@ -211,7 +217,7 @@ def wrapped(title: str, width: int = 72) -> str:
             lines.append(part)
         else:
             lines[-1] = candidate
-    return "<br>".join(line if len(line) <= width else line[: width - 1] + "…" for line in lines)
+    return [line if len(line) <= width else line[: width - 1] + "…" for line in lines]
 
 
 # Traces
@@ -334,10 +340,11 @@ def _missing(panel: str, domain: list[float], runs: Sequence[RunCurves]) -> dict
 def _scale(values: NDArray[np.float64], log: bool) -> dict[str, Any]:
     """A log axis where all values are positive: whole decades, or 1-2-5 steps where there are too few of them."""
     if not log or not (values > 0).all():
-        return {"type": "linear", "dtick": None, "exponentformat": "power"}
+        return {"type": "linear", "dtick": None, "exponentformat": "power", "tickfont": {"size": None}}
     decades = float(np.ptp(np.log10(values))) if values.size else 0.0
     if decades > FEW_DECADES:
-        return {"type": "log", "dtick": int(np.ceil(decades / 6)), "exponentformat": "power"}
+        step = int(np.ceil(decades / 6))
+        return {"type": "log", "dtick": step, "exponentformat": "power", "tickfont": {"size": POWERS}}
     plain = not values.size or (values.min() > 1e-3 and values.max() < 1e4)
     form = "none" if plain else "power"
-    return {"type": "log", "dtick": "D2", "exponentformat": form, "minorloglabels": "complete"}
+    return {"type": "log", "dtick": "D2", "exponentformat": form, "tickfont": {"size": None}}

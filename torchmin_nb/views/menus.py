@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.events import History
-from .palette import GRID, INK
+from .palette import GRID, INK, POWERS
 from .panels import X_AXES, RunCurves, x_column
 
 __all__ = ["MENU_HEIGHT", "menus"]
@@ -54,12 +54,10 @@ def _scales(look: Mapping[str, Any], runs: Sequence[RunCurves], panels: Sequence
     as_drawn: dict[str, Any] = {}
     linear: dict[str, Any] = {}
     for axis in axes:
-        as_drawn |= {
-            f"{axis}.type": look[axis]["type"],
-            f"{axis}.dtick": look[axis]["dtick"],
-            f"{axis}.autorange": True,
-        }
-        linear |= {f"{axis}.type": "linear", f"{axis}.dtick": None, f"{axis}.autorange": True}
+        drawn = look[axis] | {"tickfont.size": look[axis]["tickfont"]["size"], "autorange": True}
+        straight = {"type": "linear", "dtick": None, "tickfont.size": None, "autorange": True}
+        as_drawn |= {f"{axis}.{part}": drawn[part] for part in straight}
+        linear |= {f"{axis}.{part}": value for part, value in straight.items()}
     losses = [(place, curve) for place, curve in enumerate(_curves(runs)) if curve.panel == "loss"]
     drawn_as_log = any(look[axis]["type"] == "log" for axis in axes)
     buttons = [_button("linear", {}, linear)]
@@ -74,8 +72,9 @@ def _scales(look: Mapping[str, Any], runs: Sequence[RunCurves], panels: Sequence
             button["args"] = [plain, button["args"][1] | {title: "loss"}, places]
         excess = {"y": [_numbers(np.where(curve.y > lowest, curve.y - lowest, np.nan)) for _, curve in losses]}
         axis = axes[panels.index("loss")]
-        shape = {f"{axis}.type": "log", f"{axis}.dtick": None, f"{axis}.autorange": True, title: _EXCESS}
-        buttons.append({"label": _EXCESS, "method": "update", "args": [excess, as_drawn | shape, places]})
+        shape = {"type": "log", "dtick": None, "tickfont.size": POWERS, "autorange": True, "title.text": _EXCESS}
+        relayout = as_drawn | {f"{axis}.{part}": value for part, value in shape.items()}
+        buttons.append({"label": _EXCESS, "method": "update", "args": [excess, relayout, places]})
     return buttons
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["DASHES", "GRID", "INK", "MARKERS", "RUNS", "WARNING", "style"]
+__all__ = ["DASHES", "GRID", "INK", "MARKERS", "POWERS", "RUNS", "WARNING", "style"]
 
 # Okabe & Ito (2008), without black and yellow, which vanish on one of the two themes.
 RUNS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
@@ -12,6 +12,8 @@ WARNING = "#D55E00"
 INK = "#7a7a7a"
 """Text: contrast of 4.3:1 on white and of 4.4:1 on the dark theme's near-black."""
 GRID = "rgba(128, 128, 128, 0.25)"
+POWERS = 10
+"""Pixels of the powers of ten on a log axis: Plotly writes them larger by a quarter than it is told."""
 
 
 def style(index: int) -> tuple[str, str, str]:

@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 from ..core.events import History
 from ..errors import ArgumentError
 from .bundle import PLOTLY, bundle, picture
-from .figures import SCALES, Drawing, drawing, wrapped
+from .figures import SCALES, Drawing, drawing, wrapped, wrapped_title
 from .panels import AUTO, POINTS, chosen_panels, x_column
 
 __all__ = ["VIEW_SCALES", "Scene"]
@@ -55,7 +55,7 @@ class Scene:
             x=self.x,
             panels=self.chosen(),
             scale=self._axes,
-            title=_escape(self.title, quote=False),
+            title="<br>".join(_escape(line, quote=False) for line in wrapped_title(self.title)),
             height=self.height,
             points=points,
             recorded=recorded,

@@ -29,6 +29,8 @@ class Screen(Protocol):
 
     rate: float
     """Redraws a second that suit it."""
+    share: float
+    """Of the time, what they may take."""
 
     def open(self, scene: Scene) -> None:
         """Show it in the cell that is running."""
@@ -55,6 +57,7 @@ class LiveScreen:
     """
 
     rate = 5.0
+    share = 0.0075
 
     def __init__(self) -> None:
         self._finalizer: weakref.finalize[Any, LiveScreen] | None = None
@@ -168,6 +171,7 @@ class StaticScreen:
     """For a notebook front end without widgets: the static figure, sent anew about once a second."""
 
     rate = 1.5
+    share = 0.02
 
     def __init__(self) -> None:
         self._display: Any = None
@@ -200,6 +204,7 @@ class PictureScreen:
     """
 
     rate = 0.1
+    share = 0.0075
 
     def __init__(self) -> None:
         self._display: Any = None

@@ -25,8 +25,6 @@ __all__ = ["Session", "dropped"]
 
 _REST = 60.0
 """Seconds that a run stands still before its figure becomes one that can be saved: the next widget costs 5 MB."""
-_SHARE = 0.0075
-"""The share of the time that drawing may take."""
 _TRAFFIC = 25_000
 """Bytes a second that redraws may send: 1.5 MB a minute."""
 _OVER = (STOPPED, FINISHED, FAILED)
@@ -56,7 +54,7 @@ class Session:
         self._screen = screen
         self._name = name
         self._beside = dict(beside)
-        self._pace = Pace(1 / min(rate, screen.rate), _SHARE, traffic=_TRAFFIC, clock=clock)
+        self._pace = Pace(1 / min(rate, screen.rate), screen.share, traffic=_TRAFFIC, clock=clock)
         self._clock = clock
         self._lock = threading.RLock()
         self._controls: Controls | None = None
