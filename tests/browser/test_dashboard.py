@@ -26,11 +26,15 @@ def test_points_appear_while_it_runs_and_a_picture_stays(notebook):
     book.wait_for_points(3)
     early = book.points()
     book.screenshot("dashboard-running")
+    shown = [button.get_attribute("data-title") for button in book.page.locator(".modebar-btn").all()]
+    assert "Reset axes" in shown
+    assert "Share chart..." not in shown  # a click would upload it
     book.wait_for_points(early + 5)
     book.wait_idle()
     book.wait("document.querySelector('.js-plotly-plot .gtitle')?.textContent.includes('finished')")
     book.page.wait_for_timeout(1500)  # JupyterLab adds its picture after drawing
     book.screenshot("dashboard-finished")
+    assert book.page.locator(".modebar-btn[data-title^=Share]").count() == 0
 
     saved = book.save()
     (data,) = figures(saved)

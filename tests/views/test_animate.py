@@ -11,6 +11,7 @@ from tests.views.histories import a_history, runs_in_the_valley
 from torchmin_nb import History
 from torchmin_nb.errors import ArgumentError
 from torchmin_nb.views.animate import FRAMES, animated_html, animation_data, animation_figure
+from torchmin_nb.views.palette import HIDDEN_BUTTONS
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +59,7 @@ def test_each_frame_moves_each_runs_traces_and_leaves_the_landscape(valley):
         assert [len(trace.x) for trace in frame.data] == known
     assert [step.args[0][0] for step in figure.layout.sliders[0].steps] == [frame.name for frame in figure.frames]
     assert [button.label for button in figure.layout.updatemenus[0].buttons] == ["Play", "Pause"]
+    assert figure.layout.modebar.remove == HIDDEN_BUTTONS
 
 
 def test_without_a_function_there_are_curves_alone(valley):

@@ -37,7 +37,7 @@ from torchmin_nb.views.chart_figure import chart_figure
 from torchmin_nb.views.chart_picture import chart_picture
 from torchmin_nb.views.landscape import landscape_chart, level_labels
 from torchmin_nb.views.order_chart import order_chart
-from torchmin_nb.views.palette import INK
+from torchmin_nb.views.palette import HIDDEN_BUTTONS, INK
 from torchmin_nb.views.profile_chart import profile_chart
 from torchmin_nb.views.step_chart import step_chart
 
@@ -117,6 +117,7 @@ def test_plotly_draws_every_layer(chart):
 
 def test_plotly_is_transparent_labelled_and_legible(chart):
     layout = chart_figure(chart).layout
+    assert layout.modebar.remove == HIDDEN_BUTTONS
     assert layout.paper_bgcolor == layout.plot_bgcolor == "rgba(0,0,0,0)"
     assert layout.font.color == INK
     assert layout.xaxis.title.text == chart.x.title != ""

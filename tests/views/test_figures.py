@@ -10,6 +10,7 @@ from tests.views.histories import a_history, waves
 from torchmin_nb import History, Iteration
 from torchmin_nb.errors import ArgumentError
 from torchmin_nb.views.figures import convergence_figure, layout, traces, wrapped
+from torchmin_nb.views.palette import HIDDEN_BUTTONS
 from torchmin_nb.views.panels import PANELS, chosen_panels, convergence_data
 
 AUTO = ["y", "y2", "y3", "y4", "y3"]
@@ -76,6 +77,10 @@ def test_an_axis_is_logarithmic_where_all_values_are_positive(offset, scale):
     figure = convergence_figure(a_history(offset=offset))
     assert figure.layout.yaxis.type == scale
     assert figure.layout.yaxis2.type == figure.layout.yaxis3.type == "log"
+
+
+def test_no_button_uploads_the_figure():
+    assert "sendChartToCloud" in convergence_figure(a_history()).layout.modebar.remove == HIDDEN_BUTTONS
 
 
 def test_powers_of_ten_are_no_larger_than_other_numbers():

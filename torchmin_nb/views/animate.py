@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ..core.events import History
 from ..core.report import html_page
 from ..errors import ArgumentError
-from .palette import GRID, INK, style
+from .palette import GRID, HIDDEN_BUTTONS, INK, style
 
 __all__ = ["Animation", "Track", "animated_html", "animation_data", "animation_figure"]
 
@@ -178,6 +178,7 @@ def _layout(animation: Animation, title: str, plane: bool) -> dict[str, Any]:
         "paper_bgcolor": "rgba(0,0,0,0)",
         "plot_bgcolor": "rgba(0,0,0,0)",
         "font": {"color": INK, "size": 12},
+        "modebar": {"remove": HIDDEN_BUTTONS},
         "margin": {"l": 72, "r": 24, "t": 48, "b": 24},
         "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
         "xaxis": {**axis, "title": {"text": "iteration"}, "anchor": "y2", "domain": [0, width], **_span(animation)},

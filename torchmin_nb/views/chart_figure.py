@@ -8,7 +8,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from .chart import Axis, Chart, Contours, Layer, Mark, Region, wrapped_lines
-from .palette import GRID, INK
+from .palette import GRID, HIDDEN_BUTTONS, INK
 
 __all__ = ["chart_figure", "chart_sketch"]
 
@@ -141,6 +141,7 @@ def _layout(chart: Chart, height: int) -> dict[str, Any]:
         "plot_bgcolor": _CLEAR,
         "font": {"color": INK, "size": 12},
         "margin": {"l": _LEFT, "r": 24, "t": top, "b": 56 + legend},
+        "modebar": {"remove": HIDDEN_BUTTONS},
         "hovermode": "closest",
         "hoverlabel": {"bgcolor": "rgba(40,40,40,0.92)", "font": {"color": "#f2f2f2"}},
         "annotations": [_heading(title, top)] if title else [],

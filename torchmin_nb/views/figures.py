@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ..core.events import History
 from ..errors import ArgumentError
 from .menus import menus as _menus
-from .palette import GRID, INK, POWERS, RUNS, WARNING, style
+from .palette import GRID, HIDDEN_BUTTONS, INK, POWERS, RUNS, WARNING, style
 from .panels import AUTO, PANELS, POINTS, RATIO, REJECTED, Curve, RunCurves, chosen_panels, convergence_data, named
 
 __all__ = [
@@ -161,7 +161,7 @@ def layout(
             "bgcolor": "rgba(0,0,0,0)",
             "color": INK,
             "activecolor": RUNS[0],
-            "remove": ["lasso2d", "select2d", "autoScale2d"],
+            "remove": HIDDEN_BUTTONS,
         },
         "hovermode": "x unified",
         "hoversubplots": "axis",

@@ -1,8 +1,8 @@
-"""Colours and marks that hold in light and dark themes and for colour-blind eyes."""
+"""Colours and marks that hold in light and dark themes and for colour-blind eyes, and what all figures share."""
 
 from __future__ import annotations
 
-__all__ = ["DASHES", "GRID", "INK", "MARKERS", "POWERS", "RUNS", "WARNING", "style"]
+__all__ = ["DASHES", "GRID", "HIDDEN_BUTTONS", "INK", "MARKERS", "POWERS", "RUNS", "WARNING", "style"]
 
 # Okabe & Ito (2008), without black and yellow, which vanish on one of the two themes.
 RUNS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
@@ -14,6 +14,8 @@ INK = "#7a7a7a"
 GRID = "rgba(128, 128, 128, 0.25)"
 POWERS = 10
 """Pixels of the powers of ten on a log axis: Plotly writes them larger by a quarter than it is told."""
+HIDDEN_BUTTONS = ("lasso2d", "select2d", "autoScale2d", "sendChartToCloud")
+"""Plotly's buttons that serve nothing here; the last would upload the figure and its data."""
 
 
 def style(index: int) -> tuple[str, str, str]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..chart import Chart
 from ..chart_figure import chart_sketch
+from ..palette import HIDDEN_BUTTONS
 from ..screens import compact
 from ..widget import FigureWidget
 
@@ -103,7 +104,7 @@ def _fitted(look: dict[str, Any], chart: Chart, height: int, key: str) -> dict[s
         "yaxis": _axis(look["yaxis"]),
         "margin": {"l": 56, "r": _RIGHT, "t": 14, "b": 42},
         "legend": {**_LEGEND, **(_LOW if chart.contours() else _HIGH)},
-        "modebar": {"bgcolor": "rgba(0,0,0,0)", "remove": ["lasso2d", "select2d", "autoScale2d"]},
+        "modebar": {"bgcolor": "rgba(0,0,0,0)", "remove": HIDDEN_BUTTONS},
     }
 
 
