@@ -8,7 +8,7 @@ import scipy.optimize
 import torch
 
 from tests.core.problems import PROBLEMS
-from torchmin_nb import METHODS, MinimizeWrapper
+from torchmin_nb import METHODS, LeastSquaresWrapper, MinimizeWrapper
 from torchmin_nb.core import trust_region
 from torchmin_nb.core.curvature import positive_definite
 from torchmin_nb.core.threads import blas_threads
@@ -137,6 +137,78 @@ def test_a_method_without_a_radius_reports_none(method):
     assert np.isnan(history.trust_radius).all()
 
 
+# Least squares
+
+
+def residuals(x):
+    """Powell's badly scaled cousin of Rosenbrock: curved, with a small residual at the end. (n,) -> (3,)."""
+    return torch.stack([10 * (x[1] - x[0] ** 2), 1 - x[0], 0.3 * x[0] * x[1]])
+
+
+def squares_replay(method, x, trials):
+    """(trial, radius, ratio) after each trial that is accepted, by Moré's update in the method's own norm.
+
+    The norm is the Euclidean one in trf, and the largest component in dogbox.
+    """
+    order = {"trf": 2, "dogbox": np.inf}[method]
+    radius = np.linalg.norm(x, order)
+    for trial in trials:
+        at = torch.tensor(x)
+        f, jacobian = residuals(at).numpy(), torch.autograd.functional.jacobian(residuals, at).numpy()
+        step = trial - x
+        length = np.linalg.norm(step, order)
+        actual = 0.5 * f @ f - 0.5 * np.sum(residuals(torch.tensor(trial)).numpy() ** 2)
+        ratio = actual / -((jacobian.T @ f) @ step + 0.5 * np.sum((jacobian @ step) ** 2))
+        if ratio < 0.25:
+            radius = 0.25 * length
+        elif ratio > 0.75 and length > 0.95 * radius:
+            radius *= 2
+        if actual > 0:
+            x = trial
+            yield trial, radius, ratio
+
+
+@pytest.mark.parametrize("start", [(-1.2, 1.0), (3.0, -4.0), (0.1, 0.0)])
+@pytest.mark.parametrize("method", ["trf", "dogbox"])
+def test_least_squares_report_radius_and_ratio_of_their_update_rule(method, start):
+    x = torch.nn.Parameter(torch.tensor(start, dtype=torch.float64))
+    optimizer = LeastSquaresWrapper([x], method, keep_parameters=True, keep_evaluations=True)
+    trials = []
+
+    def closure():
+        trials.append(x.detach().numpy().copy())
+        return residuals(x)
+
+    optimizer.step(closure)
+    history = optimizer.history
+    assert history[0].trust_radius is None
+    assert history[0].accepted is None
+    expected = list(squares_replay(method, np.array(start), [trial for trial in trials if (trial != start).any()]))
+    assert len(expected) >= len(history) - 1 > 4
+    for iteration, at, (trial, radius, ratio) in zip(history[1:-1], history.parameters[1:], expected, strict=False):
+        np.testing.assert_array_equal(at, trial)
+        assert iteration.trust_radius == pytest.approx(radius, rel=1e-12)
+        assert iteration.reduction_ratio == pytest.approx(ratio, rel=1e-4)
+        assert iteration.accepted is True
+    assert len({iteration.trust_radius for iteration in history[1:]}) >= 2
+
+
+@pytest.mark.parametrize("method", ["trf", "dogbox"])
+def test_least_squares_with_bounds_report_a_radius_and_lm_none(method):
+    def run(method, **bounds):
+        x = torch.nn.Parameter(torch.tensor([-1.2, 0.5], dtype=torch.float64))
+        optimizer = LeastSquaresWrapper([{"params": [x], **bounds}], method)
+        optimizer.step(lambda: residuals(x))
+        return optimizer.history
+
+    history = run(method, bounds=(-2.0, 0.6))
+    assert all(iteration.trust_radius > 0 and iteration.reduction_ratio > 0 for iteration in history[1:])
+    silent = run("lm")
+    assert all(
+        iteration.trust_radius is iteration.reduction_ratio is iteration.accepted is None for iteration in silent
+    )
+
+
 # The probe
 
 
@@ -147,7 +219,7 @@ def test_outside_scipys_loop_nothing_is_reported():
 @pytest.mark.parametrize("method", LOOP_METHODS)
 def test_a_renamed_loop_is_not_reported_and_the_run_is_the_same(method, monkeypatch):
     before, _ = run(PROBLEMS["Rosenbrock 2"], method, {})
-    monkeypatch.setattr(trust_region, "_LOOP", "_minimize_in_another_way")
+    monkeypatch.setattr(trust_region, "_LOOPS", {"_minimize_in_another_way": ("trust_radius", "rho")})
     after, _ = run(PROBLEMS["Rosenbrock 2"], method, {})
     assert all(iteration.trust_radius is None for iteration in after[1:])
     assert all(iteration.reduction_ratio is None for iteration in after)

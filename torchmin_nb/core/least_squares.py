@@ -158,7 +158,7 @@ class LeastSquaresWrapper(ScipyOptimizer):
             residuals.objective,
             self._new_history(flat, request.options),
             self.callbacks,
-            radius=PROBES["none"],
+            radius=PROBES[self.request.spec.radius],
             scipy_callback=request.callback and told_as_scipy_does(request.callback, residuals),
         )
         residuals.objective.observer = recorder

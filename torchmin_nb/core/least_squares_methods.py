@@ -42,7 +42,8 @@ class LeastSquaresSpec:
 
     bounds, robust: whether it takes bounds, and losses besides the plain sum of squares. operator: whether it can do
     with products of the Jacobian. overdetermined: needs m >= n. arrays: doubles that SciPy and the Jacobian take for m
-    residuals and n parameters. cost: what an iteration costs, in words.
+    residuals and n parameters. radius: how its trust radius is observed, a key of trust_region.PROBES. cost: what an
+    iteration costs, in words.
     """
 
     name: str
@@ -54,6 +55,7 @@ class LeastSquaresSpec:
     robust: bool = True
     operator: bool = True
     overdetermined: bool = False
+    radius: str = "loop"
     cost: str = "1 closure call, and a Jacobian of M×N where the point is accepted"
 
     def plan(self, m: int, n: int, jacobian: str, tr_solver: str | None, budget: int | None) -> str:
@@ -136,6 +138,7 @@ _ALL = (
         robust=False,
         operator=False,
         overdetermined=True,
+        radius="none",
     ),
 )
 

@@ -14,7 +14,7 @@ from scipy.optimize import OptimizeResult
 from .control import CALLBACK, ITERATIONS, Abort, StopRun
 from .events import Callback, Evaluation, History, Iteration
 from .objective import Point
-from .trust_region import NOT_REPORTED, Probe, TrustRegion
+from .trust_region import NOT_REPORTED, Probe, TrustRegion, unreported
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -29,7 +29,7 @@ _HASHED = 4096
 class Recorder:
     """The observer of one run.
 
-    `radius` is the probe of trust_region.PROBES, `initial_radius` the radius at the start; `max_iterations` is
+    `radius` is the probe of trust_region.PROBES, `initial_radius` the radius at the start if known; `max_iterations` is
     enforced here for methods that cannot; `skip_first` drops a first SciPy callback that is the start itself;
     `callback_at` is where SciPy calls back, "iterate" or "trial": in the latter case `accepted` tells the iterates.
     """
@@ -102,7 +102,7 @@ class Recorder:
 
     def _iterated(self, x: NDArray[np.float64], state: Any) -> None:
         point = self._objective.known(x)
-        region = self._radius(state) if self._initial_radius is not None else NOT_REPORTED
+        region = self._radius(state)
         assert self._iterate is not None
         step = float(np.linalg.norm(x - self._iterate))
         self._emit_iteration(point or self._unknown(x), region, state, step=step)
@@ -152,7 +152,7 @@ class Recorder:
             step_norm=step,
             trust_radius=region.radius,
             reduction_ratio=region.ratio,
-            accepted=accepted if self._initial_radius is None or step is None else step > 0,
+            accepted=accepted if self._radius is unreported or step is None else step > 0,
             constraint_violation=self._violation(point, state),
             nfev=counts.nfev,
             njev=counts.njev,

@@ -39,11 +39,19 @@ def _local() -> Table:
 
 
 def _least_squares() -> Table:
-    head = ("method", "needs", "bounds", "robust losses", "Jacobian as products", "when to use it")
+    head = ("method", "needs", "bounds", "robust losses", "Jacobian as products", "trust radius", "when to use it")
     return [
         head,
         *(
-            (spec.name, "residuals", _YES[spec.bounds], _YES[spec.robust], _YES[spec.operator], spec.summary)
+            (
+                spec.name,
+                "residuals",
+                _YES[spec.bounds],
+                _YES[spec.robust],
+                _YES[spec.operator],
+                _YES[spec.radius != "none"],
+                spec.summary,
+            )
             for spec in LEAST_SQUARES_METHODS.values()
         ),
     ]

@@ -1,8 +1,9 @@
 """SciPy's trust radius and reduction ratio, observed.
 
-The four methods of `scipy.optimize._trustregion` do not report them. They are read, at the callback, from the
-local variables of the loop that called it: nothing is replaced and the public call path is kept. Where the names
-have moved, nothing is reported. trust-constr hands its radius to the callback itself.
+Neither the four methods of `scipy.optimize._trustregion` nor trf and dogbox of `least_squares` report them. They are
+read, at the callback or at the Jacobian of an accepted point, from the local variables of the loop that called it:
+nothing is replaced and the public call path is kept. Where the names have moved, nothing is reported. trust-constr
+hands its radius to the callback itself.
 """
 
 from __future__ import annotations
@@ -16,7 +17,13 @@ import numpy as np
 
 __all__ = ["NOT_REPORTED", "PROBES", "Probe", "TrustRegion", "from_loop", "from_state", "unreported"]
 
-_LOOP = "_minimize_trust_region"
+_LOOPS = {
+    "_minimize_trust_region": ("trust_radius", "rho"),
+    "trf_bounds": ("Delta", "ratio"),
+    "trf_no_bounds": ("Delta", "ratio"),
+    "dogbox": ("Delta", "ratio"),
+}
+"""SciPy's loops by name, and what they call the radius and the ratio."""
 
 
 class TrustRegion(NamedTuple):
@@ -43,12 +50,13 @@ def from_state(state: Any) -> TrustRegion:
 def from_loop(state: Any) -> TrustRegion:
     """From the frame of SciPy's trust-region loop, found among the callers."""
     frame: FrameType | None = sys._getframe(1)
-    while frame is not None and frame.f_code.co_name != _LOOP:
+    while frame is not None and frame.f_code.co_name not in _LOOPS:
         frame = frame.f_back
     if frame is None:
         return NOT_REPORTED
+    radius, ratio = _LOOPS[frame.f_code.co_name]
     names = frame.f_locals
-    return TrustRegion(_number(names.get("trust_radius")), _number(names.get("rho")))
+    return TrustRegion(_number(names.get(radius)), _number(names.get(ratio)))
 
 
 PROBES: dict[str, Probe] = {"none": unreported, "loop": from_loop, "state": from_state}
