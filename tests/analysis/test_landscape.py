@@ -112,6 +112,12 @@ def test_log_levels_count_from_the_smallest_loss_known():
     assert contour_levels(loss, floor=100.0, log=True).floor == loss.min()
 
 
+def test_a_known_minimum_is_a_loss_known():
+    window = ((-3, 3.1), (-3, 3.3))
+    assert landscape_data(BOWL, window=window, log=True).levels.floor > 0
+    assert landscape_data(BOWL, window=window, log=True, minimizers=[(0, 0), (1, 1)]).levels.floor == 0
+
+
 @pytest.mark.parametrize("loss", [np.full((3, 3), 2.0), np.full((3, 3), np.nan)])
 def test_a_flat_loss_has_one_level(loss):
     assert len(contour_levels(loss).height) == 1

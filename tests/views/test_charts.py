@@ -149,6 +149,22 @@ def test_matplotlib_draws_it_on_a_transparent_ground(chart):
     assert shown == named
 
 
+def test_matplotlib_counts_in_whole_numbers():
+    x, y = np.array([2.0, 3.0, 5.0]), np.array([2500.0, 5000.5, 15000.0])
+    chart = Chart((Mark(x, y, "calls", INK),), Axis("variables"), Axis("calls", log=True))
+    axes = chart_picture(chart).axes[0]
+    assert all(tick == round(tick) for tick in axes.get_xticks())
+    texts = [label.get_text() for label in axes.get_yticklabels() if label.get_text()]
+    assert "5000" in texts
+    assert not any(label.get_text() for label in axes.get_yticklabels(minor=True))
+
+
+@pytest.mark.parametrize(("floor", "title"), [(1e-6, "loss"), (0.5, "loss above 0.5")])
+def test_a_floor_too_low_to_be_seen_is_not_named(floor, title):
+    chart = _landscape(lambda x: floor + x.square().sum(-1), log=True, minimizers=[(0, 0)])
+    assert chart.contours()[0].title == title
+
+
 def test_curves_of_several_runs_differ_in_more_than_colour():
     chart = CHARTS["runs"]()
     lines = [chart.marks(name)[0] for name in RUNS]

@@ -12,7 +12,18 @@ from numpy.typing import NDArray
 from ..core.constraints import Constraint
 from ..core.events import History
 from ..errors import ArgumentError
-from .surface import Function, Levels, Surface, Window, contour_levels, on_grid, read_window, sample, window_around
+from .surface import (
+    Function,
+    Levels,
+    Surface,
+    Window,
+    at_points,
+    contour_levels,
+    on_grid,
+    read_window,
+    sample,
+    window_around,
+)
 
 __all__ = ["Boundary", "Landscape", "Path", "Runs", "landscape_data", "named_runs", "path_of"]
 
@@ -90,7 +101,8 @@ def landscape_data(
         keep_evaluations=True too.
     window: what to show; None: the runs and the minimizers, with a margin. resolution: grid points a side.
     up_to: show iterates 0 to up_to only. log: log or linear contours; None chooses.
-    minimizers: known minima, points (2,). best_loss: the known minimum, from which log contours are counted.
+    minimizers: known minima, points (2,). best_loss: the known minimum. Log contours are counted from the smallest loss
+        known: of these, the runs and the grid.
     bounds: (low, high), numbers or arrays (2,). constraints: functions of x (..., 2), feasible where >= 0, or
         Constraint objects whose fun takes x (..., 2).
     scale: of the parameters, a number or (2,): the trust region is a circle of x/scale. region: draw it around the last
@@ -105,8 +117,9 @@ def landscape_data(
     paths = tuple(path if trials else path._replace(trials=np.empty((0, 2))) for path in paths)
     minima = np.array([tuple(map(float, each)) for each in minimizers], dtype=np.float64).reshape(-1, 2)
     surface = _surface(function, window, resolution, runs, minima)
-    losses = [loss for path in paths for loss in path.losses if np.isfinite(loss)]
-    floor = min([*losses, *([] if best_loss is None else [float(best_loss)])], default=None)
+    known = np.concatenate([*(path.losses for path in paths), _at_minima(function, minima)])
+    given = [] if best_loss is None else [float(best_loss)]
+    floor = min([*known[np.isfinite(known)].tolist(), *given], default=None)
     return Landscape(
         surface=surface,
         levels=contour_levels(surface.loss, floor=floor, log=log),
@@ -190,6 +203,10 @@ def _surface(
     around = [history.parameters for _, history in runs if len(history)]
     chosen = window_around(np.concatenate([*around, minima])) if window is None else read_window(window)
     return sample(function, chosen, resolution)
+
+
+def _at_minima(function: Function | Surface, minima: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.empty(0) if isinstance(function, Surface) or not len(minima) else at_points(function, minima)
 
 
 def _box(bounds: tuple[Any, Any]) -> tuple[tuple[float, float], tuple[float, float]]:

@@ -16,6 +16,7 @@ __all__ = [
     "Levels",
     "Surface",
     "Window",
+    "at_points",
     "contour_levels",
     "on_grid",
     "read_window",
@@ -82,13 +83,17 @@ def sample(function: Function, window: Window, resolution: int = 151) -> Surface
 def on_grid(
     function: Callable[[torch.Tensor], Any], x: NDArray[np.float64], y: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """function over the grid, shape (len(y), len(x)), NaN where it is not finite.
+    """function over the grid, shape (len(y), len(x)); see `at_points`."""
+    return at_points(function, np.stack(np.meshgrid(x, y), axis=-1))
 
-    One written for a single point (2,) is mapped over the grid by vmap. Raises ArgumentError where that fails too.
+
+def at_points(function: Callable[[torch.Tensor], Any], points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """function at points (..., 2), shape (...), NaN where it is not finite.
+
+    One written for a single point (2,) is mapped over them by vmap. Raises ArgumentError where that fails too.
     """
-    points = torch.from_numpy(np.stack(np.meshgrid(x, y), axis=-1))
     with torch.no_grad():
-        values = _batched(function, points)
+        values = _batched(function, torch.from_numpy(points))
     loss = values.to(torch.float64).numpy()
     return np.where(np.isfinite(loss), loss, np.nan)
 

@@ -140,9 +140,10 @@ def _region(axes: Any, layer: Region) -> None:
 
 
 def _dress(axes: Any, chart: Chart) -> None:
-    _axis(axes.xaxis, axes.set_xscale, axes.set_xlim, chart.x)
-    _axis(axes.yaxis, axes.set_yscale, axes.set_ylim, chart.y)
-    axes.tick_params(colors=INK, labelsize=9)
+    marks = [layer for layer in chart.layers if isinstance(layer, Mark)]
+    _axis(axes.xaxis, axes.set_xscale, axes.set_xlim, chart.x, [mark.x for mark in marks])
+    _axis(axes.yaxis, axes.set_yscale, axes.set_ylim, chart.y, [mark.y for mark in marks])
+    axes.tick_params(which="both", colors=INK, labelsize=9)
     axes.spines[:].set_color((0.5, 0.5, 0.5, 0.4))
     if not chart.contours():
         axes.grid(color=(0.5, 0.5, 0.5, 0.25), linewidth=0.6)
@@ -150,16 +151,25 @@ def _dress(axes: Any, chart: Chart) -> None:
         axes.set_aspect("equal", adjustable="box")
 
 
-def _axis(axis: Any, set_scale: Any, set_limits: Any, told: Axis) -> None:
+def _axis(axis: Any, set_scale: Any, set_limits: Any, told: Axis, values: list[Any]) -> None:
     axis.set_label_text(told.title, color=INK, fontsize=10)
     if told.log:
         set_scale("log")
     if told.range is not None:
         set_limits(*told.range)
-    if told.log and told.range is not None and np.ptp(np.log10(told.range)) < _FEW_DECADES:
+    if told.log and np.ptp(np.log10(axis.get_view_interval())) < _FEW_DECADES:
         axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axis.set_minor_formatter(NullFormatter())
+    elif not told.log and _whole(values):
+        axis.get_major_locator().set_params(integer=True)
+
+
+def _whole(values: list[Any]) -> bool:
+    """Whether an axis counts something: whole numbers that span 2 or more."""
+    every = np.concatenate([np.asarray(each, dtype=np.float64) for each in values]) if values else np.empty(0)
+    every = every[np.isfinite(every)]
+    return bool(every.size and np.ptp(every) >= 2 and (every == np.round(every)).all())
 
 
 def _title(figure: Any, chart: Chart) -> None:

@@ -22,6 +22,7 @@ __all__ = ["landscape_chart", "landscape_figure", "landscape_picture", "level_la
 _MOST_UNEVEN = 2.5
 """Up to this ratio of the window's sides, one unit is as long on both axes: gradients then cross contours squarely."""
 _MARKED = 80
+_NOT_SEEN = 0.02
 
 
 def landscape_figure(
@@ -82,7 +83,8 @@ def surface_layers(surface: Surface, levels: Levels, what: str = "loss") -> list
 
 
 def _from_zero(levels: Levels) -> bool:
-    return not levels.log or abs(levels.floor) < 1e-6 * 10 ** float(levels.height[0])
+    """Whether the loss and what it has above the floor are the same, to the width of a contour line."""
+    return not levels.log or abs(levels.floor) < _NOT_SEEN * 10 ** float(levels.height[0])
 
 
 def level_labels(levels: Levels) -> tuple[str, ...]:
