@@ -34,6 +34,8 @@ _SHADES = LinearSegmentedColormap.from_list(
     "depth", [(0.47, 0.47, 0.55, 0.55), (0.49, 0.49, 0.55, 0.25), (0.5, 0.5, 0.55, 0.03)]
 )
 _FEW_DECADES = 2.5
+_WRITTEN_OUT = (1e-3, 1e6)
+"""Between these, the numbers on a logarithmic axis of few decades are not powers of ten."""
 _TITLE_WIDTH = 84
 _NOTE_WIDTH = 100
 
@@ -142,7 +144,7 @@ def _region(axes: Any, layer: Region) -> None:
 def _dress(axes: Any, chart: Chart) -> None:
     _axis(axes.xaxis, axes.set_xscale, axes.set_xlim, chart.x)
     _axis(axes.yaxis, axes.set_yscale, axes.set_ylim, chart.y)
-    axes.tick_params(colors=INK, labelsize=9)
+    axes.tick_params(which="both", colors=INK, labelsize=9)
     axes.spines[:].set_color((0.5, 0.5, 0.5, 0.4))
     if not chart.contours():
         axes.grid(color=(0.5, 0.5, 0.5, 0.25), linewidth=0.6)
@@ -156,7 +158,8 @@ def _axis(axis: Any, set_scale: Any, set_limits: Any, told: Axis) -> None:
         set_scale("log")
     if told.range is not None:
         set_limits(*told.range)
-    if told.log and told.range is not None and np.ptp(np.log10(told.range)) < _FEW_DECADES:
+    low, high = axis.get_view_interval()
+    if told.log and _WRITTEN_OUT[0] <= low and high <= _WRITTEN_OUT[1] and high < 10**_FEW_DECADES * low:
         axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axis.set_minor_formatter(NullFormatter())
