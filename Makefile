@@ -26,7 +26,7 @@ check: $(VENV)/.ready
 	$(BIN)/mypy
 
 lab: $(VENV)/.ready
-	$(BIN)/jupyter lab notebooks
+	$(BIN)/jupyter lab --LabApp.default_url=/lab/tree/notebooks
 
 notebooks: $(VENV)/.ready
 	$(BIN)/python notebooks/execute.py

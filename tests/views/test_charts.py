@@ -165,6 +165,17 @@ def test_a_floor_too_low_to_be_seen_is_not_named(floor, title):
     assert chart.contours()[0].title == title
 
 
+@pytest.mark.parametrize(("values", "written"), [([18.0, 430.0], True), ([1e-9, 1e-8], False), ([1.0, 1e5], False)])
+def test_a_few_decades_are_labelled_with_plain_numbers(values, written):
+    chart = Chart((Mark(np.arange(2.0), np.array(values), "calls", INK),), Axis("x"), Axis("calls", log=True))
+    picture = chart_picture(chart)
+    picture.draw_without_rendering()
+    axis = picture.axes[0].yaxis
+    major, minor = ([tick.label1.get_text() for tick in ticks] for ticks in (axis.majorTicks, axis.minorTicks))
+    assert ({"20", "50", "100", "200"} <= set(major)) == written
+    assert not written or not any(minor)
+
+
 def test_curves_of_several_runs_differ_in_more_than_colour():
     chart = CHARTS["runs"]()
     lines = [chart.marks(name)[0] for name in RUNS]

@@ -80,6 +80,14 @@ def test_it_draws_the_numbers_on_the_scale_of_the_figure(figures):
     assert ratio.get_ylabel() == "reduction ratio"
 
 
+@pytest.mark.parametrize(("x", "whole"), [("iteration", True), ("closure calls", True), ("seconds", False)])
+def test_what_is_counted_has_whole_numbers_on_its_axis(figures, x, whole):
+    drawn(a_history(length=3), x=x)
+    ticks = figures[0].axes[-1].get_xticks()
+    assert len(ticks) > 2
+    assert all(tick == round(tick) for tick in ticks) == whole
+
+
 def test_what_is_missing_is_said(figures):
     drawn(a_history("CG", radius=False), "trust radius")
     (axis,) = figures[0].axes

@@ -75,7 +75,7 @@ def _too_many_calls(entry: Entry, traits: Traits) -> str:
     calls = entry.calls(traits.n)
     if entry.gradient or entry.kind == GLOBAL or calls <= MANY_CALLS:
         return ""
-    return f"gradient-free at N = {traits.n:,}: ~{calls:,.0f} closure calls an iteration"
+    return f"gradient-free at N = {traits.n:,}: ~{calls:,.0f} closure calls in the first iteration"
 
 
 def _too_many_variables(entry: Entry, traits: Traits) -> str:

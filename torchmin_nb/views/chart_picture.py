@@ -34,6 +34,8 @@ _SHADES = LinearSegmentedColormap.from_list(
     "depth", [(0.47, 0.47, 0.55, 0.55), (0.49, 0.49, 0.55, 0.25), (0.5, 0.5, 0.55, 0.03)]
 )
 _FEW_DECADES = 2.5
+_WRITTEN_OUT = (1e-3, 1e6)
+"""Between these, the numbers on a logarithmic axis of few decades are not powers of ten."""
 _TITLE_WIDTH = 84
 _NOTE_WIDTH = 100
 
@@ -157,7 +159,8 @@ def _axis(axis: Any, set_scale: Any, set_limits: Any, told: Axis, values: list[A
         set_scale("log")
     if told.range is not None:
         set_limits(*told.range)
-    if told.log and np.ptp(np.log10(axis.get_view_interval())) < _FEW_DECADES:
+    low, high = axis.get_view_interval()
+    if told.log and _WRITTEN_OUT[0] <= low and high <= _WRITTEN_OUT[1] and high < 10**_FEW_DECADES * low:
         axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axis.set_minor_formatter(NullFormatter())

@@ -34,6 +34,7 @@ def png(
         _dress(axis, panel, np.concatenate([np.empty(0), *drawn]), runs, log=scale == "log")
         _mark_steps(axis, panel, runs)
     axes[-1].set_xlabel(x)
+    axes[-1].xaxis.get_major_locator().set_params(integer=x != "seconds")
     if len(runs) > 1:
         _plain(axes[0].legend(fontsize="small", ncols=3, frameon=False).get_texts())
     figure.suptitle(title, fontsize=9, x=0.01, ha="left", parse_math=False)
