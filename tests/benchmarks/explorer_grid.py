@@ -19,7 +19,7 @@ SECONDS = 20
 def outcomes(explorer: MethodExplorer, problem: str) -> Iterator[tuple[str, str, str]]:
     """(method, outcome, words) of each method on a problem."""
     explorer.problem.value = problem
-    fits = explorer._method_panel.fits
+    fits = explorer._bench.form.method.fits
     for name in catalogue():
         if not fits[name]:
             yield name, "disabled", fits[name].reason

@@ -6,7 +6,7 @@ import torch
 
 from torchmin_nb import METHODS
 from torchmin_nb.errors import ArgumentError, ArgumentTypeError, ClosureError, NonFiniteStartError, TorchminError
-from torchmin_nb.explore import Call, Form, build, catalogue, of_function, of_model, read_form, run
+from torchmin_nb.explore import Call, Form, build, catalogue, of_function, of_model, read_form, run, subject_of
 
 WRONG = [
     ({"method": "SGD"}, "method", "choose one of Nelder-Mead"),
@@ -134,6 +134,26 @@ def test_a_function_and_a_start_are_a_problem():
     assert row.solved is None
 
 
+def test_what_is_brought_is_a_subject_and_nothing_is_none():
+    x = torch.nn.Parameter(torch.ones(2))
+    assert subject_of(bowl, [0, 1, 2], name="a bowl").name == "a bowl"
+    assert subject_of(model=[x], closure=lambda: x.square().sum()).parameters == (x,)
+    assert subject_of() is None
+
+
+def test_runs_compare_on_the_same_problem_from_whatever_start_by_whatever_method():
+    call = Call("Quadratic", "BFGS", settings={"n": 5, "condition": 10.0})
+    same = Call("Quadratic", "CG", settings={"condition": 10.0, "n": 5}, seed=3, start=(1.0,) * 5, max_iterations=7)
+    assert call.problem_key == same.problem_key
+    assert (call.instance, same.instance) == ("Quadratic, n = 5, condition = 10, seed 0", f"{same.title}, seed 3")
+    for other in ({"settings": {"n": 5}}, {"dtype": "float32"}, {"problem": "Wood"}):
+        assert Call(**{"problem": "Quadratic", "method": "BFGS", "settings": call.settings, **other}).problem_key != (
+            call.problem_key
+        )
+    brought = [Call(of_function(bowl, [0, 1, 2]), name).problem_key for name in ("CG", "BFGS")]
+    assert brought[0] == brought[1] != Call(of_function(bowl, [0, 1]), "CG").problem_key
+
+
 def test_the_dtype_and_the_start_of_the_call_hold_for_a_function():
     problem = Call(of_function(bowl, [0, 1, 2]), "BFGS", dtype="float32", start=(5.0, 5.0, 5.0)).make()
     assert problem.x.dtype == torch.float32
@@ -176,6 +196,9 @@ def test_a_model_is_put_back_before_each_run():
         (lambda: of_function(lambda x: x @ torch.ones(3), [1.0]), ClosureError, "call it once by hand"),
         (lambda: of_model(torch.nn.Linear(1, 1), 3), ArgumentTypeError, "no arguments"),
         (lambda: of_model(torch.nn.Identity(), lambda: 0), ArgumentError, "requires_grad=True"),
+        (lambda: subject_of(bowl), ArgumentError, "needs a start"),
+        (lambda: subject_of(model=torch.nn.Linear(1, 1)), ArgumentError, "give both"),
+        (lambda: subject_of(closure=lambda: 0), ArgumentError, "give both"),
     ],
 )
 def test_what_cannot_be_run_names_the_remedy(bring, error, words):

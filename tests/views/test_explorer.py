@@ -17,7 +17,7 @@ from torchmin_nb.explore.fit import fit
 from torchmin_nb.problems import PROBLEMS
 from torchmin_nb.views import MethodExplorer
 from torchmin_nb.views.explorer import remember
-from torchmin_nb.views.explorer.explorer import COMPARE, OPTIONS
+from torchmin_nb.views.explorer.layout import COMPARE, OPTIONS
 
 
 @pytest.fixture
@@ -118,14 +118,14 @@ def test_every_picture_can_be_shown(explorer):
 def test_a_run_is_paused_stepped_resumed_and_stopped(explorer):
     explorer.method.value = "CG"
     explorer.step_button.click()
-    run = explorer._held.trial.run
+    run = explorer._bench.conductor.trial.run
     assert run.wait_until_paused(LONG)
     assert len(run.history) == 2
     explorer.step_button.click()
     assert run.wait_until_paused(LONG)
     assert len(run.history) == 3
     while explorer.pause_button.description != "Resume":
-        explorer._tick()
+        explorer._bench.conductor.look()
     assert explorer.run_button.disabled
     explorer.speed.value = "1 a second"
     explorer.stop_button.click()
@@ -136,7 +136,7 @@ def test_a_run_is_paused_stepped_resumed_and_stopped(explorer):
 
 def test_resume_goes_on_to_the_end(explorer):
     explorer.step_button.click()
-    assert explorer._held.trial.run.wait_until_paused(LONG)
+    assert explorer._bench.conductor.trial.run.wait_until_paused(LONG)
     explorer.pause_button.click()
     assert ended(explorer).solved
 
@@ -217,12 +217,12 @@ def test_budgets_end_a_run(explorer, budget, value, told):
 
 def test_settings_are_sliders_and_make_another_problem(explorer):
     explorer.problem.value = "Quadratic"
-    condition = explorer._problem_panel.settings["condition"]
+    condition = explorer._bench.form.problem.settings["condition"]
     condition.value = 3.0
     assert condition.text == "1000"
-    explorer._problem_panel.settings["n"].value = math.log10(5)
+    explorer._bench.form.problem.settings["n"].value = math.log10(5)
     assert explorer.call.settings == {"n": 5, "condition": 1000.0}
-    assert "N = 5" in explorer._problem_panel.card.value
+    assert "N = 5" in explorer._bench.form.problem.card.value
     assert ran(explorer, "BFGS").solved
 
 
@@ -231,7 +231,7 @@ def test_a_click_on_the_contours_sets_the_start(explorer):
     points = type("Points", (), {"xs": [0.5], "ys": [2.0]})()
     for act in contour._click_callbacks:
         act(contour, points, None)
-    assert explorer._problem_panel.start.value == "0.5, 2"
+    assert explorer._bench.form.problem.start.value == "0.5, 2"
     assert "next start" in [trace.name for trace in explorer.figures[1].data]
     explorer.run_button.click()
     assert ended(explorer).history.parameters[0].tolist() == [0.5, 2.0]
@@ -239,29 +239,29 @@ def test_a_click_on_the_contours_sets_the_start(explorer):
 
 @pytest.mark.parametrize(("field", "value"), [("start", "1, 2, 3"), ("start", "a, b"), ("seed", "-1")])
 def test_a_wrong_start_is_refused_in_place(explorer, field, value):
-    getattr(explorer._problem_panel, field).value = value
-    assert "alert" in explorer._problem_panel.message.value
+    getattr(explorer._bench.form.problem, field).value = value
+    assert "alert" in explorer._bench.form.problem.message.value
     explorer.run_button.click()
     assert not explorer.running
-    getattr(explorer._problem_panel, field).value = "0" if field == "seed" else ""
-    assert not explorer._problem_panel.message.value
+    getattr(explorer._bench.form.problem, field).value = "0" if field == "seed" else ""
+    assert not explorer._bench.form.problem.message.value
 
 
 def test_limits_disable_methods_until_they_are_not_heeded(explorer):
     explorer.problem.value = "Rosenbrock in a disc"
     assert "BFGS" not in explorer.method.enabled
     assert explorer.method.value in explorer.method.enabled
-    explorer._problem_panel.constraints.value = False
+    explorer._bench.form.problem.constraints.value = False
     assert "BFGS" in explorer.method.enabled
 
 
 def test_a_suggestion_gives_reasons_and_measured_times_and_can_be_taken(explorer):
     explorer.method.value = "CG"
-    told = explorer._method_panel.suggestion.value
+    told = explorer._bench.form.method.suggestion.value
     assert "closure call with its gradient takes" in told
     assert "Hessian-vector product" in told
-    explorer._method_panel.suggested.click()
-    best = explorer._method_panel.advice.best
+    explorer._bench.form.method.suggested.click()
+    best = explorer._bench.form.method.advice.best
     assert (explorer.method.value, explorer.call.options) == (best.method, dict(best.options))
 
 
@@ -388,16 +388,20 @@ def test_the_code_of_the_run_does_the_same_again(explorer):
     assert scope["result"].fun == row.loss
 
 
-def test_files_are_made_when_they_are_asked_for(explorer):
-    with pytest.raises(ValueError, match="run first"):
-        explorer._file("csv")
+def test_files_are_made_when_they_are_asked_for(explorer, monkeypatch):
+    answers = []
+    monkeypatch.setattr(explorer.files, "send", answers.append)
+    explorer.files._handle_custom_msg({"want": "csv"}, [])
+    assert "run first" in answers.pop()["error"]
     ran(explorer, "CG")
-    made = {entry["key"]: explorer._file(entry["key"]) for entry in explorer.files.files}
-    assert made["csv"][2].startswith("name,problem,method")
-    assert made["json"][1] == "application/json"
-    assert "<table" in made["report"][2]
-    assert "plotly" in made["report"][2]
-    assert "<script" in made["animation"][2]
+    for entry in explorer.files.files:
+        explorer.files._handle_custom_msg({"want": entry["key"]}, [])
+    made = {entry["key"]: answer for entry, answer in zip(explorer.files.files, answers, strict=True)}
+    assert made["csv"]["text"].startswith("name,problem,method")
+    assert made["json"]["type"] == "application/json"
+    assert "<table" in made["report"]["text"]
+    assert "plotly" in made["report"]["text"]
+    assert "<script" in made["animation"]["text"]
 
 
 # Bad input
@@ -466,7 +470,7 @@ def test_running_its_cell_again_shows_the_same_state_once(monkeypatch):
     first = MethodExplorer()
     first._ipython_display_()
     first.problem.value = "Quadratic"
-    first._problem_panel.settings["condition"].value = 3.0
+    first._bench.form.problem.settings["condition"].value = 3.0
     first.method.value = "CG"
     first.options.fields["gtol"].input.value = "1e-3"
     first.run_button.click()
@@ -490,7 +494,7 @@ def test_closing_stops_the_run_and_frees_thread_and_widgets():
     explorer = MethodExplorer()
     explorer.speed.value = "1 a second"
     explorer.run_button.click()
-    run = explorer._held.trial.run
+    run = explorer._bench.conductor.trial.run
     explorer.close()
     explorer.close()
     assert run.wait(LONG).status == 99
@@ -498,20 +502,31 @@ def test_closing_stops_the_run_and_frees_thread_and_widgets():
     assert explorer.wait(0)
 
 
-def test_deleting_one_frees_its_widgets_and_its_thread():
+@pytest.mark.parametrize("going_on", [False, True])
+def test_deleting_one_frees_its_widgets_its_workbench_and_its_threads(going_on):
     before = set(_instances)
     explorer = MethodExplorer()
+    explorer.speed.value = "1 a second" if going_on else "full speed"
     explorer.run_button.click()
-    ended(explorer)
-    gone = weakref.ref(explorer)
+    run = explorer._bench.conductor.trial.run if going_on else None
+    if not going_on:
+        ended(explorer)
+    gone = [weakref.ref(explorer), weakref.ref(explorer._bench)]
     del explorer
+    if going_on:
+        assert run.wait(LONG).status == 99
+        del run
     deadline = time.monotonic() + LONG  # its clock may be in its last tick
-    while gone() is not None and time.monotonic() < deadline:
+    while time.monotonic() < deadline and (ticking() or any(each() is not None for each in gone)):
         gc.collect()
         time.sleep(0.01)
-    assert gone() is None
+    assert [each() for each in gone] == [None, None]
     assert not set(_instances) - before
-    assert not [thread for thread in threading.enumerate() if thread.name == "torchmin_nb view"]
+    assert not ticking()
+
+
+def ticking():
+    return [thread for thread in threading.enumerate() if thread.name == "torchmin_nb view"]
 
 
 def test_elsewhere_it_is_a_line_or_a_picture(explorer, capsys, monkeypatch):
@@ -596,6 +611,6 @@ def test_every_method_reaches_the_answer_or_is_disabled_or_is_known_to_fail(expl
 @pytest.mark.parametrize("problem", SPREAD)
 def test_the_suggestion_solves_a_larger_problem(explorer, problem):
     explorer.problem.value = problem
-    explorer._method_panel.suggested.click()
+    explorer._bench.form.method.suggested.click()
     explorer.run_button.click()
     assert ended(explorer).solved

@@ -8,7 +8,7 @@ from .plan import build, plan
 from .race import Race, race, run
 from .report import report_html
 from .script import script
-from .subject import Subject, of_function, of_model
+from .subject import Subject, of_function, of_model, subject_of
 from .suggest import Advice, Suggestion, suggest
 from .table import COLUMNS, RunRow, RunTable, row_of
 from .traits import Traits, measured, traits
@@ -43,6 +43,7 @@ __all__ = [
     "row_of",
     "run",
     "script",
+    "subject_of",
     "suggest",
     "traits",
     "unregister",

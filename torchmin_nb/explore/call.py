@@ -75,6 +75,18 @@ class Call:
         changed = [f"{key} = {value:g}" for key, value in self.settings.items()]
         return ", ".join([name, *changed])
 
+    @property
+    def problem_key(self) -> tuple[Any, ...]:
+        """Equal for runs that can be compared: on the same problem with the same settings, from whatever start."""
+        if isinstance(self.problem, Subject):
+            return (self.problem.name, self.problem.n, "own")
+        return (self.problem, tuple(sorted(self.settings.items())), self.dtype)
+
+    @property
+    def instance(self) -> str:
+        """The problem and its start in words, as a race over several tells them apart."""
+        return f"{self.title}, seed {self.seed}"
+
     def make(self, *, place: bool = True) -> Problem:
         """The problem at its start, fresh. A model of the user's is put back there, unless `place` is false.
 

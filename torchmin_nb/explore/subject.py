@@ -13,7 +13,7 @@ from ..core.flat import FlatParameters
 from ..errors import ArgumentError, ArgumentTypeError, ClosureError, NonFiniteStartError, TorchminError
 from ..problems import Problem
 
-__all__ = ["Subject", "of_function", "of_model"]
+__all__ = ["Subject", "of_function", "of_model", "subject_of"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +74,29 @@ class Subject:
         if place or function is not None:
             _place(parameters, self.values, start)
         return made
+
+
+def subject_of(
+    function: Callable[[torch.Tensor], torch.Tensor] | None = None,
+    x0: Any = None,
+    *,
+    model: torch.nn.Module | Sequence[torch.nn.Parameter] | None = None,
+    closure: Callable[[], torch.Tensor] | None = None,
+    **limits: Any,
+) -> Subject | None:
+    """What is given: a function and its start, a model and its closure, or nothing at all, None.
+
+    limits: name, bounds, constraints and residuals. Raises ArgumentError for a half, and as `of_function`.
+    """
+    if function is not None:
+        if x0 is None:
+            raise ArgumentError("a function needs a start; give function and x0")
+        return of_function(function, x0, **limits)
+    if model is None and closure is None:
+        return None
+    if model is None or closure is None:
+        raise ArgumentError("a model needs a closure and a closure its model; give both: model=model, closure=closure")
+    return of_model(model, closure, **limits)
 
 
 def of_function(

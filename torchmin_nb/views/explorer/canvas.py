@@ -12,6 +12,7 @@ from ..chart_figure import chart_sketch
 from ..palette import HIDDEN_BUTTONS
 from ..screens import compact
 from ..widget import FigureWidget
+from .parts import weakly
 
 __all__ = ["Canvas", "responsive"]
 
@@ -69,7 +70,7 @@ class Canvas:
             self.widget.add_traces(traces[same:])
             for trace in self.widget.data[same:]:
                 if trace.type == "contour":
-                    trace.on_click(self._on_click)
+                    trace.on_click(weakly(self._on_click))  # Plotly keeps its widgets for ever
         for shown, old, new in zip(self.widget.data[:same], self._traces, traces, strict=False):
             changed = {name: new.get(name) for name in _POINTS if not _equal(old.get(name), new.get(name))}
             if changed:

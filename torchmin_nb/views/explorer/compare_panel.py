@@ -63,6 +63,12 @@ class ComparePanel:
             free = f"{name} {count}"
         return free
 
+    def paint(self, colours: Mapping[str, str]) -> None:
+        """Mark the runs with their colours in the pictures."""
+        if colours != self.colours:
+            self.colours = colours
+            self.refresh()
+
     def sort(self, column: str) -> None:
         """Sort by a column, or the other way round."""
         if column in COLUMNS:

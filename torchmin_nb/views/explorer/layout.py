@@ -2,67 +2,64 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import ipywidgets as widgets
 
-from .fields import STYLE
+from .compare_panel import ComparePanel
+from .fields import STYLE, Files
+from .form_panel import FormPanel
 from .parts import column, row
+from .pictures import Pictures
+from .race_panel import RacePanel
+from .steering import Steering
 
-__all__ = ["assembled", "dropdown"]
+__all__ = ["BUDGET", "COMPARE", "OPTIONS", "SETTINGS", "assembled"]
+
+_DRAWERS = ("Suggestion", "Settings", "Options", "Budget", "Compare", "Race", "Take away")
+SETTINGS, OPTIONS, BUDGET, COMPARE = map(_DRAWERS.index, ("Settings", "Options", "Budget", "Compare"))
+"""The drawers that are opened for the person, by their places."""
 
 
 def assembled(
-    *,
-    problem: tuple[Any, Any],
-    method: tuple[Any, Any],
-    steering: tuple[Any, ...],
-    alert: Any,
-    figures: tuple[Any, Any],
-    walking: tuple[tuple[Any, ...], tuple[Any, ...]],
-    caption: Any,
-    drawers: Mapping[str, Any],
+    form: FormPanel,
+    steering: Steering,
+    pictures: Pictures,
+    compare: ComparePanel,
+    race: RacePanel,
+    files: Files,
+    alert: widgets.HTML,
 ) -> tuple[widgets.VBox, widgets.Tab]:
     """The whole panel, and its drawers, all shut."""
-    tab = widgets.Tab(
-        list(drawers.values()), titles=tuple(drawers), selected_index=None, layout=widgets.Layout(margin="4px 0 0 0")
-    )
+    drawers = [
+        *(each.drawer for each in (form.method, form.problem, form.options, form.budget, compare, race)),
+        column(files),
+    ]
+    tab = widgets.Tab(drawers, titles=_DRAWERS, selected_index=None, layout=widgets.Layout(margin="4px 0 0 0"))
     tab.selected_index = None  # with titles it has opened the first
+    buttons = (steering.run, steering.pause, steering.step, steering.stop)
     root = column(
         widgets.HTML(f"<style>{STYLE}</style>", layout=widgets.Layout(display="none")),
-        row(column(*problem, name="tm-half"), column(*method, name="tm-half")),
-        row(*steering, name="tm-bar"),
+        row(
+            column(form.problem.menu, form.problem.card, name="tm-half"),
+            column(form.method.menu, form.method.card, name="tm-half"),
+        ),
+        row(*buttons, form.speed, steering.status, name="tm-bar"),
         alert,
-        _figures(*figures),
-        _below(*walking),
-        caption,
+        _side_by_side(*pictures.places),
+        _side_by_side(
+            row(pictures.x, pictures.scale, pictures.walk, name="tm-bar"),
+            row(pictures.view, pictures.sample_button, name="tm-bar"),
+        ),
+        pictures.caption,
         tab,
         name="tm-explorer",
     )
     return root, tab
 
 
-def _figures(*figures: Any) -> Any:
-    made = row(*figures)
+def _side_by_side(*each: Any) -> Any:
+    """The figures, and what steers them under each."""
+    made = row(*each)
     made.add_class("tm-figures")
     return made
-
-
-def _below(left: tuple[Any, ...], right: tuple[Any, ...]) -> Any:
-    """What steers each figure stands under it."""
-    made = row(row(*left, name="tm-bar"), row(*right, name="tm-bar"))
-    made.add_class("tm-figures")
-    return made
-
-
-def dropdown(name: str, options: Any, value: Any, tooltip: str, width: str = "auto") -> widgets.Dropdown:
-    """A choice with its name before it."""
-    return widgets.Dropdown(
-        options=options,
-        value=value,
-        description=name,
-        tooltip=tooltip,
-        style={"description_width": "initial"},
-        layout=widgets.Layout(width=width, margin="0"),
-    )

@@ -8,16 +8,28 @@ from typing import Any
 
 import ipywidgets as widgets
 
-__all__ = ["button", "column", "free", "html", "row", "weakly"]
+__all__ = ["button", "column", "dropdown", "free", "html", "row", "weakly"]
 
 
-def button(label: str, tooltip: str, act: Callable[[], None], style: str = "", width: str = "auto") -> widgets.Button:
+def button(label: str, tooltip: str, act: Callable[[], object], style: str = "", width: str = "auto") -> widgets.Button:
     """A button without an icon: a screen reader would read out its private character."""
     made = widgets.Button(
         description=label, tooltip=tooltip, button_style=style, layout=widgets.Layout(width=width, margin="0")
     )
     made.on_click(lambda _: act())
     return made
+
+
+def dropdown(name: str, options: Any, value: Any, tooltip: str, width: str = "auto") -> widgets.Dropdown:
+    """A choice with its name before it."""
+    return widgets.Dropdown(
+        options=options,
+        value=value,
+        description=name,
+        tooltip=tooltip,
+        style={"description_width": "initial"},
+        layout=widgets.Layout(width=width, margin="0"),
+    )
 
 
 def html(value: str = "", *classes: str) -> widgets.HTML:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +14,7 @@ from .fields import Checks, Choice
 from .method_panel import choices
 from .parts import button, column, html, row
 
-__all__ = ["RacePanel", "race_calls"]
+__all__ = ["RacePanel", "race_calls", "race_names"]
 
 
 class RacePanel:
@@ -45,6 +45,17 @@ class RacePanel:
         """Put up the methods that fit such a problem."""
         self.methods.offer(choices(known))
 
+    def calls(self, call: Call, options: Callable[[str], Mapping[str, Any]]) -> list[Call]:
+        """The runs of the ticked methods on the ticked problems; options(method) are each method's own."""
+        methods = list(self.methods.value)
+        return race_calls(
+            replace(call, pace=0.0),
+            methods,
+            problems=list(self.problems.value),
+            starts=self.starts.value,
+            options={name: options(name) for name in methods},
+        )
+
 
 def race_calls(
     call: Call,
@@ -67,6 +78,12 @@ def race_calls(
             placed = each if starts == 1 else replace(each, seed=seed, start=None)
             found += [placed.with_method(name, (options or {}).get(name)) for name in fitting]
     return found
+
+
+def race_names(calls: Sequence[Call]) -> list[str]:
+    """What the runs are called: by their methods, and by their problems where there are several."""
+    several = len({call.instance for call in calls}) > 1
+    return [f"{call.method} · {call.title} · seed {call.seed}" if several else call.method for call in calls]
 
 
 def _moved(call: Call, problem: str) -> Call:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ...explore import RunTable
@@ -12,17 +12,37 @@ from ...explore import RunTable
 if TYPE_CHECKING:
     from .explorer import MethodExplorer
 
-__all__ = ["Memory", "earlier", "let_go", "place_here", "stand"]
+__all__ = ["Choices", "Memory", "earlier", "let_go", "place_here", "put_back", "stand", "values"]
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What a form says: the values by field, the problem's settings, and the options by method."""
+
+    fields: Mapping[str, Any]
+    settings: Mapping[str, float]
+    options: Mapping[str, Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
 class Memory:
-    """The choices of a panel by field, the options by method, and the runs."""
+    """What a panel shows: its form, the axes of its curves, and the runs."""
 
-    fields: Mapping[str, Any] = field(default_factory=dict)
-    settings: Mapping[str, float] = field(default_factory=dict)
-    options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    table: RunTable = field(default_factory=RunTable)
+    choices: Choices
+    axes: Mapping[str, Any]
+    table: RunTable
+
+
+def values(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of widgets, by name."""
+    return {name: field.value for name, field in fields.items()}
+
+
+def put_back(values: Mapping[str, Any], fields: Mapping[str, Any]) -> None:
+    """Give the widgets that are there the values of those that were."""
+    for name, field in fields.items():
+        if name in values:
+            field.value = values[name]
 
 
 Place = tuple[str, int]

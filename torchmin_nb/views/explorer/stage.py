@@ -12,6 +12,7 @@ import torch
 from ...analysis.landscape import Landscape, Path, landscape_data, path_of
 from ...analysis.order import order_of_convergence
 from ...analysis.plane import Plane, hessian_plane, plane_landscape, trajectory_plane
+from ...analysis.profiles import Profile
 from ...analysis.step import explained_methods, step_data
 from ...analysis.surface import Function, Levels, Surface, Window, sample, window_around
 from ...core.events import History
@@ -22,6 +23,7 @@ from ..chart import Axis, Chart, Mark
 from ..landscape import landscape_chart
 from ..order_chart import order_chart
 from ..palette import INK
+from ..profile_chart import profile_chart
 from ..step_chart import step_chart
 
 __all__ = ["HESSIAN", "LANDSCAPE", "ORDER", "PCA", "PROFILE", "STEP", "Shown", "Stage", "blank"]
@@ -45,11 +47,16 @@ class Shown:
         """The run that is walked."""
         return self.histories.get(self.focus)
 
+    @property
+    def last(self) -> int:
+        """The index of its last iteration; 0 without a run."""
+        return max(0, len(self.history) - 1) if self.history is not None else 0
+
 
 class Stage:
     """One problem as pictures show it.
 
-    call: how it is made; only what concerns the problem is read. Raises what making the problem raises.
+    call: how it is made; only what concerns the problem is read. profile: of the last race over several problems.
     """
 
     def __init__(self, call: Call, problem: Problem):
@@ -58,12 +65,16 @@ class Stage:
         self.n = problem.n
         self._ground: Landscape | None = None
         self._planes: dict[str, Landscape] = {}
-        self.note = ""
+        self.profile: Profile | None = None
 
     @property
     def plane(self) -> bool:
         """Whether the loss is one of two numbers, and can be drawn as it is."""
         return self.n == 2 and self.problem.function is not None
+
+    def holds(self, call: Call) -> bool:
+        """Whether a run of this call is one on this problem."""
+        return call.problem_key == self.call.problem_key
 
     def views(self) -> tuple[str, ...]:
         """The pictures that this problem has."""
@@ -186,6 +197,11 @@ class Stage:
         )
         return landscape_chart(made._replace(paths=(shown,)))
 
+    def _raced(self) -> Chart:
+        if self.profile is None:
+            raise ArgumentError("race some methods on several problems or starts first, in the drawer Race")
+        return profile_chart(self.profile, "Performance profile")
+
 
 def blank(words: str = "") -> Chart:
     """A picture of nothing, which says why."""
@@ -260,15 +276,11 @@ def _plane_key(view: str, name: str) -> str:
     return f"{view}\n{name}"
 
 
-def _no_profile(stage: Stage, scene: Shown) -> Chart:
-    raise ArgumentError("race some methods on several problems or starts first, in the drawer Race")
-
-
 _CHARTS: Mapping[str, Callable[[Stage, Shown], Chart]] = {
     LANDSCAPE: Stage._landscape,
     STEP: Stage._step,
     ORDER: Stage._order,
     PCA: lambda stage, scene: stage._through(PCA, scene),
     HESSIAN: lambda stage, scene: stage._through(HESSIAN, scene),
-    PROFILE: _no_profile,
+    PROFILE: lambda stage, _: stage._raced(),
 }

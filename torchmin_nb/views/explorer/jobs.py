@@ -1,17 +1,19 @@
-"""A run under way: made from a call, steered, and made into a row when it has ended. No widgets."""
+"""What goes on in a thread of its own: a run, a race, the sampling of a plane. No widgets."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from contextlib import suppress
 
+from ...analysis.profiles import Profile, cost_table, performance_profile
 from ...core.events import History
 from ...core.run import FAILED, FINISHED, PAUSED, STOPPED, Run
 from ...explore import Call, Race, RunRow, build, row_of
 from ...problems import Problem
+from .stage import Stage
 
-__all__ = ["Contest", "Trial", "keeps"]
+__all__ = ["Contest", "Job", "Sampling", "Trial", "keeps"]
 
 _MEMORY = 256e6
 _UNLIMITED = 10_000
@@ -52,10 +54,23 @@ class Trial:
         return PAUSED if state == "pending" and self.run.wait_until_paused(0) else state
 
     @property
+    def seen(self) -> Hashable:
+        """Another value whenever there is something new to see."""
+        return len(self.history), self.state
+
+    def stop(self) -> None:
+        """End it at the best point seen."""
+        self.run.stop()
+
+    @property
+    def error(self) -> BaseException | None:
+        """What ended it, if not the method or a stop."""
+        return self.run.exception
+
+    @property
     def row(self) -> RunRow:
         """Its row, once it has ended."""
-        error = self.run.exception
-        return row_of(self.call, self.history, self.problem, name=self.name, error=error)
+        return row_of(self.call, self.history, self.problem, name=self.name, error=self.error)
 
 
 class Contest:
@@ -77,6 +92,11 @@ class Contest:
         return not self._thread.is_alive()
 
     @property
+    def seen(self) -> Hashable:
+        """Another value whenever there is something new to see."""
+        return self.at, len(self.rows)
+
+    @property
     def words(self) -> str:
         """Which run is under way."""
         call = self.calls[min(self.at, len(self.calls) - 1)]
@@ -88,13 +108,20 @@ class Contest:
         self._taken += len(new)
         return new
 
+    def profile(self) -> Profile | None:
+        """How the methods compare over the problems and starts; None where there was but one."""
+        runs: dict[str, dict[str, History]] = {}
+        for row in self.rows:
+            runs.setdefault(row.call.instance, {})[row.method] = row.history
+        if len(runs) < 2:
+            return None
+        known = {row.call.instance: row.call.make(place=False).best_loss for row in self.rows}
+        best = {name: loss for name, loss in known.items() if loss is not None}
+        return performance_profile(cost_table(runs, best_losses=best))
+
     def stop(self) -> None:
         """End the run under way, and begin no other."""
         self._race.stop()
-
-    def wait(self) -> None:
-        """Until the thread has ended."""
-        self._thread.join()
 
     def _began(self, index: int, _: Call) -> None:
         self.at = index
@@ -105,6 +132,37 @@ class Contest:
                 self.rows.append(row)
         except BaseException as error:
             self.error = error
+
+
+class Sampling:
+    """Evaluates the loss over a plane of the stage, through a run of this name."""
+
+    seen: Hashable = None
+
+    def __init__(self, stage: Stage, view: str, name: str, history: History):
+        self.stage = stage
+        self.error: Exception | None = None
+        self._plane = (view, name, history)
+        self._thread = threading.Thread(target=self._work, name="torchmin_nb plane", daemon=True)
+        self._thread.start()
+
+    @property
+    def ended(self) -> bool:
+        """Whether the plane is there, or an error."""
+        return not self._thread.is_alive()
+
+    def stop(self) -> None:
+        """It goes on to its end, and nobody hears of it."""
+
+    def _work(self) -> None:
+        try:
+            self.stage.sample_plane(*self._plane)
+        except Exception as error:
+            self.error = error
+
+
+Job = Trial | Contest | Sampling
+"""All have `ended`, `seen`, `error` and `stop()`."""
 
 
 def _small(calls: Sequence[Call]) -> bool:

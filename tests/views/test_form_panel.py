@@ -1,0 +1,121 @@
+"""The explorer's form on its own: what is told, and what of it outlives the panel."""
+
+import pytest
+
+from torchmin_nb.explore import Call, of_function, traits
+from torchmin_nb.problems import PROBLEMS
+from torchmin_nb.views.explorer.form_panel import SPEEDS, FormPanel
+from torchmin_nb.views.explorer.parts import free
+from torchmin_nb.views.explorer.problem_panel import OWN
+from torchmin_nb.views.explorer.race_panel import race_names
+
+
+@pytest.fixture
+def panel():
+    """Makes panels that tell into a list, as the workbench hears them, with the problem of their menu shown."""
+    made = []
+
+    def make(subject=None):
+        told = []
+        panel = FormPanel(subject, told.append)
+        panel.told = told
+        made.append(panel)
+        show(panel)
+        return panel
+
+    yield make
+    for each in made:
+        free(each.problem.menu, each.problem.card, each.method.menu, each.method.card, each.speed)
+        free(*(part.drawer for part in (each.problem, each.method, each.options, each.budget)))
+
+
+def show(panel):
+    problem = panel.problem_call.make()
+    panel.show(problem, traits(problem, panel.problem.spec))
+    panel.told.clear()
+
+
+def bowl(x):
+    return ((x - 3) ** 2).sum()
+
+
+def test_every_field_is_told_by_its_kind(panel):
+    form = panel()
+    form.problem.menu.value = "Beale"
+    form.problem.seed.value = "1"
+    form.method.menu.value = "CG"
+    form.choose_method()
+    form.options.fields["gtol"].input.value = "1e-3"
+    form.budget.seconds.value = "5"
+    form.speed.value = "1 a second"
+    assert form.told == ["problem", "start", "method", "options", "budget", "budget"]
+    call = Call("Beale", "CG", seed=1, options={"gtol": 1e-3}, max_iterations=1000, max_seconds=5.0, pace=1.0)
+    assert form.reading.call == call
+
+
+def test_what_is_wrong_is_said_beside_its_field_and_only_there(panel):
+    form = panel()
+    form.budget.seconds.value = "0"
+    assert "max_seconds" in form.tell().messages
+    assert "above 0" in form.budget.message.value
+    assert not form.problem.message.value
+    form.problem.seed.value = "-1"
+    form.budget.seconds.value = ""
+    form.tell()
+    assert "seed" in form.problem.message.value
+    assert not form.budget.message.value
+    assert form.problem_call is None
+
+
+def test_the_suggestion_is_taken_with_its_options_in_one_change(panel):
+    form = panel()
+    form.method.menu.value = "CG"
+    form.choose_method()
+    form.told.clear()
+    form.method.suggested.click()
+    best = form.method.advice.best
+    assert form.told == ["options"]
+    assert (form.reading.call.method, form.reading.call.options) == (best.method, dict(best.options))
+    assert form.fit
+
+
+def test_options_of_other_methods_are_kept_and_wrong_ones_left_out(panel):
+    form = panel()
+    for name, value in (("BFGS", "1e-2"), ("CG", "-1")):
+        form.method.menu.value = name
+        form.choose_method()
+        form.options.fields["gtol"].input.value = value
+    assert form.kept_options("BFGS") == {"gtol": 1e-2}
+    assert form.kept_options("CG") == {}
+    assert form.kept_options("L-BFGS-B") == {}
+
+
+def test_another_form_recalls_what_was_chosen(panel):
+    first, second = panel(), panel()
+    first.problem.menu.value = "Quadratic"
+    first.problem.settings["condition"].value = 3.0
+    first.problem.seed.value = "2"
+    first.method.menu.value = "CG"
+    first.choose_method()
+    first.options.fields["gtol"].input.value = "1e-3"
+    first.budget.evaluations.value = "70"
+    first.speed.value = "5 a second"
+    second.recall(first.choices())
+    assert second.reading.call == first.reading.call
+    assert second.reading.call.pace == SPEEDS["5 a second"]
+
+
+def test_of_a_problem_that_is_not_there_only_method_and_speed_are_recalled(panel):
+    own, gallery = panel(of_function(bowl, [0.0, 0.0])), panel()
+    own.problem.seed.value, own.method.menu.value, own.speed.value = "4", "Powell", "1 a second"
+    assert own.choices().fields["problem"] == OWN
+    gallery.recall(own.choices())
+    assert gallery.problem.menu.value == next(iter(PROBLEMS))
+    assert gallery.problem.seed.value == "0"
+    assert (gallery.method.menu.value, gallery.speed.value) == ("Powell", "1 a second")
+
+
+def test_runs_of_a_race_are_named_by_what_tells_them_apart():
+    one = [Call("Beale", "CG"), Call("Beale", "BFGS")]
+    assert race_names(one) == ["CG", "BFGS"]
+    assert race_names([*one, Call("Beale", "CG", seed=1)])[1:] == ["BFGS · Beale · seed 0", "CG · Beale · seed 1"]

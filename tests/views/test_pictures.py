@@ -1,0 +1,146 @@
+"""The explorer's two figures on their own: shown runs by the test, and steered as a person does."""
+
+import threading
+
+import pytest
+
+from tests.views.shown import LONG
+from torchmin_nb.explore import Call, run
+from torchmin_nb.views.explorer.jobs import Sampling
+from torchmin_nb.views.explorer.parts import free
+from torchmin_nb.views.explorer.pictures import Pictures
+from torchmin_nb.views.explorer.stage import LANDSCAPE, ORDER, PCA, PROFILE, STEP, Shown, Stage
+
+
+class Hand:
+    """Pictures, and what was asked for in them."""
+
+    def __init__(self):
+        self.lock, self.clicks, self.asked = threading.RLock(), [], []
+        self.pictures = Pictures(
+            height=340, lock=self.lock, clicked=self.clicks.append, sample=lambda: self.asked.append(1)
+        )
+
+    def enter(self, problem):
+        call = Call(problem, "trust-exact")
+        self.pictures.set_stage(Stage(call, call.make()))
+
+    def show(self, *names):
+        """Runs by these methods on the stage; the last one is walked. Returns it."""
+        problem = self.pictures.stage.call.problem
+        histories = {name: run(Call(problem, name), keep_parameters=True).history for name in names}
+        self.pictures.draw(Shown(histories, names[-1]))
+        return histories[names[-1]]
+
+    def path(self, name):
+        return next(trace for trace in self.pictures.figures[1].data if trace.name == name)
+
+
+@pytest.fixture
+def hand():
+    made = Hand()
+    yield made
+    pictures = made.pictures
+    free(*pictures.places, pictures.walk, pictures.view, pictures.x, pictures.scale)
+    free(pictures.sample_button, pictures.caption)
+
+
+def test_without_a_problem_there_is_nothing_and_without_a_run_its_ground(hand):
+    hand.pictures.draw(Shown({}))
+    assert [len(figure.data) for figure in hand.pictures.figures] == [0, 0]
+    hand.enter("Rosenbrock")
+    hand.pictures.draw(Shown({}))
+    assert [trace.type for trace in hand.pictures.figures[1].data].count("contour") == 1
+    assert hand.pictures.walk.disabled
+    assert hand.pictures.walk.text == "no run yet"
+
+
+def test_the_slider_follows_the_end_until_it_is_moved(hand):
+    hand.enter("Rosenbrock")
+    history = hand.show("trust-exact")
+    pictures, last = hand.pictures, len(history) - 1
+    assert (pictures.walk.value, pictures.walk.text) == (last, f"{last} of {last}")
+    longer = hand.show("CG")
+    assert pictures.walk.value == len(longer) - 1
+    pictures.walk.value = 3
+    assert len(hand.path("CG").x) == 4
+    hand.show("CG")
+    assert pictures.walk.value == 3
+    pictures.draw(Shown({}))
+    assert pictures.walk.disabled
+
+
+@pytest.mark.parametrize("x", ["closure calls", "seconds"])
+def test_the_cursor_stands_at_the_iteration_whatever_the_axis(hand, x):
+    hand.enter("Rosenbrock")
+    history = hand.show("trust-exact")
+    hand.pictures.walk.value = 5
+    hand.pictures.x.value = x
+    column = {"closure calls": history.nfev, "seconds": history.elapsed}[x]
+    assert hand.pictures.figures[0].layout.shapes[0].x0 == column[5]
+
+
+def test_another_problem_keeps_the_picture_where_it_has_it(hand):
+    hand.enter("Rosenbrock")
+    assert hand.pictures.view.options == (LANDSCAPE, STEP, ORDER, PROFILE)
+    hand.pictures.view.value = STEP
+    hand.enter("Wood")
+    assert hand.pictures.view.value == STEP
+    hand.pictures.view.value = PCA
+    hand.enter("Rosenbrock")
+    assert hand.pictures.view.value == LANDSCAPE
+
+
+def test_a_picture_that_cannot_be_drawn_says_why(hand):
+    hand.enter("Rosenbrock")
+    hand.show("Powell")
+    hand.pictures.view.value = STEP
+    assert "a step of Powell cannot be looked into" in hand.pictures.caption.value
+    assert not hand.pictures.figures[1].data
+
+
+def test_clicks_are_heard_on_a_plane_problem_only(hand):
+    hand.enter("Rosenbrock")
+    hand.pictures._canvas._clicked((1.0, 2.0))
+    hand.enter("Wood")
+    hand.pictures._canvas._clicked((3.0, 4.0))
+    assert hand.clicks == [(1.0, 2.0)]
+
+
+def test_a_plane_is_sampled_when_it_is_asked_for(hand):
+    assert hand.pictures.sampling() is None
+    hand.enter("Wood")
+    assert hand.pictures.sampling() is None
+    hand.show("BFGS")
+    assert hand.pictures.sample_button.layout.display == ""
+    hand.pictures.sample_button.click()
+    assert hand.asked == [1]
+    sampling = hand.pictures.sampling()
+    assert isinstance(sampling, Sampling)
+    sampling._thread.join(LONG)
+    hand.show("BFGS")
+    assert "contour" in [trace.type for trace in hand.pictures.figures[1].data]
+    assert hand.pictures.sample_button.layout.display == "none"
+
+
+def test_a_choice_that_comes_while_another_thread_draws_is_drawn_after_it(hand):
+    hand.enter("Rosenbrock")
+    history = hand.show("trust-exact")
+    choosing = threading.Thread(target=lambda: setattr(hand.pictures.x, "value", "closure calls"))
+    with hand.lock, hand.pictures._quietly():
+        choosing.start()
+        choosing.join(0.2)
+        assert choosing.is_alive()
+    choosing.join(LONG)
+    assert hand.pictures.figures[0].data[0].x == pytest.approx(history.nfev)
+
+
+def test_other_figures_show_the_same(hand):
+    hand.enter("Rosenbrock")
+    hand.show("trust-exact")
+    hand.pictures.walk.value = 4
+    old = hand.pictures.figures
+    hand.pictures.renew()
+    assert all(figure.comm is None for figure in old)
+    assert [place.children for place in hand.pictures.places] == [(figure,) for figure in hand.pictures.figures]
+    assert len(hand.path("trust-exact").x) == 5

@@ -1,0 +1,121 @@
+"""One job at a time: begun, followed by the clock, steered and ended. No widgets."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Hashable
+from contextlib import AbstractContextManager
+
+from ..ticker import POLL, Pace, Ticker
+from .jobs import Job, Trial
+
+__all__ = ["Conductor"]
+
+_INTERVAL = 0.2
+"""Seconds between two drawings at least, while a job goes on."""
+_SHARE = 0.1
+"""The share of the time that drawing may take."""
+
+
+class Conductor:
+    """Follows the job that it is given; `show(job)` is told when there is something new to draw, `finish(job)` when it
+    has ended, both by the clock's thread under the lock. What they raise is told to `fail(error)`.
+
+    lock: held too by those who draw in the kernel's thread. clock: seconds, monotonic.
+    """
+
+    def __init__(
+        self,
+        lock: AbstractContextManager[object],
+        *,
+        show: Callable[[Job], object],
+        finish: Callable[[Job], object],
+        fail: Callable[[Exception], object],
+        clock: Callable[[], float] = time.monotonic,
+    ):
+        self._lock = lock
+        self._show, self._finish, self._fail = show, finish, fail
+        self._job: Job | None = None
+        self._seen: Hashable = None
+        self._pace = Pace(_INTERVAL, _SHARE, clock=clock)
+        self._ticker: Ticker | None = None
+        self._idle = threading.Event()
+        self._idle.set()
+
+    @property
+    def job(self) -> Job | None:
+        """What goes on; None while its end is told, and after that."""
+        return self._job
+
+    @property
+    def trial(self) -> Trial | None:
+        """The run that goes on."""
+        return self._job if isinstance(self._job, Trial) else None
+
+    @property
+    def running(self) -> bool:
+        """Whether a job goes on, or its end is being told."""
+        return not self._idle.is_set()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until the job has ended and its end was told; whether that is so."""
+        return self._idle.wait(timeout)
+
+    def begin(self, job: Job) -> None:
+        """Follow this job from now on; only while nothing is running."""
+        self._idle.clear()
+        self._job, self._seen = job, None
+        self._pace.at_once()
+        self._ticker = Ticker(self.look)
+        self._ticker.start()
+
+    def pause(self) -> None:
+        """Have a run stand still, or go on."""
+        trial = self.trial
+        if trial is not None and trial.state == "paused":
+            trial.run.resume()
+        elif trial is not None:
+            trial.run.pause()
+
+    def stop(self) -> None:
+        """End the job early."""
+        job = self._job
+        if job is not None:
+            job.stop()
+
+    def close(self) -> None:
+        """End the job, of which nobody hears any more. Takes no lock: the garbage collector calls it anywhere."""
+        job, self._job = self._job, None
+        if job is not None:
+            job.stop()
+        if self._ticker is not None:
+            self._ticker.stop()
+        self._idle.set()
+
+    def look(self) -> float | None:
+        """See how the job is doing; the seconds to the next look."""
+        with self._lock:
+            job = self._job
+            if job is None:
+                return None
+            try:
+                self._look(job)
+            except Exception as error:  # a picture that fails must not end the clock
+                self._fail(error)
+            return POLL if self._job is not None else None
+
+    def _look(self, job: Job) -> None:
+        if job.ended:
+            self._job = None
+            try:
+                self._finish(job)
+            finally:
+                self._idle.set()
+        elif (seen := job.seen) != self._seen and self._pace.due:
+            self._seen = seen
+            self._pace.draw(lambda: self._shown(job))
+
+    def _shown(self, job: Job) -> int:
+        self._show(job)
+        return 0

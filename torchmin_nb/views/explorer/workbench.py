@@ -1,0 +1,304 @@
+"""The panel at work: what happens when the form changes, a button is pressed, or a job goes on."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import suppress
+from typing import Any
+
+from ...explore import Call, RunRow, Subject, Traits, traits
+from ..palette import style
+from ..words import status_line
+from . import remember
+from .compare_panel import ComparePanel
+from .conductor import Conductor
+from .fields import Files
+from .form_panel import FormPanel
+from .jobs import Contest, Job, Trial
+from .layout import BUDGET, COMPARE, OPTIONS, SETTINGS, assembled
+from .parts import free, html
+from .pictures import Pictures
+from .race_panel import RacePanel, race_names
+from .stage import Shown, Stage
+from .steering import Steering
+from .take_away import FILES, code_of, made_file
+from .timing import timed
+from .words import alert, explained, outcome
+
+__all__ = ["Workbench"]
+
+_OVERLAID = 12
+"""So many runs at most are drawn over each other."""
+
+
+class Workbench:
+    """Form, pictures, runs and table, tied together; `widget` is all of it.
+
+    subject: the user's own problem. message: to be said at first. height: of the two figures, in pixels.
+    lock: held by all that draws or begins, in the kernel's thread and in the clock's.
+
+    Its widgets hold it, and so it lives until it is closed.
+    """
+
+    def __init__(self, subject: Subject | None, *, message: str, height: int):
+        self.lock = threading.RLock()
+        self.closed = False
+        self._focus = ""
+        self._message = message
+        self.conductor = Conductor(self.lock, show=self._follow, finish=self._finish, fail=self._failed)
+        self.form = FormPanel(subject, self._changed)
+        self.steering = Steering(run=self._start, pause=self.conductor.pause, step=self._step, stop=self.conductor.stop)
+        self.pictures = Pictures(height=height, lock=self.lock, clicked=self._clicked, sample=self._sample)
+        self.compare = ComparePanel(self._changed)
+        self.race = RacePanel(self._start_race)
+        self.files = Files(files=list(FILES))
+        self.files.on_want(lambda key: made_file(key, self.compare.table))
+        self.alert = html()
+        self.widget, self.drawers = assembled(
+            self.form, self.steering, self.pictures, self.compare, self.race, self.files, self.alert
+        )
+        self._restage()
+
+    @property
+    def shown(self) -> Shown:
+        """The runs on the present problem that are drawn: the first dozen of the table, and the one under way."""
+        here = {row.name: row.history for row in self.compare.table.shown if self._here(row.call)}
+        drawn = {name: here[name] for index, name in enumerate(here) if index < _OVERLAID or name == self._focus}
+        trial = self.conductor.trial
+        if trial is not None and self._here(trial.call):
+            drawn[trial.name] = trial.history
+        return Shown({name: history for name, history in drawn.items() if len(history)}, self._focus)
+
+    def offer_methods(self) -> None:
+        """Those of the user's own among them that were registered since."""
+        if self.form.traits is not None:
+            self.form.offer_methods()
+            self.race.offer(self.form.traits)
+
+    def renew(self) -> None:
+        """Other figures, for another place of display."""
+        with self.lock:
+            self.pictures.renew()
+
+    def close(self) -> None:
+        """Stop what runs, and free all widgets. Takes no lock: the garbage collector calls it anywhere."""
+        self.closed = True
+        self.conductor.close()
+        free(self.widget)
+
+    # What outlives it
+
+    def memory(self) -> remember.Memory:
+        """What is chosen and what was run, for `recall`."""
+        return remember.Memory(self.form.choices(), remember.values(self._axes()), self.compare.table)
+
+    def recall(self, memory: remember.Memory) -> None:
+        """Show the same."""
+        self.compare.table = memory.table
+        self.form.recall(memory.choices)
+        remember.put_back(memory.axes, self._axes())
+        self.compare.refresh()
+        self._refocus()
+
+    def _axes(self) -> dict[str, Any]:
+        return {"x": self.pictures.x, "scale": self.pictures.scale}
+
+    # Changes
+
+    def _changed(self, name: str) -> None:
+        with self.lock:
+            if self.closed:
+                return
+            if name in ("problem", "limits", "start"):
+                self._restage()
+            elif name == "method":
+                self.form.choose_method()
+                self._tell()
+            elif name in ("options", "budget"):
+                self._tell()
+            elif name in ("table", "focus"):
+                self._refocus()
+
+    def _restage(self) -> None:
+        """The problem is another, or made otherwise: look at it, and offer what fits."""
+        call = self.form.problem_call
+        if call is None:
+            self._tell()
+            return
+        try:
+            stage, known = self._looked_at(call)
+        except Exception as error:
+            self._say(explained(error))
+            return
+        self._say(self._message)
+        self._message = ""
+        self.form.show(stage.problem, known)
+        self.race.offer(known)
+        self.pictures.set_stage(stage)
+        self._focus = self._latest()
+        self._tell()
+        self._draw()
+
+    def _looked_at(self, call: Call) -> tuple[Stage, Traits]:
+        problem = call.make(place=False)
+        known = traits(problem, call.spec, bounds=call.bounds, constraints=call.constraints)
+        return Stage(call, problem), known if self.conductor.running else timed(known, problem)
+
+    def _tell(self) -> None:
+        """Say in place what is wrong with a field; show the code of what is right."""
+        reading = self.form.tell()
+        if not self._focus:
+            self._show_code(reading.call)
+
+    def _show_code(self, call: Call | None) -> None:
+        self.files.code = "" if call is None else code_of(call)
+
+    def _say(self, message: str) -> None:
+        self.alert.value = alert(message)
+
+    def _clicked(self, point: tuple[float, float]) -> None:
+        with self.lock:
+            if not self.conductor.running:
+                self._focus = ""
+                self.form.problem.place(point)
+
+    # Jobs are begun
+
+    def _start(self, *, paused: bool = False) -> Trial | None:
+        with self.lock:
+            call, fit = self._checked(), self.form.fit
+            if call is None:
+                return None
+            if fit is not None and not fit:
+                self._say(f"{call.method} does not fit this problem: {fit.reason}. Choose another method.")
+                return None
+            try:
+                trial = Trial(call, self.compare.free_name(call.method), paused=paused)
+            except Exception as error:
+                self._say(explained(error))
+                return None
+            self._focus = trial.name
+            self._begin(trial)
+            return trial
+
+    def _step(self) -> None:
+        with self.lock:
+            trial = self.conductor.trial or self._start(paused=True)
+            if trial is not None:
+                trial.run.advance(1)
+
+    def _start_race(self) -> None:
+        with self.lock:
+            ticked = bool(self.race.methods.value)
+            self.race.message.value = "" if ticked else "Tick the methods to race."
+            call = self._checked() if ticked else None
+            if call is not None:
+                calls = self.race.calls(call, self.form.kept_options)
+                self._begin(Contest(calls, race_names(calls)))
+
+    def _sample(self) -> None:
+        with self.lock:
+            job = None if self.conductor.running or self.closed else self.pictures.sampling()
+            if job is not None:
+                self.steering.status.value = "Sampling the loss …"
+                self._begin(job)
+
+    def _checked(self) -> Call | None:
+        """The call to begin now; None, with the reason, where there is none."""
+        if self.conductor.running or self.closed:
+            return None
+        reading = self.form.reading
+        if reading.call is None:
+            name, message = next(iter(reading.messages.items()))
+            drawer = OPTIONS if name.startswith("options") else BUDGET if "max" in name else SETTINGS
+            self.drawers.selected_index = drawer
+            self._say(f"{name.split('.')[-1]}: {message}")
+        return reading.call
+
+    def _begin(self, job: Job) -> None:
+        self._say("")
+        self.conductor.begin(job)
+        self._show_state()
+
+    # Jobs go on, and end
+
+    def _follow(self, job: Job) -> None:
+        """There is something new to see of it."""
+        self._show_state()
+        if isinstance(job, Trial):
+            self.steering.status.value = status_line(job.history, job.state)
+            with suppress(Exception):  # it grows while it is drawn; what is wrong with its end is told then
+                self._draw()
+        elif isinstance(job, Contest):
+            self.steering.status.value = job.words
+            if self._gather(job):
+                self._draw()
+
+    def _finish(self, job: Job) -> None:
+        try:
+            if isinstance(job, Trial):
+                self._focus = self.compare.add(job.row)
+                self._show_focus()
+            elif isinstance(job, Contest):
+                self._end_race(job)
+            else:
+                self.steering.status.value = ""
+            self._draw()
+            if job.error is not None:
+                self._say(explained(job.error))
+        finally:
+            self._show_state()
+
+    def _end_race(self, contest: Contest) -> None:
+        self._gather(contest)
+        profile = contest.profile()
+        if profile is not None:
+            self.pictures.set_profile(profile)
+        solved = sum(bool(row.solved) for row in contest.rows)
+        self.steering.status.value = f"Race: {len(contest.rows)} runs, {solved} solved"
+        self.drawers.selected_index = COMPARE
+
+    def _gather(self, contest: Contest) -> list[RunRow]:
+        rows = contest.take()
+        for row in rows:
+            self._focus = self.compare.add(row)
+        return rows
+
+    def _failed(self, error: Exception) -> None:
+        self._say(f"The picture cannot be drawn: {error}")
+
+    def _show_state(self) -> None:
+        job = self.conductor.job
+        self.steering.show(job)
+        self.race.go.disabled = self.pictures.sample_button.disabled = job is not None
+
+    # The runs
+
+    def _here(self, call: Call) -> bool:
+        """Whether its run is one on the present problem."""
+        stage = self.pictures.stage
+        return stage is not None and stage.holds(call)
+
+    def _latest(self) -> str:
+        names = [row.name for row in self.compare.table.rows if self._here(row.call) and not row.hidden]
+        return names[-1] if names else ""
+
+    def _refocus(self) -> None:
+        if self.conductor.trial is None:
+            chosen = [name for name in self.compare.chosen if self._here(self.compare.table[name].call)]
+            self._focus = chosen[-1] if chosen else self._latest()
+            if self._focus:
+                self._show_focus()
+        self._draw()
+
+    def _show_focus(self) -> None:
+        """The code of the run, and how it ended."""
+        row = self.compare.table[self._focus]
+        self._show_code(row.call)
+        found = outcome(row.history, row.solved)
+        self.steering.status.value = status_line(row.history) + (f" · {found}" if found else "")
+
+    def _draw(self) -> None:
+        shown = self.shown
+        self.pictures.draw(shown)
+        self.compare.paint({name: style(index)[0] for index, name in enumerate(shown.histories)})
