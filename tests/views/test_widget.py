@@ -1,7 +1,10 @@
 """The FigureWidget of the live views."""
 
+import gc
 import json
+import weakref
 
+import numpy as np
 import plotly.graph_objects as go
 import plotly.io as pio
 import pytest
@@ -34,3 +37,13 @@ def test_it_prints_in_a_line():
     assert repr(widget) == "FigureWidget(1 trace)"
     widget.add_scatter(y=[1.0, 2.0])
     assert repr(widget) == "FigureWidget(2 traces)"
+
+
+def test_a_closed_one_is_freed_with_its_data():
+    widget = FigureWidget("scatter")
+    widget.add_scatter(y=np.arange(1000.0))
+    widget.close()
+    gone = weakref.ref(widget)
+    del widget
+    gc.collect()
+    assert gone() is None

@@ -20,6 +20,9 @@ class FigureWidget(go.FigureWidget):  # type: ignore[misc]
     it. IPython asks for the text of whatever it displays, and Plotly's would be the whole figure's.
     """
 
+    # As text: anywidget would watch a file for changes, and so hold every widget for good.
+    _esm = str(go.FigureWidget._esm)
+
     def __init__(self, *kinds: str):
         super().__init__(layout={"template": _template(kinds)})
 
