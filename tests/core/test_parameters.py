@@ -5,7 +5,7 @@ import torch
 from torch.nn.utils import parametrizations
 
 from torchmin_nb import METHODS, MinimizeWrapper
-from torchmin_nb.errors import ClosureWarning
+from torchmin_nb.errors import ClosureWarning, ParameterError
 
 DERIVATIVE = [name for name, spec in METHODS.items() if spec.gradient != "none"]
 SMALL = dict(options=dict(maxiter=300))
@@ -48,6 +48,73 @@ def test_tied_parameters_count_once(method):
     assert optimizer.history.n_parameters == 4
     assert decoder.weight is encoder.weight
     assert optimizer.result.fun < 1e-6
+
+
+def _tied_by_data():
+    first = torch.nn.Parameter(torch.zeros(2))
+    return [first, torch.nn.Parameter(first.data)]
+
+
+def _views_that_cross():
+    whole = torch.zeros(3, dtype=torch.float64)
+    return [whole[:2].requires_grad_(), whole[1:].requires_grad_()]
+
+
+def _views_around_others():
+    whole = torch.zeros(4, 3)
+    return [whole[:, part].requires_grad_() for part in (0, 1, slice(0, 3, 2))]
+
+
+def _views_of_two_dtypes():
+    whole = torch.zeros(4)
+    return [whole.view(torch.float64).requires_grad_(), whole[3:].requires_grad_()]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [_tied_by_data, _views_that_cross, _views_around_others, _views_of_two_dtypes],
+    ids=lambda make: make.__name__,
+)
+def test_parameters_that_share_memory_are_refused(make):
+    with pytest.raises(ParameterError, match=r"parameters .*share memory.*give views of one tensor as that tensor"):
+        MinimizeWrapper(make(), "BFGS")
+
+
+@pytest.mark.parametrize(
+    "tensor", [torch.zeros(1).expand(3), torch.zeros(7).unfold(0, 3, 1)], ids=["expanded", "windows"]
+)
+def test_a_parameter_whose_entries_share_memory_is_refused(tensor):
+    with pytest.raises(ParameterError, match=r"entries of parameter 0.*share memory.*clone\(\)"):
+        MinimizeWrapper([tensor.requires_grad_()], "BFGS")
+
+
+def test_sharing_that_begins_later_is_refused_by_the_next_step():
+    first, second = (torch.nn.Parameter(torch.zeros(2)) for _ in range(2))
+    optimizer = MinimizeWrapper([first, second], "BFGS")
+    second.data = first.data
+    with pytest.raises(ParameterError, match="share memory"):
+        optimizer.step(lambda: ((first - 1) ** 2).sum() + ((second - 2) ** 2).sum())
+
+
+def test_interleaved_views_are_parameters_like_others():
+    whole = torch.zeros(4, 3, dtype=torch.float64)
+    columns = [whole[:, index].requires_grad_() for index in range(3)]
+    fit(columns, lambda: sum(((column - index) ** 2).sum() for index, column in enumerate(columns)), "BFGS")
+    torch.testing.assert_close(whole, torch.arange(3.0, dtype=torch.float64).expand(4, 3))
+
+
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [
+        (lambda: torch.nn.LazyLinear(2).weight, "no values yet; call a lazy module once"),
+        (lambda: torch.nn.Parameter(torch.zeros(2, device="meta")), "no values yet.*to_empty"),
+        (lambda: torch.eye(2).to_sparse().requires_grad_(), "layout torch.sparse_coo.*to_dense"),
+    ],
+    ids=["lazy", "meta", "sparse"],
+)
+def test_parameters_without_dense_values_are_refused(make, why):
+    with pytest.raises(ParameterError, match=why):
+        MinimizeWrapper([make()], "BFGS")
 
 
 @pytest.mark.parametrize("method", DERIVATIVE)

@@ -30,7 +30,7 @@ from .closure import Closure, require_closure
 from .control import STOPPED, Control
 from .engine import Engine
 from .events import Callback, History
-from .flat import FlatParameters, trainable
+from .flat import FlatParameters, require_own_memory, trainable
 from .objective import Objective
 from .run import Run, claimed
 from .state import packed, unpacked
@@ -204,8 +204,10 @@ class ScipyOptimizer(torch.optim.Optimizer):
         return {**super().__getstate__(), **own, "_objective": None, "_running": None}
 
     def _flat(self) -> FlatParameters:
-        """The trainable parameters as one vector."""
-        return FlatParameters(trainable(self.param_groups))
+        """The trainable parameters as one vector. Raises ParameterError where they cannot be moved on their own."""
+        tensors = trainable(self.param_groups)
+        require_own_memory(tensors)
+        return FlatParameters(tensors)
 
     def _bounds(self, flat: FlatParameters) -> Bounds | None:
         """The bounds of the param groups over the flat vector."""

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from torch.nn.parameter import is_lazy
 
 from ..errors import ParameterError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["FlatParameters", "TrainableGroup", "trainable"]
+__all__ = ["FlatParameters", "TrainableGroup", "require_own_memory", "trainable"]
 
 TrainableGroup = dict[str, object]
 _ALLOWED = (torch.float32, torch.float64)
@@ -26,12 +27,23 @@ _ALLOWED = (torch.float32, torch.float64)
 def trainable(groups: Iterable[TrainableGroup]) -> list[torch.Tensor]:
     """The tensors of the param groups that are optimised: those with `requires_grad`, in order.
 
-    Raises ParameterError when there is none, or one is complex, of half precision or not floating point.
+    Raises ParameterError when there is none, or one is complex, of half precision or not floating point, sparse, or
+    has no values yet.
     """
     tensors = [p for group in groups for p in group["params"] if p.requires_grad]  # type: ignore[attr-defined]
     if len({id(tensor) for tensor in tensors}) < len(tensors):
         raise ParameterError("a parameter is given twice; give each tensor once, as model.parameters() does")
     for index, tensor in enumerate(tensors):
+        if is_lazy(tensor) or tensor.is_meta:
+            raise ParameterError(
+                f"parameter {index} has no values yet; call a lazy module once first, or move the model off the meta "
+                f"device with model.to_empty(device=...) and initialise it"
+            )
+        if tensor.layout != torch.strided:
+            raise ParameterError(
+                f"parameter {index} has the layout {tensor.layout}; torchmin_nb minimises over dense tensors: give it "
+                f"as one, e.g. tensor.to_dense(), and make the sparse tensor in the closure"
+            )
         if tensor.dtype not in _ALLOWED:
             raise ParameterError(
                 f"parameter {index} is {tensor.dtype} of shape {tuple(tensor.shape)}; torchmin_nb minimises over "
@@ -43,6 +55,49 @@ def trainable(groups: Iterable[TrainableGroup]) -> list[torch.Tensor]:
             "give at least one floating-point tensor that requires grad"
         )
     return tensors
+
+
+def require_own_memory(tensors: Sequence[torch.Tensor]) -> None:
+    """ParameterError where two entries lie in the same place: to move one would be to move the other."""
+    remedy = "SciPy moves every entry on its own; "
+    clusters: list[list[int]] = []
+    reach = 0
+    for begin, end, index in sorted((*_span(tensor), index) for index, tensor in enumerate(tensors) if tensor.numel()):
+        if (end - begin) < tensors[index].numel() * tensors[index].element_size():
+            raise ParameterError(
+                f"entries of parameter {index}, of shape {tuple(tensors[index].shape)}, share memory, as in an "
+                f"expanded tensor; {remedy}give a tensor of its own, e.g. by clone(), or the one before expand()"
+            )
+        if begin >= reach:
+            clusters.append([])
+        clusters[-1].append(index)
+        reach = max(reach, end)
+    for cluster in clusters:
+        if len(cluster) > 1 and _overlap([tensors[index] for index in cluster]):
+            raise ParameterError(
+                f"parameters {', '.join(map(str, sorted(cluster)))} share memory; {remedy}give views of one tensor as "
+                f"that tensor, and tie modules by the Parameter itself (a.weight = b.weight), not by its data"
+            )
+
+
+def _span(tensor: torch.Tensor) -> tuple[int, int]:
+    """The addresses between which a tensor that is not empty lies."""
+    reach = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
+    return tensor.data_ptr(), tensor.data_ptr() + (reach + 1) * tensor.element_size()
+
+
+def _overlap(tensors: Sequence[torch.Tensor]) -> bool:
+    """Whether two entries lie in the same place. Interleaved ones, as two columns of a matrix, do not."""
+    words = torch.cat([_words(tensor) for tensor in tensors])
+    return len(words.unique()) < len(words)
+
+
+def _words(tensor: torch.Tensor) -> torch.Tensor:
+    """The addresses of the 4-byte words of every entry."""
+    begin, end = _span(tensor)
+    width = tensor.element_size()
+    entries = torch.arange(begin, end, width).as_strided(tensor.shape, tensor.stride()).reshape(-1, 1)
+    return (entries + torch.arange(0, width, 4)).reshape(-1)
 
 
 class FlatParameters:
