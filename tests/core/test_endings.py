@@ -11,7 +11,7 @@ import scipy.optimize
 import torch
 
 from torchmin_nb import METHODS, MinimizeWrapper
-from torchmin_nb.errors import ArgumentError
+from torchmin_nb.errors import ArgumentError, ArgumentTypeError
 
 EACH = pytest.mark.parametrize("method", METHODS)
 SCIPY = tuple(map(int, scipy.__version__.split(".")[:2]))
@@ -289,6 +289,7 @@ def test_an_error_of_on_start_leaves_everything():
         optimizer.step(closure)
     assert closure.calls == 0
     assert closure.p.tolist() == START
+    assert optimizer.result is None
 
 
 def test_an_error_of_on_end_comes_after_all_is_settled():
@@ -567,6 +568,82 @@ def test_a_method_of_the_users_own_that_returns_nothing():
     with pytest.raises(TypeError, match="OptimizeResult with x"):
         _optimizer(closure, {"method": lambda fun, x0, **rest: None}).step(closure)
     assert closure.p.tolist() == START
+
+
+@pytest.mark.parametrize(
+    ("returned", "named"),
+    [
+        (dict(x=np.ones(3)), r"x=array.*2 numbers"),
+        (dict(x=None), "x=None"),
+        (dict(x="here"), "x='here'"),
+        (dict(x=np.ones(2), fun=None), "fun=None"),
+        (dict(x=np.ones(2), fun="low"), "fun='low'"),
+        (dict(x=np.ones(2), fun=0.0, status="done"), "status='done'"),
+        (dict(x=np.ones(2), fun=0.0, nit=None), "nit=None"),
+    ],
+)
+def test_a_method_of_the_users_own_that_returns_something_else(returned, named):
+    closure = Rosenbrock()
+    with pytest.raises(ArgumentTypeError, match=named):
+        _optimizer(closure, {"method": lambda fun, x0, **rest: scipy.optimize.OptimizeResult(returned)}).step(closure)
+    assert closure.p.tolist() == START
+
+
+def test_a_method_of_the_users_own_that_ends_at_nan_leaves_the_best_point():
+    closure = Rosenbrock()
+
+    def wild(fun, x0, **rest):
+        return scipy.optimize.OptimizeResult(x=x0 * np.nan, fun=min(fun(x0), fun(x0 / 2)), success=True)
+
+    optimizer = _optimizer(closure, {"method": wild})
+    optimizer.step(closure)
+    assert closure.p.tolist() == [-0.6, 0.5]
+    assert not optimizer.result.success
+    assert optimizer.result.fun == pytest.approx(scipy.optimize.rosen([-0.6, 0.5]))
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "named"),
+    [
+        ("BFGS", dict(c1=0.9, c2=0.1), "c1.*c2"),
+        ("BFGS", dict(hess_inv0=np.eye(3)), "shapes"),
+        ("BFGS", dict(hess_inv0=-np.eye(2)), "positive definite"),
+        ("Nelder-Mead", dict(initial_simplex=np.zeros((2, 2))), "initial_simplex"),
+        ("Powell", dict(direc=np.eye(3)), "shapes"),
+        ("trust-ncg", dict(initial_trust_radius=2000.0), "max trust radius"),
+        ("trust-exact", dict(eta=0.25), "stringency"),
+        ("COBYQA", dict(final_tr_radius=2.0), "initial trust-region radius"),
+        ("L-BFGS-B", dict(maxcor=10**10), "dimension"),
+    ],
+)
+def test_what_scipy_refuses_is_an_argument_error_that_names_the_options(method, options, named):
+    closure = Rosenbrock()
+    with pytest.raises(ArgumentError, match=rf"SciPy's {method} refused.*{named}.*{next(iter(options))}") as caught:
+        _optimizer(closure, {"method": method, "options": options}).step(closure)
+    assert isinstance(caught.value.__cause__, Exception)
+    assert closure.p.tolist() == START
+
+
+def test_a_wrong_type_that_scipy_refuses_is_an_argument_type_error():
+    closure = Rosenbrock()
+    with pytest.raises(ArgumentTypeError, match=r"SciPy's TNC refused.*scale"):
+        _optimizer(closure, {"method": "TNC", "options": {"scale": "wide"}}).step(closure)
+
+
+def test_a_value_error_of_a_function_that_scipy_calls_stays_what_it_is():
+    closure = Rosenbrock()
+    with pytest.raises(ValueError, match="invalid literal") as caught:
+        _optimizer(closure, {"method": "trust-exact", "hess": lambda x: int("seven")}).step(closure)
+    assert type(caught.value) is ValueError
+
+
+def test_the_loss_is_that_of_the_end_point_after_a_failed_line_search():
+    closure = Rosenbrock()
+    optimizer = _optimizer(closure, {"method": "L-BFGS-B", "options": {"maxls": 1}})
+    returned = optimizer.step(closure)
+    assert not optimizer.result.success
+    assert closure.p.tolist() == START
+    assert float(returned) == optimizer.result.fun == pytest.approx(scipy.optimize.rosen(START))
 
 
 @pytest.mark.parametrize("method", METHODS)

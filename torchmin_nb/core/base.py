@@ -133,7 +133,7 @@ class ScipyOptimizer(torch.optim.Optimizer):
                 try:
                     engine.run(solve)
                 finally:
-                    self.result = engine.result
+                    self.result = engine.result or None
         finally:
             self._objective = self._running = None
         first = engine.flat.tensors[0]

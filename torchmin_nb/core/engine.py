@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
+from traceback import walk_tb
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
 from scipy.optimize import OptimizeResult
 
-from ..errors import ArgumentTypeError, MemoryBudgetError
+from ..errors import ArgumentError, ArgumentTypeError, MemoryBudgetError, TorchminError
 from .control import FAILED, INTERRUPTED, Abort, Ending, StopRun
 from .events import Totals
 from .objective import Objective
@@ -18,6 +21,8 @@ from .result import Result
 from .threads import blas_threads
 
 __all__ = ["Engine"]
+
+_SCIPY, _NUMPY = Path(scipy.__file__).parent, Path(np.__file__).parent
 
 
 class Engine:
@@ -76,20 +81,33 @@ class Engine:
                 f"the method callable returned {type(result).__name__}; return a scipy.optimize.OptimizeResult with x"
             )
         filled = OptimizeResult({**self._counted(), "success": True, "status": 0, "message": "", **result})
-        filled.x = np.array(filled.x, dtype=np.float64).ravel()
+        filled.x = self._point(filled.x)
         end = self.objective.known(filled.x)
-        if end is not None and not self.objective.finite(end):  # the fun that SciPy reports is the wall it was shown
-            filled.update(self._best_point(), success=False)
+        if not np.isfinite(filled.x).all() or (end is not None and not self.objective.finite(end)):
+            filled.update(self._best_point(), success=False)  # the fun that SciPy reports is the wall it was shown
+        elif end is not None:  # L-BFGS-B goes back to x after a failed line search, and reports the trial's loss
+            filled.fun = end.loss
         if "fun" not in filled:
             filled.fun = self.objective.value(filled.x)
         filled.update(
-            fun=float(filled.fun),
+            fun=_number(filled, "fun", float),
             success=bool(filled.success),
-            status=int(filled.status),
             message=str(filled.message),
-            **{name: int(filled[name]) for name in ("nit", "nfev", "njev", "nhev")},
+            **{name: _number(filled, name, int) for name in ("status", "nit", "nfev", "njev", "nhev")},
         )
         return filled
+
+    def _point(self, x: Any) -> NDArray[np.float64]:
+        """The x of a result, shape (n,). Raises ArgumentTypeError."""
+        try:
+            found = np.array(x, dtype=np.float64).ravel()
+        except (TypeError, ValueError):
+            found = np.empty(0)
+        if found.size != self.flat.n:
+            raise ArgumentTypeError(
+                f"the method callable returned x={x!r}; return an OptimizeResult with x, {self.flat.n} numbers"
+            )
+        return found
 
     def _from_best(self, ending: Ending) -> OptimizeResult:
         return OptimizeResult(
@@ -142,12 +160,20 @@ class Engine:
                 tensor.grad = part
 
     def _translated(self, error: BaseException) -> BaseException:
-        if not isinstance(error, MemoryError):
+        translated: BaseException | None = None
+        if isinstance(error, MemoryError):
+            translated = MemoryBudgetError(
+                f"{self.history.method} ran out of memory with N = {self.flat.n:,} parameters; "
+                f"L-BFGS-B, CG, Newton-CG and trust-ncg need the least"
+            )
+        elif _refused_by_scipy(error):
+            kind = ArgumentTypeError if isinstance(error, TypeError) else ArgumentError
+            translated = kind(
+                f"SciPy's {self.history.method} refused what it was given: {error}; "
+                f"its options were {dict(self.history.options)}"
+            )
+        if translated is None:
             return error
-        translated = MemoryBudgetError(
-            f"{self.history.method} ran out of memory with N = {self.flat.n:,} parameters; "
-            f"L-BFGS-B, CG, Newton-CG and trust-ncg need the least"
-        )
         translated.__cause__ = error
         return translated
 
@@ -156,6 +182,28 @@ def _ending_of(failure: BaseException) -> Ending:
     if isinstance(failure, KeyboardInterrupt):
         return INTERRUPTED
     return FAILED._replace(message=f"Failed: {type(failure).__name__}: {failure}")
+
+
+def _number(result: Mapping[str, Any], name: str, kind: type) -> Any:
+    """One number of a result. Raises ArgumentTypeError."""
+    try:
+        return kind(np.asarray(result[name]).item())
+    except (TypeError, ValueError):
+        raise ArgumentTypeError(
+            f"the method callable returned {name}={result[name]!r}; return an OptimizeResult with a number there, or "
+            f"leave it out"
+        ) from None
+
+
+def _refused_by_scipy(error: BaseException) -> bool:
+    """Whether SciPy itself, and no function that it called, raised what it raises for arguments."""
+    refusal = isinstance(error, ValueError | TypeError) or type(error) is Exception
+    if not refusal or isinstance(error, TorchminError | np.linalg.LinAlgError):
+        return False
+    files = [Path(frame.f_code.co_filename) for frame, _ in walk_tb(error.__traceback__)]
+    while files and _NUMPY in files[-1].parents:
+        files.pop()
+    return bool(files) and _SCIPY in files[-1].parents
 
 
 def _summary(result: OptimizeResult) -> str:

@@ -156,7 +156,7 @@ class _Observed:
             with watched.listening():
                 engine.run(lambda: self._train(watched, observer, engine))
         finally:
-            self.result = engine.result
+            self.result = engine.result or None
 
     def _train(self, watched: _Watched, observer: _Observer, engine: _Engine) -> OptimizeResult:
         """The training loop."""
