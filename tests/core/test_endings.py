@@ -11,7 +11,7 @@ import scipy.optimize
 import torch
 
 from torchmin_nb import METHODS, MinimizeWrapper
-from torchmin_nb.errors import ArgumentError, ArgumentTypeError
+from torchmin_nb.errors import ArgumentError, ArgumentTypeError, NonFiniteStartError
 
 EACH = pytest.mark.parametrize("method", METHODS)
 SCIPY = tuple(map(int, scipy.__version__.split(".")[:2]))
@@ -474,6 +474,94 @@ def test_the_users_hess_and_hessp(method, name):
     assert calls
     assert optimizer.history.totals.nhvp == optimizer.history.totals.nhev == 0
     assert optimizer.result.fun < 1e-6 or method == "dogleg"
+
+
+@pytest.mark.parametrize("method", GRADIENT)
+@pytest.mark.parametrize(
+    ("returned", "named"),
+    [(np.ones(3), r"shape \(3,\); return one of shape \(2,\)"), (None, "None|shape"), (1.0, "shape")],
+    ids=["three", "None", "number"],
+)
+def test_a_jac_of_another_size_is_refused(method, returned, named):
+    closure = Rosenbrock()
+    with pytest.raises((ArgumentError, ArgumentTypeError), match=f"jac returned.*({named})"):
+        _optimizer(closure, {"method": method, "jac": lambda x: returned}).step(closure)
+    assert closure.p.tolist() == START
+
+
+@pytest.mark.parametrize("method", GRADIENT)
+def test_a_jac_that_is_nan_at_the_start_is_refused(method):
+    closure = Rosenbrock()
+    with pytest.raises(NonFiniteStartError, match="jac returned NaN"):
+        _optimizer(closure, {"method": method, "jac": lambda x: x * np.nan}).step(closure)
+    assert closure.p.tolist() == START
+
+
+@pytest.mark.parametrize("method", GRADIENT)
+def test_a_jac_that_is_nan_later_ends_the_run_at_the_best_point(method):
+    closure = Rosenbrock()
+
+    def jac(x):
+        return scipy.optimize.rosen_der(x) * (1 if x[0] == START[0] else np.nan)
+
+    optimizer = _optimizer(closure, {"method": method, "jac": jac})
+    optimizer.step(closure)
+    assert (optimizer.result.status, optimizer.result.success) == (98, False)
+    closure.require_best_point(optimizer)
+
+
+SECOND = [name for name, spec in METHODS.items() if spec.curvature != "none"]
+
+
+@pytest.mark.parametrize("method", SECOND)
+def test_the_users_derivatives_may_be_tensors_with_a_graph(method):
+    closure = Rosenbrock()
+
+    def loss(x):
+        return (1 - x[0]) ** 2 + 100 * (x[1] - x[0] ** 2) ** 2
+
+    def jac(x):
+        x = torch.tensor(x, requires_grad=True)
+        return torch.autograd.grad(loss(x), x, create_graph=True)[0]
+
+    def hess(x):
+        return torch.autograd.functional.hessian(loss, torch.tensor(x), create_graph=True)
+
+    optimizer = _optimizer(closure, {"method": method, "jac": jac, "hess": hess})
+    optimizer.step(closure)
+    plain = _optimizer(closure := Rosenbrock(), method)
+    plain.step(closure)
+    np.testing.assert_allclose(optimizer.result.x, plain.result.x, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("method", SECOND)
+@pytest.mark.parametrize("name", ["hess", "hessp"])
+def test_a_hess_of_another_size_is_refused(method, name):
+    if name == "hessp" and METHODS[method].curvature == "dense":
+        pytest.skip("takes hess, not hessp")
+    closure = Rosenbrock()
+    returned = {"hess": np.eye(3), "hessp": np.ones(3)}[name]
+    with pytest.raises(ArgumentError, match=rf"{name} returned an array of shape \(3.*return one of shape \(2"):
+        _optimizer(closure, {"method": method, name: lambda *args: returned}).step(closure)
+
+
+@pytest.mark.parametrize("hess", ["4-point", 5, True, scipy.optimize.BFGS], ids=repr)
+@pytest.mark.parametrize("method", SECOND)
+def test_a_hess_that_is_none_is_refused_by_the_constructor(method, hess):
+    with pytest.raises(ArgumentError, match=f"hess=.* is not allowed for {method}: a callable.*leave it out"):
+        _optimizer(Rosenbrock(), {"method": method, "hess": hess})
+
+
+@pytest.mark.parametrize("method", ["dogleg", "trust-exact"])
+@pytest.mark.parametrize("hess", ["2-point", scipy.optimize.SR1()], ids=["2-point", "SR1"])
+def test_a_method_that_factorises_takes_no_approximation(method, hess):
+    with pytest.raises(ArgumentError, match=f"not allowed for {method}: a callable or None"):
+        _optimizer(Rosenbrock(), {"method": method, "hess": hess})
+
+
+def test_a_jac_that_is_an_array_is_refused():
+    with pytest.raises(ArgumentError, match="jac=array"):
+        _optimizer(Rosenbrock(), {"method": "BFGS", "jac": np.ones(2)})
 
 
 def test_scipys_hess_strategies_pass_through():

@@ -17,6 +17,7 @@ __all__ = [
     "INTERRUPTED",
     "ITERATIONS",
     "NONFINITE_CURVATURE",
+    "NONFINITE_GRADIENT",
     "NONFINITE_JACOBIAN",
     "SECONDS",
     "STOPPED",
@@ -36,6 +37,7 @@ class Ending(NamedTuple):
     message: str
 
 
+NONFINITE_GRADIENT = Ending(98, False, "jac has NaN or infinite entries where the loss is finite.")
 STOPPED = Ending(99, False, "Stopped on request.")
 CALLBACK = Ending(99, False, "Stopped by a callback.")
 ITERATIONS = Ending(101, False, "Maximum number of iterations has been exceeded.")

@@ -17,9 +17,10 @@ from ..errors import NonFiniteStartError
 from .bounds import outside
 from .check import deterministic_first_call, preserved_buffers
 from .closure import EVALUATORS, Closure, ClosureResult, Evaluator
-from .control import NONFINITE_CURVATURE, Abort, Control, StopRun
+from .control import NONFINITE_CURVATURE, NONFINITE_GRADIENT, Abort, Control, StopRun
 from .curvature import DenseHessian, HvpGraph, finite_difference_product
 from .metrics import collecting
+from .variables import as_array
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -31,6 +32,10 @@ __all__ = ["Counts", "Derivatives", "Objective", "Observer", "Point"]
 
 _MEMO = 2
 _LOSS_ONLY = ("value", "probe")
+_JAC_AT_START = (
+    "jac returned NaN or infinite entries at the starting point, where the loss is finite; leave it out for autograd's "
+    "gradient, or start where it is defined"
+)
 
 
 @dataclass(slots=True)
@@ -312,11 +317,15 @@ class Objective:
     def _gradient_elsewhere(self, point: Point) -> NDArray[np.float64]:
         if self.derivatives.gradient is not None:
             try:
-                gradient = self.derivatives.gradient(point.x.copy())
+                gradient = as_array(self.derivatives.gradient(point.x.copy()), "jac", (self.flat.n,)).copy()
             except Exception as error:
                 raise Abort(error) from error
             self.counts.njev += 1
-            return np.array(gradient, dtype=np.float64).ravel()
+            if self.finite(point) and not np.isfinite(gradient).all():
+                raise (
+                    Abort(NonFiniteStartError(_JAC_AT_START)) if self.counts.nfev == 1 else StopRun(NONFINITE_GRADIENT)
+                )
+            return gradient
         result, _ = self._call(point.x, "gradient")
         assert result.gradient is not None
         return result.gradient

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
+from scipy.optimize import HessianUpdateStrategy
 
 from ..errors import ArgumentError, ArgumentTypeError, MemoryBudgetError, UnknownOptionError
 from .constraints import read_constraints
@@ -106,7 +108,7 @@ def read_request(minimizer_args: Mapping[str, Any] | str | Callable[..., Any]) -
         constraints=() if args.get("constraints") is None else tuple(read_constraints(args["constraints"])),
         callback=_read_callable(args.get("callback"), "callback"),
         jac=_read_jac(spec, args.get("jac")),
-        hess=args.get("hess"),
+        hess=_read_hess(spec, args.get("hess")),
         hessp=_read_callable(args.get("hessp"), "hessp"),
     )
     _require_fit(request)
@@ -206,7 +208,7 @@ def _read_callable(value: Any, name: str) -> Callable[..., Any] | None:
 def _read_jac(spec: MethodSpec, jac: Any) -> Any:
     if jac is None or jac is True or callable(jac):
         return jac
-    if jac is False or jac in _DIFFERENCES:
+    if jac is False or (isinstance(jac, str) and jac in _DIFFERENCES):
         if spec.level != "value" and not spec.custom and "finite_diff_rel_step" not in spec.options:
             able = [other.name for other in METHODS.values() if "finite_diff_rel_step" in other.options]
             raise ArgumentError(
@@ -214,8 +216,19 @@ def _read_jac(spec: MethodSpec, jac: Any) -> Any:
                 f"autograd, or choose one of {', '.join(able)}"
             )
         return jac
-    remedy = "'cs' would hand complex parameters to the closure" if jac == "cs" else "leave it out for autograd"
+    named = isinstance(jac, str) and jac == "cs"
+    remedy = "'cs' would hand complex parameters to the closure" if named else "leave it out for autograd"
     raise ArgumentError(f"jac={jac!r} is not allowed: a callable, '2-point', '3-point', True, False or None; {remedy}")
+
+
+def _read_hess(spec: MethodSpec, hess: Any) -> Any:
+    by_scipy = isinstance(hess, HessianUpdateStrategy) or (isinstance(hess, str) and hess in _DIFFERENCES)
+    if hess is None or (callable(hess) and not inspect.isclass(hess)) or (by_scipy and spec.curvature != "dense"):
+        return hess
+    others = "" if spec.curvature == "dense" else ", '2-point', '3-point', a strategy such as scipy.optimize.BFGS()"
+    raise ArgumentError(
+        f"hess={hess!r} is not allowed for {spec.name}: a callable{others} or None; leave it out for autograd"
+    )
 
 
 def require_fit(spec: MethodSpec, name: str) -> None:

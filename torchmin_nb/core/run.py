@@ -213,7 +213,7 @@ class Run:
         self._ended.set()
 
 
-_OURS = range(99, 110)
+_OURS = range(98, 110)
 """The statuses of endings that are ours: see control.Ending."""
 
 

@@ -7,14 +7,17 @@ directions, gradients, Jacobians, Hessians and their inverses.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from scipy.optimize import Bounds, OptimizeResult
 from scipy.sparse import diags_array, issparse
 from scipy.sparse.linalg import LinearOperator
 
+from ..errors import ArgumentError, ArgumentTypeError
 from .curvature import positive_definite
 
 if TYPE_CHECKING:
@@ -23,7 +26,7 @@ if TYPE_CHECKING:
     from .methods import OptionSpec
     from .objective import Objective
 
-__all__ = ["SolverObjective", "Variables", "as_matrix"]
+__all__ = ["SolverObjective", "Variables", "as_array", "as_matrix"]
 
 
 class Variables:
@@ -242,20 +245,34 @@ class SolverObjective:
     def user_hess(self, hess: Callable[..., Any]) -> Callable[..., Any]:
         """The user's `hess`, a function of x, as one of z."""
         variables = self._variables
-        if variables.plain:
-            return hess
-        return lambda z: variables.hessian(as_matrix(hess(variables.to_user(z))))
+        shape = (variables.base.size,) * 2
+        return lambda z: variables.hessian(as_matrix(hess(variables.to_user(z)), "hess", shape))
 
     def user_hessp(self, hessp: Callable[..., Any]) -> Callable[..., Any]:
         """The user's `hessp`, a function of x and a direction, as one of z."""
         variables = self._variables
-        if variables.plain:
-            return hessp
+        shape = (variables.base.size,)
         return lambda z, v: variables.covector(
-            np.asarray(hessp(variables.to_user(z), variables.direction(np.ravel(v))))
+            as_array(hessp(variables.to_user(z), variables.direction(np.ravel(v))), "hessp", shape)
         )
 
 
-def as_matrix(matrix: Any) -> Any:
-    """A matrix as an array, where it is not sparse or given as products."""
-    return matrix if issparse(matrix) or isinstance(matrix, LinearOperator) else np.asarray(matrix, dtype=np.float64)
+def as_array(value: Any, name: str, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """What the user's function `name` returned, as an array. Raises ArgumentTypeError; ArgumentError for its size."""
+    try:
+        given = value.detach().cpu() if isinstance(value, torch.Tensor) else value
+        found = np.asarray(given, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise ArgumentTypeError(f"{name} returned {value!r}; return an array of shape {shape}") from None
+    if found.size != math.prod(shape):
+        raise ArgumentError(f"{name} returned an array of shape {found.shape}; return one of shape {shape}")
+    return found.reshape(shape)
+
+
+def as_matrix(matrix: Any, name: str = "", shape: tuple[int, int] | None = None) -> Any:
+    """A matrix as an array, where it is not sparse or given as products; of this shape, if given."""
+    if not (issparse(matrix) or isinstance(matrix, LinearOperator)):
+        return np.asarray(matrix, dtype=np.float64) if shape is None else as_array(matrix, name, shape)
+    if shape is not None and matrix.shape != shape:
+        raise ArgumentError(f"{name} returned a matrix of shape {matrix.shape}; return one of shape {shape}")
+    return matrix
