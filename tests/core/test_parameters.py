@@ -1,5 +1,7 @@
 """Parameters as they come: groups, frozen, tied, parametrised, with buffers, of odd shapes and storage."""
 
+import threading
+
 import pytest
 import torch
 from torch.nn.utils import parametrizations
@@ -148,6 +150,33 @@ def test_named_parameters_and_groups():
     groups = [{"params": [model.weight], "scale": 2.0}, {"params": [model.bias], "bounds": (1.0, None)}]
     optimizer = fit(groups, lambda: (model(inputs) ** 2).mean(), "L-BFGS-B")
     assert model.bias.item() >= 1.0
+
+
+def test_the_start_check_leaves_the_buffers_that_another_thread_moves():
+    watched, other = (torch.nn.BatchNorm1d(2, dtype=torch.float64) for _ in range(2))
+    inputs = torch.randn(8, 2, dtype=torch.float64) + 1
+
+    def closure():
+        thread = threading.Thread(target=other, args=(inputs,))
+        thread.start()
+        thread.join()
+        return (watched(inputs) - 1).square().mean()
+
+    optimizer = fit(watched.parameters(), closure, "trust-ncg")
+    calls = optimizer.history.totals.nfev
+    assert watched.num_batches_tracked == calls
+    assert other.num_batches_tracked == calls + 2
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_inference_mode_around_step_does_not_matter(method):
+    model, inputs = torch.nn.Linear(2, 1, dtype=torch.float64), torch.randn(9, 2, dtype=torch.float64)
+    optimizer = MinimizeWrapper(model.parameters(), dict(method=method, **SMALL))
+    with torch.inference_mode():
+        loss = optimizer.step(lambda: (model(inputs) - 1).square().mean())
+        assert torch.is_inference_mode_enabled()
+    assert loss < 1e-3
+    assert model.weight.grad is None or not model.weight.grad.is_inference()
 
 
 @pytest.mark.parametrize("method", ["L-BFGS-B", "trust-ncg", "trust-exact"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from numbers import Integral
 from typing import Any, TypedDict, Unpack
 
@@ -127,7 +127,7 @@ class ScipyOptimizer(torch.optim.Optimizer):
             if self._loaded is not None and not self.takes_up:
                 message = f"{self.name} goes on from the loaded point without what it had learned"
                 warnings.warn(message, StartWarning, stacklevel=4)
-            with self._bound():
+            with _recorded(), self._bound():
                 engine, solve = self._prepare(closure)
                 self._loaded, self.history, self._objective = None, engine.history, engine.objective
                 try:
@@ -225,3 +225,8 @@ class ScipyOptimizer(torch.optim.Optimizer):
     def _new_history(self, flat: FlatParameters, options: Any = None) -> History:
         dtypes = sorted({str(tensor.dtype).removeprefix("torch.") for tensor in flat.tensors})
         return History(self.name, options=options, n_parameters=flat.n, dtype="/".join(dtypes), **self._keep)
+
+
+def _recorded() -> AbstractContextManager[Any]:
+    """Autograd records inside, also where `step` is called under `torch.inference_mode()`."""
+    return torch.inference_mode(False) if torch.is_inference_mode_enabled() else nullcontext()

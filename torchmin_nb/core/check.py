@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import random
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -23,14 +25,16 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ClosureReport",
-    "SavedBytes",
     "check_closure",
     "check_curvature",
     "check_curvature_at",
     "deterministic_first_call",
     "once_differentiable",
     "preserved_buffers",
+    "saved_bytes",
 ]
+
+Result = TypeVar("Result")
 
 _STOCHASTIC = (
     "the closure is not deterministic: at the same parameters the loss was {first:.8g}, then {second:.8g}; SciPy's "
@@ -77,9 +81,9 @@ class ClosureReport:
 
 def deterministic_first_call(evaluate: Evaluator, closure: Closure, flat: FlatParameters) -> ClosureResult:
     """Evaluate; where random numbers were drawn, once more, and warn if the loss differs."""
-    before = torch.get_rng_state()
+    before = _generators()
     result = evaluate(closure, flat)
-    if not torch.equal(before, torch.get_rng_state()):
+    if _drawn_since(before):
         with preserved_buffers():
             second = evaluate(closure, flat).loss
         if not _close(second, result.loss, flat.eps):
@@ -97,14 +101,15 @@ def check_curvature(closure: Closure, flat: FlatParameters, *, measure: bool = F
     with preserved_buffers(), _same_random_numbers() as rewind:
         real = evaluate_gradient(closure, flat)
         rewind()
-        saved = SavedBytes() if measure else None
-        with saved.counting() if saved else _nothing():
-            captured = evaluate_curvature(closure, flat)
+        if measure:
+            captured, kept = saved_bytes(lambda: evaluate_curvature(closure, flat), rewind)
+        else:
+            captured, kept = evaluate_curvature(closure, flat), None
         if _finite(real) and _close(real.loss, captured.loss, flat.eps):
             require_consistent(real, captured, flat.eps)
             _require_second_derivative(closure, flat, captured, rewind)
     flat.clear_gradients()
-    return saved.total if saved else None
+    return kept
 
 
 def check_curvature_at(
@@ -141,10 +146,13 @@ def _disagreement(real: NDArray[np.float64], captured: NDArray[np.float64]) -> s
     if not norms[1]:
         return head + "no gradient was captured: with checkpointing, use use_reentrant=False"
     factor = float(real @ captured) / norms[1] ** 2
-    if np.linalg.norm(real - factor * captured) <= 1e-3 * norms[0]:
+    if abs(factor - 1) > 1e-2 and np.linalg.norm(real - factor * captured) <= 1e-3 * norms[0]:
         cause = f"it is scaled by {factor:.4g}, as gradient clipping or scaling does: leave that out of the closure"
     else:
-        cause = "a hook, gradient clipping or reentrant checkpointing changes it: leave that out of the closure"
+        cause = (
+            "a hook, gradient clipping or reentrant checkpointing changes it: leave that out of the closure; or each "
+            "call updates what it depends on, as spectral_norm does: model.eval() stops that"
+        )
     return head + cause + "; start_check=False runs all the same, with the derivative of the loss"
 
 
@@ -289,31 +297,37 @@ def _difference(
     return product
 
 
-class SavedBytes:
-    """Counts the bytes that autograd saves for backward."""
+def saved_bytes(call: Callable[[], Result], rewind: Callable[[], None] = lambda: None) -> tuple[Result, int | None]:
+    """What `call` returns, and the bytes that autograd saves in it for backward; None where they cannot be counted.
 
-    def __init__(self) -> None:
-        self.total = 0
+    torch.func refuses the hooks that count: then it is called once more without them, after `rewind`.
+    """
+    total = 0
 
-    def counting(self) -> Any:
-        return torch.autograd.graph.saved_tensors_hooks(self._pack, lambda tensor: tensor)
-
-    def _pack(self, tensor: torch.Tensor) -> torch.Tensor:
-        self.total += tensor.numel() * tensor.element_size()
+    def count(tensor: torch.Tensor) -> torch.Tensor:
+        nonlocal total
+        total += tensor.numel() * tensor.element_size()
         return tensor
 
-
-@contextmanager
-def _nothing() -> Iterator[None]:
-    yield
+    try:
+        with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+            return call(), total
+    except RuntimeError as error:
+        if "support saved tensor hooks" not in str(error):
+            raise
+    rewind()
+    return call(), None
 
 
 @contextmanager
 def preserved_buffers() -> Iterator[None]:
-    """Put back the buffers, such as BatchNorm statistics, of every module that runs inside."""
+    """Put back the buffers, such as BatchNorm statistics, of every module that runs inside, in this thread."""
     saved: dict[torch.Tensor, torch.Tensor] = {}
+    thread = threading.get_ident()
 
     def remember(module: torch.nn.Module, inputs: object) -> None:
+        if threading.get_ident() != thread:  # the hook is the whole process's
+            return
         for buffer in module.buffers(recurse=False):
             if buffer not in saved:
                 saved[buffer] = buffer.detach().clone()
@@ -329,12 +343,36 @@ def preserved_buffers() -> Iterator[None]:
 
 @contextmanager
 def _same_random_numbers() -> Iterator[Callable[[], None]]:
-    """Yields a function that rewinds torch's generator to where it was; rewinds at the end too."""
-    state = torch.get_rng_state()
+    """Yields a function that rewinds the generators to where they were; rewinds at the end too."""
+    state = _generators()
+
+    def rewind() -> None:
+        torch.set_rng_state(state.torch)
+        np.random.set_state(state.numpy)
+        random.setstate(state.python)
+
     try:
-        yield lambda: torch.set_rng_state(state)
+        yield rewind
     finally:
-        torch.set_rng_state(state)
+        rewind()
+
+
+class _Generators(NamedTuple):
+    """Where the generators that every draw comes from by default are: torch's on the CPU, NumPy's, Python's."""
+
+    torch: torch.Tensor
+    numpy: Any
+    python: Any
+
+
+def _generators() -> _Generators:
+    return _Generators(torch.get_rng_state(), np.random.get_state(), random.getstate())
+
+
+def _drawn_since(before: _Generators) -> bool:
+    now = _generators()
+    keys = np.array_equal(before.numpy[1], now.numpy[1]) and before.numpy[2:] == now.numpy[2:]
+    return not (keys and before.python == now.python and torch.equal(before.torch, now.torch))
 
 
 @contextmanager

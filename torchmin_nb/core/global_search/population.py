@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from ...errors import ArgumentTypeError
-from ..check import SavedBytes
+from ..check import saved_bytes
 from ..closure import Closure
 from ..flat import FlatParameters
 
@@ -50,10 +50,9 @@ class Population:
 
     def fit(self) -> None:
         """Choose the chunk: call the loss once, at the parameters' values, and see what it would keep for backward."""
-        saved = SavedBytes()
-        with torch.enable_grad(), saved.counting():
-            self._loss(self._flat.tensors)
-        self.chunk = int(np.clip(_CHUNK_BYTES // (8 * self._flat.n + saved.total), 1, _MAX_CHUNK))
+        with torch.enable_grad():
+            _, kept = saved_bytes(lambda: self._loss(self._flat.tensors))
+        self.chunk = int(np.clip(_CHUNK_BYTES // (8 * self._flat.n + (kept or 0)), 1, _MAX_CHUNK))
 
     def losses(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
         """The losses at rows of shape (k, n), shape (k,). Raises what vmap raises where it cannot."""
