@@ -1,5 +1,7 @@
 """The checks of a closure: what they find, what they let pass, and that they leave nothing behind."""
 
+import itertools
+import random
 import re
 
 import numpy as np
@@ -335,6 +337,76 @@ def test_dropout_is_warned_of_with_the_remedy(method):
 
 
 @ONE_OF_EACH_LEVEL
+@pytest.mark.parametrize("draw", [np.random.random, random.random], ids=["NumPy", "Python"])
+def test_draws_of_other_generators_are_warned_of(draw, method, p):
+    optimizer = MinimizeWrapper([p], method, max_evaluations=3)
+    with pytest.warns(ClosureWarning, match="not deterministic"):
+        optimizer.step(lambda: ((p - draw()) ** 2).sum())
+
+
+@EACH_SECOND_ORDER
+def test_a_closure_that_differentiates_by_torch_func(method, p):
+    """torch.func refuses the hooks by which the start check measures a graph."""
+    optimizer = MinimizeWrapper([p], method)
+    optimizer.step(lambda: torch.func.grad(lambda x: (x**4).sum())(p).square().sum() + ((p - 1) ** 2).sum())
+    x = p.detach()
+    torch.testing.assert_close(96 * x**5 + 2 * (x - 1), torch.zeros_like(x), rtol=0, atol=1e-3)
+
+
+def test_a_buffer_that_each_call_updates_is_named():
+    layer = torch.nn.utils.parametrizations.spectral_norm(torch.nn.Linear(3, 4).double())
+    x, _ = _data()
+    with pytest.raises(InconsistentClosureError, match=r"spectral_norm does: model\.eval\(\)"):
+        MinimizeWrapper(layer.parameters(), "trust-ncg").step(lambda: (layer(x) - 1).square().mean())
+
+
+def _clamped(p):
+    with torch.no_grad():
+        p.clamp_(max=0.5)
+    return (p**2).sum()
+
+
+def _clamped_past_autograd(p):
+    p.data.clamp_(max=0.5)
+    return (p**2).sum()
+
+
+def _stepped(p):
+    loss = (p**2).sum()
+    loss.backward()
+    torch.optim.SGD([p], lr=0.1).step()
+    return loss
+
+
+@ONE_OF_EACH_LEVEL
+@pytest.mark.parametrize("form", [_clamped, _clamped_past_autograd, _stepped], ids=lambda form: form.__name__)
+def test_a_closure_that_moves_the_parameters_is_refused(form, method, p):
+    start = p.detach().clone()
+    with pytest.raises(ClosureError, match=r"the closure moved the parameters, by up to .*bounds=\(low, high\)"):
+        MinimizeWrapper([p], method).step(lambda: form(p))
+    assert torch.equal(p.detach(), start)
+
+
+@ONE_OF_EACH_LEVEL
+def test_a_closure_that_moves_the_parameters_later_is_refused(method, p):
+    calls = itertools.count()
+    with pytest.raises(ClosureError, match="moved the parameters"):
+        MinimizeWrapper([p], method).step(lambda: _clamped(p) if next(calls) > 5 else ((p - 2) ** 4).sum())
+
+
+@ONE_OF_EACH_LEVEL
+def test_a_closure_may_move_the_parameters_and_put_them_back(method, p):
+    def closure():
+        with torch.no_grad():
+            kept = p.clone()
+            ahead = (p.add_(0.125) ** 2).sum()
+            p.copy_(kept)
+        return (p**2).sum() + 0 * ahead
+
+    assert float(MinimizeWrapper([p], method).step(closure)) < 1e-4
+
+
+@ONE_OF_EACH_LEVEL
 def test_dropout_in_eval_mode_is_not_warned_of(method):
     net, (x, y) = _net(), _data()
     drop = torch.nn.Dropout(0.5).eval()
@@ -429,11 +501,12 @@ def test_check_leaves_parameters_gradients_and_generator(breaks):
     def closure():
         if breaks and next(calls) == 8:
             raise ZeroDivisionError
-        loss = ((net(drop(x)) - y) ** 2).mean()
+        loss = ((net(drop(x)) - y) ** 2).mean() + 0 * (random.random() + np.random.random())
         loss.backward()
         return loss
 
     before = _flat_state(tensors)
+    other_generators = random.getstate(), np.random.get_state()[2:]
     optimizer = MinimizeWrapper(tensors, "trust-ncg")
     if breaks:
         with pytest.raises(ZeroDivisionError):
@@ -441,6 +514,7 @@ def test_check_leaves_parameters_gradients_and_generator(breaks):
     else:
         optimizer.check(closure)
     assert _same(before, _flat_state(tensors))
+    assert (random.getstate(), np.random.get_state()[2:]) == other_generators
     assert optimizer.result is None
     assert len(optimizer.history) == 0
 

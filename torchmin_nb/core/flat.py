@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch.nn.parameter import is_lazy
 
-from ..errors import ParameterError
+from ..errors import ClosureError, ParameterError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -135,6 +135,21 @@ class FlatParameters:
         with torch.no_grad():
             for tensor, values in zip(self.tensors, self._chunks(x), strict=True):
                 tensor.copy_(values)
+
+    @property
+    def version(self) -> int:
+        """Grows with every change in place that autograd hears of."""
+        return sum(tensor._version for tensor in self.tensors)
+
+    def require_held(self, x: NDArray[np.float64]) -> None:
+        """ClosureError where the parameters hold something else than x, which was written before a closure call."""
+        held, written = self.read(), self.gather(self.scatter(x))
+        if not np.array_equal(held, written, equal_nan=True):
+            raise ClosureError(
+                f"the closure moved the parameters, by up to {np.abs(held - written).max():.3g}; it must leave the "
+                f"values that SciPy chose: give bounds=(low, high) in the param group in place of clamp_(), and make "
+                f"other maps of the parameters part of the loss"
+            )
 
     def gather(self, parts: Sequence[torch.Tensor | None]) -> NDArray[np.float64]:
         """One fresh vector of shape (n,) from one tensor a parameter; None counts as zeros."""

@@ -266,9 +266,12 @@ class Objective:
         self._held = x
         self.metrics = {}
         self.counts.nfev += 1
+        version = self.flat.version
         try:
             with collecting(self.metrics):
                 result = self._evaluated(EVALUATORS[level])
+            if self.counts.nfev == 1 or self.flat.version != version:
+                self.flat.require_held(x)
         except Exception as error:
             raise Abort(error) from error
         self.counts.njev += result.gradient is not None
