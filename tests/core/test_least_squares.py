@@ -703,3 +703,16 @@ def test_a_run_leaves_no_graph_and_no_warning():
     assert report is not None
     assert b.grad is not None
     assert b.grad.grad_fn is None
+
+
+@pytest.mark.parametrize("jacobian", ["dense", "operator"])
+def test_a_closure_that_calls_backward_is_told_to_leave_it_out(jacobian):
+    b = torch.nn.Parameter(torch.tensor([1.0, 2.0], dtype=torch.float64))
+
+    def closure():
+        residuals = torch.exp(b) - 1
+        residuals.square().sum().backward()
+        return residuals
+
+    with pytest.raises(ClosureError, match=r"freed by a backward\(\).*leave backward\(\) out"):
+        LeastSquaresWrapper([b], "trf", jacobian=jacobian).step(closure)

@@ -248,3 +248,14 @@ def test_long_tables_are_cut():
     html = covariance._repr_html_()
     assert "&lt;b&gt;[0]" in html
     assert "<b>" not in html
+
+
+@pytest.mark.parametrize("wrapper", [LeastSquaresWrapper, MinimizeWrapper])
+def test_what_a_run_of_other_parameters_left_is_no_covariance(wrapper):
+    b = torch.nn.Parameter(torch.tensor([1.0, 2.0], dtype=torch.float64))
+    optimizer = wrapper([b])
+    residuals = wrapper is LeastSquaresWrapper
+    optimizer.step(lambda: torch.cat([b - 3, b]) if residuals else ((b - 3) ** 2).sum())
+    optimizer.add_param_group({"params": [torch.nn.Parameter(torch.zeros(1, dtype=torch.float64))]})
+    with pytest.raises(ArgumentError, match=r"for the 3 parameters.*covariance\(closure\)"):
+        optimizer.covariance()

@@ -106,18 +106,18 @@ class LeastSquaresWrapper(ScipyOptimizer):
         not determine all parameters, or one lies on a bound, near which its error is not normally distributed.
         """
         flat = self._flat()
-        jacobian, cost = self._jacobian_now(closure, flat) if closure else self._jacobian_then()
+        jacobian, cost = self._jacobian_now(closure, flat) if closure else self._jacobian_then(flat.n)
         bounds = self._bounds(flat)
         values = named_values(self.param_groups, flat.tensors)
         warn_of_bounds(flat.read(), bounds, values)
         free = None if bounds is None else bounds.lb < bounds.ub
         return covariance_of_residuals(jacobian, cost, values, absolute_sigma=absolute_sigma, eps=flat.eps, free=free)
 
-    def _jacobian_then(self) -> tuple[NDArray[np.float64], float]:
-        if self.result is None or "cost" not in self.result or np.ndim(self.result.get("jac")) != 2:
+    def _jacobian_then(self, n: int) -> tuple[NDArray[np.float64], float]:
+        if self.result is None or "cost" not in self.result or np.shape(self.result.get("jac"))[1:] != (n,):
             raise ArgumentError(
-                "the last run has left no Jacobian (there was none, it was ended early, or used an operator); "
-                "pass the closure: covariance(closure)"
+                f"the last run has left no Jacobian for the {n} parameters (there was none, it was stopped, used an "
+                f"operator, or had other parameters); pass the closure: covariance(closure)"
             )
         return self.result.jac, float(self.result.cost)
 

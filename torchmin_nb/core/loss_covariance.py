@@ -45,7 +45,7 @@ def loss_covariance(
     values = named_values(groups, flat.tensors)
     warn_of_bounds(flat.read(), bounds, values)
     if closure is None:
-        return Covariance(scale * _inverse_hessian(result), values, np.zeros(flat.n, dtype=bool))
+        return Covariance(scale * _inverse_hessian(result, flat.n), values, np.zeros(flat.n, dtype=bool))
     free = None if bounds is None else bounds.lb < bounds.ub
     hessian = _hessian_now(require_closure(closure), flat, curvature)
     return covariance_of_loss(hessian, values, scale=scale, eps=flat.eps, free=free)
@@ -64,13 +64,13 @@ def _hessian_now(closure: Closure, flat: FlatParameters, curvature: str) -> NDAr
         objective.release()
 
 
-def _inverse_hessian(result: OptimizeResult | None) -> NDArray[np.float64]:
+def _inverse_hessian(result: OptimizeResult | None, n: int) -> NDArray[np.float64]:
     inverse = None if result is None else result.get("hess_inv")
     if isinstance(inverse, LinearOperator):
         inverse = inverse.todense()
-    if inverse is None:
+    if inverse is None or np.shape(inverse) != (n, n):
         raise ArgumentError(
-            "the last run has left no inverse Hessian (BFGS and L-BFGS-B do, approximately); "
-            "pass the closure for autograd's: covariance(closure)"
+            f"the last run has left no inverse Hessian for the {n} parameters (BFGS and L-BFGS-B do, approximately, "
+            f"for those they moved); pass the closure for autograd's: covariance(closure)"
         )
     return np.array(inverse, dtype=np.float64)

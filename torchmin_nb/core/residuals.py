@@ -183,7 +183,7 @@ class Residuals:
         try:
             self._differentiate(trial, trial.graph, self._cost.weighted(trial.residuals))
         except Exception as error:
-            raise Abort(error) from error
+            raise Abort(_explained(error)) from error
         self._hand_over(trial)
 
     def _differentiate(self, trial: Trial, graph: JacobianGraph, weighted: NDArray[np.float64]) -> None:
@@ -235,7 +235,7 @@ class Residuals:
         try:
             found = product(trial.graph)
         except Exception as error:
-            raise Abort(error) from error
+            raise Abort(_explained(error)) from error
         if not np.isfinite(found).all():
             raise StopRun(NONFINITE_JACOBIAN)
         return found
@@ -253,6 +253,18 @@ class Residuals:
                 "products with the Jacobian and with its transpose disagree: the backward of an operation in the "
                 "closure cannot itself be differentiated; pass jacobian='dense', which can do without"
             )
+
+
+def _explained(error: Exception) -> Exception:
+    """The error of a graph that is gone as one of the closure."""
+    if not (isinstance(error, RuntimeError) and "second time" in str(error)):
+        return error
+    explained = ClosureError(
+        "the graph of the residuals was freed by a backward() in the closure; leave backward() out: the Jacobian is "
+        "made from the residuals that the closure returns"
+    )
+    explained.__cause__ = error
+    return explained
 
 
 def as_residuals(returned: object) -> torch.Tensor:
