@@ -10,7 +10,13 @@ import pytest
 import torch
 
 from torchmin_nb import METHODS, LeastSquaresWrapper, MinimizeWrapper
-from torchmin_nb.errors import ArgumentError, StartWarning
+from torchmin_nb.errors import (
+    ArgumentError,
+    ArgumentTypeError,
+    HistoryError,
+    ParameterError,
+    StartWarning,
+)
 
 EXACT = ("Newton-CG", "dogleg", "trust-ncg", "trust-krylov", "trust-exact")
 """Methods whose whole memory travels: a continued run is the uninterrupted one to the last bit."""
@@ -160,6 +166,52 @@ def test_groups_refuse_what_means_nothing():
     x = torch.nn.Parameter(torch.zeros(2))
     with pytest.raises(ArgumentError, match=r"'weight_decay'.*params, bounds and scale.*loss"):
         MinimizeWrapper([{"params": [x], "weight_decay": 0.1}])
+
+
+def test_an_added_group_is_checked_before_it_is_added():
+    x, optimizer = new("L-BFGS-B")
+    with pytest.raises(ArgumentError, match=r"'lr'.*params, bounds and scale"):
+        optimizer.add_param_group({"params": [torch.nn.Parameter(torch.zeros(2))], "lr": 0.1})
+    with pytest.raises(ParameterError, match="more than one parameter group"):
+        optimizer.add_param_group({"params": [x]})
+    with pytest.raises(ArgumentTypeError, match="must be a dict"):
+        optimizer.add_param_group([x])
+    assert len(optimizer.param_groups) == 1
+
+
+def test_the_state_of_another_kind_of_optimizer_is_refused():
+    x = torch.nn.Parameter(torch.zeros(2))
+    optimizer = MinimizeWrapper([{"params": [x], "bounds": (0, 0.5)}], "L-BFGS-B")
+    with pytest.raises(ArgumentError, match="the key 'lr'"):
+        optimizer.load_state_dict(torch.optim.LBFGS([x]).state_dict())
+    assert optimizer.param_groups[0]["bounds"] == (0, 0.5)
+
+
+@pytest.mark.parametrize("run", [{}, None, 3, {"history": "x", "result": None}, {"history": "{}", "result": 3}])
+def test_a_state_without_a_readable_run_is_refused_and_leaves_the_optimizer(run):
+    x, optimizer = new("BFGS", maxiter=3)
+    optimizer.step(lambda: rosenbrock(x))
+    history, result = optimizer.history, optimizer.result
+    with pytest.raises(HistoryError, match=r"no run|not a stored history"):
+        optimizer.load_state_dict({**optimizer.state_dict(), "run": run})
+    assert (optimizer.history, optimizer.result) == (history, result)
+
+
+@pytest.mark.parametrize("method", ["BFGS", "Nelder-Mead", "Powell"])
+def test_arrays_of_another_number_of_parameters_are_not_taken_up(method):
+    x, optimizer = new(method, maxiter=3)
+    optimizer.step(lambda: rosenbrock(x))
+    y = torch.nn.Parameter(torch.zeros(3, dtype=torch.float64))
+    other = MinimizeWrapper([y], method)
+    other.load_state_dict(optimizer.state_dict())
+    with pytest.warns(StartWarning, match="what it had learned"):
+        other.step(lambda: ((y - 1) ** 2).sum())
+    assert other.result.fun < 1e-6
+
+
+def test_an_unknown_keyword_is_answered_with_all_keywords():
+    with pytest.raises(ArgumentTypeError, match=r"no keyword 'curvatur'; it has curvature, hessian_chunk, callbacks"):
+        MinimizeWrapper([torch.nn.Parameter(torch.zeros(2))], curvatur="autograd")
 
 
 def test_repr_names_method_options_and_size():

@@ -3,12 +3,13 @@
 import asyncio
 import threading
 import time
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 
-from torchmin_nb import METHODS, LeastSquaresWrapper, MinimizeWrapper, Run
+from torchmin_nb import METHODS, LeastSquaresWrapper, MinimizeWrapper, Run, observe
 from torchmin_nb.errors import ArgumentError, BusyError
 
 LONG = 20.0  # seconds a test waits at most for what takes milliseconds
@@ -263,3 +264,29 @@ def test_a_callback_that_refuses_the_run_lets_the_parameters_go():
         optimizer.start(lambda: rosenbrock(x))
     optimizer.callbacks = []
     optimizer.step(lambda: rosenbrock(x))
+
+
+def test_iterations_and_steps_may_be_numpy_integers():
+    x = torch.nn.Parameter(torch.tensor([-1.2, 1.0], dtype=torch.float64))
+
+    def closure():
+        return (1 - x[0]) ** 2 + 100 * (x[1] - x[0] ** 2) ** 2
+
+    run = MinimizeWrapper([x], "BFGS").start(closure, iterations=np.int64(1))
+    assert run.wait_until_paused(10)
+    run.advance(np.int64(2))
+    assert run.wait_until_paused(10)
+    assert len(run.history) == 4
+    with pytest.raises(ArgumentError, match="iterations of advance must be a positive integer, got True"):
+        run.advance(True)
+    run.stop()
+    run.wait(10)
+    observed = observe(torch.optim.SGD([x], lr=1e-6), closure, steps=np.int64(3))
+    assert observed.wait(10).nit == 3
+
+
+def test_a_negative_pace_is_refused():
+    x = torch.nn.Parameter(torch.zeros(2))
+    for begin in (MinimizeWrapper([x], "BFGS").start, partial(observe, torch.optim.SGD([x], lr=0.1), steps=1)):
+        with pytest.raises(ArgumentError, match="pace must be a positive number or None, got -1"):
+            begin(closure=lambda: (x**2).sum(), pace=-1)

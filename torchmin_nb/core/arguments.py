@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from numbers import Integral, Real
+from types import MappingProxyType
 from typing import Any
 
 import torch
 
-from ..errors import ArgumentError, ArgumentTypeError, DistributedError, ParameterError
+from ..errors import ArgumentError, ArgumentTypeError, DistributedError, ParameterError, TorchminError
 from .events import Callback
 
 __all__ = [
+    "GROUP_DEFAULTS",
     "as_number",
-    "construct",
+    "count",
+    "group_errors",
     "known_group_keys",
     "known_keywords",
     "number",
@@ -25,13 +29,19 @@ __all__ = [
 ]
 
 
-_GROUP_KEYS = ("params", "param_names", "bounds", "scale")
+GROUP_DEFAULTS: Mapping[str, None] = MappingProxyType({"bounds": None, "scale": None})
+"""What a param group may say besides its parameters."""
+
+_GROUP_KEYS = ("params", "param_names", *GROUP_DEFAULTS)
 
 
-def construct(initialise: Callable[..., None], params: Any) -> None:
+@contextmanager
+def group_errors() -> Iterator[None]:
     """torch's own checks of the parameters, in our error family."""
     try:
-        initialise(params, {"bounds": None, "scale": None})
+        yield
+    except TorchminError:
+        raise
     except TypeError as error:
         raise ArgumentTypeError(f"{error}; give model.parameters(), a list of tensors, or param groups") from error
     except ValueError as error:
@@ -83,6 +93,13 @@ def positive(name: str, value: Any, kind: type = Real, others: str = "") -> Any:
         what = "integer" if kind is Integral else "number"
         raise ArgumentError(f"{name} must be a positive {what}{others} or None, got {value!r}")
     return value
+
+
+def count(name: str, value: object) -> int:
+    """A positive integer, NumPy's too."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
+        raise ArgumentError(f"{name} must be a positive integer, got {value!r}")
+    return int(value)
 
 
 def number(name: str, value: Any) -> Any:

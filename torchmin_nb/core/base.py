@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -14,8 +15,9 @@ from scipy.optimize import Bounds, OptimizeResult
 
 from ..errors import StartWarning
 from .arguments import (
+    GROUP_DEFAULTS,
     as_number,
-    construct,
+    group_errors,
     known_group_keys,
     known_keywords,
     number,
@@ -65,9 +67,9 @@ class ScipyOptimizer(torch.optim.Optimizer):
     """Whether a loaded run's memory is taken up by the method."""
 
     def __init__(self, params: Any, name: str, **common: Unpack[Common]):
-        known_keywords(type(self).__name__, common, Common.__annotations__)
-        construct(super().__init__, params)
-        known_group_keys(self.param_groups)
+        known_keywords(type(self).__name__, common, [*_own_keywords(type(self)), *Common.__annotations__])
+        with group_errors():
+            super().__init__(params, dict(GROUP_DEFAULTS))
         self._bounds(self._flat())
         group_scale(self.param_groups, trainable(self.param_groups))
         self.name = name
@@ -117,7 +119,9 @@ class ScipyOptimizer(torch.optim.Optimizer):
         closure = require_closure(closure)
         refuse_several_processes()
         positive("iterations", iterations, Integral)
-        control = Control(**self._budgets, iterations=iterations, pace=number("pace", pace) or 0.0, paused=paused)
+        control = Control(
+            **self._budgets, iterations=iterations, pace=positive("pace", pace or None) or 0.0, paused=paused
+        )
         return Run(self, lambda: self._execute(closure, control), control, trainable(self.param_groups))
 
     def _execute(self, closure: Closure, control: Control) -> torch.Tensor:
@@ -183,6 +187,13 @@ class ScipyOptimizer(torch.optim.Optimizer):
         """
         return check_closure(require_closure(closure), FlatParameters(trainable(self.param_groups)))
 
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """torch's: the next run moves these parameters too. Raises ArgumentError, ArgumentTypeError, ParameterError."""
+        with group_errors():
+            if isinstance(param_group, Mapping):
+                known_group_keys([param_group])
+            super().add_param_group(param_group)
+
     def state_dict(self) -> dict[str, Any]:
         """torch's state_dict, with the last run's history and result under "run": plain types and tensors."""
         return {**super().state_dict(), "run": packed(self.history, self.result)}
@@ -192,10 +203,15 @@ class ScipyOptimizer(torch.optim.Optimizer):
 
         The parameters travel with the model. Trust radius, inverse Hessian, simplex and directions are taken up where
         the method has them; where something is lost, `step` says so with a StartWarning.
+
+        Raises ArgumentError for the state of another kind of optimizer, HistoryError for a run that cannot be read,
+        ValueError (torch) for other param groups.
         """
+        known_group_keys(state_dict.get("param_groups", ()))
+        run = unpacked(state_dict["run"]) if "run" in state_dict else None
         super().load_state_dict({name: value for name, value in state_dict.items() if name != "run"})
-        if "run" in state_dict:
-            self.history, self.result = unpacked(state_dict["run"])
+        if run is not None:
+            self.history, self.result = run
             self._loaded = None if self.result is None else (self.history, self.result)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -225,6 +241,11 @@ class ScipyOptimizer(torch.optim.Optimizer):
     def _new_history(self, flat: FlatParameters, options: Any = None) -> History:
         dtypes = sorted({str(tensor.dtype).removeprefix("torch.") for tensor in flat.tensors})
         return History(self.name, options=options, n_parameters=flat.n, dtype="/".join(dtypes), **self._keep)
+
+
+def _own_keywords(wrapper: type) -> list[str]:
+    parameters = inspect.signature(wrapper).parameters.values()
+    return [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
 
 
 def _recorded() -> AbstractContextManager[Any]:

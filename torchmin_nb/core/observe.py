@@ -17,8 +17,8 @@ import torch
 from numpy.typing import NDArray
 from scipy.optimize import OptimizeResult
 
-from ..errors import ArgumentError, ArgumentTypeError, ClosureError
-from .arguments import number, positive, read_callbacks, refuse_several_processes
+from ..errors import ArgumentTypeError, ClosureError
+from .arguments import count, number, positive, read_callbacks, refuse_several_processes
 from .base import ScipyOptimizer
 from .closure import Closure, ClosureResult, as_loss, backpropagate, gradient_left, require_closure
 from .control import Abort, Control, Ending, StopRun
@@ -91,13 +91,13 @@ def observe(
         positive("max_evaluations", max_evaluations, Integral),
         number("target_loss", target_loss),
         iterations=positive("iterations", iterations, Integral),
-        pace=number("pace", pace) or 0.0,
+        pace=positive("pace", pace or None) or 0.0,
         paused=paused,
     )
     observed = _Observed(
         torch_optimizer,
         require_closure(closure),
-        _count(steps),
+        count("steps", steps),
         read_callbacks(callbacks),
         evaluate_end=evaluate_end,
         keep={"keep_parameters": keep_parameters, "keep_evaluations": keep_evaluations},
@@ -113,12 +113,6 @@ def _require(optimizer: object) -> None:
             f"observe takes a torch.optim.Optimizer, got {type(optimizer).__name__}; "
             f"give e.g. torch.optim.Adam(model.parameters())"
         )
-
-
-def _count(steps: object) -> int:
-    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
-        raise ArgumentError(f"steps must be a positive integer, got {steps!r}")
-    return steps
 
 
 class _Observed:

@@ -127,7 +127,9 @@ class MinimizeWrapper(ScipyOptimizer):
         variables = self._variables(flat, self._bounds(flat))
         request = self.request
         if self._loaded is not None:
-            request = continued(request, *self._loaded, plain=variables.plain)
+            history, result = self._loaded
+            plain = variables.plain and history.n_parameters in (None, flat.n)
+            request = continued(request, history, result, plain=plain)
         objective = Objective(
             closure,
             flat,

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
-from ..errors import ArgumentError, BusyError
+from ..errors import BusyError
 from . import control as endings
+from .arguments import count
 from .control import Control
 from .events import Callback, History
 
@@ -114,9 +115,7 @@ class Run:
 
     def advance(self, iterations: int = 1) -> None:
         """Go on for so many iterations, then stand still again."""
-        if not isinstance(iterations, int) or iterations < 1:
-            raise ArgumentError(f"advance takes a positive number of iterations, got {iterations!r}")
-        self._control.resume(iterations)
+        self._control.resume(count("iterations of advance", iterations))
 
     def stop(self) -> None:
         """End at the next closure call or product; the best point seen stays in the parameters."""

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from scipy.optimize import OptimizeResult
 
-from ..errors import StartWarning
+from ..errors import HistoryError, StartWarning
 from .events import History
 from .methods import MethodSpec
 from .request import Request
@@ -30,17 +30,21 @@ def packed(history: History, result: OptimizeResult | None) -> dict[str, Any]:
 
 
 def unpacked(state: Mapping[str, Any]) -> tuple[History, OptimizeResult | None]:
-    """The history and result that were packed."""
-    result = state["result"]
-    fields = None if result is None else {name: _numpy(value) for name, value in result.items()}
-    history = History.from_json(state["history"])
+    """The history and result that were packed. Raises HistoryError for something else."""
+    try:
+        result, stored = state["result"], state["history"]
+        fields = None if result is None else {name: _numpy(value) for name, value in result.items()}
+    except (KeyError, TypeError, AttributeError) as error:
+        raise HistoryError(f"the state_dict holds no run: {error!r}; give what state_dict() returned") from error
+    history = History.from_json(stored)
     return history, None if fields is None else Result.of_run(fields, history)
 
 
 def continued(request: Request, history: History, result: OptimizeResult | None, *, plain: bool) -> Request:
     """The request of a run that goes on where `history` ended: its trust radius, inverse Hessian or simplex.
 
-    plain: no scale and no fixed variables, in whose terms SciPy's arrays would have to be translated. A StartWarning
+    plain: the same number of variables, and no scale and no fixed ones, in whose terms SciPy's arrays would have to be
+    translated. A StartWarning
     says what the method has forgotten.
     """
     spec = request.spec
