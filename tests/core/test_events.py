@@ -5,15 +5,17 @@ import json
 import math
 import sys
 import threading
+import warnings
 
 import numpy as np
 import pytest
 import scipy
+import scipy.optimize
 import torch
 
 from torchmin_nb import METHODS, Evaluation, History, Iteration, MinimizeWrapper
 from torchmin_nb.core.events import Totals
-from torchmin_nb.errors import HistoryError
+from torchmin_nb.errors import HistoryError, StartWarning
 
 EACH = pytest.mark.parametrize("method", METHODS)
 SCIPY = tuple(map(int, scipy.__version__.split(".")[:2]))
@@ -464,3 +466,43 @@ def test_metrics_are_read_once_as_a_run_grows():
     np.testing.assert_array_equal(history.metrics["a"], [np.nan, 1, 2, 3, np.nan])
     np.testing.assert_array_equal(history.metrics["b"], [*[np.nan] * 4, 7])
     assert len(reads) == 5
+
+
+def _true_losses(method, seed, **arguments):
+    """History and true losses, of a quartic in a box that binds. Differences of gradients may find lower points."""
+    generator = torch.Generator().manual_seed(seed)
+    a, c, start = (torch.randn(size, generator=generator) for size in ((3, 3), 3, 3))
+    x = torch.nn.Parameter(start)
+
+    def loss(x):
+        return (a @ (x - c)).square().sum() + (x**4).sum()
+
+    optimizer = MinimizeWrapper(
+        [{"params": [x], "bounds": (-0.7, 0.4)}], {"method": method, **arguments}, keep_parameters=True
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", StartWarning)
+        optimizer.step(lambda: loss(x))
+    points = torch.tensor(optimizer.history.parameters, dtype=x.dtype)
+    return optimizer, [float(loss(point)) for point in points], float(loss(x.detach()))
+
+
+BOUNDED = [name for name, spec in METHODS.items() if spec.bounds]
+CONSTRAINED = [name for name, spec in METHODS.items() if spec.constraints]
+
+
+@pytest.mark.parametrize("seed", range(16))
+@pytest.mark.parametrize("method", BOUNDED)
+def test_the_loss_of_an_iteration_is_that_of_its_point(method, seed):
+    optimizer, losses, end = _true_losses(method, seed)
+    np.testing.assert_allclose(optimizer.history.loss, losses, rtol=1e-5)
+    assert optimizer.result.fun == pytest.approx(end, rel=1e-5)
+
+
+@pytest.mark.parametrize("seed", range(16))
+@pytest.mark.parametrize("method", CONSTRAINED)
+def test_the_loss_of_an_iteration_is_that_of_its_point_under_constraints(method, seed):
+    constraint = scipy.optimize.LinearConstraint(np.ones((1, 3)), -0.2, 0.2)
+    optimizer, losses, end = _true_losses(method, seed, constraints=constraint, options={"maxiter": 60})
+    np.testing.assert_allclose(optimizer.history.loss, losses, rtol=1e-5)
+    assert optimizer.result.fun == pytest.approx(end, rel=1e-5)

@@ -83,10 +83,11 @@ class Engine:
         filled = OptimizeResult({**self._counted(), "success": True, "status": 0, "message": "", **result})
         filled.x = self._point(filled.x)
         end = self.objective.known(filled.x)
+        loss = self._recorder.loss_at(filled.x) if end is None else end.loss
         if not np.isfinite(filled.x).all() or (end is not None and not self.objective.finite(end)):
             filled.update(self._best_point(), success=False)  # the fun that SciPy reports is the wall it was shown
-        elif end is not None:  # L-BFGS-B goes back to x after a failed line search, and reports the trial's loss
-            filled.fun = end.loss
+        elif loss is not None:  # L-BFGS-B goes back to x after a failed line search, and reports the trial's loss
+            filled.fun = loss
         if "fun" not in filled:
             filled.fun = self.objective.value(filled.x)
         filled.update(

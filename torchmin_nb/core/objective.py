@@ -178,6 +178,11 @@ class Objective:
             return self.best
         return None
 
+    def nearest(self, x: NDArray[np.float64]) -> Point | None:
+        """The remembered point that lies nearest to x, if there is one with a finite loss. Never evaluates."""
+        known = [point for point in (*self._memo, self.best) if point is not None and math.isfinite(point.loss)]
+        return min(known, key=lambda point: float(np.linalg.norm(point.x - x)), default=None)
+
     def hold(self, point: Point) -> None:
         """Put the values of this point back into the parameters: its graph reads them, and so may a callback."""
         self.place(point.x)

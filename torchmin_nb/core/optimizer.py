@@ -161,6 +161,7 @@ class MinimizeWrapper(ScipyOptimizer):
             max_iterations=request.max_iterations,
             skip_first=spec.first_callback_is_start,
             callback_at=spec.callback_at,
+            comes_back=spec.gradient == "none",
             scipy_callback=request.callback,
         )
         objective.observer = recorder

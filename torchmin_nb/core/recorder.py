@@ -6,7 +6,7 @@ import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from scipy.optimize import OptimizeResult
@@ -24,6 +24,15 @@ if TYPE_CHECKING:
 __all__ = ["Recorder"]
 
 _HASHED = 4096
+_ROUNDING = 1e-12
+
+
+class _Trial(NamedTuple):
+    """What is remembered of a closure call: `mark` tells x from others, up to rounding."""
+
+    loss: float
+    metrics: Mapping[str, float]
+    mark: float
 
 
 class Recorder:
@@ -31,7 +40,8 @@ class Recorder:
 
     `radius` is the probe of trust_region.PROBES, `initial_radius` the radius at the start if known; `max_iterations` is
     enforced here for methods that cannot; `skip_first` drops a first SciPy callback that is the start itself;
-    `callback_at` is where SciPy calls back, "iterate" or "trial": in the latter case `accepted` tells the iterates.
+    `callback_at` is where SciPy calls back, "iterate" or "trial": in the latter case `accepted` tells the iterates;
+    `comes_back`: an iterate may be a trial of any earlier iteration, so that the losses of all are remembered.
     """
 
     def __init__(
@@ -45,6 +55,7 @@ class Recorder:
         max_iterations: int | None = None,
         skip_first: bool = False,
         callback_at: str = "iterate",
+        comes_back: bool = False,
         scipy_callback: Callable[..., Any] | None = None,
     ):
         self._objective = objective
@@ -58,7 +69,9 @@ class Recorder:
         self._callback_at = callback_at
         self._user = scipy_callback and _as_scipy_calls_it(scipy_callback)
         self._iterate: NDArray[np.float64] | None = None
-        self._losses: dict[int, tuple[float, Mapping[str, float]]] = {}
+        self._comes_back = comes_back
+        self._trials: dict[int, _Trial] = {}
+        self._weights: NDArray[np.float64] | None = None
         self._evaluations = 0
 
     def start(self) -> None:
@@ -74,7 +87,7 @@ class Recorder:
 
     def evaluated(self, point: Point) -> None:
         """A closure call was made."""
-        self._losses[_key(point.x)] = point.loss, point.metrics
+        self._trials[_key(point.x)] = self._trial(point)
         if self._evaluation_listeners or self.history.keep_evaluations:
             self._emit_evaluation(point)
         self._evaluations += 1
@@ -110,14 +123,33 @@ class Recorder:
             raise StopRun(ITERATIONS)
 
     def _unknown(self, x: NDArray[np.float64]) -> Point:
-        """A point that the objective has let go: one of this iteration's trials, or one known up to rounding only.
+        """A point that the objective has let go: an earlier trial, or one known up to rounding only.
 
-        Powell comes back to earlier trials; TNC unscales x. The latter is shown at the best point's values.
+        Powell, COBYLA and COBYQA come back to earlier trials; TNC unscales x, which is then shown at the values of the
+        nearest trial: not of the best point, which may be one of its differences of gradients.
         """
-        best = self._objective.best
-        assert best is not None
-        loss, metrics = self._losses.get(_key(x), (None, best.metrics))
-        return replace(best, x=x, violation=None) if loss is None else Point(x, loss, None, dict(metrics))
+        trial = self._trials.get(_key(x))
+        if trial is None:
+            near = self._objective.nearest(x)
+            if near is not None and float(np.linalg.norm(near.x - x)) <= _ROUNDING * float(np.linalg.norm(x)):
+                return replace(near, x=x, violation=None)
+            mark = self._mark(x)
+            trial = min(self._trials.values(), key=lambda known: abs(known.mark - mark))
+        return Point(x, trial.loss, None, dict(trial.metrics))
+
+    def loss_at(self, x: NDArray[np.float64]) -> float | None:
+        """The loss at a trial that is remembered here; None for any other x."""
+        trial = self._trials.get(_key(x))
+        return None if trial is None else trial.loss
+
+    def _trial(self, point: Point) -> _Trial:
+        return _Trial(point.loss, point.metrics, self._mark(point.x))
+
+    def _mark(self, x: NDArray[np.float64]) -> float:
+        """A number that hardly changes when x is rounded, and does when it is moved."""
+        if self._weights is None:
+            self._weights = np.cos(np.arange(x.size))
+        return float(self._weights @ x)
 
     # From an optimizer of torch
 
@@ -162,7 +194,9 @@ class Recorder:
             metrics=point.metrics,
         )
         self._iterate = point.x
-        self._losses = {_key(point.x): (point.loss, point.metrics)}
+        if not self._comes_back:
+            self._trials.clear()
+        self._trials[_key(point.x)] = self._trial(point)
         self.history.append(iteration, point.x)
         if self._callbacks or self._user:
             self._objective.hold(point)
