@@ -22,7 +22,7 @@ from .threads import blas_threads
 
 __all__ = ["Engine"]
 
-_SCIPY, _NUMPY = Path(scipy.__file__).parent, Path(np.__file__).parent
+_SCIPY, _NUMPY, _OURS = Path(scipy.__file__).parent, Path(np.__file__).parent, Path(__file__).parents[1]
 
 
 class Engine:
@@ -202,9 +202,15 @@ def _refused_by_scipy(error: BaseException) -> bool:
     if not refusal or isinstance(error, TorchminError | np.linalg.LinAlgError):
         return False
     files = [Path(frame.f_code.co_filename) for frame, _ in walk_tb(error.__traceback__)]
-    while files and _NUMPY in files[-1].parents:
-        files.pop()
-    return bool(files) and _SCIPY in files[-1].parents
+    homes = [_home(file) for file in files if file.suffix != ".pyx"]
+    while homes and homes[-1] is _NUMPY:
+        homes.pop()
+    return None not in homes and homes[-1:] == [_SCIPY]
+
+
+def _home(file: Path) -> Path | None:
+    """SciPy, NumPy or this package, whichever the file is of; None for the user's."""
+    return next((home for home in (_SCIPY, _NUMPY, _OURS) if home in file.parents), None)
 
 
 def _summary(result: OptimizeResult) -> str:
