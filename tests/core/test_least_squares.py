@@ -620,6 +620,7 @@ def test_a_jacobian_that_breaks_later_ends_the_run(jacobian):
         (dict(bounds=3), ArgumentError, "lb, ub"),
         (dict(bounds=([0, 0, 0], 1)), ArgumentError, "2 variables"),
         (dict(bounds=(1, 0)), ArgumentError, "exceed"),
+        (dict(bounds=[(0, 5), (0, 5)]), ArgumentError, "not a pair for each variable"),
         (dict(callback=3), ArgumentTypeError, "callable"),
         *(({name: None}, ArgumentError, "supplies") for name in ("fun", "x0", "args", "jac", "jac_sparsity")),
     ],

@@ -199,18 +199,25 @@ def read_least_squares_bounds(spec: LeastSquaresSpec, bounds: Any, n: int) -> Bo
     """SciPy's `(lb, ub)` or `Bounds`, over n parameters; None where all are open. Raises ArgumentError."""
     if bounds is None:
         return None
-    if not isinstance(bounds, Bounds):
-        try:
-            low, high = (np.asarray(side, dtype=np.float64) for side in bounds)
-        except (TypeError, ValueError):
-            raise ArgumentError(
-                f"bounds must be a pair (lb, ub) of numbers or arrays, or a scipy.optimize.Bounds, got {bounds!r}"
-            ) from None
-        bounds = Bounds(low, high)
-    found = read_bounds(bounds, n)
+    found = read_bounds(bounds if isinstance(bounds, Bounds) else _as_bounds(bounds), n)
+    if found is not None and (found.lb == found.ub).all():
+        raise ArgumentError(
+            f"bounds={bounds!r} leave nothing to move: least_squares takes all lower and all upper limits, (lb, ub), "
+            f"not a pair for each variable"
+        )
     if found is None or not (np.isfinite(found.lb).any() or np.isfinite(found.ub).any()):
         return None
     return found
+
+
+def _as_bounds(bounds: Any) -> Bounds:
+    try:
+        low, high = (np.asarray(side, dtype=np.float64) for side in bounds)
+    except (TypeError, ValueError):
+        raise ArgumentError(
+            f"bounds must be a pair (lb, ub) of numbers or arrays, or a scipy.optimize.Bounds, got {bounds!r}"
+        ) from None
+    return Bounds(low, high)
 
 
 def _find(name: Any) -> LeastSquaresSpec:
