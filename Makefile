@@ -14,7 +14,7 @@ explorer: $(VENV)-app/.ready
 
 test: $(VENV)/.ready
 	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/browser
-	$(BIN)/python -m pytest tests/browser
+	$(BIN)/python -m pytest tests/browser -n 2 --dist worksteal
 	$(BIN)/python -m pytest notebooks -n 2 --dist loadfile --nbval --nbval-current-env --nbval-cell-timeout=120 -p no:cacheprovider
 
 test-oldest: $(VENV)-oldest/.ready
