@@ -38,7 +38,7 @@ print(json.dumps(watching.{call}))
 """
 _LENGTHS = (100, 10_000, 100_000)
 _WARM, _REDRAWS = 200, 1000
-_WINDOW = 1.0
+_WINDOW = 2.0
 """Seconds that the view works, and rests, in turn."""
 
 

@@ -57,7 +57,7 @@ class LiveScreen:
     """
 
     rate = 5.0
-    share = 0.0075
+    share = 0.005
 
     def __init__(self) -> None:
         self._finalizer: weakref.finalize[Any, LiveScreen] | None = None
@@ -204,7 +204,7 @@ class PictureScreen:
     """
 
     rate = 0.1
-    share = 0.0075
+    share = 0.005
 
     def __init__(self) -> None:
         self._display: Any = None
