@@ -141,7 +141,10 @@ def dashboard_cost(iterations: int) -> Cost:
 
     dashboard = Dashboard()
     stamps: list[tuple[float, float]] = []
-    note = lambda iteration: stamps.append((time.monotonic(), time.process_time()))  # noqa: E731
+
+    def note(iteration: Iteration) -> None:
+        stamps.append((time.monotonic(), time.process_time()))
+
     run = _runner(iterations, {"callbacks": [dashboard, note]})
     _runner(iterations // 20, {"callbacks": [dashboard]})()  # what is imported and compiled once
     with _accounted(Dashboard, "on_start", "on_end") as once, _resting(Session), _accounted(Session, "tick") as looks:
@@ -157,8 +160,10 @@ def _at_work() -> bool:
 @contextlib.contextmanager
 def _resting(session: type) -> Iterator[None]:
     """While this lasts the sessions look at their runs in every other window only."""
+    from torchmin_nb.views.ticker import POLL
+
     tick = session.tick  # type: ignore[attr-defined]
-    session.tick = lambda self: tick(self) if _at_work() else 0.05  # type: ignore[attr-defined]
+    session.tick = lambda self: tick(self) if _at_work() else POLL  # type: ignore[attr-defined]
     try:
         yield
     finally:

@@ -12,7 +12,7 @@ from tests.views.shown import PLOTLY, Cell
 from torchmin_nb import History
 from torchmin_nb.views import show
 from torchmin_nb.views.bundle import bundle, picture
-from torchmin_nb.views.figures import convergence_figure
+from torchmin_nb.views.figures import convergence_figure, drawing
 
 
 def bundled(history, png=None, title="first<br>second"):
@@ -20,7 +20,7 @@ def bundled(history, png=None, title="first<br>second"):
 
 
 def test_it_holds_a_figure_a_picture_and_text():
-    data = bundled(a_history(), picture(a_history()))
+    data = bundled(a_history(), picture(drawing(a_history())))
     assert set(data) == {PLOTLY, "image/png", "text/plain"}
     assert data["text/plain"] == "first\nsecond"
     assert base64.b64decode(data["image/png"], validate=True).startswith(b"\x89PNG\r\n\x1a\n")
@@ -57,7 +57,7 @@ def test_without_matplotlib_there_is_no_picture(monkeypatch):
     for name in [name for name in sys.modules if name.split(".")[0] == "matplotlib"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    assert picture(a_history()) is None
+    assert picture(drawing(a_history())) is None
 
 
 @pytest.mark.parametrize("histories", [a_history(), History("CG"), {}, {"a": a_history(), "b": a_history("CG")}])

@@ -35,19 +35,23 @@ def show(panel):
     panel.told.clear()
 
 
+def fill(form, problem, *, seed, gtol, speed):
+    form.problem.menu.value = problem
+    form.problem.seed.value = seed
+    form.method.menu.value = "CG"
+    form.choose_method()
+    form.options.fields["gtol"].input.value = gtol
+    form.speed.value = speed
+
+
 def bowl(x):
     return ((x - 3) ** 2).sum()
 
 
 def test_every_field_is_told_by_its_kind(panel):
     form = panel()
-    form.problem.menu.value = "Beale"
-    form.problem.seed.value = "1"
-    form.method.menu.value = "CG"
-    form.choose_method()
-    form.options.fields["gtol"].input.value = "1e-3"
+    fill(form, "Beale", seed="1", gtol="1e-3", speed="1 a second")
     form.budget.seconds.value = "5"
-    form.speed.value = "1 a second"
     assert form.told == ["problem", "start", "method", "options", "budget", "budget"]
     call = Call("Beale", "CG", seed=1, options={"gtol": 1e-3}, max_iterations=1000, max_seconds=5.0, pace=1.0)
     assert form.reading.call == call
@@ -92,14 +96,9 @@ def test_options_of_other_methods_are_kept_and_wrong_ones_left_out(panel):
 
 def test_another_form_recalls_what_was_chosen(panel):
     first, second = panel(), panel()
-    first.problem.menu.value = "Quadratic"
+    fill(first, "Quadratic", seed="2", gtol="1e-3", speed="5 a second")
     first.problem.settings["condition"].value = 3.0
-    first.problem.seed.value = "2"
-    first.method.menu.value = "CG"
-    first.choose_method()
-    first.options.fields["gtol"].input.value = "1e-3"
     first.budget.evaluations.value = "70"
-    first.speed.value = "5 a second"
     second.recall(first.choices())
     assert second.reading.call == first.reading.call
     assert second.reading.call.pace == SPEEDS["5 a second"]

@@ -62,13 +62,12 @@ def test_the_live_form_is_thinned():
 
 def test_its_bundle_has_words_and_a_picture_where_one_is_wanted():
     scene = Scene({"a": a_history()}, " · ".join(["twenty characters..."] * 6))
-    assert "image/png" not in scene.bundle(scene.drawing().figure())
-    data = scene.bundle(scene.drawing().figure(), png=True)
+    assert "image/png" not in scene.bundle(scene.drawing())
+    data = scene.bundle(scene.drawing(), png=True)
     assert base64.b64decode(data["image/png"]).startswith(b"\x89PNG")
     assert len(data["text/plain"].split("\n")) == 2
     assert "updatemenus" not in data[PLOTLY]["layout"]
-    drawing = scene.drawing()
-    dressed = scene.bundle(drawing.figure(), drawing.menus())[PLOTLY]["layout"]
+    dressed = scene.bundle(scene.drawing(), menus=True)[PLOTLY]["layout"]
     wanted = bundle(convergence_figure(scene.histories, menus=True), "")[PLOTLY]["layout"]
     assert [dressed[part] for part in ("updatemenus", "height")] == [wanted[part] for part in ("updatemenus", "height")]
     assert dressed["margin"]["b"] == wanted["margin"]["b"]

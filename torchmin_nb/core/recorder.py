@@ -148,8 +148,8 @@ class Recorder:
     def _mark(self, x: NDArray[np.float64]) -> float:
         """A number that hardly changes when x is rounded, and does when it is moved."""
         if self._weights is None:
-            self._weights = np.cos(np.arange(x.size))
-        return float(self._weights @ x)
+            self._weights = np.cos(np.arange(_sample(x).size))
+        return float(self._weights @ _sample(x))
 
     # From an optimizer of torch
 
@@ -273,7 +273,12 @@ def _key(x: NDArray[np.float64]) -> int:
     """Tells the trials of one iteration apart; a long x by its sum and a sample, since hashing it all shows."""
     if len(x) <= _HASHED:
         return hash(x.tobytes())
-    return hash((float(x.sum()), x[:: len(x) // _HASHED].tobytes()))
+    return hash((float(x.sum()), _sample(x).tobytes()))
+
+
+def _sample(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Some entries of a long x, all of another."""
+    return x[:: max(1, len(x) // _HASHED)]
 
 
 def _norms(gradient: NDArray[np.float64] | None) -> tuple[float | None, float | None]:

@@ -44,8 +44,7 @@ def continued(request: Request, history: History, result: OptimizeResult | None,
     """The request of a run that goes on where `history` ended: its trust radius, inverse Hessian or simplex.
 
     plain: the same number of variables, and no scale and no fixed ones, in whose terms SciPy's arrays would have to be
-    translated. A StartWarning
-    says what the method has forgotten.
+    translated. A StartWarning says what the method has forgotten.
     """
     spec = request.spec
     options = {}

@@ -10,9 +10,9 @@ from typing import Any
 import plotly.graph_objects as go
 
 from ..core.events import History
-from .figures import convergence_figure
+from .figures import Drawing, drawing, wrapped
 from .frontend import HEADLESS, TERMINAL, front_end
-from .panels import AUTO, chosen_panels, convergence_data, named
+from .panels import AUTO, named
 
 __all__ = ["PLOTLY", "bundle", "picture", "show", "slim"]
 
@@ -57,29 +57,20 @@ def show(
 
     Takes what `convergence_figure` takes. In a terminal it prints a line a run.
     """
-    figure = convergence_figure(histories, x=x, panels=panels, title=title)
+    drawn = drawing(histories, x=x, panels=panels, title=wrapped(title))
     where = front_end()
     if where == TERMINAL:
         print(*filter(None, [title, *(history.summary() for history in named(histories).values())]), sep="\n")
         return
     from IPython.display import display
 
-    png = picture(histories, x=x, panels=panels, title=title) if where == HEADLESS else None
-    display(bundle(figure, title, png), raw=True)
+    display(bundle(drawn.figure(), title, picture(drawn, title) if where == HEADLESS else None), raw=True)
 
 
-def picture(
-    histories: Mapping[str, History] | History,
-    *,
-    x: str = "iteration",
-    panels: str | Sequence[str] = AUTO,
-    scale: str = "log",
-    title: str = "",
-) -> bytes | None:
+def picture(drawn: Drawing, title: str = "") -> bytes | None:
     """The same figure as PNG; None without matplotlib."""
     try:
         from .picture import png
     except ModuleNotFoundError:
         return None
-    chosen = chosen_panels(histories, panels)
-    return png(convergence_data(histories, x, chosen), chosen, x, title.replace("<br>", "\n"), scale)
+    return png(drawn.runs, drawn.panels, drawn.x, title.replace("<br>", "\n"), drawn.scale)

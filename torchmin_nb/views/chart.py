@@ -10,7 +10,10 @@ from numpy.typing import NDArray
 
 from .palette import INK
 
-__all__ = ["Axis", "Chart", "Contours", "Layer", "Mark", "Region", "superscript", "wrapped_lines"]
+__all__ = ["FEW_DECADES", "Axis", "Chart", "Contours", "Layer", "Mark", "Region", "superscript", "wrapped_lines"]
+
+FEW_DECADES = 2.5
+"""A logarithmic axis of fewer is written out, with 1, 2 and 5 of each."""
 
 
 class Axis(NamedTuple):

@@ -7,14 +7,13 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from .chart import Axis, Chart, Contours, Layer, Mark, Region, wrapped_lines
+from .chart import FEW_DECADES, Axis, Chart, Contours, Layer, Mark, Region, wrapped_lines
 from .palette import GRID, HIDDEN_BUTTONS, INK
 
 __all__ = ["chart_figure", "chart_sketch"]
 
 _CLEAR = "rgba(0,0,0,0)"
 _LINE_HEIGHT = 18
-_FEW_DECADES = 2.5
 _LEFT, _HEADING = 72, 14
 _TITLE_WIDTH = 70
 _NOTE_WIDTH = 86
@@ -198,7 +197,7 @@ def _title(chart: Chart) -> tuple[str, int]:
 
 def _axis(axis: Axis, standoff: int) -> dict[str, Any]:
     given = None if axis.range is None else list(np.log10(axis.range) if axis.log else axis.range)
-    few = axis.log and given is not None and given[1] - given[0] < _FEW_DECADES
+    few = axis.log and given is not None and given[1] - given[0] < FEW_DECADES
     ticks = {"dtick": "D2", "minorloglabels": "complete", "exponentformat": "none"} if few else {}
     return {
         "title": {"text": axis.title, "font": {"size": 12}, "standoff": standoff},

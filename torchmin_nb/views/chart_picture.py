@@ -12,10 +12,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from PIL import Image
 
-from .chart import Axis, Chart, Contours, Mark, Region, wrapped_lines
+from .chart import FEW_DECADES, Axis, Chart, Contours, Mark, Region, wrapped_lines
 from .palette import DASHES, INK
 
-__all__ = ["Picture", "chart_picture", "small_png"]
+__all__ = ["Picture", "chart_picture", "small_png", "write_out"]
 
 _LINES: dict[str, Any] = dict(zip(DASHES, ("-", "--", ":", "-.", (0, (8, 2)), (0, (8, 2, 1, 2))), strict=True))
 _LINES[""] = "none"
@@ -33,7 +33,6 @@ _MARKS = {
 _SHADES = LinearSegmentedColormap.from_list(
     "depth", [(0.47, 0.47, 0.55, 0.55), (0.49, 0.49, 0.55, 0.25), (0.5, 0.5, 0.55, 0.03)]
 )
-_FEW_DECADES = 2.5
 _WRITTEN_OUT = (1e-3, 1e6)
 """Between these, the numbers on a logarithmic axis of few decades are not powers of ten."""
 _TITLE_WIDTH = 84
@@ -160,12 +159,17 @@ def _axis(axis: Any, set_scale: Any, set_limits: Any, told: Axis, values: list[A
     if told.range is not None:
         set_limits(*told.range)
     low, high = axis.get_view_interval()
-    if told.log and _WRITTEN_OUT[0] <= low and high <= _WRITTEN_OUT[1] and high < 10**_FEW_DECADES * low:
-        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axis.set_minor_formatter(NullFormatter())
+    if told.log and _WRITTEN_OUT[0] <= low and high <= _WRITTEN_OUT[1] and high < 10**FEW_DECADES * low:
+        write_out(axis)
     elif not told.log and _whole(values):
         axis.get_major_locator().set_params(integer=True)
+
+
+def write_out(axis: Any) -> None:
+    """Plain numbers, 1, 2 and 5, on a logarithmic axis of few decades."""
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def _whole(values: list[Any]) -> bool:

@@ -62,12 +62,13 @@ def convergence_figure(
 
 
 class Drawing(NamedTuple):
-    """A convergence figure before Plotly has checked and copied it. panels, x: what it shows."""
+    """A convergence figure before Plotly has checked and copied it. panels, x, scale: what it shows."""
 
     histories: Mapping[str, History]
     runs: Sequence[RunCurves]
     panels: tuple[str, ...]
     x: str
+    scale: str
     traces: list[dict[str, Any]]
     layout: dict[str, Any]
 
@@ -99,7 +100,7 @@ def drawing(
     chosen = chosen_panels(histories, panels)
     runs = convergence_data(histories, x, chosen, points, recorded)
     look = layout(runs, chosen, x=x, scale=scale, title=title, height=height)
-    return Drawing(histories, runs, chosen, x, traces(runs, chosen), look)
+    return Drawing(histories, runs, chosen, x, scale, traces(runs, chosen), look)
 
 
 def traces(runs: Sequence[RunCurves], panels: Sequence[str]) -> list[dict[str, Any]]:

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import NullFormatter
 
-from .chart_picture import small_png
+from .chart_picture import small_png, write_out
 from .figures import FEW_DECADES
 from .palette import DASHES, WARNING, style
 from .panels import PANELS, RATIO, REJECTED, Curve, RunCurves
@@ -93,6 +93,5 @@ def _dress(axis: Any, panel: str, values: np.ndarray[Any, Any], runs: Sequence[R
         return
     axis.set_yscale("log")
     if np.ptp(np.log10(values)) < FEW_DECADES:
-        axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        write_out(axis.yaxis)
     axis.yaxis.set_minor_formatter(NullFormatter())

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from html import escape as _escape
 from typing import Any
 
-import plotly.graph_objects as go
-
 from ..core.events import History
 from ..errors import ArgumentError
 from .bundle import PLOTLY, bundle, picture
@@ -61,14 +59,13 @@ class Scene:
             recorded=recorded,
         )
 
-    def bundle(self, figure: go.Figure, menus: Mapping[str, Any] | None = None, *, png: bool = False) -> dict[str, Any]:
-        """The static form of `figure`, with the menus of its drawing, and a picture drawn here if wanted."""
-        data = bundle(figure, wrapped(self.title), self._picture() if png else None)
-        data[PLOTLY]["layout"] |= menus or {}
+    def bundle(self, drawing: Drawing, *, menus: bool = False, png: bool = False) -> dict[str, Any]:
+        """The static form of a drawing, with its menus and with a picture drawn here if wanted."""
+        text = wrapped(self.title)
+        data = bundle(drawing.figure(), text, picture(drawing, text) if png else None)
+        if menus:
+            data[PLOTLY]["layout"] |= drawing.menus()
         return data
-
-    def _picture(self) -> bytes | None:
-        return picture(self.histories, x=self.x, panels=self.chosen(), scale=self._axes, title=wrapped(self.title))
 
     @property
     def _excess(self) -> bool:

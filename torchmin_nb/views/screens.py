@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
 import numpy as np
-import plotly.graph_objects as go
 from numpy.typing import NDArray
 
 from .figures import Drawing
@@ -97,21 +96,20 @@ class LiveScreen:
 
     def rest(self, scene: Scene) -> None:
         if self._live:
-            self._leave(scene, scene.drawing())
+            self._leave(scene)
 
     def end(self, scene: Scene) -> None:
         if self._live:
             self._refresh(scene)
-        drawing = scene.drawing()
-        self._leave(scene, drawing, drawing.menus())
+        self._leave(scene, menus=True)
 
     def free(self) -> None:
         if self._finalizer is not None:
             self._finalizer()
 
-    def _leave(self, scene: Scene, drawing: Drawing, menus: Mapping[str, Any] | None = None) -> None:
+    def _leave(self, scene: Scene, *, menus: bool = False) -> None:
         self._live = False
-        self._display.update(scene.bundle(self._zoomed(drawing.figure()), menus), raw=True)
+        self._display.update(scene.bundle(self._zoomed(scene.drawing()), menus=menus), raw=True)
 
     def renew(self) -> None:
         """Another widget, empty, in place of the last."""
@@ -152,12 +150,13 @@ class LiveScreen:
         if notes is not None:
             self.widget.layout.annotations = notes
 
-    def _zoomed(self, figure: go.Figure) -> go.Figure:
-        """The figure with the axis ranges that the person has chosen in the widget."""
-        for name, range_ in self._ranges():
-            if name in figure.layout:
-                figure.layout[name].update(range=range_, autorange=False)
-        return figure
+    def _zoomed(self, drawing: Drawing) -> Drawing:
+        """The drawing with the axis ranges that the person has chosen in the widget."""
+        look = drawing.layout
+        chosen = {
+            name: {**look[name], "range": range_, "autorange": False} for name, range_ in self._ranges() if name in look
+        }
+        return drawing._replace(layout=look | chosen)
 
     def _ranges(self) -> Iterator[tuple[str, Any]]:
         """The axis ranges that are chosen."""
@@ -179,19 +178,18 @@ class StaticScreen:
     def open(self, scene: Scene) -> None:
         from IPython.display import display
 
-        self._display = display(scene.bundle(scene.drawing().figure()), raw=True, display_id=True)
+        self._display = display(scene.bundle(scene.drawing()), raw=True, display_id=True)
 
     def draw(self, scene: Scene) -> int:
         drawing = _sketch(scene)
-        self._display.update(scene.bundle(drawing.figure()), raw=True)
+        self._display.update(scene.bundle(drawing), raw=True)
         return 4 * sum(_bytes(trace) for trace in drawing.traces) // 3  # as base64
 
     def rest(self, scene: Scene) -> None:
         """What is shown is static already."""
 
     def end(self, scene: Scene) -> None:
-        drawing = scene.drawing()
-        self._display.update(scene.bundle(drawing.figure(), drawing.menus()), raw=True)
+        self._display.update(scene.bundle(scene.drawing(), menus=True), raw=True)
 
     def free(self) -> None:
         """There is nothing to free."""
@@ -221,7 +219,7 @@ class PictureScreen:
         self.end(scene)
 
     def end(self, scene: Scene) -> None:
-        self._display.update(scene.bundle(scene.drawing().figure(), png=True), raw=True)
+        self._display.update(scene.bundle(scene.drawing(), png=True), raw=True)
 
     def free(self) -> None:
         """There is nothing to free."""

@@ -163,12 +163,13 @@ class MethodExplorer:
 
     def _picture(self) -> dict[str, Any]:
         from ..bundle import bundle, picture
-        from ..figures import convergence_figure
+        from ..figures import drawing
 
         histories = self.histories()
         if not histories:
             return {"text/plain": repr(self)}
-        return bundle(convergence_figure(histories), repr(self), picture(histories))
+        drawn = drawing(histories)
+        return bundle(drawn.figure(), repr(self), picture(drawn))
 
     def close(self, *, picture: bool = True) -> None:
         """Stop what runs, free threads, widgets and figures; a picture of the runs stays where the panel was."""
