@@ -30,6 +30,8 @@ MAXITER = {
 # forms the first-order and gradient-free runs are the same to the last bit; products H·v are never.
 COUNT_ALLOWANCE = {
     ("trust-constr", "Rosenbrock 20"): 1,  # ends once the trust radius is below xtol: one shrinking more, or less
+    # exp differs in the last bit between NumPy and torch on some processors, and COBYLA's last steps with it.
+    ("COBYLA", "logistic regression"): 12,
 }
 
 # (method, problem): how far iterates may differ on the way, measured; 1e-7 for all others.
@@ -37,6 +39,7 @@ ITERATE_ALLOWANCE = {
     ("trust-ncg", "Rosenbrock 20"): 1e-4,  # 130 truncated conjugate-gradient solves pass rounding on: 2e-5
     ("TNC", "Wood"): 1e-5,  # its Hessian is differences of gradients, which magnify the last bit: 2e-6
     ("TNC", "logistic regression"): 1e-5,  # the same: 8e-7
+    ("COBYLA", "logistic regression"): 1e-4,  # its own tolerance
 }
 
 

@@ -43,8 +43,7 @@ class LeastSquaresWrapper(ScipyOptimizer):
     params: as for MinimizeWrapper; a param group may carry `bounds=(low, high)` and `scale=`.
     least_squares_args: what `scipy.optimize.least_squares` takes besides `fun`, `x0` and `jac`, as a dict — `method`,
         `bounds`, `ftol`, `xtol`, `gtol`, `x_scale`, `loss`, `f_scale`, `max_nfev`, `tr_solver`, `tr_options`,
-        `verbose`, `callback` — or just a method name: "trf", "dogbox" or "lm". Not mutated. Where a parameter is
-        float32, the tolerances default to values that its precision allows.
+        `verbose`, `callback` — or just a method name: "trf", "dogbox" or "lm". Not mutated.
     jacobian: "dense", an (m, n) array made in batches; "operator", products only, for problems whose Jacobian would not
         fit (trf and dogbox, with tr_solver "lsmr"); "auto", dense where it fits the memory budget and is
         not very large.
@@ -193,7 +192,7 @@ class LeastSquaresWrapper(ScipyOptimizer):
             seen.residuals.release()
 
     def _scipy_arguments(self, variables: Variables) -> dict[str, Any]:
-        arguments = {"method": self.request.spec.name, **self.request.scipy_options(self._flat().eps)}
+        arguments = {"method": self.request.spec.name, **self.request.scipy_options()}
         if variables.bounds is not None:
             arguments["bounds"] = (variables.bounds.lb, variables.bounds.ub)
         scale = _read_scale(arguments.pop("x_scale", None), self._flat().n)

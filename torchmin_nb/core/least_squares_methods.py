@@ -30,7 +30,6 @@ __all__ = [
     "read_least_squares_bounds",
 ]
 
-_EPS32 = float(np.finfo(np.float32).eps)
 _LOSSES = ("linear", "soft_l1", "huber", "cauchy", "arctan")
 LARGE_JACOBIAN = 2**25
 """Entries of a Jacobian from which products are worth more than a factorisation."""
@@ -79,14 +78,14 @@ class LeastSquaresSpec:
         return "dense"
 
 
-def _tolerance(name: str, help: str, float32: float) -> OptionSpec:
-    return OptionSpec(name, 1e-8, "float", help, low=0, tolerance=True, float32=float32)
+def _tolerance(name: str, help: str) -> OptionSpec:
+    return OptionSpec(name, 1e-8, "float", help, low=0, tolerance=True)
 
 
 _COMMON = (
-    _tolerance("ftol", "Stop when the cost decreases by less than this, relatively.", 10 * _EPS32),
-    _tolerance("xtol", "Stop when the step is smaller than this, relative to x.", 10 * _EPS32),
-    _tolerance("gtol", "Stop when the (scaled) gradient is below this everywhere.", _EPS32),
+    _tolerance("ftol", "Stop when the cost decreases by less than this, relatively."),
+    _tolerance("xtol", "Stop when the step is smaller than this, relative to x."),
+    _tolerance("gtol", "Stop when the (scaled) gradient is below this everywhere."),
     OptionSpec("max_nfev", None, "int", "Largest number of closure calls; default 100·n.", low=1),
     OptionSpec(
         "x_scale", None, "any", "Characteristic scale of each variable, or 'jac': from the columns of the Jacobian."
@@ -164,13 +163,10 @@ class LeastSquaresRequest:
     bounds: Any = None
     callback: Callable[..., Any] | None = None
 
-    def scipy_options(self, eps: float) -> dict[str, Any]:
-        """The options as SciPy takes them, with defaults that fit the parameters' precision `eps`."""
+    def scipy_options(self) -> dict[str, Any]:
+        """The options as SciPy takes them: a copy, but for functions."""
         given = deepcopy({name: value for name, value in self.options.items() if not callable(value)})
-        given |= {name: value for name, value in self.options.items() if callable(value)}
-        if eps <= np.finfo(np.float64).eps:
-            return given
-        return {row.name: row.float32 for row in self.spec.options.values() if row.float32 is not None} | given
+        return given | {name: value for name, value in self.options.items() if callable(value)}
 
 
 def read_least_squares(arguments: Mapping[str, Any] | str) -> LeastSquaresRequest:

@@ -137,8 +137,8 @@ def _maxiter(default: int | None, help: str, *, ours: bool = False) -> OptionSpe
     return OptionSpec("maxiter", default, "int", help, low=1, ours=ours)
 
 
-def _tolerance(name: str, default: float, help: str, float32: float | None = None, low: float = 0.0) -> OptionSpec:
-    return OptionSpec(name, default, "float", help, low=low, tolerance=True, float32=float32)
+def _tolerance(name: str, default: float, help: str) -> OptionSpec:
+    return OptionSpec(name, default, "float", help, low=0.0, tolerance=True)
 
 
 _DISP = OptionSpec("disp", False, "bool", "Print a summary when the run ends.", ours=True)
@@ -233,7 +233,7 @@ _ALL = (
         _doc("cg"),
         _rows(
             _maxiter(None, _PER_VARIABLE),
-            _tolerance("gtol", 1e-5, "Stop when the gradient norm is below this.", 1e-4),
+            _tolerance("gtol", 1e-5, "Stop when the gradient norm is below this."),
             _NORM,
             *_wolfe(0.4),
             _DISP,
@@ -254,7 +254,7 @@ _ALL = (
         _doc("bfgs"),
         _rows(
             _maxiter(None, _PER_VARIABLE),
-            _tolerance("gtol", 1e-5, "Stop when the gradient norm is below this.", 1e-4),
+            _tolerance("gtol", 1e-5, "Stop when the gradient norm is below this."),
             OptionSpec("xrtol", 0.0, "float", "Stop when a step is below this times the norm of x.", low=0),
             _NORM,
             *_wolfe(0.9),
@@ -279,7 +279,7 @@ _ALL = (
         _rows(
             _maxiter(15000, "Largest number of iterations."),
             OptionSpec("maxfun", 15000, "int", "Largest number of function evaluations.", low=1),
-            _tolerance("ftol", 2.220446049250313e-09, "Stop when the relative decrease is below this.", _EPS32),
+            _tolerance("ftol", 2.220446049250313e-09, "Stop when the relative decrease is below this."),
             _tolerance("gtol", 1e-5, "Stop when the projected gradient is below this everywhere."),
             OptionSpec("maxcor", 10, "int", "Number of remembered corrections.", low=1),
             OptionSpec("maxls", 20, "int", "Largest number of line-search steps an iteration.", low=1),
@@ -304,9 +304,23 @@ _ALL = (
         _rows(
             _maxiter(None, "Largest number of iterations; default: bounded by maxfun only.", ours=True),
             OptionSpec("maxfun", None, "int", "Largest number of function evaluations; default max(100, 10·N).", low=1),
-            OptionSpec("ftol", -1, "float", "Absolute precision of the loss; negative: 0.", tolerance=True),
+            OptionSpec(
+                "ftol",
+                -1,
+                "float",
+                "Absolute precision of the loss; negative: accuracy.",
+                tolerance=True,
+                float32=_STEP,
+            ),
             OptionSpec("xtol", -1, "float", "Precision of scaled x; negative: sqrt(eps).", tolerance=True),
-            OptionSpec("gtol", -1, "float", "Projected-gradient precision; negative: from accuracy.", tolerance=True),
+            OptionSpec(
+                "gtol",
+                -1,
+                "float",
+                "Precision of the projected gradient; negative: 0.01 sqrt(accuracy).",
+                tolerance=True,
+                float32=0.01 * _STEP**0.5,
+            ),
             OptionSpec(
                 "accuracy",
                 0,
@@ -456,8 +470,8 @@ _ALL = (
         _doc("trustconstr"),
         _rows(
             _maxiter(1000, "Largest number of iterations."),
-            _tolerance("xtol", 1e-8, "Stop when the trust radius is below this.", 1e-7),
-            _tolerance("gtol", 1e-8, "Stop when the Lagrangian's gradient is below this everywhere.", 1e-5),
+            _tolerance("xtol", 1e-8, "Stop when the trust radius is below this."),
+            _tolerance("gtol", 1e-8, "Stop when the Lagrangian's gradient is below this everywhere."),
             _tolerance("barrier_tol", 1e-8, "Stop when the barrier parameter is below this (inequalities)."),
             OptionSpec("initial_tr_radius", 1.0, "float", "Trust radius at the start.", low=1e-12),
             OptionSpec("initial_constr_penalty", 1.0, "float", "Constraint penalty at the start.", low=0),

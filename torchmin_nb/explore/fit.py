@@ -113,8 +113,8 @@ def _local_only(entry: Entry, traits: Traits) -> str:
 
 
 def _single_precision(entry: Entry, traits: Traits) -> str:
-    short = "float32" in traits.dtype and any(row.float32 is not None for row in entry.options.values())
-    return "tolerances are looser by default, as float32 demands" if short else ""
+    short = "float32" in traits.dtype and entry.gradient
+    return "float32 rounds the loss: the method may end before its tolerances are met" if short else ""
 
 
 _CAUTIONS: tuple[Callable[[Entry, Traits], str], ...] = (
