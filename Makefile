@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN     = $(VENV)/bin
 SYSTEM  = $(shell command -v $(PYTHON) 2>/dev/null || command -v python3.11 2>/dev/null || command -v python)
 
-.PHONY: demo explorer test test-oldest check lab notebooks student bench clean
+.PHONY: demo explorer test test-oldest check lab notebooks student bench proof clean
 
 demo: $(VENV)/.ready
 	$(BIN)/python -m torchmin_nb demo
@@ -36,6 +36,9 @@ student: $(VENV)/.ready
 
 bench: $(VENV)-bench/.ready
 	$(VENV)-bench/bin/python -m tests.benchmarks.bench
+
+proof: $(VENV)/.ready
+	$(BIN)/python -m tests.published.proof
 
 clean:
 	rm -rf $(VENV) $(VENV)-app $(VENV)-oldest $(VENV)-bench demo.html student
