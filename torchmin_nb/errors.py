@@ -24,6 +24,7 @@ __all__ = [
     "BusyError",
     "ClosureError",
     "ClosureWarning",
+    "ConvergenceWarning",
     "CovarianceWarning",
     "DistributedError",
     "HistoryError",
@@ -111,12 +112,16 @@ class ClosureWarning(UserWarning):
     """The closure works, but not as a deterministic function of the parameters."""
 
 
+class ConvergenceWarning(UserWarning):
+    """A method reports success where it is not shown: the KKT residual is not small."""
+
+
 class CovarianceWarning(UserWarning):
     """The covariance does not say all that it seems to: parameters are not determined, or lie on their bounds."""
 
 
 class StartWarning(UserWarning):
-    """The run does not start where, or as, it was asked to."""
+    """The run does not start where, or as, it was asked to; or it ends there, and its method calls that a success."""
 
 
 class StorageWarning(UserWarning):

@@ -24,6 +24,7 @@ __all__ = [
     "one_of",
     "positive",
     "read_callbacks",
+    "read_loss_scale",
     "read_threads",
     "refuse_several_processes",
 ]
@@ -107,6 +108,15 @@ def number(name: str, value: Any) -> Any:
     if value is not None and (isinstance(value, bool) or not isinstance(value, Real) or value != value):
         raise ArgumentError(f"{name} must be a number or None, got {value!r}")
     return value
+
+
+def read_loss_scale(value: Any) -> float | str:
+    """A positive number, or "auto"."""
+    if isinstance(value, str) and value == "auto":
+        return value
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 < float(value) < float("inf"):
+        raise ArgumentError(f"loss_scale must be a positive number or 'auto', got {value!r}; default 1")
+    return float(value)
 
 
 def one_of(name: str, value: Any, allowed: tuple[str, ...]) -> str:

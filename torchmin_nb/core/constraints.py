@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from scipy.optimize import LinearConstraint, NonlinearConstraint
+from scipy.optimize import LinearConstraint, NonlinearConstraint, approx_fprime
 from scipy.sparse import issparse
 from scipy.sparse.linalg import LinearOperator
 
@@ -24,6 +24,7 @@ from .capture import differentiable_gradient
 from .check import once_differentiable
 from .control import Abort
 from .curvature import HvpGraph, second_derivatives_named
+from .optimality import LinearisedConstraints
 from .variables import as_matrix
 
 if TYPE_CHECKING:
@@ -120,6 +121,11 @@ class ConstraintSet:
         """The largest violation at x, of constraints and of bounds; 0 if feasible, infinite where one is NaN."""
         return max([outside(x, self._variables.box), *(side.violation(x) for side in self._sides)])
 
+    def linearised(self, x: NDArray[np.float64]) -> LinearisedConstraints | None:
+        """All components at x, each as c >= 0 or c = 0 of the solver's variables; None without constraints."""
+        parts = [part for side in self._sides for part in side.linearised(x, self._variables)]
+        return LinearisedConstraints(*map(np.concatenate, zip(*parts, strict=True))) if parts else None
+
     def for_scipy(self, form: str, *, curvature: bool) -> list[Any]:
         """What `scipy.optimize.minimize(constraints=)` takes, as functions of the solver's variables.
 
@@ -183,6 +189,14 @@ class _Side(ABC):
             ("ineq", ~equal & np.isfinite(self.upper), self.upper, -1),
         ]
         return [block for block in found if block[1].any()]
+
+    def linearised(self, x: NDArray[np.float64], variables: Variables) -> list[tuple[NDArray[Any], ...]]:
+        """The blocks at x: values (k,), Jacobian (k, n) with respect to z, and which are equalities."""
+        c, jacobian = self.values(x), _dense(variables.covector(self.jacobian(x)))
+        return [
+            (sign * (c - limit)[mask], sign * jacobian[mask], np.full(int(mask.sum()), kind == "eq"))
+            for kind, mask, limit, sign in self.blocks()
+        ]
 
     def dicts(self, variables: Variables, *, equalities: bool) -> list[dict[str, Any]]:
         """The blocks as SciPy's dicts."""
@@ -309,7 +323,8 @@ class _ScipySide(_Side):
         return self._c.copy()
 
     def jacobian(self, x: NDArray[np.float64]) -> Any:
-        assert self._jac is not None
+        if self._jac is None:
+            return np.atleast_2d(approx_fprime(x, lambda at: np.asarray(self._fun(at), dtype=np.float64).ravel()))
         matrix = as_matrix(self._jac(x.copy()))
         return matrix if issparse(matrix) else np.atleast_2d(matrix)
 

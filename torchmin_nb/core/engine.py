@@ -20,7 +20,16 @@ from .recorder import Recorder
 from .result import Result
 from .threads import blas_threads
 
-__all__ = ["Engine"]
+__all__ = ["VIOLATIONS", "Engine"]
+
+VIOLATIONS = ("constr_violation", "maxcv")
+"""SciPy's names for the constraint violation at x."""
+
+_OF_THE_POINT = (
+    *("jac", "grad", "hess", "lagrangian_grad", "optimality", "constr", "v", "multipliers"),
+    *("residuals", "active_mask"),
+)
+"""What a result says of its x, besides the loss and the violation."""
 
 _SCIPY, _NUMPY, _OURS = Path(scipy.__file__).parent, Path(np.__file__).parent, Path(__file__).parents[1]
 
@@ -29,6 +38,7 @@ class Engine:
     """Calls a solver of SciPy on an objective, and ends the run well however it ends.
 
     start: x before the run, shape (n,). threads: what `blas_threads` takes. disp: print a summary at the end.
+    check: called with the result of a run that raised nothing, while parameters and constraints can still be asked.
     `result` is SciPy's OptimizeResult with the gaps filled.
     """
 
@@ -40,6 +50,7 @@ class Engine:
         *,
         threads: int | None = None,
         disp: bool = False,
+        check: Callable[[OptimizeResult], None] | None = None,
     ):
         self.objective = objective
         self.flat = objective.flat
@@ -49,6 +60,7 @@ class Engine:
         self._recorder = recorder
         self._threads = threads
         self._disp = disp
+        self._check = check
 
     def run(self, solve: Callable[[], object]) -> None:
         """Call `solve`; fill result and history; raise what the user's code raised.
@@ -69,6 +81,8 @@ class Engine:
         if failure is not None:
             self.result = self._from_best(_ending_of(failure))
         try:
+            if failure is None and self._check is not None:
+                self._check(self.result)
             self._settle()
             if failure is not None:
                 raise failure
@@ -85,7 +99,8 @@ class Engine:
         end = self.objective.known(filled.x)
         loss = self._recorder.loss_at(filled.x) if end is None else end.loss
         if not np.isfinite(filled.x).all() or (end is not None and not self.objective.finite(end)):
-            filled.update(self._best_point(), success=False)  # the fun that SciPy reports is the wall it was shown
+            filled.success = False  # the fun that SciPy reports is the wall it was shown
+            self._put_best(filled)
         elif loss is not None:  # L-BFGS-B goes back to x after a failed line search, and reports the trial's loss
             filled.fun = loss
         if "fun" not in filled:
@@ -96,7 +111,19 @@ class Engine:
             message=str(filled.message),
             **{name: _number(filled, name, int) for name in ("status", "nit", "nfev", "njev", "nhev")},
         )
+        if not filled.success and self.objective.has_better_than(filled.x, filled.fun):
+            self._put_best(filled)
         return filled
+
+    def _put_best(self, filled: OptimizeResult) -> None:
+        """The best point in place of the one at which the method gave up, which stays as `scipy_x`."""
+        given_up = filled.x
+        for name in _OF_THE_POINT:
+            filled.pop(name, None)
+        filled.update(self._best_point(), scipy_x=given_up)
+        violation = self.objective.violation
+        if violation is not None:
+            filled.update({name: violation(filled.x) for name in VIOLATIONS if name in filled})
 
     def _point(self, x: Any) -> NDArray[np.float64]:
         """The x of a result, shape (n,). Raises ArgumentTypeError."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, Unpack
 
@@ -11,8 +12,9 @@ from numpy.typing import NDArray
 from scipy.optimize import Bounds
 
 from ..errors import ArgumentError
-from .arguments import one_of
+from .arguments import one_of, read_loss_scale
 from .base import Common, ScipyOptimizer
+from .bounds import outside
 from .check import ClosureReport
 from .closure import Closure, require_closure
 from .control import Abort, Control
@@ -20,6 +22,7 @@ from .cost import Cost
 from .engine import Engine
 from .flat import FlatParameters, trainable
 from .least_squares_methods import LARGE_JACOBIAN, LeastSquaresRequest, read_least_squares, read_least_squares_bounds
+from .optimality import EndingCheck, tolerances_in_words
 from .recorder import Recorder
 from .residuals import Residuals, as_residuals
 from .solver_residuals import SolverResiduals, told_as_scipy_does
@@ -47,6 +50,7 @@ class LeastSquaresWrapper(ScipyOptimizer):
     jacobian: "dense", an (m, n) array made in batches; "operator", products only, for problems whose Jacobian would not
         fit (trf and dogbox, with tr_solver "lsmr"); "auto", dense where it fits the memory budget and is
         not very large.
+    loss_scale: SciPy sees cost/loss_scale, as for MinimizeWrapper.
     common: callbacks, budgets and the rest, as for MinimizeWrapper; `memory_budget` in bytes, for the Jacobian and
         SciPy's copies of it.
 
@@ -76,10 +80,12 @@ class LeastSquaresWrapper(ScipyOptimizer):
         least_squares_args: Mapping[str, Any] | str = "trf",
         *,
         jacobian: str = "auto",
+        loss_scale: float | str = 1.0,
         **common: Unpack[Common],
     ):
         self.request: LeastSquaresRequest = read_least_squares(least_squares_args)
         self._jacobian = one_of("jacobian", jacobian, _JACOBIANS)
+        self._loss_scale = read_loss_scale(loss_scale)
         _require_solver(self.request, self._jacobian)
         super().__init__(params, self.request.spec.name, **common)
         _read_scale(self.request.options.get("x_scale"), self._flat().n)
@@ -162,8 +168,16 @@ class LeastSquaresWrapper(ScipyOptimizer):
         )
         residuals.objective.observer = recorder
         start = variables.to_user(variables.start)
-        engine = LeastSquaresEngine(residuals, recorder, start, threads=self._threads(flat.n))
-        return engine, lambda: self._call_scipy(SolverResiduals(residuals, variables, recorder), start)
+        check = EndingCheck(
+            self.name,
+            residuals.objective,
+            variables,
+            lambda x: None,
+            tolerances_in_words(request.spec.options, request.options),
+            None if variables.box is None else lambda x: outside(x, variables.box),
+        )
+        engine = LeastSquaresEngine(residuals, recorder, start, threads=self._threads(flat.n), check=check)
+        return engine, lambda: self._call_scipy(residuals, variables, recorder, start)
 
     def _bounds(self, flat: FlatParameters) -> Bounds | None:
         """The bounds of least_squares_args or of the param groups. Without bounds, a method may still fix variables."""
@@ -176,9 +190,12 @@ class LeastSquaresWrapper(ScipyOptimizer):
             raise ArgumentError(f"{self.request.spec.name} cannot take bounds; methods that can: trf, dogbox")
         return bounds
 
-    def _call_scipy(self, seen: SolverResiduals, start: NDArray[np.float64]) -> object:
-        variables = seen.variables
+    def _call_scipy(
+        self, residuals: Residuals, variables: Variables, recorder: Recorder, start: NDArray[np.float64]
+    ) -> object:
         try:
+            variables.loss_scale = self._scale_of_loss(residuals, variables)
+            seen = SolverResiduals(residuals, variables, recorder)
             if not variables.n:
                 return seen.only_point(start)
             result = scipy.optimize.least_squares(
@@ -189,10 +206,17 @@ class LeastSquaresWrapper(ScipyOptimizer):
             )
             return seen.user_result(result)
         finally:
-            seen.residuals.release()
+            residuals.release()
+
+    def _scale_of_loss(self, residuals: Residuals, variables: Variables) -> float:
+        if self._loss_scale == "auto":
+            return residuals.typical_cost(variables.to_user(variables.start), variables.covector)
+        return float(self._loss_scale)
 
     def _scipy_arguments(self, variables: Variables) -> dict[str, Any]:
         arguments = {"method": self.request.spec.name, **self.request.scipy_options()}
+        if "f_scale" in arguments:
+            arguments["f_scale"] /= math.sqrt(variables.loss_scale)
         if variables.bounds is not None:
             arguments["bounds"] = (variables.bounds.lb, variables.bounds.ub)
         scale = _read_scale(arguments.pop("x_scale", None), self._flat().n)
@@ -210,8 +234,8 @@ class LeastSquaresWrapper(ScipyOptimizer):
 class LeastSquaresEngine(Engine):
     """An Engine whose best point has the fields of a least-squares result."""
 
-    def __init__(self, residuals: Residuals, recorder: Recorder, start: NDArray[np.float64], *, threads: int | None):
-        super().__init__(residuals.objective, recorder, start, threads=threads)
+    def __init__(self, residuals: Residuals, recorder: Recorder, start: NDArray[np.float64], **rest: Any):
+        super().__init__(residuals.objective, recorder, start, **rest)
         self._residuals = residuals
 
     def _best_point(self) -> dict[str, Any]:

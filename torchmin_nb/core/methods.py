@@ -24,7 +24,8 @@ class OptionSpec:
     default: SciPy's own (None: SciPy derives it, `help` says how). float32: our default when a parameter is float32
     and SciPy's assumes double. tolerance: set by `tol`. low, high: the allowed range, inclusive. kind: "int", "float",
     "bool", "choice", "array" or "any". An array runs over the variables in its last axis, or in both_axes. ours: not
-    handed to SciPy, but handled by torchmin_nb.
+    handed to SciPy, but handled by torchmin_nb. loss_power: the option is in units of the loss to this power, which
+    `loss_scale` changes.
     """
 
     name: str
@@ -38,6 +39,7 @@ class OptionSpec:
     float32: Any = None
     ours: bool = False
     both_axes: bool = False
+    loss_power: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,7 +260,9 @@ _ALL = (
             OptionSpec("xrtol", 0.0, "float", "Stop when a step is below this times the norm of x.", low=0),
             _NORM,
             *_wolfe(0.9),
-            OptionSpec("hess_inv0", None, "array", "Initial inverse Hessian, shape (N, N).", both_axes=True),
+            OptionSpec(
+                "hess_inv0", None, "array", "Initial inverse Hessian, shape (N, N).", both_axes=True, loss_power=-1
+            ),
             _DISP,
             _RETURN_ALL,
             *_DIFFERENCES,
@@ -310,7 +314,7 @@ _ALL = (
                 "float",
                 "Absolute precision of the loss; negative: accuracy.",
                 tolerance=True,
-                float32=_STEP,
+                float32=0.0,
             ),
             OptionSpec("xtol", -1, "float", "Precision of scaled x; negative: sqrt(eps).", tolerance=True),
             OptionSpec(
@@ -333,7 +337,7 @@ _ALL = (
             OptionSpec("eta", -1, "float", "Severity of the line search; negative: 0.25.", high=1),
             OptionSpec("stepmx", 0, "float", "Largest step of the line search; 0: 10.", low=0),
             OptionSpec("maxCGit", -1, "int", "Products an iteration; -1: max(1, min(50, N/2)), 0: none."),
-            OptionSpec("minfev", 0, "float", "Estimate of the smallest loss.", low=None),
+            OptionSpec("minfev", 0, "float", "Estimate of the smallest loss.", low=None, loss_power=1),
             OptionSpec("rescale", -1, "float", "Log10 factor that triggers rescaling of the loss; negative: 1.3."),
             OptionSpec("scale", None, "array", "Scale of each variable, shape (N,)."),
             OptionSpec("offset", None, "array", "Offset of each variable, shape (N,)."),
@@ -512,7 +516,9 @@ _ALL = (
                 "rhobeg", 1.0, "float", "Trust region at the start: reasonable initial changes of x.", low=1e-12
             ),
             OptionSpec("catol", None, "float", "Allowed constraint violation.", low=0),
-            OptionSpec("f_target", -np.inf, "float", "Stop when the loss is below this (SciPy 1.16 or newer)."),
+            OptionSpec(
+                "f_target", -np.inf, "float", "Stop when the loss is below this (SciPy 1.16 or newer).", loss_power=1
+            ),
             _DISP,
         ),
         bounds=True,
@@ -534,7 +540,7 @@ _ALL = (
             OptionSpec("maxfev", None, "int", "Largest number of closure calls; default 500·N.", low=1),
             _tolerance("final_tr_radius", 1e-6, "Stop when the trust region is smaller than this."),
             OptionSpec("initial_tr_radius", 1.0, "float", "Trust region at the start.", low=1e-12),
-            OptionSpec("f_target", -np.inf, "float", "Stop when the loss is below this."),
+            OptionSpec("f_target", -np.inf, "float", "Stop when the loss is below this.", loss_power=1),
             OptionSpec("feasibility_tol", 1e-8, "float", "Allowed constraint violation.", low=0),
             OptionSpec("scale", False, "bool", "Scale the variables by their bounds."),
             _DISP,

@@ -101,7 +101,9 @@ class Objective:
 
     `counts` is what was really computed; `requests` is what SciPy asked for. `best` is the point of lowest
     finite loss so far: of those inside `bounds` and, where `violation` tells the constraint violation at x, of those
-    that violate by no more than `feasible`. Exceptions of the closure leave as `Abort`, stops and budgets as `StopRun`.
+    that violate by no more than `feasible`. `first_gradient` is the one at the start, kept where there are constraints.
+    SciPy sees the loss divided by `loss_scale`; here it is the loss itself. Exceptions of the closure leave as `Abort`,
+    stops and budgets as `StopRun`.
     """
 
     closure: Closure
@@ -116,6 +118,8 @@ class Objective:
     counts: Counts = field(default_factory=Counts)
     requests: Counts = field(default_factory=Counts)
     best: Point | None = None
+    first_gradient: NDArray[np.float64] | None = None
+    loss_scale: float = 1.0
     metrics: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -183,6 +187,13 @@ class Objective:
         known = [point for point in (*self._memo, self.best) if point is not None and math.isfinite(point.loss)]
         return min(known, key=lambda point: float(np.linalg.norm(point.x - x)), default=None)
 
+    def has_better_than(self, x: NDArray[np.float64], loss: float) -> bool:
+        """Whether the best point seen beats x, of this loss: feasible points before others, then by loss."""
+        if self.best is None or np.array_equal(self.best.x, x):
+            return False
+        violation = self.violation(x) if self.violation else None
+        return self._rank(self.best) < self._rank(Point(x, loss, None, {}, violation=violation))
+
     def hold(self, point: Point) -> None:
         """Put the values of this point back into the parameters: its graph reads them, and so may a callback."""
         self.place(point.x)
@@ -207,6 +218,16 @@ class Objective:
         self.observer = self.violation = None
 
     # What a search of several phases calls
+
+    def typical_loss(self, x: NDArray[np.float64], slope: Callable[[NDArray[np.float64]], Any]) -> float:
+        """The size of the loss's changes at x where they are below 1, as a power of two; else 1.
+
+        The largest entry of the gradient, as `slope` sees it; of the loss itself where there is no gradient.
+        """
+        point = self._at(x)
+        gradient = None if point.gradient is None else np.abs(slope(point.gradient))
+        size = abs(point.loss) if gradient is None else float(np.max(gradient, initial=0.0))
+        return 2.0 ** math.floor(math.log2(size)) if 0 < size < 1 else 1.0
 
     def switch(self, derivatives: Derivatives) -> None:
         """From here on derivatives are made so. Remembered points are forgotten where they would be shown otherwise."""
@@ -260,6 +281,8 @@ class Objective:
             point.graph = HvpGraph(result.graph, self.flat)
         self._show(point)
         self._remember(point)
+        if self.counts.nfev == 1 and self.violation is not None:
+            self.first_gradient = point.gradient
         if self.observer is not None:
             self.observer.evaluated(point)
         self.control.after_evaluation(point.shown_loss, feasible=not self._excess(point))
@@ -302,7 +325,7 @@ class Objective:
             return
         if last is None:
             raise Abort(NonFiniteStartError(_nonfinite_start(point)))
-        wall = last.loss + 10 * (1 + abs(last.loss))
+        wall = last.loss + 10 * (self.loss_scale + abs(last.loss))
         point.shown_loss = wall if self.derivatives.nonfinite == "wall" else math.inf
         point.shown_gradient = last.shown_gradient
 

@@ -13,17 +13,18 @@ from numpy.typing import NDArray
 from scipy.optimize import Bounds, OptimizeResult
 
 from ..errors import ArgumentError
-from .arguments import one_of, positive
+from .arguments import one_of, positive, read_loss_scale
 from .base import Common, ScipyOptimizer
 from .bounds import read_bounds
 from .check import check_curvature_at
 from .closure import Closure
 from .constraints import FEASIBLE, ConstraintSet
-from .engine import Engine
+from .engine import VIOLATIONS, Engine
 from .flat import FlatParameters, trainable
 from .iterates import WatchedObjective
 from .loss_covariance import loss_covariance
 from .objective import Derivatives, Objective
+from .optimality import EndingCheck, tolerances_in_words
 from .recorder import Recorder
 from .request import Request, read_request, require_fit, require_memory
 from .state import continued
@@ -35,7 +36,6 @@ from .variables import SolverObjective, Variables
 __all__ = ["MinimizeWrapper"]
 
 _CURVATURE = ("autograd", "finite-difference")
-_VIOLATION = ("constr_violation", "maxcv")
 
 
 class MinimizeWrapper(ScipyOptimizer):
@@ -53,6 +53,10 @@ class MinimizeWrapper(ScipyOptimizer):
         `on_evaluation(evaluation)` and `on_end(history)`.
     max_seconds, max_evaluations, target_loss: end the run at the next closure call or product.
     keep_parameters, keep_evaluations: what `history` keeps besides iterations.
+    loss_scale: SciPy sees loss/loss_scale, so that its tolerances, which are absolute, fit a loss that is not of the
+        order of one; losses, gradients, inverse Hessians and multipliers that you see stay in units of the loss. "auto"
+        takes the largest entry of the gradient at the start (the loss itself, for a method and closure without
+        gradients) where that is below one, rounded to a power of two.
     curvature: "autograd", or "finite-difference" for operations without a second derivative.
     hessian_chunk: rows of a dense Hessian made at once; chosen by size if None.
     memory_budget: bytes that the method's N×N arrays may take; what the machine has available if None.
@@ -61,9 +65,14 @@ class MinimizeWrapper(ScipyOptimizer):
     start_check: compare captured and real derivatives before a run with second derivatives (two closure calls and a
         product, outside all counts), and warn of a closure that draws random numbers.
 
-    A run that SciPy ends leaves SciPy's x in the parameters. One that is stopped, out of budget, interrupted or failed
-    leaves the best point seen: inside the bounds, and among those that violate constraints by no more than 1e-6 if
-    there is one. Under constraints `result.multipliers` has one array v each, with ∇f + Σ Jᵀv = 0 where no bound acts,
+    A run that SciPy ends with success leaves SciPy's x in the parameters. Any other leaves the best point seen, also
+    where SciPy ended it (after a failed line search, say); `result.scipy_x` is then where SciPy stood. The best point
+    is inside the bounds, and among those that violate constraints by no more than 1e-6 if there is one.
+    With bounds or constraints, and a gradient, `result.kkt_residual` says how far the end is from being stationary: the
+    largest entry of what no multipliers explain of the gradient, beside the largest entry of the gradient there or at
+    the start; or the constraint violation, if that is larger. A success with a residual above 1e-3 raises a
+    ConvergenceWarning; one at the start, where the loss can still fall, a StartWarning.
+    Under constraints `result.multipliers` has one array v each, with ∇f + Σ Jᵀv = 0 where no bound acts,
     or is None where SciPy gives none. SciPy always works in float64; the closure runs in the parameters' own dtype.
 
     Raises subclasses of `torchmin_nb.errors.TorchminError`: UnknownMethodError, UnknownOptionError, ArgumentError,
@@ -89,12 +98,14 @@ class MinimizeWrapper(ScipyOptimizer):
         *,
         curvature: str = "autograd",
         hessian_chunk: int | None = None,
+        loss_scale: float | str = 1.0,
         **common: Unpack[Common],
     ):
         self.request: Request = read_request(minimizer_args)
         super().__init__(params, _method_name(self.request), **common)
         self._curvature = one_of("curvature", curvature, _CURVATURE)
         self._hessian_chunk = positive("hessian_chunk", hessian_chunk, Integral)
+        self._loss_scale = read_loss_scale(loss_scale)
 
     def __repr__(self) -> str:
         options = ", ".join(f"{name}={value!r}" for name, value in self.request.options.items())
@@ -165,7 +176,9 @@ class MinimizeWrapper(ScipyOptimizer):
             scipy_callback=request.callback,
         )
         objective.observer = recorder
-        engine = Engine(objective, recorder, start, threads=self._threads(flat.n), disp=request.disp)
+        tolerances = tolerances_in_words(spec.options, request.scipy_options(flat.eps), request.tol)
+        check = EndingCheck(self.name, objective, variables, constraints.linearised, tolerances, objective.violation)
+        engine = Engine(objective, recorder, start, threads=self._threads(flat.n), disp=request.disp, check=check)
         return engine, lambda: self._call_scipy(request, objective, recorder, variables, constraints)
 
     def _bounds(self, flat: FlatParameters) -> Bounds | None:
@@ -188,6 +201,7 @@ class MinimizeWrapper(ScipyOptimizer):
     ) -> object:
         if not variables.n:
             return _fixed(objective, constraints, variables.base)
+        variables.loss_scale = objective.loss_scale = self._scale_of_loss(objective, variables)
         form = request.spec.constraint_form
         early = request.spec.callback_at == "trial"
         seen = (
@@ -218,8 +232,13 @@ class MinimizeWrapper(ScipyOptimizer):
         if early:
             recorder.accepted(told.x)
         if not variables.plain:  # SciPy's own number is of the solver's variables
-            told.update({name: constraints.violation(told.x) for name in _VIOLATION if name in told})
+            told.update({name: constraints.violation(told.x) for name in VIOLATIONS if name in told})
         return told
+
+    def _scale_of_loss(self, objective: Objective, variables: Variables) -> float:
+        if self._loss_scale == "auto":
+            return objective.typical_loss(variables.to_user(variables.start), variables.covector)
+        return float(self._loss_scale)
 
     def _derivatives(self, objective: SolverObjective) -> dict[str, Any]:
         """jac, hess and hessp as this method takes them: the user's own first, else autograd's."""

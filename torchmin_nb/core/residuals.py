@@ -98,6 +98,13 @@ class Residuals:
         """Jᵀu, shape (n,)."""
         return self._operate(trial, lambda graph: graph.transposed_product(u))
 
+    def typical_cost(
+        self, x: NDArray[np.float64], slope: Callable[[NDArray[np.float64]], NDArray[np.float64]]
+    ) -> float:
+        """The size of the cost's changes at x: see Objective.typical_loss."""
+        self._asked = x
+        return self.objective.typical_loss(x, slope)
+
     # What endings read
 
     def known(self, x: NDArray[np.float64]) -> Trial | None:
@@ -151,6 +158,7 @@ class Residuals:
             self.objective.requests.njev += 1
             self._linearise(trial)
             assert trial.gradient is not None
+            self.objective.first_gradient = trial.gradient
             for tensor, part in zip(self._flat.tensors, self._flat.scatter(trial.gradient), strict=True):
                 tensor.grad = part
         return trial.cost

@@ -44,6 +44,15 @@ class Result(OptimizeResult):  # type: ignore[misc]  # SciPy is untyped
         object.__setattr__(result, "story", story)  # SciPy's own would make it a key
         return result
 
+    @property
+    def scipy_x(self) -> Any:
+        """Where SciPy ended: `x` itself, but for a run without success that had seen a better point."""
+        return self.get("scipy_x", self.get("x"))
+
+    @scipy_x.setter
+    def scipy_x(self, x: Any) -> None:
+        self["scipy_x"] = x
+
     def _repr_html_(self) -> str:
         return result_html(self)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -33,10 +34,11 @@ class SolverResiduals:
         self._recorder = recorder
         self._iterate: Trial | None = None
         self._factor = variables.direction(np.ones(variables.n))
+        self._root = math.sqrt(variables.loss_scale)
 
     def values(self, z: NDArray[np.float64]) -> NDArray[np.float64]:
         """The residuals, shape (m,)."""
-        return self.residuals.values(self.variables.to_user(z))
+        return self.residuals.values(self.variables.to_user(z)) / self._root
 
     def jacobian(self, z: NDArray[np.float64]) -> NDArray[np.float64] | LinearOperator:
         """Their derivative with respect to z: a fresh array, since SciPy scales it in place, or an operator."""
@@ -46,7 +48,7 @@ class SolverResiduals:
         self._iterate = trial
         if trial.jacobian is None:
             return self._operator(trial)
-        return self.variables.covector(trial.jacobian).copy()
+        return np.asarray(self.variables.covector(trial.jacobian) / self._root)
 
     def only_point(self, x: NDArray[np.float64]) -> OptimizeResult:
         """The result where every variable is fixed."""
@@ -64,12 +66,14 @@ class SolverResiduals:
 
     def user_result(self, result: OptimizeResult) -> OptimizeResult:
         """SciPy's result in the user's variables; derivatives along fixed ones are 0. `fun` is the cost."""
-        told = OptimizeResult({**result, "residuals": result.fun, "fun": result.cost})
+        told = OptimizeResult({**result, "residuals": result.fun * self._root})
+        told.fun = told.cost = result.cost * self.variables.loss_scale
+        told.optimality = result.optimality * self.variables.loss_scale
         told.x = self.variables.to_user(result.x)
-        told.grad = self._derivative(result.grad)
+        told.grad = self._derivative(result.grad) * self.variables.loss_scale
         told.active_mask = self._embedded(result.active_mask)
         if isinstance(result.jac, np.ndarray):
-            told.jac = self._derivative(result.jac)
+            told.jac = self._derivative(result.jac) * self._root
         else:
             del told["jac"]  # the operator's graph ends with the run
         for name in ("nfev", "njev"):
@@ -82,8 +86,10 @@ class SolverResiduals:
         return LinearOperator(
             (residuals.m, variables.n),
             dtype=np.float64,
-            matvec=lambda v: residuals.product(trial, variables.direction(v)),
-            rmatvec=lambda u: variables.covector(residuals.transposed_product(trial, np.asarray(u).ravel())),
+            matvec=lambda v: residuals.product(trial, variables.direction(v)) / self._root,
+            rmatvec=lambda u: (
+                variables.covector(residuals.transposed_product(trial, np.asarray(u).ravel())) / self._root
+            ),
         )
 
     def _derivative(self, by_z: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -1,8 +1,8 @@
-"""The solver's variables z: the free entries of x, divided by their scale.
+"""The solver's variables z: the free entries of x, divided by their scale; and the loss it sees, divided by its scale.
 
-The user, the closure and the events see x; only SciPy sees z. x = scale · z on the free entries, and fixed entries keep
-the value that their equal bounds give them. What goes to SciPy and what comes back is translated here: points,
-directions, gradients, Jacobians, Hessians and their inverses.
+The user, the closure and the events see x and the loss; only SciPy sees z and loss/loss_scale. x = scale · z on the
+free entries, and fixed entries keep the value that their equal bounds give them. What goes to SciPy and what comes back
+is translated here: points, directions, gradients, Jacobians, Hessians and their inverses.
 """
 
 from __future__ import annotations
@@ -33,8 +33,11 @@ class Variables:
     """Translates between x, shape (n,), and z, shape (number of free entries,).
 
     base: x at the start, inside the bounds; fixed entries are taken from it. scale: shape (n,) or None.
-    bounds: on x, or None. `box` is those, `bounds` the same on z, `start` is z of base.
+    bounds: on x, or None. `box` is those, `bounds` the same on z, `start` is z of base. `loss_scale`: SciPy sees the
+    loss divided by it.
     """
+
+    loss_scale = 1.0
 
     def __init__(self, base: NDArray[np.float64], scale: NDArray[np.float64] | None, bounds: Bounds | None):
         self.base = base
@@ -48,7 +51,7 @@ class Variables:
 
     @property
     def plain(self) -> bool:
-        """Whether z is x itself."""
+        """Whether z is x itself, up to its type."""
         return self._free is None and self._scale is None
 
     @property
@@ -93,9 +96,10 @@ class Variables:
         return self.covector(self.covector(matrix).T).T
 
     def solver_options(self, options: Mapping[str, Any], rows: Mapping[str, OptionSpec]) -> dict[str, Any]:
-        """Options that are arrays over the variables, such as a starting simplex, as arrays over z."""
+        """Options that are arrays over the variables, such as a starting simplex, as arrays over z, in SciPy's loss."""
+        options = self._solver_losses(options, rows)
         if self.plain:
-            return dict(options)
+            return options
         arrays = {name for name in options if name in rows and rows[name].kind == "array"}
         return {
             name: self._solver_array(value, both=rows[name].both_axes) if name in arrays else value
@@ -103,11 +107,33 @@ class Variables:
         }
 
     def user_result(self, result: OptimizeResult) -> OptimizeResult:
-        """SciPy's result, or trust-constr's state, in the user's variables; derivatives along fixed ones are 0."""
-        if self.plain:
+        """SciPy's result, or trust-constr's state, in the user's terms; derivatives along fixed variables are 0."""
+        if self.plain and self.loss_scale == 1:
             return result
+        result = self._user_losses(result)
         told = {name: _FIELDS[name](self, value) if name in _FIELDS else value for name, value in result.items()}
         return OptimizeResult({**told, **self._user_constraints(result), "x": self.to_user(result.x)})
+
+    def _solver_losses(self, options: Mapping[str, Any], rows: Mapping[str, OptionSpec]) -> dict[str, Any]:
+        """Options in units of the loss, as SciPy sees it."""
+        changed = {
+            name: np.asarray(value, dtype=np.float64) / self.loss_scale ** rows[name].loss_power
+            for name, value in options.items()
+            if self.loss_scale != 1 and value is not None and name in rows and rows[name].loss_power
+        }
+        return {**options, **changed}
+
+    def _user_losses(self, result: OptimizeResult) -> OptimizeResult:
+        """What is in units of the loss, as the user sees it."""
+        if self.loss_scale == 1:
+            return result
+        scaled = {name: _times(result[name], self.loss_scale) for name in _LOSSES if name in result}
+        if isinstance(result.get("jac"), np.ndarray):
+            scaled["jac"] = result.jac * self.loss_scale
+        if "final_simplex" in result:
+            points, losses = result.final_simplex
+            scaled["final_simplex"] = points, losses * self.loss_scale
+        return OptimizeResult({**result, **scaled})
 
     def _user_constraints(self, result: OptimizeResult) -> dict[str, Any]:
         """trust-constr lists Jacobians and multipliers by constraint, and the bounds, on z itself, last."""
@@ -134,7 +160,7 @@ class Variables:
         if isinstance(inverse, LinearOperator):
             return _UserInverse(inverse, self)
         grown = inverse if self._scale is None else inverse * np.outer(self._scale, self._scale)
-        return self._embed(self._embed(grown, 0.0).T, 0.0).T
+        return self._embed(self._embed(grown, 0.0).T, 0.0).T / self.loss_scale
 
     def _user_points(self, points: Any) -> Any:
         return [self.to_user(z) for z in points]
@@ -187,6 +213,15 @@ class Variables:
         return identity if self._free is None else identity[self._free]
 
 
+_LOSSES = ("fun", "grad", "hess", "lagrangian_grad", "optimality", "multipliers", "v")
+"""Fields of SciPy's results in units of the loss. So is `jac`, but for trust-constr's list of constraint Jacobians."""
+
+
+def _times(value: Any, factor: float) -> Any:
+    """A number, array or operator, or each of a list of them, times a factor."""
+    return [_times(part, factor) for part in value] if isinstance(value, list) else value * factor
+
+
 class _UserInverse(LinearOperator):  # type: ignore[misc]
     """L-BFGS-B's inverse Hessian in the user's variables, as products: no N×N array unless `todense` is asked for."""
 
@@ -197,7 +232,7 @@ class _UserInverse(LinearOperator):  # type: ignore[misc]
 
     def _matvec(self, v: NDArray[np.float64]) -> NDArray[np.float64]:
         variables = self._variables
-        return variables.direction(self._inverse.matvec(variables.covector(v.ravel())))
+        return variables.direction(self._inverse.matvec(variables.covector(v.ravel()))) / variables.loss_scale
 
     def todense(self) -> NDArray[np.float64]:
         """As an array, shape (n, n)."""
@@ -217,7 +252,7 @@ _FIELDS: Mapping[str, Callable[[Variables, Any], Any]] = {
 
 
 class SolverObjective:
-    """An objective as a function of z."""
+    """An objective as a function of z, divided by the loss scale."""
 
     def __init__(self, objective: Objective, variables: Variables):
         self._objective = objective
@@ -225,36 +260,40 @@ class SolverObjective:
 
     def value(self, z: NDArray[np.float64]) -> float:
         """The loss."""
-        return self._objective.value(self._variables.to_user(z))
+        return self._objective.value(self._variables.to_user(z)) / self._variables.loss_scale
 
     def gradient(self, z: NDArray[np.float64]) -> NDArray[np.float64]:
         """Its gradient with respect to z."""
-        return np.asarray(self._variables.covector(self._objective.gradient(self._variables.to_user(z))))
+        return np.asarray(self._scaled(self._variables.covector(self._objective.gradient(self._variables.to_user(z)))))
 
     def hvp(self, z: NDArray[np.float64], v: NDArray[np.float64]) -> NDArray[np.float64]:
         """Its Hessian with respect to z, times v."""
         variables = self._variables
         product = self._objective.hvp(variables.to_user(z), variables.direction(np.ravel(v)))
-        return np.asarray(variables.covector(product))
+        return np.asarray(self._scaled(variables.covector(product)))
 
     def hessian(self, z: NDArray[np.float64]) -> NDArray[np.float64]:
         """Its Hessian with respect to z, made positive definite where the method needs it."""
-        hessian = self._variables.hessian(self._objective.hessian(self._variables.to_user(z)))
+        hessian = self._scaled(self._variables.hessian(self._objective.hessian(self._variables.to_user(z))))
         return positive_definite(hessian, self._objective.flat.eps) if self._objective.derivatives.shift else hessian
 
     def user_hess(self, hess: Callable[..., Any]) -> Callable[..., Any]:
         """The user's `hess`, a function of x, as one of z."""
         variables = self._variables
         shape = (variables.base.size,) * 2
-        return lambda z: variables.hessian(as_matrix(hess(variables.to_user(z)), "hess", shape))
+        return lambda z: self._scaled(variables.hessian(as_matrix(hess(variables.to_user(z)), "hess", shape)))
 
     def user_hessp(self, hessp: Callable[..., Any]) -> Callable[..., Any]:
         """The user's `hessp`, a function of x and a direction, as one of z."""
         variables = self._variables
         shape = (variables.base.size,)
-        return lambda z, v: variables.covector(
-            as_array(hessp(variables.to_user(z), variables.direction(np.ravel(v))), "hessp", shape)
+        return lambda z, v: self._scaled(
+            variables.covector(as_array(hessp(variables.to_user(z), variables.direction(np.ravel(v))), "hessp", shape))
         )
+
+    def _scaled(self, derivative: Any) -> Any:
+        scale = self._variables.loss_scale
+        return derivative if scale == 1 else derivative * (1 / scale)
 
 
 def as_array(value: Any, name: str, shape: tuple[int, ...]) -> NDArray[np.float64]:
