@@ -24,6 +24,7 @@ from torchmin_nb.core.methods import MethodSpec
 from torchmin_nb.core.report import text_table
 from torchmin_nb.core.threads import blas_threads
 
+from .hock_schittkowski import HS
 from .more_garbow_hillstrom import MGH, Published
 
 __all__ = ["Case", "Ending", "cases_of", "main", "ours", "plain"]
@@ -62,7 +63,7 @@ class Ending(NamedTuple):
 
 def cases_of(name: str) -> list[Case]:
     """The problems of a set: "mgh" or "hs"."""
-    return {"mgh": _of_mgh}[name]()
+    return {"mgh": _of_mgh, "hs": _of_hs}[name]()
 
 
 def methods_of(name: str) -> list[str]:
@@ -76,6 +77,13 @@ def _of_mgh() -> list[Case]:
         return lambda x: problem.solved(problem.loss(x).item())
 
     return [Case(name, problem.loss, problem.start, solved(problem)) for name, problem in MGH.items()]
+
+
+def _of_hs() -> list[Case]:
+    return [
+        Case(name, row.loss, row.start, row.solved, row.bounds, row.equalities, row.inequalities)
+        for name, row in HS.items()
+    ]
 
 
 def ours(case: Case, method: str, dtype: torch.dtype, budget: int) -> Ending:
@@ -183,7 +191,8 @@ def _ending(case: Case, x: Tensor, success: bool, calls: int, message: str) -> E
 
 
 def _violation(case: Case, x: Tensor) -> float:
-    parts = [x.new_zeros(1)]
+    low, high = torch.tensor(case.bounds or [(-np.inf, np.inf)] * len(x), dtype=x.dtype).T
+    parts = [low - x, x - high]
     parts += [] if case.inequalities is None else [-case.inequalities(x)]
     parts += [] if case.equalities is None else [case.equalities(x).abs()]
     return torch.cat(parts).max().item()
@@ -235,7 +244,7 @@ HEADER = ("method", "solved", "SciPy", "false success", "SciPy", "calls", "SciPy
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--set", dest="sets", nargs="+", choices=("mgh",), default=("mgh",))
+    parser.add_argument("--set", dest="sets", nargs="+", choices=("mgh", "hs"), default=("mgh", "hs"))
     parser.add_argument("--dtype", nargs="+", choices=tuple(DTYPES), default=tuple(DTYPES))
     parser.add_argument("--methods", nargs="+", choices=tuple(METHODS), help="default: all that fit the set")
     parser.add_argument("--problems", nargs="+", default=(), help="parts of names; default: all")
