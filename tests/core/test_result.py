@@ -185,6 +185,7 @@ def test_losses_below_zero_are_on_a_linear_scale():
     assert dict(result_rows(result))["loss, from start to end"][:: len(result.history) - 1] == "█▁"
 
 
+@pytest.mark.filterwarnings("ignore:.*reports success at the start:torchmin_nb.errors.StartWarning")
 def test_html_is_escaped():
     def method(fun, x0, **_):
         return OptimizeResult(x=x0, fun=fun(x0), success=True, message="<script>alert('&')</script>")

@@ -16,6 +16,7 @@ from ..errors import ArgumentError, ArgumentTypeError, MemoryBudgetError, Torchm
 from .control import FAILED, INTERRUPTED, Abort, Ending, StopRun
 from .events import Totals
 from .objective import Objective
+from .optimality import EndingCheck
 from .recorder import Recorder
 from .result import Result
 from .threads import blas_threads
@@ -50,7 +51,7 @@ class Engine:
         *,
         threads: int | None = None,
         disp: bool = False,
-        check: Callable[[OptimizeResult], None] | None = None,
+        check: EndingCheck | None = None,
     ):
         self.objective = objective
         self.flat = objective.flat
@@ -69,9 +70,11 @@ class Engine:
         """
         self._recorder.start()
         failure: BaseException | None = None
+        claimed = False
         try:
             with blas_threads(self._threads):
                 self.result = self._from_scipy(solve())
+            claimed = True
         except StopRun as stop:
             self.result = self._from_best(stop.ending)
         except Abort as abort:
@@ -82,7 +85,7 @@ class Engine:
             self.result = self._from_best(_ending_of(failure))
         try:
             if failure is None and self._check is not None:
-                self._check(self.result)
+                self._check(self.result, claimed=claimed)
             self._settle()
             if failure is not None:
                 raise failure
@@ -105,6 +108,9 @@ class Engine:
             filled.fun = loss
         if "fun" not in filled:
             filled.fun = self.objective.value(filled.x)
+        jac = filled.get("jac")
+        if end is not None and end.gradient is not None and isinstance(jac, np.ndarray) and jac.shape == filled.x.shape:
+            filled.jac = end.gradient  # SLSQP and Newton-CG report that of the point before
         filled.update(
             fun=_number(filled, "fun", float),
             success=bool(filled.success),

@@ -166,7 +166,7 @@ class LeastSquaresWrapper(ScipyOptimizer):
             radius=PROBES[self.request.spec.radius],
             scipy_callback=request.callback and told_as_scipy_does(request.callback, residuals),
         )
-        residuals.objective.observer = recorder
+        residuals.objective.observer, residuals.objective.bounds = recorder, variables.box
         start = variables.to_user(variables.start)
         check = EndingCheck(
             self.name,

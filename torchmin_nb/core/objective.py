@@ -101,7 +101,7 @@ class Objective:
 
     `counts` is what was really computed; `requests` is what SciPy asked for. `best` is the point of lowest
     finite loss so far: of those inside `bounds` and, where `violation` tells the constraint violation at x, of those
-    that violate by no more than `feasible`. `first_gradient` is the one at the start, kept where there are constraints.
+    that violate by no more than `feasible`. `first` is the start, kept where there are bounds or constraints.
     SciPy sees the loss divided by `loss_scale`; here it is the loss itself. Exceptions of the closure leave as `Abort`,
     stops and budgets as `StopRun`.
     """
@@ -118,7 +118,7 @@ class Objective:
     counts: Counts = field(default_factory=Counts)
     requests: Counts = field(default_factory=Counts)
     best: Point | None = None
-    first_gradient: NDArray[np.float64] | None = None
+    first: Point | None = None
     loss_scale: float = 1.0
     metrics: dict[str, float] = field(default_factory=dict)
 
@@ -188,11 +188,15 @@ class Objective:
         return min(known, key=lambda point: float(np.linalg.norm(point.x - x)), default=None)
 
     def has_better_than(self, x: NDArray[np.float64], loss: float) -> bool:
-        """Whether the best point seen beats x, of this loss: feasible points before others, then by loss."""
+        """Whether the best point seen beats x, of this loss: feasible points before others, then by loss.
+
+        Among feasible points one does not beat x by violating its constraints a little more.
+        """
         if self.best is None or np.array_equal(self.best.x, x):
             return False
-        violation = self.violation(x) if self.violation else None
-        return self._rank(self.best) < self._rank(Point(x, loss, None, {}, violation=violation))
+        here = Point(x, loss, None, {}, violation=self.violation(x) if self.violation else None)
+        cheaper = (self.best.violation or 0.0) > (here.violation or 0.0) and not self._excess(here)
+        return not cheaper and self._rank(self.best) < self._rank(here)
 
     def hold(self, point: Point) -> None:
         """Put the values of this point back into the parameters: its graph reads them, and so may a callback."""
@@ -212,7 +216,7 @@ class Objective:
 
     def release(self) -> None:
         """Drop all graphs, and the observer and constraints, which know this objective; values and gradients stay."""
-        for point in (*self._memo, self.best, self._last_finite):
+        for point in (*self._memo, self.best, self.first, self._last_finite):
             if point is not None:
                 point.graph = None
         self.observer = self.violation = None
@@ -281,8 +285,8 @@ class Objective:
             point.graph = HvpGraph(result.graph, self.flat)
         self._show(point)
         self._remember(point)
-        if self.counts.nfev == 1 and self.violation is not None:
-            self.first_gradient = point.gradient
+        if self.counts.nfev == 1 and (self.violation is not None or self.bounds is not None):
+            self.first = point
         if self.observer is not None:
             self.observer.evaluated(point)
         self.control.after_evaluation(point.shown_loss, feasible=not self._excess(point))
@@ -339,6 +343,8 @@ class Objective:
 
     def _remember(self, point: Point) -> None:
         self._memo.append(point)
+        for old in self._memo[:-_MEMO]:
+            old.graph = old.hessian = None
         del self._memo[:-_MEMO]
 
     def _touch(self, point: Point) -> None:

@@ -7,7 +7,7 @@ success once its trust radius is small, whatever the gradient.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -24,10 +24,13 @@ if TYPE_CHECKING:
     from .objective import Objective
     from .variables import Variables
 
-__all__ = ["EndingCheck", "LinearisedConstraints", "kkt_vector", "tolerances_in_words"]
+__all__ = ["EndingCheck", "Kkt", "LinearisedConstraints", "kkt", "tolerances_in_words"]
 
-_SMALL_RESIDUAL = 1e-3
-"""KKT residual from which a success is warned about."""
+_STATIONARY, _COMPLEMENTARY = 1e-2, 5e-5
+"""Parts of the KKT residual up to which a success is believed. An error of the gradient costs the loss its square; a
+multiplier of a constraint that is not active costs all of it."""
+_FEASIBLE = 1e-6
+_OF_THE_GAIN = 1e-3
 _NEAR, _FAR = 1e-3, 1e2
 """A loss that falls to zero within these multiples of the size of x, to first order, is not at its minimum."""
 _UNMOVED = 1e-8
@@ -43,67 +46,85 @@ class LinearisedConstraints(NamedTuple):
     equal: NDArray[np.bool_]
 
 
-def kkt_vector(
+class Kkt(NamedTuple):
+    """What is left of the KKT conditions at a point, with the best multipliers; all 0 at a solution.
+
+    stationarity: the gradient less what the multipliers explain, shape (n,), in units of the gradient. complementarity:
+    the multipliers times the distance to their bound or constraint, shape (n + k,), in units of the loss.
+    """
+
+    stationarity: NDArray[np.float64]
+    complementarity: NDArray[np.float64]
+
+
+def kkt(
     gradient: NDArray[np.float64],
     z: NDArray[np.float64],
     bounds: Bounds | None,
-    constraints: LinearisedConstraints | None = None,
-) -> NDArray[np.float64] | None:
-    """What of the gradient (n,) at z no multipliers of bounds and constraints explain; 0 at a stationary point.
+    constraints: LinearisedConstraints | None,
+    loss_unit: float,
+    slope_unit: float,
+) -> Kkt | None:
+    """The KKT conditions at z, shape (n,), for a loss with this gradient.
 
-    The multipliers are those that make it smallest, by non-negative least squares. A multiplier of a constraint that is
-    not active counts by the distance to it, relative to the size of z: complementarity is part of the vector. None
-    where the least-squares problem cannot be solved.
+    The multipliers make the sum of squares of both parts least, in the units given: non-negative least squares, in
+    which the multipliers of the bounds are eliminated. None where that is too large or fails.
     """
-    size = _size(z)
-    weights = _weights(z, bounds, size)
-    if constraints is None or not constraints.equal.size:
-        return weights(gradient) * gradient
-    matrix, penalties, equal = _normalised(constraints, size)
-    if matrix.size > _LARGEST:
-        return None
-    rest, multipliers = gradient, np.zeros(len(penalties))
-    for _ in range(_ROUNDS):
-        weight = weights(rest)
-        found = _multipliers(weight * gradient, weight[:, None] * matrix, penalties, equal)
-        if found is None:
+    box = _Box(z, bounds, slope_unit / loss_unit)
+    rest, multipliers, room = gradient, np.empty(0), np.empty(0)
+    if constraints is not None and constraints.equal.size:
+        columns, room, equal = _changing(constraints)
+        for _ in range(_ROUNDS if 0 < columns.size <= _LARGEST else 0):
+            weight = box.remaining(rest) / slope_unit
+            found = _multipliers(weight * gradient, weight[:, None] * columns, room / loss_unit, equal)
+            if found is None:
+                break
+            before, rest, multipliers = rest, gradient - columns @ found, found
+            if np.array_equal(before > 0, rest > 0):
+                break
+        if len(multipliers) != len(room):
             return None
-        before, rest, multipliers = rest, gradient - matrix @ found, found
-        if np.array_equal(before > 0, rest > 0):
-            break
-    return np.concatenate([weights(rest) * rest, penalties * multipliers])
+    return Kkt(box.stationarity(rest), np.concatenate([box.complementarity(rest), multipliers * room]))
 
 
-def _size(z: NDArray[np.float64]) -> float:
-    return float(np.max(np.abs(z), initial=0.0)) or 1.0
+class _Box:
+    """Bounds on z with their best multipliers: for a slope t at distance d from the bound that it points to,
+    t / (1 + q²) with q = ratio · d."""
+
+    def __init__(self, z: NDArray[np.float64], bounds: Bounds | None, ratio: float):
+        self._bounds = bounds
+        if bounds is not None:
+            self._below, self._above = np.maximum(z - bounds.lb, 0), np.maximum(bounds.ub - z, 0)
+            self._ratio = ratio
+
+    def remaining(self, slope: NDArray[np.float64]) -> NDArray[np.float64]:
+        """By what a slope counts in the sum of squares: 0 at the bound it points to, near 1 far from it."""
+        return np.sqrt(self._inactive(slope)[0])
+
+    def stationarity(self, slope: NDArray[np.float64]) -> NDArray[np.float64]:
+        return slope * self._inactive(slope)[0]
+
+    def complementarity(self, slope: NDArray[np.float64]) -> NDArray[np.float64]:
+        inactive, room = self._inactive(slope)
+        return np.abs(slope) * (1 - inactive) * np.where(inactive < 1, room, 0.0)
+
+    def _inactive(self, slope: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """q² / (1 + q²), and the distance to the bound."""
+        if self._bounds is None:
+            return np.ones_like(slope), np.zeros_like(slope)
+        room = np.where(slope > 0, self._below, self._above)
+        with np.errstate(over="ignore", divide="ignore"):
+            return 1 / (1 + (self._ratio * room) ** -2.0), room
 
 
-def _weights(
-    z: NDArray[np.float64], bounds: Bounds | None, size: float
-) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:
-    """By what entries of a gradient count: 0 for one that points out of an active bound, near 1 far from any."""
-    if bounds is None:
-        return np.ones_like
-    below, above = (_saturating(np.maximum(room, 0) / size) for room in (z - bounds.lb, bounds.ub - z))
-    return lambda gradient: np.where(gradient > 0, below, above)
-
-
-def _saturating(distance: NDArray[np.float64]) -> NDArray[np.float64]:
-    """distance / sqrt(1 + distance²): what remains of a unit slope beside the best multiplier of a bound."""
-    with np.errstate(over="ignore"):
-        return np.asarray(1 / np.sqrt(1 + (1 / np.maximum(distance, 1e-300)) ** 2))
-
-
-def _normalised(
-    constraints: LinearisedConstraints, size: float
+def _changing(
+    constraints: LinearisedConstraints,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
-    """Gradients of unit length (n, k) of the constraints that may be active, their distances (k,), which are equal."""
+    """Gradients of unit length (n, k), distances (k,), and which are equalities; without those that do not change."""
     lengths = np.linalg.norm(constraints.jacobian, axis=1)
-    steep = np.where(lengths > 0, lengths, 1.0)
-    distances = np.where(constraints.equal, 0.0, np.abs(constraints.values) / steep / size)
-    kept = (lengths > 0) & (distances < 1)
-    rows = constraints.jacobian[kept] / steep[kept, None]
-    return rows.T, distances[kept], constraints.equal[kept]
+    kept = lengths > 0
+    distances = np.where(constraints.equal, 0.0, np.abs(constraints.values))[kept] / lengths[kept]
+    return (constraints.jacobian[kept] / lengths[kept, None]).T, distances, constraints.equal[kept]
 
 
 def _multipliers(
@@ -112,18 +133,20 @@ def _multipliers(
     """λ, not negative but for equalities, that makes ‖gradient − matrix λ‖² + ‖penalties λ‖² least."""
     stacked = np.concatenate([matrix, np.diag(penalties)])
     both = np.concatenate([stacked, -stacked[:, equal]], axis=1)
-    length = float(np.linalg.norm(gradient)) or 1.0
+    largest = np.linalg.norm(both, axis=0)
+    unit, length = np.where(largest > 0, largest, 1.0), float(np.linalg.norm(gradient)) or 1.0
     try:
-        found, _ = nnls(both, np.concatenate([gradient / length, np.zeros(len(penalties))]))
+        found, _ = nnls(both / unit, np.concatenate([gradient / length, np.zeros(len(penalties))]))
     except RuntimeError:
         return None
-    multipliers = length * found[: len(penalties)]
-    multipliers[equal] -= length * found[len(penalties) :]
+    found = length * found / unit
+    multipliers = found[: len(penalties)].copy()
+    multipliers[equal] -= found[len(penalties) :]
     return np.asarray(multipliers)
 
 
 def tolerances_in_words(rows: Mapping[str, OptionSpec], given: Mapping[str, Any], tol: float | None = None) -> str:
-    """The tolerances in force: "gtol=1e-05, ftol=2.22e-09"."""
+    """The tolerances in force: "gtol=1e-05, ftol=2.22e-09"; empty where there are none."""
     named = [(row.name, given.get(row.name, row.default if tol is None else tol)) for row in rows.values()]
     return ", ".join(f"{name}={value:.3g}" for name, value in named if rows[name].tolerance and value is not None)
 
@@ -133,7 +156,7 @@ class EndingCheck:
     """Called with the result of a run: adds `kkt_residual` where there are constraints, and warns of a false success.
 
     linearised: the constraints at x, None where there are none. tolerances: those in force, in words. violation: of
-    bounds and constraints at x; None where there are neither.
+    bounds and constraints at x; None where there are neither. others: methods that take what this one takes.
     """
 
     name: str
@@ -142,21 +165,27 @@ class EndingCheck:
     linearised: Callable[[NDArray[np.float64]], LinearisedConstraints | None]
     tolerances: str
     violation: Callable[[NDArray[np.float64]], float] | None
+    others: Sequence[str] = ()
 
-    def __call__(self, result: OptimizeResult) -> None:
+    def __call__(self, result: OptimizeResult, *, claimed: bool) -> None:
+        """claimed: the method itself ended the run; else there is no success of its own to doubt."""
         gradient = self._gradient(result)
         if gradient is None or not np.isfinite(gradient).all() or not self.variables.n:
             return
         try:
-            vector = self._vector(result.x, gradient)
-            if vector is None or not np.isfinite(vector).all():
-                return
-            if self.violation is not None:
-                result.kkt_residual = self._relative(vector, gradient, result.x)
+            found = self._kkt(result, gradient)
+            violation = 0.0 if found is None or self.violation is None else self.violation(result.x)
         except (Abort, StopRun):  # a constraint that fails, or a stop that was asked for meanwhile
             return
-        if result.success:
-            self._warn(result, vector)
+        if found is None or not np.isfinite(found.stationarity).all():
+            return
+        parts = self._relative(found, result, gradient)
+        if self.violation is not None:
+            result.kkt_residual = max(*parts, violation)
+        if result.success and claimed:
+            believed = max(_COMPLEMENTARY, self.objective.flat.eps**0.5)
+            suspect = parts[0] > _STATIONARY or parts[1] > believed or violation > _FEASIBLE
+            self._warn(result, found, suspect=suspect)
 
     def _gradient(self, result: OptimizeResult) -> NDArray[np.float64] | None:
         """With respect to x, shape (n,); None where neither the run nor its method knows it."""
@@ -166,45 +195,59 @@ class EndingCheck:
         given = next((result[name] for name in ("grad", "jac") if isinstance(result.get(name), np.ndarray)), None)
         return given if given is not None and given.shape == result.x.shape else None
 
-    def _vector(self, x: NDArray[np.float64], gradient: NDArray[np.float64]) -> NDArray[np.float64] | None:
-        variables = self.variables
-        z, slope = variables.to_solver(x), np.asarray(variables.covector(gradient))
-        return kkt_vector(slope, z, variables.bounds, self.linearised(x))
+    def _kkt(self, result: OptimizeResult, gradient: NDArray[np.float64]) -> Kkt | None:
+        variables, slope = self.variables, np.asarray(self.variables.covector(gradient))
+        z, (loss_unit, slope_unit) = variables.to_solver(result.x), self._units(result, gradient)
+        units = _COMPLEMENTARY * loss_unit, _STATIONARY * slope_unit
+        return kkt(slope, z, variables.bounds, self.linearised(result.x), *units)
 
-    def _relative(self, vector: NDArray[np.float64], gradient: NDArray[np.float64], x: NDArray[np.float64]) -> float:
-        """The vector's largest entry beside that of the gradients at the end and the start; or the violation."""
-        seen = [gradient] if self.objective.first_gradient is None else [gradient, self.objective.first_gradient]
-        largest = max(float(np.max(np.abs(self.variables.covector(g)))) for g in seen)
-        stationarity = float(np.max(np.abs(vector))) / largest if largest else 0.0
-        return max(stationarity, self.violation(x) if self.violation else 0.0)
+    def _units(self, result: OptimizeResult, gradient: NDArray[np.float64]) -> tuple[float, float]:
+        """Of the loss and of the gradient: those at the end or, where they are small beside it, of what was gained."""
+        first = self.objective.first
+        losses = [result.fun] if first is None else [result.fun, _OF_THE_GAIN * (first.loss - result.fun)]
+        gradients = [gradient] if first is None or first.gradient is None else [gradient, first.gradient]
+        slope = max(_largest(self.variables.covector(each)) for each in gradients) or 1.0
+        return max(map(abs, losses)) or slope, slope
 
-    def _warn(self, result: OptimizeResult, vector: NDArray[np.float64]) -> None:
-        residual = result.get("kkt_residual", 0.0)
-        if self._stalled(result, vector):
-            warnings.warn(_UNMOVED_WORDS.format(**self._words(result, vector)), StartWarning, stacklevel=6)
-        elif residual > _SMALL_RESIDUAL:
-            warnings.warn(_RESIDUAL_WORDS.format(**self._words(result, vector)), ConvergenceWarning, stacklevel=6)
+    def _relative(self, found: Kkt, result: OptimizeResult, gradient: NDArray[np.float64]) -> tuple[float, float]:
+        loss, slope = self._units(result, gradient)
+        return _largest(found.stationarity) / slope, float(np.sum(np.abs(found.complementarity))) / loss
 
-    def _stalled(self, result: OptimizeResult, vector: NDArray[np.float64]) -> bool:
+    def _warn(self, result: OptimizeResult, found: Kkt, *, suspect: bool) -> None:
+        if self._stalled(result, found.stationarity):
+            warnings.warn(_UNMOVED_WORDS.format(**self._words(result, found)), StartWarning, stacklevel=6)
+        elif suspect and self.violation is not None:
+            warnings.warn(_RESIDUAL_WORDS.format(**self._words(result, found)), ConvergenceWarning, stacklevel=6)
+
+    def _stalled(self, result: OptimizeResult, slopes: NDArray[np.float64]) -> bool:
         """Whether the run ended where it began, and the loss could fall by its own size not far away."""
-        z, slope = self.variables.to_solver(result.x), float(np.linalg.norm(vector))
+        z, slope = self.variables.to_solver(result.x), float(np.linalg.norm(slopes))
         size = float(np.linalg.norm(z)) or 1.0
         moved = float(np.linalg.norm(z - self.variables.start)) > _UNMOVED * size
         return not moved and _NEAR * size * slope < abs(result.fun) < _FAR * size * slope
 
-    def _words(self, result: OptimizeResult, vector: NDArray[np.float64]) -> dict[str, object]:
-        slope, residual = float(np.max(np.abs(vector))), result.get("kkt_residual", 0.0)
-        words = f"its tolerances ({self.tolerances}) are absolute" if self.tolerances else "its tests are absolute"
-        return dict(name=self.name, loss=result.fun, slope=slope, residual=residual, tolerances=words)
+    def _words(self, result: OptimizeResult, found: Kkt) -> dict[str, object]:
+        because = f": its tolerances ({self.tolerances}) are absolute" if self.tolerances else ""
+        return {
+            "name": self.name,
+            "loss": result.fun,
+            "slope": _largest(found.stationarity),
+            "residual": result.get("kkt_residual", 0.0),
+            "because": because,
+            "others": " or ".join(name for name in self.others if name != self.name) or "another method",
+        }
+
+
+def _largest(values: NDArray[np.float64]) -> float:
+    return float(np.max(np.abs(values), initial=0.0))
 
 
 _UNMOVED_WORDS = (
     "{name} reports success at the start, without a step, although the gradient ({slope:.3g}) is not small beside the "
-    "loss ({loss:.3g}): {tolerances}. Pass loss_scale='auto' or smaller tolerances, start inside the bounds rather "
-    "than on them, or choose another method"
+    "loss ({loss:.3g}){because}. Pass loss_scale='auto' or smaller tolerances, start inside the bounds rather than on "
+    "them, or choose another method"
 )
 _RESIDUAL_WORDS = (
-    "{name} reports success where the KKT residual is {residual:.2g}, and {tolerances}: this is not a minimum under "
-    "the constraints yet. Step again from here, pass loss_scale='auto' or smaller tolerances, start elsewhere, or "
-    "choose another method that takes the constraints"
+    "{name} reports success where the KKT residual is {residual:.2g}: the loss can still fall by about that part. Go "
+    "on from here with {others}, or step again with another start, smaller tolerances or loss_scale='auto'"
 )

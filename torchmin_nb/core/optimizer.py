@@ -23,6 +23,7 @@ from .engine import VIOLATIONS, Engine
 from .flat import FlatParameters, trainable
 from .iterates import WatchedObjective
 from .loss_covariance import loss_covariance
+from .methods import METHODS
 from .objective import Derivatives, Objective
 from .optimality import EndingCheck, tolerances_in_words
 from .recorder import Recorder
@@ -176,10 +177,21 @@ class MinimizeWrapper(ScipyOptimizer):
             scipy_callback=request.callback,
         )
         objective.observer = recorder
-        tolerances = tolerances_in_words(spec.options, request.scipy_options(flat.eps), request.tol)
-        check = EndingCheck(self.name, objective, variables, constraints.linearised, tolerances, objective.violation)
+        check = self._ending_check(objective, variables, constraints) if spec.gradient != "none" else None
         engine = Engine(objective, recorder, start, threads=self._threads(flat.n), disp=request.disp, check=check)
         return engine, lambda: self._call_scipy(request, objective, recorder, variables, constraints)
+
+    def _ending_check(self, objective: Objective, variables: Variables, constraints: ConstraintSet) -> EndingCheck:
+        request, needs = self.request, "constraints" if constraints else "bounds"
+        return EndingCheck(
+            self.name,
+            objective,
+            variables,
+            constraints.linearised,
+            tolerances_in_words(request.spec.options, request.scipy_options(objective.flat.eps), request.tol),
+            objective.violation,
+            [other.name for other in METHODS.values() if other.gradient != "none" and getattr(other, needs)],
+        )
 
     def _bounds(self, flat: FlatParameters) -> Bounds | None:
         """The bounds of minimizer_args or of the param groups, where the method takes any."""

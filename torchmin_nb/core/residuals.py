@@ -158,7 +158,6 @@ class Residuals:
             self.objective.requests.njev += 1
             self._linearise(trial)
             assert trial.gradient is not None
-            self.objective.first_gradient = trial.gradient
             for tensor, part in zip(self._flat.tensors, self._flat.scatter(trial.gradient), strict=True):
                 tensor.grad = part
         return trial.cost
