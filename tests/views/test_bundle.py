@@ -15,7 +15,7 @@ from torchmin_nb.views.bundle import bundle, picture
 from torchmin_nb.views.figures import convergence_figure, drawing
 
 
-def bundled(history, png=None, title="first<br>second"):
+def bundled(history, png=None, title="first\nsecond"):
     return bundle(convergence_figure(history, title=title), title, png)
 
 

@@ -1,5 +1,6 @@
 """Every chart, drawn by Plotly and by matplotlib: complete, transparent, labelled and within its width."""
 
+import html
 import io
 import json
 import re
@@ -111,7 +112,7 @@ def test_plotly_draws_every_layer(chart):
     for trace, layer in zip(stored["data"], chart.layers, strict=True):
         assert trace["type"] == ("scatter" if isinstance(layer, Mark) else "contour")
         if isinstance(layer, Mark):
-            assert trace["name"] == layer.name
+            assert html.unescape(trace["name"]) == layer.name
             assert not layer.texts or len(trace["text"]) == len(layer.x)
 
 
@@ -121,7 +122,7 @@ def test_plotly_is_transparent_labelled_and_legible(chart):
     assert layout.paper_bgcolor == layout.plot_bgcolor == "rgba(0,0,0,0)"
     assert layout.font.color == INK
     assert layout.xaxis.title.text == chart.x.title != ""
-    assert layout.yaxis.title.text == chart.y.title != ""
+    assert html.unescape(layout.yaxis.title.text) == chart.y.title != ""
     assert layout.width is None
     assert bool(layout.yaxis.scaleanchor) == chart.square
 
@@ -129,7 +130,7 @@ def test_plotly_is_transparent_labelled_and_legible(chart):
 def test_the_heading_fits_600_px(chart):
     figure = chart_figure(chart)
     heading = "".join(annotation.text for annotation in figure.layout.annotations)
-    lines = [re.sub("<span[^>]*>|</span>", "", line) for line in heading.split("<br>")]
+    lines = [html.unescape(re.sub("<span[^>]*>|</span>", "", line)) for line in heading.split("<br>")]
     assert max(map(len, lines)) <= 86
     words = " ".join([chart.title, *chart.notes]).split()
     assert " ".join(lines).split() == words

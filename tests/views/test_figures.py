@@ -296,7 +296,7 @@ PARTS = [
 
 
 def test_a_long_title_is_broken_between_its_parts():
-    lines = wrapped(" · ".join(PARTS)).split("<br>")
+    lines = wrapped(" · ".join(PARTS)).split("\n")
     assert len(lines) == 2
     assert " · ".join(lines).split(" · ") == PARTS
 
@@ -306,10 +306,10 @@ def test_a_long_title_is_broken_between_its_parts():
     [" · ".join(PARTS), " · ".join([*PARTS, "y" * 200]), "z" * 200, "many\nlines\n" * 20, " · ".join("ab" * 90)],
 )
 def test_no_title_takes_more_than_three_lines_of_72(title):
-    lines = wrapped(title).split("<br>")
+    lines = wrapped(title).split("\n")
     assert len(lines) <= 3
     assert max(map(len, lines)) <= 72
-    assert "\n" not in wrapped(title)
+    assert wrapped(title).count("\n") < 3
 
 
 def test_a_part_that_is_too_long_is_cut_where_it_shows():

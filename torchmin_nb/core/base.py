@@ -16,7 +16,6 @@ from scipy.optimize import Bounds, OptimizeResult
 from ..errors import StartWarning
 from .arguments import (
     GROUP_DEFAULTS,
-    as_number,
     group_errors,
     known_group_keys,
     known_keywords,
@@ -33,6 +32,7 @@ from .control import STOPPED, Control
 from .engine import Engine
 from .events import Callback, History
 from .flat import FlatParameters, require_own_memory, trainable
+from .metrics import numbers
 from .objective import Objective
 from .run import Run, claimed
 from .state import packed, unpacked
@@ -174,11 +174,12 @@ class ScipyOptimizer(torch.optim.Optimizer):
     def record(self, **metrics: float | torch.Tensor) -> None:
         """Called inside the closure: put numbers of your own on this evaluation and its iteration.
 
-        Outside a run it does nothing. Raises ArgumentTypeError for what is not a number.
+        Outside a run it does nothing. Raises ArgumentTypeError for what is not a number, ArgumentError for a name that
+        Iteration has.
         """
-        numbers = {name: as_number(name, value) for name, value in metrics.items()}
+        recorded = numbers(metrics)
         if self._objective is not None:
-            self._objective.metrics.update(numbers)
+            self._objective.metrics.update(recorded)
 
     def check(self, closure: Closure) -> ClosureReport:
         """Check a closure without a run: determinism, gradient and curvature against differences, timings.

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import pandas
     from numpy.typing import NDArray
 
-__all__ = ["Callback", "Evaluation", "History", "Iteration", "Listener", "Totals", "record"]
+__all__ = ["FIELDS", "Callback", "Evaluation", "History", "Iteration", "Listener", "Totals", "record"]
 
 _FORMAT = "torchmin_nb history 1"
 
@@ -103,7 +103,9 @@ class Listener(Protocol):
     def on_end(self, history: History) -> None: ...
 
 
-_COLUMNS = tuple(f.name for f in fields(Iteration) if f.name != "metrics")
+FIELDS = tuple(f.name for f in fields(Iteration))
+"""What every iteration has; no number that a closure records goes by one of these names."""
+_COLUMNS = tuple(name for name in FIELDS if name != "metrics")
 _COUNT_COLUMNS = frozenset({"index", "nfev", "njev", "nhev", "nhvp"})
 
 
@@ -290,7 +292,8 @@ class History(Sequence[Iteration]):
             import pandas
         except ImportError as error:
             raise ImportError("History.to_dataframe needs pandas: pip install pandas") from error
-        columns = {name: self.column(name) for name in _COLUMNS} | self.metrics
+        columns = {name: self.column(name) for name in _COLUMNS}
+        columns |= {_heading(name): values for name, values in self.metrics.items()}
         return pandas.DataFrame(columns).set_index("index")
 
     def to_csv(self, path: str | Path | None = None) -> str:
@@ -298,7 +301,7 @@ class History(Sequence[Iteration]):
         names = list(self.metrics)
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow([*_COLUMNS, *names])
+        writer.writerow([*_COLUMNS, *map(_heading, names)])
         for it in self._iterations:
             writer.writerow([*(getattr(it, column) for column in _COLUMNS), *(it.metrics.get(name) for name in names)])
         return _written(text.getvalue(), path)
@@ -314,7 +317,11 @@ class History(Sequence[Iteration]):
         Raises HistoryError if the source is something else.
         """
         try:
-            text = source if isinstance(source, str) and source.lstrip().startswith("{") else Path(source).read_text()
+            text = (
+                source
+                if isinstance(source, str) and source.lstrip().startswith("{")
+                else Path(source).read_text(encoding="utf-8")
+            )
             return cls._from_dict(json.loads(text))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise HistoryError(f"not a stored history: {error}; give what History.to_json wrote") from error
@@ -410,7 +417,12 @@ def _plain(value: Any) -> Any:
     return value if isinstance(value, str | int | bool | type(None)) else repr(value)
 
 
+def _heading(name: str) -> str:
+    """Of a recorded number in a table. Files written before names of Iteration's were refused may have some."""
+    return f"metrics/{name}" if name in FIELDS else name
+
+
 def _written(text: str, path: str | Path | None) -> str:
     if path is not None:
-        Path(path).write_text(text)
+        Path(path).write_text(text, encoding="utf-8")
     return text

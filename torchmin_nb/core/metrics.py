@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 
 import torch
 
+from ..errors import ArgumentError
 from .arguments import as_number
+from .events import FIELDS
 
-__all__ = ["collecting", "record"]
+__all__ = ["collecting", "numbers", "record"]
 
 _target: ContextVar[dict[str, float] | None] = ContextVar("torchmin_nb_metrics", default=None)
 
@@ -19,12 +21,24 @@ def record(**metrics: float | torch.Tensor) -> None:
     """Called inside any closure, of any run: put numbers of your own on this evaluation and its iteration.
 
     For closures that serve several optimizers, and for `observe`; the same as a wrapper's `record`. Outside a closure
-    call it does nothing. Raises ArgumentTypeError for what is not a number.
+    call it does nothing. Raises ArgumentTypeError for what is not a number, ArgumentError for a name that Iteration
+    has.
     """
-    numbers = {name: as_number(name, value) for name, value in metrics.items()}
+    recorded = numbers(metrics)
     target = _target.get()
     if target is not None:
-        target.update(numbers)
+        target.update(recorded)
+
+
+def numbers(metrics: Mapping[str, float | torch.Tensor]) -> dict[str, float]:
+    """What was recorded, as numbers by name. Raises ArgumentTypeError, and ArgumentError for a name of Iteration's."""
+    for name in metrics:
+        if name in FIELDS:
+            raise ArgumentError(
+                f"record({name}=...) takes a name that every iteration has already: {', '.join(FIELDS)}; "
+                f"choose another, such as my_{name}"
+            )
+    return {name: as_number(name, value) for name, value in metrics.items()}
 
 
 @contextmanager

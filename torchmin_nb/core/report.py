@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from html import escape
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .events import Iteration
+from .html import Html, html, joined
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -93,18 +93,22 @@ def sparkline(values: NDArray[np.float64], width: int = 40) -> str:
     return "".join(_BARS[level] for level in levels)
 
 
-def history_html(history: History) -> str:
+def history_html(history: History) -> Html:
     """The summary, a sparkline of the loss, and the first and last iterations."""
-    title = f"<b>{escape(history.summary())}</b>"
+    title = html("<b>{summary}</b>", summary=history.summary())
     if not len(history):
-        return f"<div>{title}</div>"
-    spark = f'<span title="loss, log scale" style="font-family:monospace">{sparkline(history.loss)}</span>'
-    return f"<div>{title}<br>{spark}{_iterations_html(history)}</div>"
+        return html("<div>{title}</div>", title=title)
+    spark = html(
+        '<span title="loss, log scale" style="font-family:monospace">{bars}</span>', bars=sparkline(history.loss)
+    )
+    return html(
+        "<div>{title}<br>{spark}{iterations}</div>", title=title, spark=spark, iterations=_iterations_html(history)
+    )
 
 
-def history_page(history: History) -> str:
+def history_page(history: History) -> Html:
     """The same as a whole HTML page."""
-    return html_page(history.method or "run", f'<div class="wide">{history_html(history)}</div>')
+    return html_page(history.method or "run", html('<div class="wide">{body}</div>', body=history_html(history)))
 
 
 def animated_by(render: Callable[..., str]) -> None:
@@ -120,25 +124,30 @@ def animated_page(history: History, **shown: Any) -> str:
     return _animate(history, **shown)
 
 
-def html_page(title: str, body: str) -> str:
+def html_page(title: str, body: Html) -> Html:
     """A whole HTML page around a body. Colours are the browser's own, light or dark."""
-    return (
-        f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{_STYLE}</style></head>\n'
-        f"<body>{body}</body></html>\n"
+    return html(
+        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
+        '<meta name="viewport" content="width=device-width, initial-scale=1"><style>{style}</style></head>\n'
+        "<body>{body}</body></html>\n",
+        title=title,
+        style=Html(_STYLE),
+        body=body,
     )
 
 
-def _iterations_html(history: History) -> str:
+def _iterations_html(history: History) -> Html:
     names = [name for name in _TABLE if not np.isnan(history.column(name).astype(float)).all()]
-    head = "".join(f"<th>{escape(_TABLE[name])}</th>" for name in names)
-    body = "".join(
-        "<tr><td colspan='99' style='text-align:center'>…</td></tr>"
-        if index is None
-        else "<tr>" + "".join(f"<td>{_cell(getattr(history[index], name))}</td>" for name in names) + "</tr>"
-        for index in _ends(len(history))
-    )
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    head = joined(html("<th>{heading}</th>", heading=_TABLE[name]) for name in names)
+    body = joined(_iteration_html(history, index, names) for index in _ends(len(history)))
+    return html("<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>", head=head, body=body)
+
+
+def _iteration_html(history: History, index: int | None, names: Sequence[str]) -> Html:
+    if index is None:
+        return Html("<tr><td colspan='99' style='text-align:center'>…</td></tr>")
+    cells = joined(html("<td>{cell}</td>", cell=_cell(getattr(history[index], name))) for name in names)
+    return html("<tr>{cells}</tr>", cells=cells)
 
 
 _TABLE = {

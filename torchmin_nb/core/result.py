@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from html import escape
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from scipy.optimize import OptimizeResult
 
+from .html import Html, html, joined
 from .report import sparkline
 
 if TYPE_CHECKING:
@@ -81,14 +81,12 @@ def result_rows(result: Result) -> list[tuple[str, str]]:
     return [(name, text) for name, text in rows if text]
 
 
-def result_html(result: Result) -> str:
+def result_html(result: Result) -> Html:
     """The rows as a table, in the colours of the page, and SciPy's text folded below."""
-    left = ' style="text-align:left"'
-    rows = "".join(
-        f"<tr><th{left}>{escape(name)}</th><td{left}>{escape(text)}</td></tr>" for name, text in result_rows(result)
-    )
-    fields = f"<details><summary>all fields</summary><pre>{escape(repr(result))}</pre></details>"
-    return f"<div><table><tbody>{rows}</tbody></table>{fields}</div>"
+    form = '<tr><th style="text-align:left">{name}</th><td style="text-align:left">{text}</td></tr>'
+    rows = joined(html(form, name=name, text=text) for name, text in result_rows(result))
+    fields = html("<details><summary>all fields</summary><pre>{text}</pre></details>", text=repr(result))
+    return html("<div><table><tbody>{rows}</tbody></table>{fields}</div>", rows=rows, fields=fields)
 
 
 def _spark(story: Story) -> str:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from itertools import product
 from math import floor, isfinite, log10
 from typing import TYPE_CHECKING, Any
@@ -19,6 +18,7 @@ import numpy as np
 import torch
 
 from ..errors import ArgumentError, CovarianceWarning, NotAMinimumError
+from .html import html, joined
 from .report import text_table
 
 if TYPE_CHECKING:
@@ -73,12 +73,13 @@ class Covariance:
         return text_table([("parameter", "value ± standard error"), *rows], align="<<") + self._rest()
 
     def _repr_html_(self) -> str:
-        body = "".join(
-            f"<tr><td style='text-align:left'>{escape(name)}</td><td>{value}</td><td>± {error}</td></tr>"
-            for name, value, error in self._shown()
+        form = "<tr><td style='text-align:left'>{name}</td><td>{value}</td><td>± {error}</td></tr>"
+        return html(
+            "<table><thead><tr><th style='text-align:left'>parameter</th><th>value</th><th>standard error</th></tr>"
+            "</thead><tbody>{body}</tbody></table>{rest}",
+            body=joined(html(form, name=name, value=value, error=error) for name, value, error in self._shown()),
+            rest=self._rest().strip(),
         )
-        head = "<tr><th style='text-align:left'>parameter</th><th>value</th><th>standard error</th></tr>"
-        return f"<table><thead>{head}</thead><tbody>{body}</tbody></table>{escape(self._rest().strip())}"
 
     def _errors(self) -> NDArray[np.float64]:
         return np.asarray(np.where(self.undetermined, np.inf, np.sqrt(np.diag(self.matrix))))

@@ -26,6 +26,7 @@ from ..errors import ArgumentError
 from ..problems import Problem
 from .call import Call
 from .catalogue import GLOBAL, LEAST_SQUARES, LOCAL
+from .literal import literal
 
 __all__ = ["Piece", "Plan", "build", "plan"]
 
@@ -171,18 +172,7 @@ def _budgets(call: Call) -> dict[str, Piece]:
 
 
 def _literal(value: Any) -> Piece:
-    return Piece(_code(value), value)
-
-
-def _code(value: Any) -> str:
-    """A literal: what `repr` gives, where Python reads it back."""
-    if isinstance(value, float) and value in (float("inf"), float("-inf")):
-        return f'float("{value}")'
-    if isinstance(value, Mapping) and all(isinstance(key, str) and key.isidentifier() for key in value):
-        return "dict(" + ", ".join(f"{key}={_code(item)}" for key, item in value.items()) + ")"
-    if isinstance(value, str):
-        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
-    return repr(value)
+    return Piece(literal(value), value)
 
 
 def _keywords(parts: Mapping[str, Piece]) -> Piece:

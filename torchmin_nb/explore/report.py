@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 from pathlib import Path
 
+from ..core.html import Html, html, joined
 from ..core.report import html_page
+from .literal import comment
 from .script import script
 from .table import RunRow, RunTable
 
@@ -23,26 +24,23 @@ def report_html(
     each run is below the table.
     """
     parts = [
-        f"<h1>{escape(title)}</h1>",
-        *(f"<p>{escape(part.strip())}</p>" for part in notes.split("\n\n") if part.strip()),
-        f'<div class="wide">{table.to_html(title)}</div>',
-        f"<figure>{figure}</figure>" if figure else "",
+        html("<h1>{title}</h1>", title=title),
+        *(html("<p>{part}</p>", part=part.strip()) for part in notes.split("\n\n") if part.strip()),
+        html('<div class="wide">{table}</div>', table=table.to_html(title)),
+        html("<figure>{figure}</figure>", figure=Html(figure)) if figure else "",
         _scripts(table.shown),
     ]
-    text = html_page(title, "\n".join(part for part in parts if part))
+    text = html_page(title, joined(filter(None, parts), "\n"))
     if path is not None:
         Path(path).write_text(text, encoding="utf-8")
     return text
 
 
-def _scripts(rows: Sequence[RunRow]) -> str:
+def _scripts(rows: Sequence[RunRow]) -> Html:
     if not rows:
-        return ""
-    blocks = "".join(
-        f"<details><summary>{escape(row.name)}</summary><pre><code>{escape(_code(row))}</code></pre></details>"
-        for row in rows
-    )
-    return f"<h2>Code</h2>{blocks}"
+        return Html()
+    form = "<details><summary>{name}</summary><pre><code>{code}</code></pre></details>"
+    return html("<h2>Code</h2>{blocks}", blocks=joined(html(form, name=row.name, code=_code(row)) for row in rows))
 
 
 def _code(row: RunRow) -> str:
@@ -50,4 +48,4 @@ def _code(row: RunRow) -> str:
     try:
         return script(row.call)
     except Exception as error:
-        return f"# This run has no script: {error}"
+        return f"# This run has no script: {comment(str(error))}"

@@ -13,6 +13,7 @@ from typing import Any
 from ..core.methods import MethodSpec
 from ..core.own import NEEDS
 from .call import Call
+from .literal import comment, is_name, literal, quoted
 from .plan import Plan, plan
 from .subject import Subject
 
@@ -51,19 +52,28 @@ def script(call: Call) -> str:
     wanted = [line for line in head if line.startswith("import ")]
     others = [line for line in head if not line.startswith("import ")]
     top = "\n".join([*sorted(set(wanted)), *([""] if wanted else []), *sorted({*others, names})])
-    title = f'"""{call.title} by {call.entry.name}."""'
-    return "\n".join([title, "", top, "", problem, _optimizer(made), f"optimizer.step({made.closure.code})", "", _END])
+    title = f"{call.title} by {call.entry.name}."
+    return "\n".join(
+        [_docstring(title), "", top, "", problem, _optimizer(made), f"optimizer.step({made.closure.code})", "", _END]
+    )
+
+
+def _docstring(text: str) -> str:
+    """In three quotes where the text has nothing to escape."""
+    return f'"""{text}"""' if quoted(text) == f'"{text}"' else quoted(text)
 
 
 def _gallery(call: Call) -> str:
-    settings = {name: repr(value) for name, value in call.settings.items()}
+    settings = {name: literal(value) for name, value in call.settings.items()}
     given = {
         **({} if call.dtype == "float64" else {"dtype": f"torch.{call.dtype}"}),
         **({"seed": repr(call.seed)} if call.seed else {}),
-        **({} if call.start is None else {"start": repr(call.start)}),
+        **({} if call.start is None else {"start": literal(call.start)}),
         **settings,
     }
-    return _wrapped(f'problem = PROBLEMS["{call.problem}"].make(', [f"{name}={code}" for name, code in given.items()])
+    return _wrapped(
+        f"problem = PROBLEMS[{literal(call.problem)}].make(", [f"{name}={code}" for name, code in given.items()]
+    )
 
 
 def _optimizer(made: Plan) -> str:
@@ -85,7 +95,7 @@ def _own(call: Call, subject: Subject, imports: set[str]) -> tuple[list[str], st
     limits = _limits(subject)
     if subject.function is None:
         lines = [
-            f"{_PLACEHOLDER}the model and the closure of {subject.name}, as in your notebook.",
+            f"{_PLACEHOLDER}the model and the closure of {comment(subject.name)}, as in your notebook.",
             "from my_module import closure, model",
             "",
             *_constraints(subject),
@@ -96,7 +106,7 @@ def _own(call: Call, subject: Subject, imports: set[str]) -> tuple[list[str], st
     source, name, wanted = _source(subject.function)
     start = call.start if call.start is not None else tuple(subject.values[0].reshape(-1).tolist())
     shape = tuple(subject.values[0].shape)
-    values = f"torch.tensor({list(start)!r}, dtype=torch.{call.dtype})"
+    values = f"torch.tensor({literal(list(start))}, dtype=torch.{call.dtype})"
     if shape != (len(start),):
         values += f".reshape({shape})"
     if subject.residuals is not None and call.entry.kind == "least squares":
@@ -118,13 +128,13 @@ def _limits(subject: Subject) -> list[str]:
 
 
 def _constraints(subject: Subject) -> list[str]:
-    missing = f"{_PLACEHOLDER}the constraints of {subject.name}."
+    missing = f"{_PLACEHOLDER}the constraints of {comment(subject.name)}."
     return [missing, "constraints = ()"] if subject.constraints else []
 
 
 def _side(side: Any) -> str:
     values = getattr(side, "tolist", lambda: side)()
-    return f"torch.tensor({values!r}, dtype=torch.float64)" if isinstance(values, list) else repr(values)
+    return f"torch.tensor({literal(values)}, dtype=torch.float64)" if isinstance(values, list) else literal(values)
 
 
 def _own_method(spec: MethodSpec, solver: Callable[..., Any]) -> tuple[list[str], str]:
@@ -132,7 +142,7 @@ def _own_method(spec: MethodSpec, solver: Callable[..., Any]) -> tuple[list[str]
     source, _, imports = _source(inspect.unwrap(solver))
     needs = next(name for name, columns in NEEDS.items() if columns == (spec.gradient, spec.curvature))
     limits = "".join(f", {name}=True" for name in ("bounds", "constraints") if getattr(spec, name))
-    decorator = f'@method("{spec.name}", needs="{needs}"{limits})'
+    decorator = f'@method({quoted(spec.name)}, needs="{needs}"{limits})'
     note, gap, definition = source.rpartition("\n\ndef ") if source.startswith("#") else ("", "", source)
     registered = f"{decorator}\n{'def ' if gap else ''}{definition}"
     return imports, f"\n{note}{gap[:2]}{registered}"
@@ -146,12 +156,13 @@ def _source(function: Callable[..., Any]) -> tuple[str, str, list[str]]:
         tree = ast.parse(source)
         definition = tree.body[0]
         stands = len(tree.body) == 1 and isinstance(definition, ast.FunctionDef)
+        name = definition.name if isinstance(definition, ast.FunctionDef) else name
         if isinstance(definition, ast.FunctionDef):  # without its decorators
             source = "\n".join(source.split("\n")[definition.lineno - 1 :])
     except (OSError, TypeError, SyntaxError):
         stands = False
     if not stands:
-        name = name if name.isidentifier() else "function"
+        name = name if is_name(name) else "function"
         signature = ", ".join(inspect.signature(function).parameters)
         lines = [f"def {name}({signature}):", f"    {_PLACEHOLDER}your function.", "    raise NotImplementedError"]
         return "\n".join(lines), name, []
@@ -166,5 +177,6 @@ def _needed(function: Callable[..., Any]) -> tuple[list[str], list[str]]:
     seen = inspect.getclosurevars(function)
     found = {name: value for name, value in {**seen.globals, **seen.nonlocals}.items() if not hasattr(builtins, name)}
     modules = {name: value.__name__ for name, value in found.items() if isinstance(value, ModuleType)}
+    modules = {name: path for name, path in modules.items() if all(map(is_name, path.split(".")))}
     lines = [f"import {path}" if path == name else f"import {path} as {name}" for name, path in modules.items()]
     return lines, sorted(set(found) - set(modules))

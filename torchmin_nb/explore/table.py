@@ -8,13 +8,13 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from html import escape
 from typing import Any
 
 import torch
 
 from ..core.constraints import FEASIBLE
 from ..core.events import History
+from ..core.html import Html, html, joined
 from ..errors import ArgumentError
 from ..problems import Problem
 from .call import Call
@@ -191,7 +191,8 @@ class RunTable:
         rows: list[dict[str, str]] = []
         for name, history in self.histories.items():
             for record in csv.DictReader(io.StringIO(history.to_csv())):
-                rows.append({"run": name, **record})
+                told = {f"metrics/{key}" if key == "run" else key: value for key, value in record.items()}
+                rows.append({"run": name, **told})
                 head = list(dict.fromkeys([*head, *rows[-1]]))
         return _csv(head, [[row.get(column, "") for column in head] for row in rows])
 
@@ -208,18 +209,20 @@ class RunTable:
         ]
         return json.dumps({"format": _FORMAT, "runs": rows}, allow_nan=False)
 
-    def to_html(self, caption: str = "Runs") -> str:
+    def to_html(self, caption: str = "Runs") -> Html:
         """One accessible table without scripts. Colours are the page's own, so that it reads on light and dark."""
-        head = "".join(self._th(name, column) for name, column in COLUMNS.items())
-        body = "".join(_tr(row) for row in self.shown)
-        return (
-            f'<table class="torchmin-runs" style="border-collapse:collapse"><caption>{escape(caption)}</caption>'
-            f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        return html(
+            '<table class="torchmin-runs" style="border-collapse:collapse"><caption>{caption}</caption>'
+            "<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>",
+            caption=caption,
+            head=joined(self._th(name, column) for name, column in COLUMNS.items()),
+            body=joined(map(_tr, self.shown)),
         )
 
-    def _th(self, name: str, column: Column) -> str:
+    def _th(self, name: str, column: Column) -> Html:
         order = ("descending" if self.descending else "ascending") if name == self.sort else "none"
-        return f'<th scope="col" aria-sort="{order}" style="{_style(column)}">{escape(column.heading)}</th>'
+        form = '<th scope="col" aria-sort="{order}" style="{style}">{heading}</th>'
+        return html(form, order=order, style=_style(column), heading=column.heading)
 
 
 def row_of(
@@ -306,13 +309,16 @@ def _plainly(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _tr(row: RunRow) -> str:
+def _tr(row: RunRow) -> Html:
     state = {"pinned": row.pinned, "failed": row.failed, "solved": bool(row.solved)}
     classes = " ".join(name for name, holds in state.items() if holds)
     first, *others = COLUMNS.values()
-    cells = "".join(f'<td style="{_style(column)}">{_shown(column, row)}</td>' for column in others)
-    heading = f'<th scope="row" style="{_style(first)}">{_shown(first, row)}</th>'
-    return f'<tr class="{classes}">{heading}{cells}</tr>' if classes else f"<tr>{heading}{cells}</tr>"
+    cells = joined(
+        html('<td style="{style}">{shown}</td>', style=_style(column), shown=_shown(column, row)) for column in others
+    )
+    heading = html('<th scope="row" style="{style}">{shown}</th>', style=_style(first), shown=_shown(first, row))
+    form = '<tr class="{classes}">{heading}{cells}</tr>' if classes else "<tr>{heading}{cells}</tr>"
+    return html(form, classes=classes, heading=heading, cells=cells)
 
 
 def _style(column: Column) -> str:
@@ -327,4 +333,4 @@ def _shown(column: Column, row: RunRow) -> str:
         return "–"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return escape(format(value, column.number) if column.number else str(value))
+    return format(value, column.number) if column.number else str(value)

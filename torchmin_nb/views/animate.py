@@ -6,7 +6,6 @@ The page brings plotly.js with it and asks no network. As everywhere: first the 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from html import escape
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,9 +14,11 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 
 from ..core.events import History
+from ..core.html import Html, html
 from ..core.report import html_page
 from ..errors import ArgumentError
 from .palette import GRID, HIDDEN_BUTTONS, INK, style
+from .plotly_text import plotly_text
 
 __all__ = ["Animation", "Track", "animated_html", "animation_data", "animation_figure"]
 
@@ -118,7 +119,7 @@ def animated_html(
     body = figure.to_html(
         full_html=False, include_plotlyjs=True, auto_play=False, config={"displaylogo": False, "responsive": True}
     )
-    text = html_page(title or named, f"<h1>{escape(title or named)}</h1>{body}")
+    text = html_page(title or named, html("<h1>{title}</h1>{body}", title=title or named, body=Html(body)))
     if path is not None:
         Path(path).write_text(text, encoding="utf-8")
     return text
@@ -145,7 +146,7 @@ def _background(histories: Mapping[str, History] | History, function: Any, optio
 def _traces(track: Track, place: int, *, plane: bool, whole: bool = True) -> list[dict[str, Any]]:
     """Loss, gradient norm and path of one run; the attributes that never change only where `whole`."""
     colour, dash, _ = style(place)
-    fixed = {"type": "scatter", "mode": "lines", "name": track.name, "legendgroup": track.name}
+    fixed = {"type": "scatter", "mode": "lines", "name": plotly_text(track.name), "legendgroup": track.name}
     line = {"line": {"color": colour, "dash": dash, "width": 2}}
     loss: dict[str, Any] = {"x": track.iterations, "y": _drawn(track.loss)}
     gradient: dict[str, Any] = {"x": track.iterations, "y": _drawn(track.grad_norm)}
@@ -174,7 +175,7 @@ def _layout(animation: Animation, title: str, plane: bool) -> dict[str, Any]:
     losses, gradients = ([getattr(track, name) for track in animation.tracks] for name in ("loss", "grad_norm"))
     layout = {
         "height": 620,
-        "title": {"text": title, "x": 0},
+        "title": {"text": plotly_text(title), "x": 0},
         "paper_bgcolor": "rgba(0,0,0,0)",
         "plot_bgcolor": "rgba(0,0,0,0)",
         "font": {"color": INK, "size": 12},

@@ -30,7 +30,7 @@ def bundle(figure: go.Figure, text: str, png: bytes | None = None) -> dict[str, 
     drawn = json.loads(figure.to_json())
     kinds = {trace.get("type", "scatter") for trace in drawn["data"]}
     drawn["layout"]["template"] = slim(drawn["layout"].get("template", {}), kinds)
-    data: dict[str, Any] = {PLOTLY: drawn, "text/plain": text.replace("<br>", "\n")}
+    data: dict[str, Any] = {PLOTLY: drawn, "text/plain": text}
     if png is not None:
         data["image/png"] = base64.b64encode(png).decode()
     return data
@@ -73,4 +73,4 @@ def picture(drawn: Drawing, title: str = "") -> bytes | None:
         from .picture import png
     except ModuleNotFoundError:
         return None
-    return png(drawn.runs, drawn.panels, drawn.x, title.replace("<br>", "\n"), drawn.scale)
+    return png(drawn.runs, drawn.panels, drawn.x, title, drawn.scale)

@@ -1,4 +1,7 @@
-"""What a picture shows, told without a drawing library: layers on two axes. Plotly and matplotlib draw the same."""
+"""What a picture shows, told without a drawing library: layers on two axes. Plotly and matplotlib draw the same.
+
+All text is plain: each draw step keeps tags and formulas in it from being read as such.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,8 @@ class Mark(NamedTuple):
 
     name: in the legend, where not empty; group: legend entries that are switched together. dash: one of
     palette.DASHES, "" for no line. marker: one of palette.MARKERS, "x", "cross" or "star", "" for none; hollow: its
-    outline only. fill: the colour inside a closed line. steps: "hv" for a step function. texts: one hover text a point.
+    outline only. fill: the colour inside a closed line. steps: "hv" for a step function. texts: one hover text a
+    point, in lines.
     """
 
     x: NDArray[np.float64]

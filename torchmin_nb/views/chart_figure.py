@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
+from ..core.html import Html, html
 from .chart import FEW_DECADES, Axis, Chart, Contours, Layer, Mark, Region, wrapped_lines
 from .palette import GRID, HIDDEN_BUTTONS, INK
+from .plotly_text import plotly_text
 
 __all__ = ["chart_figure", "chart_sketch"]
 
@@ -45,7 +47,7 @@ def _mark(mark: Mark) -> dict[str, Any]:
         "x": mark.x,
         "y": mark.y,
         "mode": mode,
-        "name": mark.name,
+        "name": plotly_text(mark.name),
         "showlegend": bool(mark.name),
         "legendgroup": mark.group or mark.name or None,
         "line": {
@@ -62,7 +64,7 @@ def _mark(mark: Mark) -> dict[str, Any]:
         },
         "fill": "toself" if mark.fill else "none",
         "fillcolor": mark.fill or None,
-        "text": list(mark.texts) or None,
+        "text": [plotly_text(text) for text in mark.texts] or None,
         "hoverinfo": "text" if mark.texts else "skip",
         "connectgaps": False,
     }
@@ -96,13 +98,13 @@ def _contours(layer: Contours) -> dict[str, Any]:
             "thickness": 9,
             "outlinewidth": 0,
             "tickvals": layer.levels,
-            "ticktext": list(layer.labels),
+            "ticktext": [plotly_text(label) for label in layer.labels],
             "tickangle": 0,
             "ticks": "outside",
             "ticklen": 3,
             "tickcolor": INK,
             "tickfont": {"size": 11, "color": INK},
-            "title": {"text": layer.title, "side": "top", "font": {"size": 12, "color": INK}},
+            "title": {"text": plotly_text(layer.title), "side": "top", "font": {"size": 12, "color": INK}},
         },
     }
 
@@ -111,7 +113,7 @@ def _region(layer: Region) -> list[dict[str, Any]]:
     common = {"type": "contour", "x": layer.x, "y": layer.y, "z": layer.z, "hoverinfo": "skip", "showscale": False}
     line = {
         **common,
-        "name": layer.name,
+        "name": plotly_text(layer.name),
         "showlegend": bool(layer.name),
         "legendgroup": layer.name,
         "line": {"color": layer.colour, "width": 2},
@@ -189,9 +191,9 @@ def _rows(names: list[str]) -> int:
 
 def _title(chart: Chart) -> tuple[str, int]:
     """The title, with the notes in smaller letters below it, and the number of lines."""
-    head = wrapped_lines(chart.title, _TITLE_WIDTH)
-    notes = [line for note in chart.notes for line in wrapped_lines(note, _NOTE_WIDTH)]
-    small = [f'<span style="font-size:12px">{line}</span>' for line in notes]
+    head = [plotly_text(line) for line in wrapped_lines(chart.title, _TITLE_WIDTH)]
+    notes = [plotly_text(line) for note in chart.notes for line in wrapped_lines(note, _NOTE_WIDTH)]
+    small = [html('<span style="font-size:12px">{line}</span>', line=Html(line)) for line in notes]
     return "<br>".join([*head, *small]), len(head) + len(notes)
 
 
@@ -200,7 +202,7 @@ def _axis(axis: Axis, standoff: int) -> dict[str, Any]:
     few = axis.log and given is not None and given[1] - given[0] < FEW_DECADES
     ticks = {"dtick": "D2", "minorloglabels": "complete", "exponentformat": "none"} if few else {}
     return {
-        "title": {"text": axis.title, "font": {"size": 12}, "standoff": standoff},
+        "title": {"text": plotly_text(axis.title), "font": {"size": 12}, "standoff": standoff},
         "type": "log" if axis.log else "linear",
         "range": given,
         "gridcolor": GRID,

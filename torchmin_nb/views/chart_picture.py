@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterable
 from typing import Any
 
 import matplotlib
@@ -15,7 +16,7 @@ from PIL import Image
 from .chart import FEW_DECADES, Axis, Chart, Contours, Mark, Region, wrapped_lines
 from .palette import DASHES, INK
 
-__all__ = ["Picture", "chart_picture", "small_png", "write_out"]
+__all__ = ["Picture", "chart_picture", "plain", "small_png", "write_out"]
 
 _LINES: dict[str, Any] = dict(zip(DASHES, ("-", "--", ":", "-.", (0, (8, 2)), (0, (8, 2, 1, 2))), strict=True))
 _LINES[""] = "none"
@@ -83,8 +84,15 @@ def chart_picture(chart: Chart, *, width: float = 7.2, height: float = 5.4) -> P
     _dress(axes, chart)
     _title(figure, chart)
     if axes.get_legend_handles_labels()[1]:
-        figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=9, labelcolor=INK)
+        legend = figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=9, labelcolor=INK)
+        plain(legend.get_texts())
     return figure
+
+
+def plain(texts: Iterable[Any]) -> None:
+    """Names are not mathematics: a dollar sign in one stays a dollar sign."""
+    for text in texts:
+        text.set_parse_math(False)
 
 
 def _mark(axes: Any, mark: Mark) -> None:
@@ -130,6 +138,7 @@ def _contours(figure: Any, axes: Any, layer: Contours) -> None:
     bar.ax.yaxis.minorticks_off()
     bar.outline.set_visible(False)
     bar.set_label(layer.title, color=INK, fontsize=9)
+    plain([bar.ax.yaxis.label, *bar.ax.get_yticklabels()])
 
 
 def _region(axes: Any, layer: Region) -> None:
@@ -154,6 +163,7 @@ def _dress(axes: Any, chart: Chart) -> None:
 
 def _axis(axis: Any, set_scale: Any, set_limits: Any, told: Axis, values: list[Any]) -> None:
     axis.set_label_text(told.title, color=INK, fontsize=10)
+    plain([axis.label])
     if told.log:
         set_scale("log")
     if told.range is not None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from html import escape
 from typing import Any
 
 import ipywidgets as widgets
 
+from ..core.html import Html, html
 from ..core.run import PAUSED, PENDING, RUNNING, Run
 from .panels import X_AXES
 from .scene import VIEW_SCALES
@@ -117,16 +117,20 @@ def _width(width: str) -> widgets.Layout:
     return widgets.Layout(width=width)
 
 
-def _epilogue(run: Run) -> str:
+def _epilogue(run: Run) -> Html:
     """The cost of the run in words; of a failed one the error, with what to do about it."""
     if run.exception is not None:
         error = run.exception
-        text = f"<b>{escape(type(error).__name__)}</b>: {escape(str(error))}"
-        hint = "<br><small>run.wait() raises it, with its traceback.</small>"
-        return f'<div role="alert" style="border-left:3px solid #D55E00;padding-left:8px">{text}{hint}</div>'
+        return html(
+            '<div role="alert" style="border-left:3px solid #D55E00;padding-left:8px"><b>{kind}</b>: {message}'
+            "<br><small>run.wait() raises it, with its traceback.</small></div>",
+            kind=type(error).__name__,
+            message=error,
+        )
     totals = run.history.totals
     if totals is None:
-        return ""
+        return Html()
     counts = {"closure calls": totals.nfev, "gradients": totals.njev, "Hessians": totals.nhev, "HVPs": totals.nhvp}
     told = " · ".join(f"{count:,} {name}" for name, count in counts.items() if count)
-    return f'<div style="opacity:0.75;padding-left:12px">{escape(told)} · {totals.seconds:.2f} s</div>'
+    form = '<div style="opacity:0.75;padding-left:12px">{told} · {seconds} s</div>'
+    return html(form, told=told, seconds=f"{totals.seconds:.2f}")

@@ -14,6 +14,7 @@ from ..errors import ArgumentError
 from .menus import menus as _menus
 from .palette import GRID, HIDDEN_BUTTONS, INK, POWERS, RUNS, WARNING, style
 from .panels import AUTO, PANELS, POINTS, RATIO, REJECTED, Curve, RunCurves, chosen_panels, convergence_data, named
+from .plotly_text import plotly_text
 
 __all__ = [
     "FEW_DECADES",
@@ -94,7 +95,7 @@ def drawing(
 ) -> Drawing:
     """What `convergence_figure` draws, with about so many points a curve; up to `recorded` of them carry their records.
 
-    title: HTML, on as many lines as it will have. Raises ArgumentError for what is not known.
+    title: on as many lines as it will have. Raises ArgumentError for what is not known.
     """
     histories = named(histories)
     chosen = chosen_panels(histories, panels)
@@ -117,7 +118,7 @@ def traces(runs: Sequence[RunCurves], panels: Sequence[str]) -> list[dict[str, A
             look = _LOOKS.get(curve.kind, _line)(curve, index, metrics, several)
             base = {
                 "type": "scatter",
-                "name": run.name,
+                "name": plotly_text(run.name),
                 "legendgroup": run.name,
                 "showlegend": several and place == 0,
                 "x": curve.x,
@@ -168,7 +169,7 @@ def layout(
         "hoversubplots": "axis",
         "hoverlabel": {"bgcolor": "rgba(40,40,40,0.92)", "font": {"color": "#f2f2f2"}},
         "title": {
-            "text": title,
+            "text": plotly_text(title),
             "font": {"size": 13},
             "x": 0,
             "xref": "container",
@@ -205,8 +206,8 @@ def layout(
 
 
 def wrapped(title: str, width: int = 72) -> str:
-    """The title on up to three lines, as HTML."""
-    return "<br>".join(wrapped_title(title, width))
+    """The title on up to three lines."""
+    return "\n".join(wrapped_title(title, width))
 
 
 def wrapped_title(title: str, width: int = 72) -> list[str]:
@@ -236,7 +237,7 @@ def _line(curve: Curve, index: int, metrics: list[str], several: bool) -> dict[s
         "marker": {"symbol": symbol, "size": 5, "color": colour},
     }
     if curve.label:
-        look |= {"name": curve.label, "legendgroup": curve.label, "legend": "legend2"}
+        look |= {"name": plotly_text(curve.label), "legendgroup": curve.label, "legend": "legend2"}
     return look
 
 
@@ -256,7 +257,7 @@ def _hover(curve: Curve, run: RunCurves, several: bool) -> str:
     what = curve.label or (PANELS[curve.panel].title if curve.kind not in _LOOKS else curve.kind)
     record = "<br>%{customdata}" if curve is run.curves[0] else ""
     suffix = f" · {run.name}" if several else ""
-    return f"{what}{suffix} %{{y:.5g}}{record}<extra></extra>"
+    return f"{plotly_text(what + suffix)} %{{y:.5g}}{record}<extra></extra>"
 
 
 # Layout
@@ -328,7 +329,7 @@ def _legend_lines(runs: Sequence[RunCurves]) -> int:
 def _missing(panel: str, domain: list[float], runs: Sequence[RunCurves]) -> dict[str, Any]:
     names = ", ".join(run.name for run in runs)
     return {
-        "text": PANELS[panel].missing.format(names=names),
+        "text": plotly_text(PANELS[panel].missing.format(names=names)),
         "xref": "paper",
         "yref": "paper",
         "x": 0.5,

@@ -114,7 +114,7 @@ def _path(path: Path, index: int) -> list[Mark]:
     colour, dash, marker = style(index)
     few = len(path.iterates) <= _MARKED
     texts = tuple(
-        f"{path.name} {k}<br>{x:.5g}, {y:.5g}<br>loss {loss:.5g}"
+        f"{path.name} {k}\n{x:.5g}, {y:.5g}\nloss {loss:.5g}"
         for k, ((x, y), loss) in enumerate(zip(path.iterates, path.losses, strict=True))
     )
     x, y = path.iterates.T if len(path.iterates) else np.empty((2, 0))
@@ -148,7 +148,7 @@ def _dots(
 ) -> list[Mark]:
     if not len(points):
         return []
-    texts = tuple(f"{name or 'trial'}<br>{x:.5g}, {y:.5g}" for x, y in points)
+    texts = tuple(f"{name or 'trial'}\n{x:.5g}, {y:.5g}" for x, y in points)
     return [Mark(points[:, 0], points[:, 1], name, colour, "", 2, marker, size, hollow, texts=texts, group=group)]
 
 

@@ -52,7 +52,7 @@ def order_chart(orders: list[Order], title: str = "") -> Chart:
 
 def _run(order: Order, index: int) -> list[Mark]:
     colour, dash, marker = style(index)
-    texts = tuple(f"{order.name}<br>{a:.3g} → {b:.3g}" for a, b in zip(order.before, order.after, strict=True))
+    texts = tuple(f"{order.name}\n{a:.3g} → {b:.3g}" for a, b in zip(order.before, order.after, strict=True))
     hollow = Mark(order.before, order.after, order.name, colour, "", 2, marker, 7, hollow=True, texts=texts)
     chosen = Mark(order.before[order.fitted], order.after[order.fitted], "", colour, "", 2, marker, 8, group=order.name)
     if order.order is None or order.intercept is None:

@@ -57,14 +57,14 @@ PANELS = {
     "loss - best": Panel("loss − best", "loss"),
     "gradient norm": Panel("gradient norm", "grad_norm", missing="{names} takes no gradient here"),
     "trust radius": Panel(
-        "trust radius", "trust_radius", missing="no trust region in {names}:<br>it chooses its step in another way"
+        "trust radius", "trust_radius", missing="no trust region in {names}:\nit chooses its step in another way"
     ),
     "step norm": Panel("step norm", "step_norm"),
     "constraint violation": Panel("constraint violation", "constraint_violation", missing="no constraint to violate"),
     "HVPs": Panel("HVPs", "nhvp", log=False),
     "closure calls": Panel("closure calls", "nfev", log=False),
     "metrics": Panel(
-        "metrics", None, missing="nothing was recorded:<br>call optimizer.record(name=value) in the closure"
+        "metrics", None, missing="nothing was recorded:\ncall optimizer.record(name=value) in the closure"
     ),
 }
 """What can be shown, one panel below the other."""

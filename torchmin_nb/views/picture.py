@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
-from .chart_picture import small_png, write_out
+from .chart_picture import plain, small_png, write_out
 from .figures import FEW_DECADES
 from .palette import DASHES, WARNING, style
 from .panels import PANELS, RATIO, REJECTED, Curve, RunCurves
@@ -36,7 +36,7 @@ def png(
     axes[-1].set_xlabel(x)
     axes[-1].xaxis.get_major_locator().set_params(integer=x != "seconds")
     if len(runs) > 1:
-        _plain(axes[0].legend(fontsize="small", ncols=3, frameon=False).get_texts())
+        plain(axes[0].legend(fontsize="small", ncols=3, frameon=False).get_texts())
     figure.suptitle(title, fontsize=9, x=0.01, ha="left", parse_math=False)
     return small_png(figure, dpi=80)
 
@@ -72,23 +72,17 @@ def _mark_steps(axis: Any, panel: str, runs: Sequence[RunCurves]) -> None:
         ratio.spines[:].set_visible(False)
 
 
-def _plain(texts: Iterable[Any]) -> None:
-    """Names are not mathematics: a dollar sign in one stays a dollar sign."""
-    for text in texts:
-        text.set_parse_math(False)
-
-
 def _dress(axis: Any, panel: str, values: np.ndarray[Any, Any], runs: Sequence[RunCurves], *, log: bool) -> None:
     axis.set_ylabel(PANELS[panel].title)
     axis.grid(alpha=0.3)
     axis.spines[:].set_visible(False)
     names = ", ".join(run.name for run in runs if run.begun)
     if not values.size and names:
-        text = PANELS[panel].missing.format(names=names).replace("<br>", "\n")
-        _plain([axis.text(0.5, 0.5, text, ha="center", va="center", transform=axis.transAxes)])
+        text = PANELS[panel].missing.format(names=names)
+        plain([axis.text(0.5, 0.5, text, ha="center", va="center", transform=axis.transAxes)])
         axis.set_yticks([])
     if panel == "metrics" and values.size:
-        axis.legend(fontsize="x-small", ncols=4, frameon=False)
+        plain(axis.legend(fontsize="x-small", ncols=4, frameon=False).get_texts())
     if not log or not PANELS[panel].log or not values.size or not (values > 0).all():
         return
     axis.set_yscale("log")

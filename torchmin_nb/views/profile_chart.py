@@ -39,7 +39,7 @@ def profile_chart(profile: Profile, title: str = "") -> Chart:
     marks = []
     for index, (method, (x, share)) in enumerate(profile.steps.items()):
         colour, dash, _ = style(index)
-        texts = tuple(f"{method}<br>{share_:.0%} within {x_:.4g}" for x_, share_ in zip(x, share, strict=True))
+        texts = tuple(f"{method}\n{share_:.0%} within {x_:.4g}" for x_, share_ in zip(x, share, strict=True))
         marks.append(Mark(x, share, method, colour, dash, 2.2, steps="hv", texts=texts))
     notes = (f"{profile.problems} problems. {profile.note}".strip(),)
     return Chart(

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from html import escape as _escape
 from typing import Any
 
 from ..core.events import History
 from ..errors import ArgumentError
 from .bundle import PLOTLY, bundle, picture
-from .figures import SCALES, Drawing, drawing, wrapped, wrapped_title
+from .figures import SCALES, Drawing, drawing, wrapped
 from .panels import AUTO, POINTS, chosen_panels, x_column
 
 __all__ = ["VIEW_SCALES", "Scene"]
@@ -53,7 +52,7 @@ class Scene:
             x=self.x,
             panels=self.chosen(),
             scale=self._axes,
-            title="<br>".join(_escape(line, quote=False) for line in wrapped_title(self.title)),
+            title=wrapped(self.title),
             height=self.height,
             points=points,
             recorded=recorded,

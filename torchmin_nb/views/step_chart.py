@@ -98,7 +98,7 @@ def _trial_marks(step: LineStep, high: float) -> list[Mark]:
         return []
     losses = np.where(np.isfinite(step.trial_losses), step.trial_losses, np.inf)
     texts = tuple(
-        f"trial {number}<br>α {alpha:.4g}<br>loss {loss:.5g}"
+        f"trial {number}\nα {alpha:.4g}\nloss {loss:.5g}"
         for number, (alpha, loss) in enumerate(zip(step.trials, step.trial_losses, strict=True), 1)
     )
     above = losses > high
@@ -117,7 +117,7 @@ def _kept(texts: tuple[str, ...], chosen: NDArray[np.bool_]) -> tuple[str, ...]:
 
 
 def _values(name: str, x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[str, ...]:
-    return tuple(f"α {a:.4g}<br>{name} {b:.5g}" for a, b in zip(x, y, strict=True))
+    return tuple(f"α {a:.4g}\n{name} {b:.5g}" for a, b in zip(x, y, strict=True))
 
 
 # A trust region
@@ -173,7 +173,7 @@ def _points(
     *,
     hollow: bool = False,
 ) -> Mark:
-    texts = tuple(f"{name}<br>{x:.4g}, {y:.4g}" for x, y in points) if marker else ()
+    texts = tuple(f"{name}\n{x:.4g}, {y:.4g}" for x, y in points) if marker else ()
     return Mark(points[:, 0], points[:, 1], name, colour, dash, 2, marker, size, hollow, texts=texts)
 
 
@@ -217,7 +217,7 @@ def _moves(step: SimplexStep) -> list[Mark]:
     marks = []
     for name in dict.fromkeys(step.moves):
         chosen = np.array([move == name for move in step.moves])
-        texts = tuple(f"{name}<br>loss {loss:.5g}" for loss in step.losses[chosen])
+        texts = tuple(f"{name}\nloss {loss:.5g}" for loss in step.losses[chosen])
         colour, marker = _MOVES[name]
         x, y = step.trials[chosen].T
         marks.append(Mark(x, y, name, colour, "", 2, marker, 11, texts=texts))

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import reduce
-from html import escape
 from typing import Any
 
 import ipywidgets as widgets
 
+from ...core.html import Html, html, joined
 from ...errors import ArgumentError
 from ...explore import COLUMNS, RunRow, RunTable
 from .fields import TableView
-from .parts import button, column, html, row
+from .parts import button, column, line, row
 
 __all__ = ["ComparePanel", "table_html"]
 
@@ -36,7 +36,7 @@ class ComparePanel:
             layout=widgets.Layout(width="200px", margin="0"),
         )
         self.rename = button("Rename", "Give the ticked run this name", self._rename)
-        self.message = html("", "tm-note")
+        self.message = line("", "tm-note")
         self.drawer = column(
             row(self.pin, self.hide, self.name, self.rename, self.delete, self.message, name="tm-bar"), self.view
         )
@@ -108,7 +108,7 @@ class ComparePanel:
         try:
             table = self.table.rename(name, self.name.value)
         except ArgumentError as error:
-            self.message.value = escape(str(error))
+            self.message.value = str(error)
             return
         self._set(table)
         self.view.chosen = [self.name.value.strip()]
@@ -125,39 +125,50 @@ class ComparePanel:
         self._changed("focus")
 
 
-def table_html(table: RunTable, colours: Mapping[str, str]) -> str:
+def table_html(table: RunTable, colours: Mapping[str, str]) -> Html:
     """The table with ticks and heads to click; hidden rows come last, faint. colours: of the runs in the pictures."""
     if not len(table):
-        return '<p class="tm-note">Each run becomes a row here.</p>'
-    head = "".join(_head(name, table) for name in COLUMNS)
+        return Html('<p class="tm-note">Each run becomes a row here.</p>')
     rows = [*table.shown, *(row for row in table.rows if row.hidden)]
-    body = "".join(_row(each, colours.get(each.name, "")) for each in rows)
     count = len(table)
-    caption = f"{count} run{'s' * (count != 1)}; click a heading to sort, tick runs to act on them"
-    return f"<table><caption>{caption}</caption><thead><tr><td></td>{head}</tr></thead><tbody>{body}</tbody></table>"
-
-
-def _head(name: str, table: RunTable) -> str:
-    sorted_ = name == table.sort
-    order = ("descending" if table.descending else "ascending") if sorted_ else "none"
-    arrow = ("▾" if table.descending else "▴") if sorted_ else ""
-    button_ = (
-        f'<button type="button" data-sort="{name}" data-key="sort {name}">{escape(COLUMNS[name].heading)}</button>'
+    return html(
+        "<table><caption>{count} run{s}; click a heading to sort, tick runs to act on them</caption>"
+        "<thead><tr><td></td>{head}</tr></thead><tbody>{body}</tbody></table>",
+        count=count,
+        s="s" * (count != 1),
+        head=joined(_head(name, table) for name in COLUMNS),
+        body=joined(_row(each, colours.get(each.name, "")) for each in rows),
     )
-    inside = f'{button_}<span aria-hidden="true">{arrow}</span>'
-    return f'<th scope="col" aria-sort="{order}" class="{_classes(name)}">{inside}</th>'
 
 
-def _row(row: RunRow, colour: str) -> str:
+def _head(name: str, table: RunTable) -> Html:
+    sorted_ = name == table.sort
+    return html(
+        '<th scope="col" aria-sort="{order}" class="{classes}">'
+        '<button type="button" data-sort="{name}" data-key="sort {name}">{heading}</button>'
+        '<span aria-hidden="true">{arrow}</span></th>',
+        order=("descending" if table.descending else "ascending") if sorted_ else "none",
+        classes=_classes(name),
+        name=name,
+        heading=COLUMNS[name].heading,
+        arrow=("▾" if table.descending else "▴") if sorted_ else "",
+    )
+
+
+def _row(row: RunRow, colour: str) -> Html:
     states = {"pinned": row.pinned, "hidden": row.hidden, "failed": row.failed}
-    classes = " ".join(name for name, holds in states.items() if holds)
-    name = escape(row.name, quote=True)
-    tick = f'<td><input type="checkbox" data-run="{name}" data-key="run {name}" aria-label="choose {name}"></td>'
-    key = f'<span class="tm-key" style="border-color:{colour}" aria-hidden="true"></span>' if colour else ""
-    pin = " (pinned)" if row.pinned else ""
-    first = f'<th scope="row">{key}{name}{pin}</th>'
-    cells = "".join(f'<td class="{_classes(each)}">{_cell(each, row)}</td>' for each in list(COLUMNS)[1:])
-    return f'<tr class="{classes}">{tick}{first}{cells}</tr>'
+    key = html('<span class="tm-key" style="border-color:{colour}" aria-hidden="true"></span>', colour=colour)
+    cell = '<td class="{classes}">{cell}</td>'
+    return html(
+        '<tr class="{classes}">'
+        '<td><input type="checkbox" data-run="{name}" data-key="run {name}" aria-label="choose {name}"></td>'
+        '<th scope="row">{key}{name}{pin}</th>{cells}</tr>',
+        classes=" ".join(name for name, holds in states.items() if holds),
+        name=row.name,
+        key=key if colour else "",
+        pin=" (pinned)" if row.pinned else "",
+        cells=joined(html(cell, classes=_classes(each), cell=_cell(each, row)) for each in list(COLUMNS)[1:]),
+    )
 
 
 def _classes(name: str) -> str:
@@ -173,4 +184,4 @@ def _cell(name: str, row: RunRow) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     text = format(value, column_.number) if column_.number else str(value)
-    return escape(text if len(text) <= 120 else text[:119] + "…")
+    return text if len(text) <= 120 else text[:119] + "…"

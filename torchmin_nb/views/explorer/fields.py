@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 import anywidget
 import traitlets
 
+from ...core.html import Html, escaped
+
 __all__ = ["STYLE", "Checks", "Choice", "Files", "Menu", "Range", "TableView"]
 
 _STATIC = Path(__file__).parent / "static"
@@ -107,11 +109,18 @@ class Range(anywidget.AnyWidget):
 
 
 class TableView(anywidget.AnyWidget):
-    """Shows the HTML of a table. chosen: names of the ticked rows; `asked(column)` hears of clicks on a head."""
+    """Shows the HTML of a table; what is not Html is escaped.
+
+    chosen: names of the ticked rows; `asked(column)` hears of clicks on a head.
+    """
 
     _esm = _script("table.js")
-    html = traitlets.Unicode().tag(sync=True)
+    html: Any = traitlets.Unicode().tag(sync=True)
     chosen = traitlets.List(traitlets.Unicode()).tag(sync=True)
+
+    @traitlets.validate("html")
+    def _escape(self, proposal: Any) -> Html:
+        return escaped(proposal["value"])
 
     def on_sort(self, asked: Callable[[str], None]) -> None:
         """Have `asked(column)` called at a click on a column's head."""

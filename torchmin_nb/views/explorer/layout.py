@@ -6,6 +6,7 @@ from typing import Any
 
 import ipywidgets as widgets
 
+from ...core.html import Html, html
 from .compare_panel import ComparePanel
 from .fields import STYLE, Files
 from .form_panel import FormPanel
@@ -39,7 +40,7 @@ def assembled(
     tab.selected_index = None  # with titles it has opened the first
     buttons = (steering.run, steering.pause, steering.step, steering.stop)
     root = column(
-        widgets.HTML(f"<style>{STYLE}</style>", layout=widgets.Layout(display="none")),
+        widgets.HTML(html("<style>{style}</style>", style=Html(STYLE)), layout=widgets.Layout(display="none")),
         row(
             column(form.problem.menu, form.problem.card, name="tm-half"),
             column(form.method.menu, form.method.card, name="tm-half"),

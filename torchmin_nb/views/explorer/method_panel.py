@@ -7,7 +7,7 @@ from typing import Any
 
 from ...explore import Advice, Entry, Fit, Suggestion, Traits, catalogue, fit, groups, suggest
 from .fields import Choice, Menu
-from .parts import button, column, html, row
+from .parts import button, column, line, row
 from .words import method_card, suggestion_card
 
 __all__ = ["MethodPanel", "choices"]
@@ -24,8 +24,8 @@ class MethodPanel:
         self.fits: Mapping[str, Fit] = {}
         self.advice = Advice(None)
         self.menu = Menu(label="Method")
-        self.card = html("", "tm-note")
-        self.suggestion = html("", "tm-note")
+        self.card = line("", "tm-note")
+        self.suggestion = line("", "tm-note")
         self.suggested = button("Use the suggestion", "Choose the method that is suggested first", self._use, "primary")
         self.drawer = column(self.suggestion, row(self.suggested, name="tm-bar"))
         self.menu.observe(lambda _: changed("method"), "value")

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from html import escape
 from typing import Any
 
 import ipywidgets as widgets
 
+from ...core.html import html
 from ...core.methods import OptionSpec
 from ...explore import Entry
 from .fields import Range
-from .parts import button, column, free, html, row
+from .parts import button, column, free, line, row
 from .words import default_words
 
 __all__ = ["BudgetPanel", "OptionField", "OptionsPanel", "option_field"]
@@ -26,7 +26,7 @@ class OptionField:
     def __init__(self, option: OptionSpec, value: Any, changed: Callable[[], None]):
         self.option = option
         self._changed = changed
-        self.name = html(f"<code>{escape(option.name)}</code>")
+        self.name = line(html("<code>{name}</code>", name=option.name))
         self.input = _INPUTS.get(_kind(option), _text)(option, value)
         self.slider: Range | None = None
         self.shown: Any = self.input
@@ -38,7 +38,7 @@ class OptionField:
             self.slider.observe(self._slid, "value")
             self.shown = row(self.input, self.slider, name="tm-pair")
             self._follow()
-        self.note = html(default_words(option))
+        self.note = line(default_words(option))
         self.input.observe(self._edited, "value")
 
     @property
@@ -133,7 +133,7 @@ class BudgetPanel:
         self.iterations = _budget("Iterations", iterations, "The run ends after so many; empty for the method's own")
         self.evaluations = _budget("Closure calls", "", "The run ends after so many; empty for no limit")
         self.seconds = _budget("Seconds", seconds, "The run ends after so many; empty for no limit")
-        self.message = html("", "tm-note")
+        self.message = line("", "tm-note")
         self.drawer = column(row(self.iterations, self.evaluations, self.seconds), self.message)
         for field in (self.iterations, self.evaluations, self.seconds):
             field.observe(lambda _: changed("budget"), "value")

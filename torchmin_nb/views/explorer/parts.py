@@ -7,8 +7,21 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import ipywidgets as widgets
+import traitlets
 
-__all__ = ["button", "column", "dropdown", "free", "html", "row", "weakly"]
+from ...core.html import Html, escaped
+
+__all__ = ["HtmlLine", "button", "column", "dropdown", "free", "line", "row", "weakly"]
+
+
+class HtmlLine(widgets.HTML):  # type: ignore[misc]  # ipywidgets is untyped
+    """Text that changes. What is not Html is text: it is escaped when it is set."""
+
+    value: Any = traitlets.Unicode(help="Html, or text").tag(sync=True)
+
+    @traitlets.validate("value")
+    def _escape(self, proposal: Any) -> Html:
+        return escaped(proposal["value"])
 
 
 def button(label: str, tooltip: str, act: Callable[[], object], style: str = "", width: str = "auto") -> widgets.Button:
@@ -32,9 +45,9 @@ def dropdown(name: str, options: Any, value: Any, tooltip: str, width: str = "au
     )
 
 
-def html(value: str = "", *classes: str) -> widgets.HTML:
-    """Text that changes."""
-    made = widgets.HTML(value, layout=widgets.Layout(margin="0"))
+def line(value: str = "", *classes: str) -> HtmlLine:
+    """Text that changes; Html is shown as such."""
+    made = HtmlLine(value, layout=widgets.Layout(margin="0"))
     for name in classes:
         made.add_class(name)
     return made

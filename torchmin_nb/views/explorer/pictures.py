@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from ...analysis.profiles import Profile
+from ...core.html import html, joined
 from ...errors import TorchminError
 from ...explore import Call
 from ..chart import Chart
@@ -18,7 +19,7 @@ from .canvas import Canvas
 from .curves import Curves
 from .fields import Range
 from .jobs import Sampling
-from .parts import button, column, dropdown, html
+from .parts import button, column, dropdown, line
 from .stage import HESSIAN, LANDSCAPE, PCA, PROFILE, Shown, Stage, blank
 from .words import explained
 
@@ -55,7 +56,7 @@ class Pictures:
         self.x = dropdown("x axis", list(X_AXES), "iteration", "Of the curves", "160px")
         self.scale = dropdown("Scale", list(VIEW_SCALES), "log", "Of the curves", "150px")
         self.sample_button = button("Sample the loss", "Evaluate the loss over this plane", sample)
-        self.caption = html("", "tm-note")
+        self.caption = line("", "tm-note")
         for field in (self.x, self.scale):
             field.observe(lambda _: self._chosen(self._draw_curves, self._draw_cursor), "value")
         for field in (self.walk, self.view):
@@ -166,8 +167,8 @@ class Pictures:
         view = self.view.value
         chart = self._chart(self.stage, view)
         self._canvas.draw(chart._replace(notes=()), key=_key(view, self.stage.call))
-        title = f"<b>{chart.title}</b>" if chart.title else ""
-        self.caption.value = " ".join(part for part in (title, *chart.notes) if part)
+        title = html("<b>{title}</b>", title=chart.title) if chart.title else ""
+        self.caption.value = joined(filter(None, (title, *chart.notes)), " ")
         self._offer_sampling(self.stage, view)
 
     def _chart(self, stage: Stage, view: str) -> Chart:

@@ -12,7 +12,7 @@ from ...explore import Subject, Traits
 from ...explore.call import DTYPES
 from ...problems import PROBLEMS, Problem, ProblemSpec, Setting
 from .fields import Choice, Menu, Range
-from .parts import column, free, html, row
+from .parts import column, free, line, row
 from .words import problem_card, subject_card
 
 __all__ = ["OWN", "ProblemPanel"]
@@ -33,7 +33,7 @@ class ProblemPanel:
         self._quiet = False
         self.menu = Menu(label="Problem", value=OWN if subject is not None else next(iter(PROBLEMS)))
         self.menu.offer(_choices(subject))
-        self.card = html("", "tm-note")
+        self.card = line("", "tm-note")
         self.settings: dict[str, Range] = {}
         self.seed = _text("0", "Seed", "0 is the usual start; others draw a random one")
         self.start = _text("", "Start x", "numbers such as -1.2, 1; empty for the start of the seed")
@@ -42,7 +42,7 @@ class ProblemPanel:
         )
         self.bounds = _tick("heed the bounds", "Without a tick, methods that take no bounds can be run too")
         self.constraints = _tick("heed the constraints", "Without a tick, methods without constraints can be run too")
-        self.message = html("", "tm-note")
+        self.message = line("", "tm-note")
         self._settings_box = column()
         self.drawer = column(
             self._settings_box, row(self.seed, self.start, self.dtype), row(self.bounds, self.constraints), self.message

@@ -12,7 +12,7 @@ from ...explore import Call, Traits, entry, fit, traits
 from ...problems import PROBLEMS
 from .fields import Checks, Choice
 from .method_panel import choices
-from .parts import button, column, html, row
+from .parts import button, column, line, row
 
 __all__ = ["RacePanel", "race_calls", "race_names"]
 
@@ -33,7 +33,7 @@ class RacePanel:
             layout=widgets.Layout(width="130px", margin="0"),
         )
         self.go = button("Race", "Run the ticked methods one after another", race, "primary", "8em")
-        self.message = html("", "tm-note")
+        self.message = line("", "tm-note")
         groups: dict[str, list[Choice]] = {}
         for spec in PROBLEMS.values():
             groups.setdefault(spec.group, []).append(Choice(spec.name, spec.name))

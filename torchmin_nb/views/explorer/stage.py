@@ -144,7 +144,7 @@ class Stage:
         if any(len(path.iterates) and np.allclose(path.iterates[0], x, rtol=1e-6) for path in paths):
             return []
         return [
-            Mark(x[:1], x[1:], "next start", INK, "", 2, "cross", 11, texts=(f"next start<br>{x[0]:.5g}, {x[1]:.5g}",))
+            Mark(x[:1], x[1:], "next start", INK, "", 2, "cross", 11, texts=(f"next start\n{x[0]:.5g}, {x[1]:.5g}",))
         ]
 
     def _step(self, scene: Shown) -> Chart:

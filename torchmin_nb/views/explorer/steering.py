@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from .jobs import Job, Sampling, Trial
-from .parts import button, html
+from .parts import button, line
 
 __all__ = ["Steering"]
 
@@ -25,7 +25,7 @@ class Steering:
         self.pause = button("Pause", "Stand still, or go on", pause, width="6em")
         self.step = button("Step", "One iteration, then stand still", step, width="5em")
         self.stop = button("Stop", "End the run at the best point seen", stop, "warning", "5em")
-        self.status = html("", "tm-status", "tm-note")
+        self.status = line("", "tm-status", "tm-note")
 
     def show(self, job: Job | None) -> None:
         """Enable what can be done now."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 from ...errors import ArgumentError
 from ...explore import Call, RunTable, report_html, script
+from ...explore.literal import comment
 from .words import explained
 
 __all__ = ["FILES", "code_of", "made_file"]
@@ -24,7 +25,7 @@ def code_of(call: Call) -> str:
     try:
         return script(call)
     except Exception as error:
-        return f"# This run has no script: {explained(error)}\n"
+        return f"# This run has no script: {comment(explained(error))}\n"
 
 
 def made_file(key: str, table: RunTable) -> tuple[str, str, str]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from html import escape
-
 from ...core.events import History
+from ...core.html import Html, html, joined
 from ...core.memory import readable_bytes
 from ...core.methods import OptionSpec
 from ...errors import TorchminError
@@ -24,15 +23,17 @@ __all__ = [
 ]
 
 
-def problem_card(spec: ProblemSpec, traits: Traits) -> str:
+def problem_card(spec: ProblemSpec, traits: Traits) -> Html:
     """What makes it hard, its known answer, and its size."""
-    return f"{_sentence(spec.hard)}<br><b>Answer</b> {escape(spec.answer)} · {_size(traits)}"
+    form = "{hard}<br><b>Answer</b> {answer} · {size}"
+    return html(form, hard=_sentence(spec.hard), answer=spec.answer, size=_size(traits))
 
 
-def subject_card(subject: Subject, traits: Traits) -> str:
+def subject_card(subject: Subject, traits: Traits) -> Html:
     """Of a problem of the user's own."""
     what = "Your function" if subject.function is not None else "Your model and closure"
-    return f"{what}, <b>{escape(subject.name)}</b>: the answer is not known.<br>{_size(traits)}"
+    form = "{what}, <b>{name}</b>: the answer is not known.<br>{size}"
+    return html(form, what=what, name=subject.name, size=_size(traits))
 
 
 def _size(traits: Traits) -> str:
@@ -41,40 +42,44 @@ def _size(traits: Traits) -> str:
         "constraints" if traits.constraints else "",
         f"{traits.residuals:,} residuals" if traits.residuals else "",
     ]
-    return escape(" · ".join([f"N = {traits.n:,}", *filter(None, limits), traits.dtype]))
+    return " · ".join([f"N = {traits.n:,}", *filter(None, limits), traits.dtype])
 
 
-def method_card(entry: Entry, fit: Fit, traits: Traits) -> str:
+def method_card(entry: Entry, fit: Fit, traits: Traits) -> Html:
     """When to use it, what it needs, and what it costs on this very problem."""
     calls, memory = entry.calls(traits.n), readable_bytes(entry.bytes(traits.n, traits.residuals or 0))
     here = f"first iteration about {_plural(calls, 'closure call')}, {memory}"
-    lines = [
-        f"{escape(entry.when)}<br><b>Needs</b> {escape(entry.needs)} · <b>costs</b> {escape(entry.cost)}; "
-        f"here {escape(here)}"
-    ]
+    form = "{when}<br><b>Needs</b> {needs} · <b>costs</b> {cost}; here {here}"
+    lines = [html(form, when=entry.when, needs=entry.needs, cost=entry.cost, here=here)]
     if not fit:
-        lines.append(f'<span class="tm-wrong">Does not fit: {escape(fit.reason)}</span>')
-    lines += [f"<b>Note</b> {escape(caution)}" for caution in fit.cautions]
-    return "<br>".join(lines)
+        lines.append(html('<span class="tm-wrong">Does not fit: {reason}</span>', reason=fit.reason))
+    lines += [html("<b>Note</b> {caution}", caution=caution) for caution in fit.cautions]
+    return joined(lines, "<br>")
 
 
-def suggestion_card(advice: Advice, traits: Traits) -> str:
+def suggestion_card(advice: Advice, traits: Traits) -> Html:
     """What to try first and next, with the reasons and the measured times."""
     if advice.best is None:
-        return "No method fits this problem as it is set up."
-    items = "".join(f"<li>{_suggested(each)}</li>" for each in advice.others)
-    others = f"Or try:<ul>{items}</ul>" if items else ""
-    return f"<p>Try first: {_suggested(advice.best)}</p>{others}<p>{_measured(traits)}</p>"
-
-
-def _suggested(suggestion: Suggestion) -> str:
-    options = ", ".join(f"{name} = {value}" for name, value in suggestion.options.items())
-    told = f" with <code>{escape(options)}</code>" if options else ""
-    reasons = escape(
-        "; ".join(reason for reason in suggestion.reasons if not reason.startswith("a closure call takes"))
+        return Html("No method fits this problem as it is set up.")
+    items = joined(html("<li>{text}</li>", text=_suggested(each)) for each in advice.others)
+    return html(
+        "<p>Try first: {best}</p>{others}<p>{measured}</p>",
+        best=_suggested(advice.best),
+        others=html("Or try:<ul>{items}</ul>", items=items) if items else "",
+        measured=_measured(traits),
     )
-    cautions = "".join(f" <i>Expect: {escape(caution)}.</i>" for caution in suggestion.cautions)
-    return f"<b>{escape(suggestion.method)}</b>{told}: {reasons}.{cautions}"
+
+
+def _suggested(suggestion: Suggestion) -> Html:
+    options = ", ".join(f"{name} = {value}" for name, value in suggestion.options.items())
+    reasons = (reason for reason in suggestion.reasons if not reason.startswith("a closure call takes"))
+    return html(
+        "<b>{method}</b>{told}: {reasons}.{cautions}",
+        method=suggestion.method,
+        told=html(" with <code>{options}</code>", options=options) if options else "",
+        reasons="; ".join(reasons),
+        cautions=joined(html(" <i>Expect: {caution}.</i>", caution=caution) for caution in suggestion.cautions),
+    )
 
 
 def _measured(traits: Traits) -> str:
@@ -94,13 +99,13 @@ def seconds_words(seconds: float) -> str:
     return f"{seconds * 1e6:.3g} µs"
 
 
-def default_words(option: OptionSpec, message: str = "") -> str:
+def default_words(option: OptionSpec, message: str = "") -> Html:
     """What stands beside an option: its default and help, or what is wrong with the value."""
     if message:
-        return f'<span class="tm-wrong" role="alert">{escape(message)}</span>'
+        return html('<span class="tm-wrong" role="alert">{message}</span>', message=message)
     default = "SciPy chooses" if option.default is None else f"default {option.default}"
     single = "" if option.float32 is None else f" (float32: {option.float32:g})"
-    return f"<small>{escape(default)}{single} · {escape(option.help)}</small>"
+    return html("<small>{default}{single} · {help}</small>", default=default, single=single, help=option.help)
 
 
 def outcome(history: History, solved: bool | None) -> str:
@@ -110,9 +115,9 @@ def outcome(history: History, solved: bool | None) -> str:
     return "solved" if solved else "not solved"
 
 
-def alert(message: str) -> str:
+def alert(message: str) -> Html:
     """A message that a screen reader reads out at once; empty for none."""
-    return f'<div class="tm-alert" role="alert">{escape(message)}</div>' if message else ""
+    return html('<div class="tm-alert" role="alert">{message}</div>', message=message) if message else Html()
 
 
 def explained(error: BaseException) -> str:
@@ -127,7 +132,7 @@ def explained(error: BaseException) -> str:
 
 
 def _sentence(text: str) -> str:
-    return escape(text[:1].upper() + text[1:]) + ("" if text.endswith(".") else ".")
+    return text[:1].upper() + text[1:] + ("" if text.endswith(".") else ".")
 
 
 def _plural(count: float, noun: str) -> str:

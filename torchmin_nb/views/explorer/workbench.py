@@ -16,7 +16,7 @@ from .fields import Files
 from .form_panel import FormPanel
 from .jobs import Contest, Job, Trial
 from .layout import BUDGET, COMPARE, OPTIONS, SETTINGS, assembled
-from .parts import free, html
+from .parts import free, line
 from .pictures import Pictures
 from .race_panel import RacePanel, race_names
 from .stage import Shown, Stage
@@ -53,7 +53,7 @@ class Workbench:
         self.race = RacePanel(self._start_race)
         self.files = Files(files=list(FILES))
         self.files.on_want(lambda key: made_file(key, self.compare.table))
-        self.alert = html()
+        self.alert = line()
         self.widget, self.drawers = assembled(
             self.form, self.steering, self.pictures, self.compare, self.race, self.files, self.alert
         )
