@@ -219,11 +219,12 @@ class _Stored:
 
     def take(self, line: dict[str, Any]) -> None:
         """Add what a line has."""
-        if "ending" in line:
-            self._heading.update(line["ending"])
-        for name, values in self._waiting.items():
-            if name in line:
-                values.append(line[name])
+        for name, value in line.items():
+            values = self._waiting.get(name)
+            if values is not None:
+                values.append(value)
+            elif name == "ending":
+                self._heading.update(value)
 
     def flush(self) -> None:
         """Take what has waited. Raises ValueError where one is missing, and what Rows raises."""

@@ -39,6 +39,9 @@ class _Numbers:
     def extend(self, values: list[Any]) -> None:
         """Take stored values. Raises TypeError, OverflowError."""
         kinds = set(map(type, values))
+        if kinds == {NoneType} and self._optional:
+            self._extend_missing(len(values))
+            return
         if NoneType in kinds or self._missing:
             self._note_missing(values, kinds)
         self.values.frombytes(self._converted(values, kinds).tobytes())
@@ -46,7 +49,12 @@ class _Numbers:
     def __getitem__(self, row: int) -> Any:
         if self._missing and self._missing[row]:
             return None
-        return self._kind(self.values[row])
+        return _told(self._kind(self.values[row]))
+
+    def _extend_missing(self, count: int) -> None:
+        self._missing = self._missing or bytearray(len(self.values))
+        self._missing.extend(b"\1" * count)
+        self.values.extend(array("d", [math.nan]) * count)
 
     def _note_missing(self, values: list[Any], kinds: set[type]) -> None:
         if NoneType in kinds and not self._optional:
@@ -76,6 +84,10 @@ class _Mappings:
 
     def extend(self, mappings: list[Any]) -> None:
         """Take stored mappings. Raises TypeError, AttributeError, OverflowError."""
+        if not any(mappings) and set(map(type, mappings)) <= {dict}:
+            self._of.extend(array("q", [self._kind_of(())]) * len(mappings))
+            self._begin.extend(array("q", [len(self._values)]) * len(mappings))
+            return
         for mapping in mappings:
             self._begin.append(len(self._values))
             self._of.append(self._kind_of(tuple(mapping.keys())))
@@ -83,7 +95,7 @@ class _Mappings:
 
     def __getitem__(self, row: int) -> dict[str, float]:
         names, begin = self._kinds[self._of[row]], self._begin[row]
-        return dict(zip(names, self._values[begin : begin + len(names)], strict=True))
+        return dict(zip(names, map(_told, self._values[begin : begin + len(names)]), strict=True))
 
     def columns(self) -> dict[str, array[float]]:
         """One column a name, NaN where a row has none."""
@@ -105,6 +117,11 @@ class _Mappings:
 
 class _Others(list[Any]):
     """Values of any other kind, as they were stored."""
+
+
+def _told(value: float) -> float:
+    """The one NaN for every other, so that a record equals itself."""
+    return math.nan if value != value else value
 
 
 def _number(value: Any) -> float:
@@ -131,9 +148,9 @@ class Rows(Sequence[_Record], Generic[_Record]):
 
     def __init__(self, kind: type[_Record]):
         self._kind = kind
-        self._fields = {field.name: field for field in fields(kind)}  # type: ignore[arg-type]
         self._columns: dict[str, Any] = {
-            name: _KINDS.get(str(field.type), _Others)() for name, field in self._fields.items()
+            field.name: _KINDS.get(str(field.type), _Others)()
+            for field in fields(kind)  # type: ignore[arg-type]
         }
         self._stored = 0
         self._later: list[_Record] = []
@@ -143,7 +160,7 @@ class Rows(Sequence[_Record], Generic[_Record]):
 
         Raises TypeError, KeyError, AttributeError, OverflowError for something else.
         """
-        for name in {name for record in records for name in record} - self._fields.keys():
+        for name in set().union(*records) - self._columns.keys():
             raise KeyError(f"{self._kind.__name__} has no {name}")
         for name, column in self._columns.items():
             column.extend(self._values(name, records))
@@ -196,7 +213,7 @@ class Rows(Sequence[_Record], Generic[_Record]):
             return [record.get(name, default) for record in records]
 
     def _default(self, name: str) -> Any:
-        field = self._fields[name]
+        field = next(field for field in fields(self._kind) if field.name == name)  # type: ignore[arg-type]
         if field.default_factory is not MISSING:
             return field.default_factory()
         if field.default is MISSING:

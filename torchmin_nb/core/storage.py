@@ -15,10 +15,9 @@ from typing import BinaryIO
 
 from ..errors import StorageError, StorageWarning
 
-try:
+_LOCKS: bool = os.name == "posix"
+if _LOCKS:
     import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
 
 __all__ = ["UNREADABLE", "dropped", "ordinary", "replacing", "require_writable", "swept"]
 
@@ -82,7 +81,8 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         yield file
         file.flush()
         os.fsync(file.fileno())
-        file.close()  # before the replacement: Windows wants it so
+        if not _LOCKS:
+            file.close()  # before the replacement: Windows wants it so; elsewhere the lock is held until then
         os.replace(file.name, path)
 
 
@@ -130,5 +130,5 @@ def _remove_if_left(part: Path) -> None:
 
 def _lock(file: BinaryIO, *, wait: bool) -> None:
     """OSError where another holds it. Windows needs none: there, a file that is open cannot be removed."""
-    if fcntl is not None:
+    if _LOCKS:
         fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))

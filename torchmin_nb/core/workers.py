@@ -29,7 +29,7 @@ class WorkerThread(threading.Thread):
 
     def __init__(self, work: Callable[[], object], *, name: str, stop: Callable[[], object]):
         super().__init__(target=work, name=name, daemon=True)
-        self.stop = stop
+        self.stop: Callable[[], object] = stop
 
     def start(self) -> None:
         """Begin to work; known from before the thread is there."""
@@ -46,6 +46,11 @@ class WorkerThread(threading.Thread):
             super().run()
         finally:
             _alive.discard(self)
+            self.stop = _nothing  # what it worked for is let go with it, also where the thread is kept
+
+
+def _nothing() -> None:
+    """There is nothing to stop any more."""
 
 
 @atexit.register
