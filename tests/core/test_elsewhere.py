@@ -235,6 +235,17 @@ def test_what_is_no_ordinary_file_is_refused_at_once(use, kind, tmp_path):
     assert os.listdir(tmp_path) == before
 
 
+@pytest.mark.parametrize("number", [0, 3, 10**6])
+def test_a_number_is_no_path(number):
+    for read, error in (
+        (History.from_json, HistoryError),
+        (HistoryFile.read, HistoryError),
+        (Checkpoint.load, StorageError),
+    ):
+        with pytest.raises(error):
+            read(number)
+
+
 def test_a_checkpoint_of_wrong_types_is_refused(tmp_path, whole):
     path = tmp_path / "fit.pt"
     x = torch.nn.Parameter(torch.zeros(2, dtype=torch.float64))

@@ -37,12 +37,13 @@ UNREADABLE = (
 @contextmanager
 def ordinary(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """An ordinary file, open to be read. OSError for a folder, a pipe or a device: to open one can block for good."""
-    _require_ordinary(path)
-    with open(path, "rb") as file:
+    name = os.fspath(path)  # a number would be a file that is open already
+    _require_ordinary(name)
+    with open(name, "rb") as file:
         yield file
 
 
-def _require_ordinary(path: str | os.PathLike[str]) -> None:
+def _require_ordinary(path: str | bytes | os.PathLike[str]) -> None:
     if not stat.S_ISREG(os.stat(path).st_mode):
         raise OSError(errno.EINVAL, "it is no ordinary file")
 
@@ -69,9 +70,10 @@ def require_writable(path: Path) -> None:
 def swept(path: Path) -> None:
     """Remove the parts of this path that no process holds any more: those of one that was killed."""
     part = re.compile(re.escape(path.name) + _PART)
-    for each in os.scandir(path.parent):
-        if part.fullmatch(each.name) and each.is_file(follow_symlinks=False):
-            _remove_if_left(Path(each.path))
+    with suppress(OSError), os.scandir(path.parent) as entries:  # a folder may be writable and yet not be listed
+        for each in entries:
+            if part.fullmatch(each.name) and each.is_file(follow_symlinks=False):
+                _remove_if_left(Path(each.path))
 
 
 @contextmanager
