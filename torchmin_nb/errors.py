@@ -13,7 +13,7 @@ TorchminError
 ├── NotAMinimumError (RuntimeError)       the end point has no covariance
 ├── MemoryBudgetError (RuntimeError)      arrays of the method would not fit in memory
 ├── DistributedError (RuntimeError)       more than one process
-├── BusyError (RuntimeError)              another run is moving the same parameters
+├── BusyError (RuntimeError)              another run is moving the parameters, or a run would wait for itself
 ├── HistoryError (ValueError)             a stored history that cannot be read
 └── StorageError (RuntimeError)           a file that is to keep a run cannot be written, or a kept one read
 """
@@ -97,7 +97,7 @@ class DistributedError(TorchminError, RuntimeError):
 
 
 class BusyError(TorchminError, RuntimeError):
-    """Another run is moving the same parameters."""
+    """Another run is moving the same parameters, or a run is asked to wait for itself."""
 
 
 class HistoryError(TorchminError, ValueError):

@@ -1,14 +1,20 @@
 """Runs in a worker thread: steering, exact continuation, states, what a thread carries over."""
 
+import _thread
 import asyncio
+import gc
+import subprocess
+import sys
 import threading
 import time
+import weakref
 from functools import partial
 
 import numpy as np
 import pytest
 import torch
 
+from tests.core.killing import ROOT
 from torchmin_nb import METHODS, LeastSquaresWrapper, MinimizeWrapper, Run, observe
 from torchmin_nb.errors import ArgumentError, BusyError
 
@@ -291,3 +297,332 @@ def test_a_negative_pace_is_refused():
     for begin in (MinimizeWrapper([x], "BFGS").start, partial(observe, torch.optim.SGD([x], lr=0.1), steps=1)):
         with pytest.raises(ArgumentError, match="pace must be a positive number or None, got -1"):
             begin(closure=lambda: (x**2).sum(), pace=-1)
+
+
+# Waiting
+
+
+def ravine(dtype=torch.float64):
+    """A run that does not end by itself within a test."""
+    x = torch.nn.Parameter(torch.full((6,), -1.2, dtype=dtype))
+    method = dict(method="Nelder-Mead", options=dict(maxiter=10**9, maxfev=10**9, xatol=0.0, fatol=0.0))
+    return x, MinimizeWrapper([x], method)
+
+
+def ended_threads(names=("torchmin_nb Nelder-Mead",)):
+    deadline = time.monotonic() + LONG
+    while any(thread.name in names for thread in threading.enumerate()):
+        assert time.monotonic() < deadline, threading.enumerate()
+        time.sleep(0.005)
+
+
+def test_a_run_that_is_resumed_and_paused_at_once_stands_still():
+    x, optimizer = ravine()
+    run = optimizer.start(lambda: rosenbrock(x), iterations=1)
+    for _ in range(300):
+        assert run.wait_until_paused(LONG)
+        assert run.state == "paused"
+        run.resume()
+        run.pause()
+    assert run.wait_until_paused(LONG)
+    done = len(run.history)
+    run.resume()
+    run.advance(2)
+    assert run.wait_until_paused(LONG)
+    assert len(run.history) >= done + 2
+    run.stop()
+    run.wait(LONG)
+
+
+def test_what_was_resumed_does_not_stand_still_any_more():
+    x, optimizer = ravine()
+    run = optimizer.start(lambda: rosenbrock(x), iterations=1)
+    for count in range(2, 200):
+        assert run.wait_until_paused(LONG)
+        assert len(run.history) == count
+        run.advance()
+        assert len(run.history) in (count, count + 1)
+    run.stop()
+    run.wait(LONG)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_steered_from_several_threads_it_does_what_was_asked_last(seed):
+    x, optimizer = ravine()
+    run = optimizer.start(lambda: rosenbrock(x))
+
+    def steer(number):
+        drawn = np.random.default_rng((seed, number))
+        for kind in drawn.integers(4, size=150):
+            (run.pause, run.resume, run.advance, lambda: run.wait_until_paused(0.001))[kind]()
+
+    for _ in range(3):
+        steering = [threading.Thread(target=steer, args=(number,)) for number in range(4)]
+        for thread in steering:
+            thread.start()
+        for thread in steering:
+            thread.join(LONG)
+        run.pause()
+        assert run.wait_until_paused(LONG)
+        assert run.state == "paused"
+        done = len(run.history)
+        run.advance(3)
+        assert run.wait_until_paused(LONG)
+        assert len(run.history) in (done + 3, done + 4)  # a pause between closure call and iteration is not one yet
+    run.stop()
+    assert run.wait(LONG).status == 99
+    assert not run.wait_until_paused(LONG)
+
+
+def test_an_await_that_times_out_comes_back_and_the_run_goes_on():
+    x, optimizer = ravine()
+    run = optimizer.start(lambda: rosenbrock(x), iterations=1)
+
+    async def cell():
+        for _ in range(60):  # more than asyncio's executor has threads
+            with pytest.raises(asyncio.TimeoutError):
+                await asyncio.wait_for(run, 0.002)
+        return await asyncio.to_thread(lambda: "free")
+
+    begun = time.monotonic()
+    assert asyncio.run(cell()) == "free"
+    assert time.monotonic() - begun < LONG
+    assert run._course._waiters == {}
+    assert run.wait_until_paused(LONG)
+    run.stop()
+    run.wait(LONG)
+
+
+def test_a_run_is_awaited_by_several_tasks_and_loops():
+    x, optimizer = ravine()
+    run = optimizer.start(lambda: rosenbrock(x), iterations=1)
+    results, gone = [], asyncio.new_event_loop()
+
+    async def cell():
+        return await asyncio.gather(*(asyncio.ensure_future(run) for _ in range(3)))
+
+    loops = [threading.Thread(target=lambda: results.extend(asyncio.run(cell()))) for _ in range(2)]
+    for thread in loops:
+        thread.start()
+    left = gone.create_task(cell())
+    gone.run_until_complete(asyncio.sleep(0.01))
+    while len(run._course._waiters) < 9:
+        time.sleep(0.001)
+    left.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        gone.run_until_complete(left)
+    waiter = gone.create_future()
+    run._course._waiters[waiter] = gone  # of a task that was never cancelled
+    gone.close()
+    run.stop()
+    for thread in loops:
+        thread.join(LONG)
+    assert [each is run.result for each in results] == [True] * 6
+    assert asyncio.run(cell()) == [run.result] * 3
+
+
+def test_an_await_raises_what_the_closure_raised():
+    _, optimizer = new("BFGS")
+
+    async def cell():
+        with pytest.raises(ZeroDivisionError):
+            await optimizer.start(lambda: 1 / 0)
+
+    asyncio.run(cell())
+
+
+@pytest.mark.parametrize("wait", [Run.wait, Run.wait_until_paused])
+@pytest.mark.parametrize("timeout", [None, LONG])
+def test_a_wait_hears_an_interrupt_that_comes_without_a_signal(wait, timeout):
+    x, optimizer = ravine()
+    run = optimizer.start(lambda: rosenbrock(x), paused=wait is Run.wait)
+    interrupt = threading.Timer(0.2, _thread.interrupt_main)
+    interrupt.start()
+    with pytest.raises(KeyboardInterrupt):
+        wait(run, timeout)
+    assert run.state in ("running", "pending")
+    run.stop()
+    run.wait(LONG)
+    interrupt.join()
+
+
+@pytest.mark.parametrize(
+    "wait",
+    [Run.wait, lambda run: run.wait(LONG), Run.wait_until_paused, lambda run: asyncio.run(awaited(run))],
+    ids=["wait", "with a timeout", "until paused", "await"],
+)
+@pytest.mark.parametrize("where", ["closure", "callback", "on_run"])
+def test_a_run_that_would_wait_for_itself_is_refused(where, wait):
+    begun = threading.Event()
+
+    class Watcher:
+        def on_run(self, run):
+            if where == "on_run":
+                wait(run)
+
+        def __call__(self, iteration):
+            if where == "callback":
+                begun.wait(LONG)
+                wait(runs[0])
+
+    x, optimizer = new("BFGS", callbacks=[Watcher()])
+    runs = []
+
+    def closure():
+        begun.wait(LONG)
+        if where == "closure":
+            wait(runs[0])
+        return rosenbrock(x)
+
+    def whole():
+        runs.append(optimizer.start(closure))
+        begun.set()
+        runs[0].wait(LONG)
+
+    with pytest.raises(BusyError, match=r"wait (for itself )?for good"):
+        whole()
+    optimizer.callbacks = []
+    optimizer.step(lambda: rosenbrock(x))
+
+
+async def awaited(run):
+    return await run
+
+
+def test_a_look_is_no_wait():
+    x, optimizer = new("BFGS")
+    looks = []
+    optimizer.callbacks = [lambda iteration: looks.append(runs[0].wait_until_paused(0)) if runs else None]
+    runs = []
+    runs.append(optimizer.start(lambda: rosenbrock(x)))
+    assert runs[0].wait(LONG).success
+    assert not any(looks)
+
+
+# Ends
+
+
+@pytest.mark.parametrize("paused", [True, False])
+def test_the_optimizer_stops_a_run_that_has_not_begun(paused):
+    x, optimizer = new("BFGS")
+    at, go = threading.Event(), threading.Event()
+
+    class Slow:
+        def on_bind(self, optimizer):
+            at.set()
+            go.wait(LONG)
+
+        def __call__(self, iteration):
+            pass
+
+    optimizer.callbacks = [] if paused else [Slow()]
+    calls = []
+    run = optimizer.start(lambda: (calls.append(1), rosenbrock(x))[1], paused=paused)
+    assert paused or at.wait(LONG)
+    optimizer.stop()
+    go.set()
+    assert run.wait(LONG).status == 99
+    assert (run.state, calls, x.tolist()) == ("stopped", [], [-1.2, 1.0])
+    optimizer.callbacks = []
+    optimizer.stop()  # of no run: nothing
+    assert optimizer.start(lambda: rosenbrock(x)).wait(LONG).success
+
+
+def test_the_optimizer_stops_a_run_that_nobody_kept():
+    x, optimizer = ravine()
+    optimizer.start(lambda: rosenbrock(x))
+    while not len(optimizer.history):
+        time.sleep(0.001)
+    optimizer.stop()
+    ended_threads()
+    assert optimizer.result.message == "Stopped on request."
+    optimizer.stop()
+    y, other = new("BFGS")
+    other.step(lambda: rosenbrock(y))
+
+
+def test_a_second_run_that_is_refused_leaves_the_first_to_be_stopped():
+    x, optimizer = ravine()
+    run = optimizer.start(lambda: rosenbrock(x), paused=True)
+    with pytest.raises(BusyError):
+        optimizer.start(lambda: rosenbrock(x))
+    optimizer.stop()
+    assert run.wait(LONG).status == 99
+
+
+@pytest.mark.parametrize("how", [dict(paused=True), dict(iterations=2)], ids=["before it began", "on its way"])
+@pytest.mark.parametrize("make", ["minimize", "observe", "least squares"])
+def test_a_run_that_stands_still_and_is_dropped_ends(make, how):
+    model = torch.nn.Linear(2, 1, dtype=torch.float64)
+
+    def closure(model=model):
+        out = (model(torch.ones(1, 2, dtype=torch.float64)) - 1).ravel()
+        return out if make == "least squares" else (out**4).sum()
+
+    if make == "observe":
+        run = observe(torch.optim.SGD(model.parameters(), lr=1e-3), closure, steps=10**6, **how)
+    elif make == "minimize":
+        run = MinimizeWrapper(model.parameters(), "BFGS").start(closure, **how)
+    else:
+        run = LeastSquaresWrapper(model.parameters(), "trf").start(closure, **how)
+    name = run._thread.name
+    assert run.wait_until_paused(LONG)
+    here = weakref.ref(model)
+    del run, closure, model
+    gc.collect()
+    ended_threads([name])
+    gc.collect()
+    assert here() is None
+
+
+def test_a_run_that_is_dropped_before_it_stands_still_ends_there():
+    x, optimizer = ravine()
+    optimizer.start(lambda: rosenbrock(x), iterations=3)
+    ended_threads()
+    assert len(optimizer.history) == 4
+    assert optimizer.result.message.startswith("Stopped: it stood still")
+    MinimizeWrapper([x], "BFGS").step(lambda: (x**2).sum())
+
+
+def test_a_run_that_is_dropped_goes_on_to_its_end():
+    x, optimizer = new("BFGS")
+    optimizer.start(lambda: rosenbrock(x))
+    ended_threads(["torchmin_nb BFGS"])
+    assert optimizer.result.success
+
+
+SCRIPT = """
+import sys, torch
+from torchmin_nb import MinimizeWrapper, observe
+
+how = sys.argv[1]
+model = torch.nn.Sequential(torch.nn.Linear(40, 60), torch.nn.Tanh(), torch.nn.Linear(60, 1)).double()
+inputs = torch.randn(300, 40, dtype=torch.float64)
+
+def closure():
+    return (model(inputs).ravel() - inputs.prod(1)).square().mean()
+
+def start(method):
+    return MinimizeWrapper(model.parameters(), method).start(closure, paused=how == "paused")
+
+if how == "observe":
+    run = observe(torch.optim.Adam(model.parameters(), lr=1e-6), closure, steps=10**9)
+else:
+    run = start("trust-ncg" if how == "products" else "CG")
+if how != "paused":
+    while not len(run.history):
+        pass
+print(run.state)
+if how == "failing":
+    raise ZeroDivisionError
+"""
+
+
+@pytest.mark.parametrize("how", ["running", "products", "observe", "paused", "failing"])
+def test_a_script_that_ends_while_a_run_goes_on_ends_well(how):
+    command = [sys.executable, "-c", SCRIPT, how]
+    pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    for script in [subprocess.Popen(command, cwd=ROOT, **pipes) for _ in range(3)]:  # it came one time in two
+        printed, errors = script.communicate(timeout=LONG * 6)
+        assert printed.strip() in ("running", "pending")
+        assert (script.returncode, errors.count("Error")) == ((1, 1) if how == "failing" else (0, 0)), errors

@@ -734,3 +734,45 @@ def test_executed_cells_keep_figure_and_picture_and_no_widget(tmp_path):
     assert len(points(step[0].data)[0]) > 10
     assert len(points(limited[0].data)[0]) == 4
     assert len(nbformat.writes(book)) < 500_000
+
+
+# A run that nobody keeps
+
+
+def run_threads():
+    return [thread for thread in threading.enumerate() if thread.name == "torchmin_nb trust-ncg"]
+
+
+@pytest.mark.parametrize("shown", [True, False])
+def test_a_run_that_stands_still_is_kept_by_the_panel_that_shows_it(cell, shown):
+    dashboard, x = Dashboard(), start_point()
+    optimizer = optimizer_of(x, dashboard)
+    run = optimizer.start(lambda: rosenbrock(x), iterations=2)
+    assert run.wait_until_paused(LONG)
+    here = weakref.ref(run)
+    if not shown:
+        dashboard.close()
+        cell.shown.clear()
+    del run
+    gc.collect()
+    if shown:
+        assert (here().state, len(run_threads())) == ("paused", 1)
+        dashboard._session._controls.stop.click()
+    else:
+        assert here() is None
+    for thread in run_threads():
+        thread.join(LONG)
+    assert run_threads() == []
+    assert optimizer.result.message.startswith("Stopped on request" if shown else "Stopped: it stood still")
+
+
+def test_a_run_that_stands_still_is_not_kept_by_a_progress_line(monkeypatch, capsys):
+    monkeypatch.setenv("TORCHMIN_NB_FRONT_END", "terminal")
+    dashboard, x = Dashboard(), start_point()
+    optimizer_of(x, dashboard).start(lambda: rosenbrock(x), iterations=2)
+    gc.collect()
+    for thread in run_threads():
+        thread.join(LONG)
+    assert run_threads() == []
+    assert len(dashboard.history) == 3
+    assert "it stood still" in dashboard.history.message

@@ -106,8 +106,9 @@ class ScipyOptimizer(torch.optim.Optimizer):
         """
         closure = require_closure(closure)
         refuse_several_processes()
-        with claimed(trainable(self.param_groups)):
-            return self._execute(closure, Control(**self._budgets))
+        control = Control(**self._budgets)
+        with claimed(trainable(self.param_groups)), self._steered_by(control):
+            return self._execute(closure)
 
     def start(self, closure: Closure, *, iterations: int | None = None, pace: float = 0.0, paused: bool = False) -> Run:
         """The same as `step` in a worker thread: returns at once, with the Run to watch and steer it.
@@ -122,11 +123,20 @@ class ScipyOptimizer(torch.optim.Optimizer):
         control = Control(
             **self._budgets, iterations=iterations, pace=positive("pace", pace or None) or 0.0, paused=paused
         )
-        return Run(self, lambda: self._execute(closure, control), control, trainable(self.param_groups))
+        tensors = trainable(self.param_groups)
+        return Run(self, lambda: self._execute(closure), control, tensors, held=self._steered_by(control))
 
-    def _execute(self, closure: Closure, control: Control) -> torch.Tensor:
-        self.result, self.history = None, History(self.name)
+    @contextmanager
+    def _steered_by(self, control: Control) -> Iterator[None]:
+        """`stop` reaches this control, from the moment that the parameters are claimed until the run is over."""
         self._running = control
+        try:
+            yield
+        finally:
+            self._running = None
+
+    def _execute(self, closure: Closure) -> torch.Tensor:
+        self.result, self.history = None, History(self.name)
         try:
             if self._loaded is not None and not self.takes_up:
                 message = f"{self.name} goes on from the loaded point without what it had learned"
@@ -139,7 +149,7 @@ class ScipyOptimizer(torch.optim.Optimizer):
                 finally:
                     self.result = engine.result or None
         finally:
-            self._objective = self._running = None
+            self._objective = None
         first = engine.flat.tensors[0]
         return torch.tensor(engine.result.fun, dtype=first.dtype, device=first.device)
 
@@ -166,7 +176,7 @@ class ScipyOptimizer(torch.optim.Optimizer):
         return objective.flat.scatter(best.x), best.loss
 
     def stop(self) -> None:
-        """End the run at its next closure call or product; any thread may ask."""
+        """End the run at its next closure call or product, or before its first; any thread may ask."""
         running = self._running
         if running is not None:
             running.request(STOPPED)

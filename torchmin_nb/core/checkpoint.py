@@ -20,7 +20,7 @@ from .arguments import positive
 from .events import Evaluation, History, Iteration
 from .flat import FlatParameters, trainable
 from .state import packed
-from .storage import dropped, replacing, require_writable
+from .storage import dropped, ordinary, replacing, require_writable, swept
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -121,6 +121,7 @@ class Checkpoint:
         self._due = 0.0
         self._saved = False
         require_writable(self.path)
+        swept(self.previous)
         if self.path.exists() and self.path.stat().st_size:
             self.load(self.path)
         if model is not None:
@@ -171,11 +172,13 @@ class Checkpoint:
         Read by `torch.load(path, weights_only=True)`, which runs no code of the file.
         """
         try:
-            stored = torch.load(path, map_location="cpu", weights_only=True)
+            with ordinary(path) as file:
+                stored = torch.load(file, map_location="cpu", weights_only=True)
             if stored["format"] != _FORMAT:
                 raise ValueError(f"format is {stored['format']!r}, expected {_FORMAT!r}")
             fields = {name: value for name, value in stored.items() if name != "format"}
-            return SavedRun(**fields, history=History.from_json(stored["optimizer"]["run"]["history"]))
+            _require_types(fields)
+            return SavedRun(**fields, history=History.from_text(stored["optimizer"]["run"]["history"]))
         except Exception as error:  # torch.load raises whatever the bytes lead it to
             raise StorageError(
                 f"{str(path)!r} is not a readable checkpoint: {error}; give what Checkpoint wrote"
@@ -230,6 +233,21 @@ class Checkpoint:
 
     def _forget(self) -> None:
         self._optimizer = self._history = self._x = None
+
+
+def _require_types(fields: Mapping[str, Any]) -> None:
+    """Refuse fields of a checkpoint that are no such: TypeError."""
+    kinds = {"loss": float, "best_loss": float | None, "model": dict | None, "optimizer": dict}
+    wrong = [name for name, kind in kinds.items() if not isinstance(fields.get(name), kind)]
+    wrong += [name for name in ("parameters", "best") if not _are_tensors(fields.get(name), none=name == "best")]
+    if wrong:
+        raise TypeError(f"{', '.join(wrong)} are not of the types that were saved")
+
+
+def _are_tensors(values: Any, *, none: bool) -> bool:
+    if values is None:
+        return none
+    return isinstance(values, list) and all(isinstance(value, torch.Tensor) for value in values)
 
 
 def _flat(optimizer: ScipyOptimizer) -> FlatParameters:

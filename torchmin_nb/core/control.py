@@ -11,6 +11,7 @@ import time
 from typing import NamedTuple
 
 __all__ = [
+    "ABANDONED",
     "CALLBACK",
     "EVALUATIONS",
     "FAILED",
@@ -40,6 +41,7 @@ class Ending(NamedTuple):
 NONFINITE_GRADIENT = Ending(98, False, "jac has NaN or infinite entries where the loss is finite.")
 STOPPED = Ending(99, False, "Stopped on request.")
 CALLBACK = Ending(99, False, "Stopped by a callback.")
+ABANDONED = Ending(99, False, "Stopped: it stood still, and nothing was left that could let it go on.")
 ITERATIONS = Ending(101, False, "Maximum number of iterations has been exceeded.")
 EVALUATIONS = Ending(102, False, "The budget of closure calls (max_evaluations) is spent.")
 SECONDS = Ending(103, False, "The time budget (max_seconds) is spent.")
@@ -91,7 +93,10 @@ class Control:
         self._idle = 0.0
         self._iterations = iterations
         self._paused = paused
-        self._waiting = False
+        self._allowed = 0
+        self._standing: int | None = None
+        self._abandoned = False
+        self._over = False
         self._requested: Ending | None = None
         self._changed = threading.Condition()
 
@@ -102,8 +107,12 @@ class Control:
 
     @property
     def waiting(self) -> bool:
-        """Whether the run stands still at this moment."""
-        return self._waiting
+        """Whether the run stands still, and has not been let go since it did.
+
+        Each `resume` is a number, and a run that stands still notes the last one it knows: what was resumed a moment
+        ago does not wait any more, whether or not its thread has moved yet.
+        """
+        return self._standing == self._allowed
 
     # From any thread
 
@@ -121,13 +130,21 @@ class Control:
     def resume(self, iterations: int | None = None) -> None:
         """Let the run go on: without limit, or for so many iterations."""
         with self._changed:
-            self._paused, self._waiting, self._iterations = False, False, iterations
+            self._paused, self._iterations = False, iterations
+            self._allowed += 1
             self._changed.notify_all()
 
-    def await_standstill(self, timeout: float | None = None) -> bool:
-        """Wait until the run stands still; whether it does."""
+    def abandon(self) -> None:
+        """Nobody is left to let the run go on: where it stands still, now or later, it ends."""
         with self._changed:
-            return self._changed.wait_for(lambda: self._waiting, timeout)
+            self._abandoned = True
+            self._changed.notify_all()
+
+    def await_standstill(self, timeout: float | None = None) -> bool | None:
+        """Wait until the run stands still: True. False once it has ended, None where the timeout came first."""
+        with self._changed:
+            self._changed.wait_for(lambda: self.waiting or self._over, timeout)
+            return True if self.waiting else False if self._over else None
 
     # From the run
 
@@ -176,11 +193,23 @@ class Control:
             self._changed.wait_for(lambda: self._requested is not None, self.pace)
         self._idle += time.perf_counter() - begun
 
+    def end(self) -> None:
+        """Called when the run is over: nobody need wait for a standstill."""
+        with self._changed:
+            self._over = True
+            self._changed.notify_all()
+
     def _stand_still(self) -> None:
         begun = time.perf_counter()
         with self._changed:
-            self._waiting = True
-            self._changed.notify_all()
-            self._changed.wait_for(lambda: not self._paused or self._requested is not None)
-            self._waiting = False
+            while self._paused and self._requested is None:  # paused again before it moved: it stands still again
+                self._standing = self._allowed
+                self._changed.notify_all()
+                self._changed.wait_for(self._may_go)
+                if self._abandoned:
+                    self._requested = self._requested or ABANDONED
+            self._standing = None
         self._idle += time.perf_counter() - begun
+
+    def _may_go(self) -> bool:
+        return not self.waiting or self._requested is not None or self._abandoned

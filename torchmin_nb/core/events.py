@@ -10,11 +10,13 @@ from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, cast, overload, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast, overload, runtime_checkable
 
 import numpy as np
 
 from ..errors import HistoryError
+from .rows import Rows, as_float
+from .storage import UNREADABLE, ordinary
 
 if TYPE_CHECKING:
     import pandas
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["FIELDS", "Callback", "Evaluation", "History", "Iteration", "Listener", "Totals", "record"]
 
 _FORMAT = "torchmin_nb history 1"
+_NOT_STORED = "not a stored history: {}; give what History.to_json wrote"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +106,7 @@ class Listener(Protocol):
     def on_end(self, history: History) -> None: ...
 
 
+_Event = TypeVar("_Event")
 FIELDS = tuple(f.name for f in fields(Iteration))
 """What every iteration has; no number that a closure records goes by one of these names."""
 _COLUMNS = tuple(name for name in FIELDS if name != "metrics")
@@ -139,8 +143,8 @@ class History(Sequence[Iteration]):
         self.totals: Totals | None = None
         self.keep_parameters = keep_parameters
         self.keep_evaluations = keep_evaluations
-        self.evaluations: list[Evaluation] = []
-        self._iterations: list[Iteration] = []
+        self.evaluations: list[Evaluation] | Rows[Evaluation] = []
+        self._iterations: list[Iteration] | Rows[Iteration] = []
         # Typed arrays, filled on demand: reading a column of a long run again costs only what is new.
         self._columns = {name: array("q" if name in _COUNT_COLUMNS else "d") for name in _COLUMNS}
         self._metric_columns: tuple[int, dict[str, array[float]]] = (0, {})
@@ -316,15 +320,24 @@ class History(Sequence[Iteration]):
 
         Raises HistoryError if the source is something else.
         """
+        if isinstance(source, str) and source.lstrip().startswith("{"):
+            return cls.from_text(source)
         try:
-            text = (
-                source
-                if isinstance(source, str) and source.lstrip().startswith("{")
-                else Path(source).read_text(encoding="utf-8")
-            )
+            with ordinary(source) as file:
+                text = file.read().decode()
+        except UNREADABLE as error:
+            raise HistoryError(_NOT_STORED.format(error)) from error
+        return cls.from_text(text)
+
+    @classmethod
+    def from_text(cls, text: str) -> History:
+        """The History of a text that `to_json` returned, which is never taken for a path. Raises HistoryError."""
+        try:
+            if not isinstance(text, str):
+                raise TypeError(f"it is {type(text).__name__}")
             return cls._from_dict(json.loads(text))
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise HistoryError(f"not a stored history: {error}; give what History.to_json wrote") from error
+        except UNREADABLE as error:
+            raise HistoryError(_NOT_STORED.format(error)) from error
 
     def heading(self) -> dict[str, Any]:
         """What is known before the run, ready for JSON."""
@@ -352,7 +365,7 @@ class History(Sequence[Iteration]):
             **self.ending(),
             "iterations": [record(iteration) for iteration in self._iterations],
             "evaluations": [record(evaluation) for evaluation in self.evaluations] if self.keep_evaluations else None,
-            "parameters": [x.tolist() for x in self._parameters] if self.keep_parameters else None,
+            "parameters": [_plain(x) for x in self._parameters] if self.keep_parameters else None,
             "trials": [_plain(x) for x in self._trials],
         }
 
@@ -366,21 +379,82 @@ class History(Sequence[Iteration]):
     def from_parts(cls, stored: Mapping[str, Any]) -> History:
         """The History of a heading, an ending, and lists of records; None for a list that was not kept."""
         history = cls(
-            stored["method"],
-            options=stored["options"],
-            n_parameters=stored["n_parameters"],
-            dtype=stored["dtype"],
+            _typed(stored, "method", str),
+            options=_options(stored["options"]),
+            n_parameters=_typed(stored, "n_parameters", int | None),
+            dtype=_typed(stored, "dtype", str | None),
             keep_parameters=stored["parameters"] is not None,
             keep_evaluations=stored["evaluations"] is not None,
         )
-        history.success, history.status, history.message = stored["success"], stored["status"], stored["message"]
-        history.final_loss = _decode(stored["final_loss"])
-        history.totals = None if stored["totals"] is None else Totals(**stored["totals"])
-        history._iterations = [Iteration(**_decoded(each)) for each in stored["iterations"]]
-        history.evaluations = [Evaluation(**_decoded(each)) for each in stored["evaluations"] or []]
-        history._parameters = [np.array(x, dtype=np.float64) for x in stored["parameters"] or []]
-        history._trials = [np.array([_decode(each) for each in x]) for x in stored.get("trials", ())]
+        history._take_ending(stored)
+        history._iterations = _rows(Iteration, stored["iterations"])
+        history.evaluations = _rows(Evaluation, stored["evaluations"] or [])
+        history._columns = {name: history._iterations.column(name) for name in _COLUMNS}
+        history._metric_columns = len(history._iterations), history._iterations.column("metrics")
+        history._parameters = _points(stored["parameters"] or [], history.n_parameters)
+        history._trials = _points(stored.get("trials", ()), history.n_parameters)
+        history._require_points()
         return history
+
+    def _take_ending(self, stored: Mapping[str, Any]) -> None:
+        self.success = _typed(stored, "success", bool | None)
+        self.status = _typed(stored, "status", int | None)
+        self.message = _typed(stored, "message", str | None)
+        self.final_loss = as_float(stored["final_loss"])
+        self.totals = None if stored["totals"] is None else _rows(Totals, [stored["totals"]])[0]
+
+    def _require_points(self) -> None:
+        """A point for each record; a run that went on when it was stored may have one more."""
+        if self.keep_parameters and len(self._parameters) < len(self):
+            raise ValueError(f"{len(self)} iterations have {len(self._parameters)} points")
+        if self._trials and len(self._trials) < len(self.evaluations):
+            raise ValueError(f"{len(self.evaluations)} evaluations have {len(self._trials)} points")
+        del self._parameters[len(self) :]
+
+
+_NESTED = 32
+_MOST_PARAMETERS = 2**48
+
+
+def _typed(stored: Mapping[str, Any], name: str, kind: Any) -> Any:
+    """A field of this type. Raises TypeError, and ValueError for a number that cannot be one of parameters."""
+    value = stored[name]
+    if not isinstance(value, kind) or (isinstance(value, bool) and not isinstance(True, kind)):
+        raise TypeError(f"{name} is {type(value).__name__}")
+    if type(value) is int and not -_MOST_PARAMETERS < value < _MOST_PARAMETERS:
+        raise ValueError(f"{name} is too large a number")
+    return value
+
+
+def _options(stored: Any) -> dict[str, Any]:
+    if not isinstance(stored, dict) or not _shallow(stored, _NESTED):
+        raise TypeError("options are no dict of plain values")
+    return stored
+
+
+def _shallow(value: Any, levels: int) -> bool:
+    """Whether it is nested no deeper than a call may be."""
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return levels > 0 and all(_shallow(item, levels - 1) for item in items)
+
+
+def _rows(kind: type[_Event], stored: Any) -> Rows[_Event]:
+    """Records as JSON has them, or taken already."""
+    if isinstance(stored, Rows):
+        return stored
+    if not isinstance(stored, list):
+        raise TypeError(f"a list of {kind.__name__} is needed, got {type(stored).__name__}")
+    rows = Rows(kind)
+    rows.extend_stored(stored)
+    return rows
+
+
+def _points(stored: Sequence[Any], n: int | None) -> list[NDArray[np.float64]]:
+    """Points as JSON has them, all of one length: of n, where that is known."""
+    points = np.array(stored, dtype=np.float64) if len(stored) else np.empty((0, n or 0))
+    if points.ndim != 2 or (n is not None and points.shape[1] != n):
+        raise ValueError(f"points of shape {points.shape} are none of {n} parameters")
+    return list(points)
 
 
 # JSON has no NaN and no infinity: they travel as strings.
@@ -391,20 +465,10 @@ def record(event: Iteration | Evaluation) -> dict[str, Any]:
     return cast("dict[str, Any]", _encode(asdict(event)))
 
 
-def _decoded(stored: dict[str, Any]) -> dict[str, Any]:
-    return cast("dict[str, Any]", _decode(stored))
-
-
 def _encode(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _encode(item) for key, item in value.items()}
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _decode(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _decode(item) for key, item in value.items()}
-    return float(value) if isinstance(value, str) else value
 
 
 def _plain(value: Any) -> Any:

@@ -6,21 +6,26 @@ import errno
 import json
 import os
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from io import FileIO
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
+
+import numpy as np
 
 from ..errors import BusyError, HistoryError, StorageError
 from .events import Evaluation, History, Iteration, record
-from .storage import dropped, require_writable
+from .rows import Rows
+from .storage import UNREADABLE, dropped, ordinary, require_writable
 
 __all__ = ["HistoryFile"]
 
 _FORMAT = "torchmin_nb history lines 1"
 _FIRST_BYTES = json.dumps({"format": _FORMAT})[:-1].encode()
 _KEEPS = ("keep_parameters", "keep_evaluations")
-_LISTS = {"iteration": "iterations", "evaluation": "evaluations", "parameters": "parameters", "trial": "trials"}
+_CHUNK = 2**19
+"""Bytes that are read at once."""
 
 
 class HistoryFile:
@@ -97,15 +102,13 @@ class HistoryFile:
     @classmethod
     def read_all(cls, path: str | os.PathLike[str]) -> list[History]:
         """All runs of a file, in the order in which they began. Raises HistoryError as `read` does."""
-        runs: dict[str, dict[str, Any]] = {}
         try:
-            if not _begins_as_ours(Path(path)):
-                raise ValueError("it does not begin as one")
-            with Path(path).open("rb") as lines:
-                for line in _whole(lines):
-                    _take(runs, line)
-            return [History.from_parts(stored) for stored in runs.values()]
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            with ordinary(path) as file:
+                if not _FIRST_BYTES.startswith(file.read(len(_FIRST_BYTES))):
+                    raise ValueError("it does not begin as one")
+                file.seek(0)
+                return [run.history() for run in _runs(file).values()]
+        except UNREADABLE as error:
             raise HistoryError(
                 f"{str(path)!r} is not a readable history file: {error}; give what HistoryFile wrote"
             ) from error
@@ -165,8 +168,28 @@ def _mended(path: Path) -> bytes:
         return b"" if file.read(1) == b"\n" else b"\n"
 
 
-def _whole(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
-    """The lines that can be read. What is torn shows itself as a gap, unless it was the last line of its run."""
+def _runs(file: BinaryIO) -> dict[str, _Stored]:
+    """The runs of a file, by the name that each line has."""
+    runs: dict[str, _Stored] = {}
+    while lines := file.readlines(_CHUNK):
+        for line in _whole(lines):
+            _take(runs, line)
+        for run in runs.values():
+            run.flush()
+    return runs
+
+
+def _whole(lines: list[bytes]) -> list[Any]:
+    """The lines that can be read, all at once if none is torn: that is faster."""
+    with suppress(ValueError):
+        found = json.loads(b"[" + b",".join(lines) + b"]")
+        if len(found) == len(lines):
+            return cast("list[Any]", found)
+    return list(_one_by_one(lines))
+
+
+def _one_by_one(lines: list[bytes]) -> Iterator[Any]:
+    """What is torn shows itself as a gap, unless it was the last line of its run."""
     for line in lines:
         try:
             yield json.loads(line)
@@ -174,27 +197,61 @@ def _whole(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
             continue
 
 
-def _take(runs: dict[str, dict[str, Any]], line: dict[str, Any]) -> None:
-    """Add one line to its run, in the form of History.from_parts."""
-    run = line["run"]
+def _take(runs: dict[str, _Stored], line: dict[str, Any]) -> None:
+    """Add one line to its run."""
+    name = line["run"]
     if "format" in line:
-        asked: dict[str, list[Any] | None] = {
-            name: [] if line[f"keep_{name}"] else None for name in ("parameters", "evaluations")
+        runs[name] = _Stored(line)
+    elif name not in runs:
+        raise ValueError(f"the first line of run {name} is missing")
+    else:
+        runs[name].take(line)
+
+
+class _Stored:
+    """One run of a file as it is read. Its lines wait in lists until a chunk has been read."""
+
+    def __init__(self, heading: dict[str, Any]):
+        self._heading = {**heading, **History().ending()}
+        self._rows: dict[str, Rows[Any]] = {"iteration": Rows(Iteration), "evaluation": Rows(Evaluation)}
+        self._points: dict[str, list[Any]] = {"parameters": [], "trial": []}
+        self._waiting: dict[str, list[Any]] = {name: [] for name in (*self._rows, *self._points)}
+
+    def take(self, line: dict[str, Any]) -> None:
+        """Add what a line has."""
+        for name, value in line.items():
+            values = self._waiting.get(name)
+            if values is not None:
+                values.append(value)
+            elif name == "ending":
+                self._heading.update(value)
+
+    def flush(self) -> None:
+        """Take what has waited. Raises ValueError where one is missing, and what Rows raises."""
+        for name, values in self._waiting.items():
+            if values and name in self._rows:
+                _require_all(name, values, len(self._rows[name]))
+                self._rows[name].extend_stored(values)
+            elif values:
+                self._points[name].extend(np.array(values, dtype=np.float64))
+            values.clear()
+
+    def history(self) -> History:
+        """The run, up to where the file has it."""
+        kept = {name: self._heading[f"keep_{name}"] is True for name in ("parameters", "evaluations")}
+        parts = {
+            "iterations": self._rows["iteration"],
+            "evaluations": self._rows["evaluation"] if kept["evaluations"] else None,
+            "parameters": self._points["parameters"] if kept["parameters"] else None,
+            "trials": self._points["trial"],
         }
-        runs[run] = {**line, **History().ending(), "iterations": [], "trials": [], **asked}
-        return
-    if run not in runs:
-        raise ValueError(f"the first line of run {run} is missing")
-    runs[run].update(line.get("ending", {}))
-    for name, values in _LISTS.items():
-        if name in line:
-            _add(runs[run][values], line[name], name)
+        return History.from_parts({**self._heading, **parts})
 
 
-def _add(values: list[Any], value: Any, name: str) -> None:
-    if isinstance(value, dict) and value["index"] != len(values):
-        raise ValueError(f"{name} {len(values)} is missing")
-    values.append(value)
+def _require_all(name: str, records: list[Any], number: int) -> None:
+    for expected, each in enumerate(records, number):
+        if each["index"] != expected:
+            raise ValueError(f"{name} {expected} is missing")
 
 
 def _point(name: str, x: list[Any] | None) -> dict[str, list[Any]]:

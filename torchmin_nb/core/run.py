@@ -10,8 +10,10 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import threading
+import weakref
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
@@ -21,6 +23,7 @@ from . import control as endings
 from .arguments import count
 from .control import Control
 from .events import Callback, History
+from .workers import WorkerThread, interruptible
 
 if TYPE_CHECKING:
     from scipy.optimize import OptimizeResult
@@ -67,11 +70,88 @@ class Steered(Protocol):
     result: OptimizeResult | None
 
 
+class _Course:
+    """What a run and its thread share. The thread knows no Run: one that nobody keeps is thereby noticed."""
+
+    def __init__(self, optimizer: Steered, control: Control):
+        self.optimizer = optimizer
+        self.control = control
+        self.result: OptimizeResult | None = None
+        self.exception: BaseException | None = None
+        self.ended = threading.Event()
+        self._before = History(optimizer.name)
+        self._after: History | None = None
+        self._begun = False
+        self._lock = threading.Lock()
+        self._waiters: dict[asyncio.Future[None], asyncio.AbstractEventLoop] = {}
+
+    @property
+    def history(self) -> History:
+        """Of this run: not that of an earlier or a later one of the optimizer."""
+        if self._after is not None:
+            return self._after
+        return self.optimizer.history if self._begun else self._before
+
+    def follow(self, execute: Callable[[], object], claim: ExitStack, context: Callable[[], ExitStack]) -> None:
+        """The whole run, in its thread."""
+        with claim:  # until all is noted, or the next run of this optimizer could be taken for this one
+            try:
+                with context():
+                    self.control.await_go()
+                    self._begin()
+                    execute()
+            except BaseException as error:
+                self.exception = error
+            self._after, self.result = self.optimizer.history, self.optimizer.result
+        self._tell_end()
+
+    def outcome(self) -> OptimizeResult:
+        """The result of a run that has ended; raises what the closure raised."""
+        if self.exception is not None:
+            raise self.exception
+        assert self.result is not None
+        return self.result
+
+    async def end(self) -> None:
+        """Wait for the end without a thread; a wait that is cancelled leaves nothing behind."""
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[None] = loop.create_future()
+        try:
+            with self._lock:
+                if self.ended.is_set():
+                    return
+                self._waiters[waiter] = loop
+            await waiter
+        finally:
+            self._waiters.pop(waiter, None)
+
+    def _begin(self) -> None:
+        self.optimizer.history = History(self.optimizer.name)
+        self._begun = True
+
+    def _tell_end(self) -> None:
+        with self._lock:
+            self.ended.set()
+            waiters, self._waiters = self._waiters, {}
+        for waiter, loop in waiters.items():
+            with suppress(RuntimeError):  # the loop has been closed meanwhile
+                loop.call_soon_threadsafe(_wake, waiter)
+        self.control.end()
+
+
+def _wake(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)
+
+
 class Run:
     """A minimisation under way: what `optimizer.start(closure)` returns. Awaitable.
 
     state: "pending" (no closure call yet), "running", "paused", "stopped" (by `stop` or a budget), "finished" (SciPy
     ended it), "failed". As the last line of a cell it shows its panel.
+
+    A Run that nobody keeps goes on to its end; where it stands still, it ends there, as nobody could let it go on. A
+    script that ends while a run goes on stops it at its next closure call.
     """
 
     def __init__(
@@ -80,28 +160,35 @@ class Run:
         execute: Callable[[], object],
         control: Control,
         tensors: Sequence[torch.Tensor],
+        *,
+        held: AbstractContextManager[object] | None = None,
     ):
         self._optimizer = optimizer
         self._control = control
-        self._result: OptimizeResult | None = None
-        self._history: History | None = None
-        self._exception: BaseException | None = None
-        self._ended = threading.Event()
-        self._begun = threading.Event()
-        self._empty = History(optimizer.name)
+        self._course = course = _Course(optimizer, control)
+        self._ended = course.ended
+        self._thread: WorkerThread | None = None
         self.panel: Any = None
-        claim = ExitStack()
-        claim.enter_context(claimed(tensors))
+        weakref.finalize(self, control.abandon).atexit = False
         context = _thread_context()
-        with claim:  # let go again if a callback raises
+        with ExitStack() as claim:  # let go again if a callback raises
+            claim.enter_context(claimed(tensors))
+            claim.enter_context(held or nullcontext())
             self._announce(optimizer.callbacks)
             claim = claim.pop_all()
         # The notebook finds the cell that a thread's output belongs to by its context variables.
-        work = contextvars.copy_context().run
-        self._thread = threading.Thread(
-            target=work, args=(self._work, execute, claim, context), name=f"torchmin_nb {optimizer.name}", daemon=True
-        )
-        self._thread.start()
+        work = partial(contextvars.copy_context().run, course.follow, execute, claim, context)
+        stop = partial(control.request, endings.STOPPED)
+        self._thread = WorkerThread(work, name=f"torchmin_nb {optimizer.name}", stop=stop)
+        self._launch(claim)
+
+    def _launch(self, claim: ExitStack) -> None:
+        assert self._thread is not None
+        try:
+            self._thread.start()
+        except BaseException:
+            claim.close()
+            raise
 
     # Steering
 
@@ -125,28 +212,42 @@ class Run:
         """Wait for the end and return the result; raises what the closure raised.
 
         timeout: seconds; TimeoutError if the run has not ended by then, and the run goes on. A run that stands still
-        does not end by itself.
+        does not end by itself. Raises BusyError in a callback or the closure of the run itself.
         """
-        if not self._ended.wait(timeout):
+        self._refuse_to_wait_for_itself("run.wait()", timeout)
+        if not interruptible(lambda seconds: self._ended.wait(seconds) or None, timeout):
             raise TimeoutError(f"the run is {self.state} after {timeout} s; it goes on")
-        if self._exception is not None:
-            raise self._exception
-        assert self._result is not None
-        return self._result
+        return self._course.outcome()
 
     def wait_until_paused(self, timeout: float | None = None) -> bool:
-        """Wait until the run stands still; whether it does. False at once for a run that has ended."""
-        while not self._ended.is_set():
-            step = 0.05 if timeout is None else min(0.05, timeout)
-            if self._control.await_standstill(step):
-                return True
-            timeout = None if timeout is None else timeout - step
-            if timeout is not None and timeout <= 0:
-                break
-        return False
+        """Wait until the run stands still; whether it does. False at once for a run that has ended.
+
+        Raises BusyError as `wait` does; a timeout of 0 is only a look.
+        """
+        self._refuse_to_wait_for_itself("run.wait_until_paused()", timeout)
+        return bool(interruptible(self._control.await_standstill, timeout))
 
     def __await__(self) -> Generator[Any, None, OptimizeResult]:
-        return asyncio.to_thread(self.wait).__await__()
+        self._refuse_to_wait_for_itself("await run")
+        return self._outcome().__await__()
+
+    async def _outcome(self) -> OptimizeResult:
+        await self._course.end()
+        return self._course.outcome()
+
+    def _refuse_to_wait_for_itself(self, call: str, timeout: float | None = None) -> None:
+        if timeout is not None and timeout <= 0:
+            return
+        if self._thread is None:
+            raise BusyError(
+                f"{call} in on_run would wait for good: the run begins when all callbacks have been told of it; wait "
+                f"after start() has returned"
+            )
+        if self._thread is threading.current_thread():
+            raise BusyError(
+                f"{call} in a callback or the closure of this run would wait for itself for good; call run.stop() to "
+                f"end it or run.pause() to have it stand still, return, and wait in another thread"
+            )
 
     # Watching
 
@@ -157,27 +258,25 @@ class Run:
             if not len(self.history):
                 return PENDING
             return PAUSED if self._control.waiting else RUNNING
-        if self._exception is not None:
+        if self.exception is not None:
             return FAILED
-        assert self._result is not None
-        return STOPPED if self._result.status in _OURS and not self._result.success else FINISHED
+        assert self.result is not None
+        return STOPPED if self.result.status in _OURS and not self.result.success else FINISHED
 
     @property
     def history(self) -> History:
         """The iterations so far."""
-        if self._history is not None:
-            return self._history
-        return self._optimizer.history if self._begun.is_set() else self._empty
+        return self._course.history
 
     @property
     def result(self) -> OptimizeResult | None:
         """SciPy's result, once the run has ended."""
-        return self._result
+        return self._course.result
 
     @property
     def exception(self) -> BaseException | None:
         """What the closure or a callback raised."""
-        return self._exception
+        return self._course.exception
 
     def _ipython_display_(self) -> None:
         """As the last line of a cell, a run is its panel."""
@@ -194,22 +293,6 @@ class Run:
         for callback in callbacks:
             if hasattr(callback, "on_run"):
                 callback.on_run(self)
-
-    def _begin(self) -> None:
-        self._optimizer.history = History(self._optimizer.name)
-        self._begun.set()
-
-    def _work(self, execute: Callable[[], object], claim: ExitStack, context: Callable[[], ExitStack]) -> None:
-        with claim:  # until all is noted, or the next run of this optimizer could be taken for this one
-            try:
-                with context():
-                    self._control.await_go()
-                    self._begin()
-                    execute()
-            except BaseException as error:
-                self._exception = error
-            self._history, self._result = self._optimizer.history, self._optimizer.result
-        self._ended.set()
 
 
 _OURS = range(98, 110)

@@ -16,6 +16,7 @@ from .events import History
 from .methods import MethodSpec
 from .request import Request
 from .result import Result
+from .storage import UNREADABLE
 
 __all__ = ["continued", "packed", "unpacked"]
 
@@ -33,11 +34,11 @@ def unpacked(state: Mapping[str, Any]) -> tuple[History, OptimizeResult | None]:
     """The history and result that were packed. Raises HistoryError for something else."""
     try:
         result, stored = state["result"], state["history"]
-        fields = None if result is None else {name: _numpy(value) for name, value in result.items()}
-    except (KeyError, TypeError, AttributeError) as error:
-        raise HistoryError(f"the state_dict holds no run: {error!r}; give what state_dict() returned") from error
-    history = History.from_json(stored)
-    return history, None if fields is None else Result.of_run(fields, history)
+        fields = None if result is None else {str(name): _numpy(value) for name, value in result.items()}
+        history = History.from_text(stored)
+        return history, None if fields is None else Result.of_run(fields, history)
+    except (*UNREADABLE, RuntimeError) as error:
+        raise HistoryError(f"the state_dict holds no run: {error}; give what state_dict() returned") from error
 
 
 def continued(request: Request, history: History, result: OptimizeResult | None, *, plain: bool) -> Request:

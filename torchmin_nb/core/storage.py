@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
-import threading
+import re
+import stat
+import uuid
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -12,21 +15,65 @@ from typing import BinaryIO
 
 from ..errors import StorageError, StorageWarning
 
-__all__ = ["dropped", "replacing", "require_writable"]
+_LOCKS: bool = os.name == "posix"
+if _LOCKS:
+    import fcntl
+
+__all__ = ["UNREADABLE", "dropped", "ordinary", "replacing", "require_writable", "swept"]
+
+UNREADABLE = (
+    OSError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    RecursionError,
+    MemoryError,
+)
+"""What reading a file, or a text, that somebody else has written can lead to."""
+
+
+@contextmanager
+def ordinary(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """An ordinary file, open to be read. OSError for a folder, a pipe or a device: to open one can block for good."""
+    name = os.fspath(path)  # a number would be a file that is open already
+    _require_ordinary(name)
+    with open(name, "rb") as file:
+        yield file
+
+
+def _require_ordinary(path: str | bytes | os.PathLike[str]) -> None:
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise OSError(errno.EINVAL, "it is no ordinary file")
 
 
 def require_writable(path: Path) -> None:
-    """Refuse a path that cannot be written, by trying: StorageError. Nothing is left behind, nothing changed."""
+    """Refuse a path that cannot be written, by trying: StorageError. Nothing is left behind, nothing changed.
+
+    What a killed process left beside it, of this path, is removed.
+    """
     try:
-        if path.exists():
+        if os.path.lexists(path) and path.exists():
+            _require_ordinary(path)
             path.open("ab").close()
+        swept(path)
         with _part(path) as trial:
             trial.write(b"\n")
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a null character, or one that no file name can have
+        reason = getattr(error, "strerror", None) or error
         raise StorageError(
-            f"{str(path)!r} cannot be written: {error.strerror or error}; give a file in a folder that exists and "
-            f"may be written"
+            f"{str(path)!r} cannot be written: {reason}; give a file in a folder that exists and may be written"
         ) from error
+
+
+def swept(path: Path) -> None:
+    """Remove the parts of this path that no process holds any more: those of one that was killed."""
+    part = re.compile(re.escape(path.name) + _PART)
+    with suppress(OSError), os.scandir(path.parent) as entries:  # a folder may be writable and yet not be listed
+        for each in entries:
+            if part.fullmatch(each.name) and each.is_file(follow_symlinks=False):
+                _remove_if_left(Path(each.path))
 
 
 @contextmanager
@@ -36,7 +83,8 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         yield file
         file.flush()
         os.fsync(file.fileno())
-        file.close()  # before the replacement: Windows wants it so
+        if not _LOCKS:
+            file.close()  # before the replacement: Windows wants it so; elsewhere the lock is held until then
         os.replace(file.name, path)
 
 
@@ -49,13 +97,40 @@ def dropped(what: str, error: Exception, remedy: str, *, stacklevel: int = 3) ->
     )
 
 
+_PART = r"\.(?:[0-9a-f]{32}|\d+-\d{9,})\.part"
+"""The names of parts, and those that earlier releases gave: of a process and a thread."""
+
+
 @contextmanager
 def _part(path: Path) -> Iterator[BinaryIO]:
-    """A new file beside `path`, of a name that no other process or thread has; gone at the end, unless renamed."""
-    part = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}.part")
+    """A new file beside `path`, held by this process and gone at the end, unless renamed."""
+    part = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")
     try:
-        with part.open("wb") as file:
+        with _held(part) as file:
             yield file
     finally:
-        with suppress(OSError):
+        with suppress(OSError, ValueError):
             part.unlink(missing_ok=True)
+
+
+def _held(part: Path) -> BinaryIO:
+    """A new file under a lock, which the system lets go when the process dies; made again if it was swept before."""
+    while True:
+        file = part.open("wb")
+        with suppress(OSError):  # a file system without locks
+            _lock(file, wait=True)
+        if part.exists():
+            return file
+        file.close()
+
+
+def _remove_if_left(part: Path) -> None:
+    with suppress(OSError), part.open("rb") as file:
+        _lock(file, wait=False)
+        part.unlink()
+
+
+def _lock(file: BinaryIO, *, wait: bool) -> None:
+    """OSError where another holds it. Windows needs none: there, a file that is open cannot be removed."""
+    if _LOCKS:
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))

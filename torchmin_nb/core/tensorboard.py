@@ -134,13 +134,14 @@ def _new_run_folder(folder: Path, method: str) -> Path:
 def _make(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a null character
         raise _not_writable(folder, error) from error
     require_writable(folder / "events")
 
 
-def _not_writable(folder: Path, error: OSError) -> StorageError:
-    return StorageError(f"{str(folder)!r} cannot be written: {error.strerror or error}; give a folder that may be")
+def _not_writable(folder: Path, error: OSError | ValueError) -> StorageError:
+    reason = getattr(error, "strerror", None) or error
+    return StorageError(f"{str(folder)!r} cannot be written: {reason}; give a folder that may be")
 
 
 def _summary_writer() -> Any:

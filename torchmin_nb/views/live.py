@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
-from weakref import WeakSet
+from weakref import WeakSet, ref
 
 from ..core.events import History, Iteration
 from ..core.run import Run
@@ -67,7 +67,8 @@ class Dashboard:
         self._rate = rate
         self._widgets = widgets
         self._clock: Callable[[], float] = time.monotonic
-        self._source: Run | History = History()
+        self._run: ref[Run] | None = None
+        self._heard = History()
         self._runs: WeakSet[Run] = WeakSet()
         self._session: Session | None = None
         self._line: ProgressLine | None = None
@@ -76,7 +77,14 @@ class Dashboard:
     @property
     def history(self) -> History:
         """Of the run that is shown."""
-        return self._source if isinstance(self._source, History) else self._source.history
+        source = self._source
+        return source if isinstance(source, History) else source.history
+
+    @property
+    def _source(self) -> Run | History:
+        """What is shown. A run is kept by what stands in a cell, so that one that nobody can steer is let go."""
+        run = None if self._run is None else self._run()
+        return self._heard if run is None else run
 
     # What a run tells
 
@@ -90,6 +98,8 @@ class Dashboard:
         """The minimisation begins: one without a Run, a blocking `step`, is opened here."""
         if not any(run.history is history for run in self._runs):
             self._begin(history)
+        elif history is self.history:
+            self._heard = history
         if self._line is not None and history is self.history:
             self._line.on_start(history)
 
@@ -156,7 +166,8 @@ class Dashboard:
     def _begin(self, source: Run | History) -> None:
         try:
             self._leave(source)
-            self._source, self._line, self._session = source, None, None
+            self._line = self._session = None
+            self._run, self._heard = (None, source) if isinstance(source, History) else (ref(source), source.history)
             self._open(source)
         except Exception as error:
             self._session = None

@@ -7,6 +7,9 @@ import math
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
+
+from ..core.workers import WorkerThread
 
 __all__ = ["POLL", "Pace", "Ticker"]
 
@@ -24,8 +27,8 @@ class Ticker:
     def start(self) -> None:
         """Begin to tick."""
         # The notebook finds the cell that a thread's output belongs to by its context variables.
-        work = contextvars.copy_context().run
-        threading.Thread(target=work, args=(self._work,), name="torchmin_nb view", daemon=True).start()
+        work = partial(contextvars.copy_context().run, self._work)
+        WorkerThread(work, name="torchmin_nb view", stop=self.stop).start()
 
     def stop(self) -> None:
         """No tick begins after this."""

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Hashable
 from contextlib import AbstractContextManager
 
+from ...core.workers import interruptible
 from ..ticker import POLL, Pace, Ticker
 from .jobs import Job, Trial
 
@@ -60,7 +61,7 @@ class Conductor:
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until the job has ended and its end was told; whether that is so."""
-        return self._idle.wait(timeout)
+        return bool(interruptible(lambda seconds: self._idle.wait(seconds) or None, timeout))
 
     def begin(self, job: Job) -> None:
         """Follow this job from now on; only while nothing is running."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Hashable, Sequence
 from contextlib import suppress
 
 from ...analysis.profiles import Profile, cost_table, performance_profile
 from ...core.events import History
 from ...core.run import FAILED, FINISHED, PAUSED, STOPPED, Run
+from ...core.workers import WorkerThread
 from ...explore import Call, Race, RunRow, build, row_of
 from ...problems import Problem
 from .stage import Stage
@@ -83,7 +83,7 @@ class Contest:
         self.at = 0
         self._race = Race(self.calls, names=names, on_begin=self._began, keep_parameters=_small(calls))
         self._taken = 0
-        self._thread = threading.Thread(target=self._work, name="torchmin_nb race", daemon=True)
+        self._thread = WorkerThread(self._work, name="torchmin_nb race", stop=self._race.stop)
         self._thread.start()
 
     @property
@@ -143,7 +143,7 @@ class Sampling:
         self.stage = stage
         self.error: Exception | None = None
         self._plane = (view, name, history)
-        self._thread = threading.Thread(target=self._work, name="torchmin_nb plane", daemon=True)
+        self._thread = WorkerThread(self._work, name="torchmin_nb plane", stop=self.stop)
         self._thread.start()
 
     @property
