@@ -127,8 +127,7 @@ class Engine:
 
     def _counted(self) -> dict[str, int]:
         requests = self.objective.requests
-        iterations = self.history[-1].index if len(self.history) else 0
-        return {"nit": iterations, "nfev": requests.nfev, "njev": requests.njev, "nhev": requests.nhev}
+        return {"nit": self._recorder.iterations, "nfev": requests.nfev, "njev": requests.njev, "nhev": requests.nhev}
 
     def _settle(self) -> None:
         """Leave the end point in the parameters and its gradient in `.grad`, drop graphs, tell the callbacks."""

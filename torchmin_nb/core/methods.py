@@ -52,8 +52,9 @@ class MethodSpec:
     Hessian take for n variables, beyond a multiple of n.
     forced: options handed to SciPy when the user sets `maxiter` and the solver knows none. warm: options that continue
     an earlier run, the fields of its result they come from, and how. forgets: what a continued run has lost, in words.
-    callback_at: where SciPy calls back: "iterate"; or "trial", the first of a line search, so that iterates are told
-    when their gradient is asked for.
+    callback_at: where SciPy calls back: "iterate"; "trial", the first of a line search, so that iterates are told
+    when their gradient is asked for; or "evaluation", so that iterations are told by the method's own count.
+    counted_at_start: by how much SciPy's `nit` is ahead of the iterations made, since it counts the start too.
     step: how an iteration finds its step, "line search", "trust region", "simplex" or "" for other ways; wolfe: the
     constants (c1, c2) of its line search's strong Wolfe conditions, as numbers or names of options; c2 is inf where it
     has no curvature condition.
@@ -78,6 +79,7 @@ class MethodSpec:
     radius_option: str | None = None
     first_callback_is_start: bool = False
     callback_at: str = "iterate"
+    counted_at_start: int = 0
     nonfinite: str = "inf"
     arrays: Callable[[int], float] = lambda n: 0.0
     forced: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
@@ -200,6 +202,7 @@ _ALL = (
             _RETURN_ALL,
         ),
         bounds=True,
+        counted_at_start=1,
         arrays=_squares(3),
         warm=(("initial_simplex", "final_simplex", np.array),),
         cost="1 or 2 closure calls, after N+1 for the simplex",
@@ -482,6 +485,7 @@ _ALL = (
         radius="state",
         radius_option="initial_tr_radius",
         first_callback_is_start=True,
+        counted_at_start=1,
         forgets="its penalty and barrier parameters",
         cost="1 closure call with its gradient, products, and a factorisation of the constraints",
         step="trust region",
@@ -528,6 +532,7 @@ _ALL = (
         bounds=True,
         constraints=True,
         arrays=_squares(65),
+        callback_at="evaluation",
         forgets="its quadratic model",
         cost="1 closure call, after 2·N+1 for the first model; N³ arithmetic",
         calls=lambda n: 2.0 * n + 1,

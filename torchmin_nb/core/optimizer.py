@@ -21,7 +21,7 @@ from .closure import Closure
 from .constraints import FEASIBLE, ConstraintSet
 from .engine import Engine
 from .flat import FlatParameters, trainable
-from .iterates import WatchedObjective
+from .iterates import objective_of
 from .loss_covariance import loss_covariance
 from .objective import Derivatives, Objective
 from .recorder import Recorder
@@ -161,6 +161,7 @@ class MinimizeWrapper(ScipyOptimizer):
             max_iterations=request.max_iterations,
             skip_first=spec.first_callback_is_start,
             callback_at=spec.callback_at,
+            counted_at_start=spec.counted_at_start,
             comes_back=spec.gradient == "none",
             scipy_callback=request.callback,
         )
@@ -189,12 +190,7 @@ class MinimizeWrapper(ScipyOptimizer):
         if not variables.n:
             return _fixed(objective, constraints, variables.base)
         form = request.spec.constraint_form
-        early = request.spec.callback_at == "trial"
-        seen = (
-            WatchedObjective(objective, variables, recorder.accepted)
-            if early
-            else SolverObjective(objective, variables)
-        )
+        seen = objective_of(request.spec.callback_at, objective, variables, recorder)
 
         def callback(z: NDArray[np.float64], *state: OptimizeResult) -> bool:
             return recorder.scipy_callback(variables.to_user(z), *map(variables.user_result, state))
@@ -215,8 +211,7 @@ class MinimizeWrapper(ScipyOptimizer):
         if constraints:
             result["multipliers"] = constraints.multipliers(result, form)
         told = variables.user_result(result)
-        if early:
-            recorder.accepted(told.x)
+        recorder.ended(told.x, int(told.get("nit") or 0))
         if not variables.plain:  # SciPy's own number is of the solver's variables
             told.update({name: constraints.violation(told.x) for name in _VIOLATION if name in told})
         return told
