@@ -168,6 +168,11 @@ class Objective:
             return math.isfinite(point.loss)
         return bool(np.isfinite(point.gradient).all())
 
+    def excess_at(self, x: NDArray[np.float64]) -> float:
+        """How far x is from counting as feasible, 0 where it does."""
+        violation = 0.0 if self.violation is None else self.violation(x)
+        return max(outside(x, self.bounds), violation - self.feasible, 0.0)
+
     def known(self, x: NDArray[np.float64]) -> Point | None:
         """The remembered point at x, if any. Never evaluates."""
         for point in reversed(self._memo):

@@ -24,6 +24,7 @@ from .flat import FlatParameters, trainable
 from .iterates import objective_of
 from .loss_covariance import loss_covariance
 from .objective import Derivatives, Objective
+from .option_values import require_arrays
 from .recorder import Recorder
 from .request import Request, read_request, require_fit, require_memory
 from .state import continued
@@ -93,6 +94,7 @@ class MinimizeWrapper(ScipyOptimizer):
     ):
         self.request: Request = read_request(minimizer_args)
         super().__init__(params, _method_name(self.request), **common)
+        self._require_arrays(self._flat().n)
         self._curvature = one_of("curvature", curvature, _CURVATURE)
         self._hessian_chunk = positive("hessian_chunk", hessian_chunk, Integral)
 
@@ -124,6 +126,7 @@ class MinimizeWrapper(ScipyOptimizer):
         spec = self.request.spec
         flat = self._flat()
         require_memory(spec, flat.n, self._memory_budget)
+        self._require_arrays(flat.n)
         variables = self._variables(flat, self._bounds(flat))
         request = self.request
         if self._loaded is not None:
@@ -168,6 +171,9 @@ class MinimizeWrapper(ScipyOptimizer):
         objective.observer = recorder
         engine = Engine(objective, recorder, start, threads=self._threads(flat.n), disp=request.disp)
         return engine, lambda: self._call_scipy(request, objective, recorder, variables, constraints)
+
+    def _require_arrays(self, n: int) -> None:
+        require_arrays(self.name, self.request.spec.options.values(), self.request.options, n)
 
     def _bounds(self, flat: FlatParameters) -> Bounds | None:
         """The bounds of minimizer_args or of the param groups, where the method takes any."""
