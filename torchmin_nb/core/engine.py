@@ -84,12 +84,13 @@ class Engine:
         filled.x = self._point(filled.x)
         end = self.objective.known(filled.x)
         loss = self._recorder.loss_at(filled.x) if end is None else end.loss
+        if loss is None and np.isfinite(filled.x).all():  # no point that was told, as far as can be seen
+            end = self.objective.visited(filled.x)
+            filled.x, loss = end.x.copy(), end.loss
         if not np.isfinite(filled.x).all() or (end is not None and not self.objective.finite(end)):
             filled.update(self._best_point(), success=False)  # the fun that SciPy reports is the wall it was shown
-        elif loss is not None:  # L-BFGS-B goes back to x after a failed line search, and reports the trial's loss
+        else:  # L-BFGS-B goes back to x after a failed line search, and reports the trial's loss
             filled.fun = loss
-        if "fun" not in filled:
-            filled.fun = self.objective.value(filled.x)
         filled.update(
             fun=_number(filled, "fun", float),
             success=bool(filled.success),

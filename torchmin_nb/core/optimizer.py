@@ -218,6 +218,8 @@ class MinimizeWrapper(ScipyOptimizer):
             result["multipliers"] = constraints.multipliers(result, form)
         told = variables.user_result(result)
         recorder.ended(told.x, int(told.get("nit") or 0))
+        end = objective.known(told.x)
+        variables.fill_fixed(told, None if end is None else end.gradient)
         if not variables.plain:  # SciPy's own number is of the solver's variables
             told.update({name: constraints.violation(told.x) for name in _VIOLATION if name in told})
         return told
@@ -256,7 +258,9 @@ def _fixed(objective: Objective, constraints: ConstraintSet, x: NDArray[np.float
     """The result where there is nothing to vary."""
     feasible = constraints.violation(x) <= FEASIBLE
     message = "All variables are fixed." if feasible else "All variables are fixed where the constraints do not hold."
-    return OptimizeResult(x=x, fun=objective.value(x), success=feasible, status=0 if feasible else 1, message=message)
+    fun, point = objective.value(x), objective.known(x)
+    gradient = {} if point is None or point.gradient is None else {"jac": point.gradient}
+    return OptimizeResult(x=x, fun=fun, success=feasible, status=0 if feasible else 1, message=message, **gradient)
 
 
 def _method_name(request: Request) -> str:

@@ -13,7 +13,7 @@ from scipy.optimize import OptimizeResult
 
 from .control import CALLBACK, ITERATIONS, Abort, StopRun
 from .events import Callback, Evaluation, History, Iteration
-from .objective import Point
+from .objective import ROUNDING, Point
 from .trust_region import NOT_REPORTED, Probe, TrustRegion, unreported
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 __all__ = ["Recorder"]
 
 _HASHED = 4096
-_ROUNDING = 1e-12
 
 
 class _Trial(NamedTuple):
@@ -167,7 +166,7 @@ class Recorder:
         trial = self._trials.get(_key(x))
         if trial is None:
             near = self._objective.nearest(x)
-            if near is not None and float(np.linalg.norm(near.x - x)) <= _ROUNDING * float(np.linalg.norm(x)):
+            if near is not None and float(np.linalg.norm(near.x - x)) <= ROUNDING * float(np.linalg.norm(x)):
                 return replace(near, x=x, violation=None)
             mark = self._mark(x)
             trial = min(self._trials.values(), key=lambda known: abs(known.mark - mark))
@@ -306,10 +305,13 @@ def _having(callbacks: Sequence[Any], name: str) -> list[Callable[..., Any]]:
 
 
 def _key(x: NDArray[np.float64]) -> int:
-    """Tells the trials of one iteration apart; a long x by its sum and a sample, since hashing it all shows."""
+    """Tells the trials of one iteration apart; a long x by its sum and a sample, since hashing it all shows.
+
+    -0.0 is made 0.0, which are the same point and not the same bytes.
+    """
     if len(x) <= _HASHED:
-        return hash(x.tobytes())
-    return hash((float(x.sum()), _sample(x).tobytes()))
+        return hash((x + 0.0).tobytes())
+    return hash((float(x.sum()), (_sample(x) + 0.0).tobytes()))
 
 
 def _sample(x: NDArray[np.float64]) -> NDArray[np.float64]:

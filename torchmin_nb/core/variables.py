@@ -103,11 +103,23 @@ class Variables:
         }
 
     def user_result(self, result: OptimizeResult) -> OptimizeResult:
-        """SciPy's result, or trust-constr's state, in the user's variables; derivatives along fixed ones are 0."""
+        """SciPy's result, or trust-constr's state, in the user's variables; derivatives along fixed ones are 0.
+
+        SciPy never saw those: see `fill_fixed`.
+        """
         if self.plain:
             return result
         told = {name: _FIELDS[name](self, value) if name in _FIELDS else value for name, value in result.items()}
         return OptimizeResult({**told, **self._user_constraints(result), "x": self.to_user(result.x)})
+
+    def fill_fixed(self, result: OptimizeResult, gradient: NDArray[np.float64] | None) -> None:
+        """Put the derivatives along fixed variables into the result's gradient, where the whole gradient is known."""
+        if self._free is None or gradient is None:
+            return
+        for name in ("jac", "grad"):
+            given = result.get(name)
+            if isinstance(given, np.ndarray) and given.shape == gradient.shape:
+                result[name] = np.where(self._free, given, gradient)
 
     def _user_constraints(self, result: OptimizeResult) -> dict[str, Any]:
         """trust-constr lists Jacobians and multipliers by constraint, and the bounds, on z itself, last."""

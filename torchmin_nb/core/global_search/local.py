@@ -243,10 +243,13 @@ class LocalSearch:
         return self._finite(result)
 
     def _finite(self, result: OptimizeResult) -> OptimizeResult:
-        """The result, with an infinite loss where the method ended on a wall that stood for NaN."""
-        end = self._objective.known(self._variables.to_user(result.x))
-        if end is not None and not self._objective.finite(end):
+        """The result with the loss at its x: infinite where the method ended on a wall that stood for NaN."""
+        x = self._variables.to_user(result.x)
+        end = self._objective.visited(x) if np.isfinite(x).all() else None
+        if end is None or not np.isfinite(end.loss):
             result.update(fun=np.inf, success=False)
+        else:
+            result.fun = end.loss
         counts = {name: result.get(name, 0) for name in ("nfev", "njev", "nhev")}  # basinhopping adds them up
         result.update(counts, fun=float(result.fun))
         return result
