@@ -123,7 +123,7 @@ BAD_ARGS = {
     "x0": ({"x0": [1]}, ArgumentError, ValueError, "'x0'; torchmin_nb supplies it"),
     "options type": ({"options": [1]}, ArgumentTypeError, TypeError, "options must be a dict, got list"),
     "option": ({"options": {"gtool": 1}}, UnknownOptionError, ValueError, "BFGS has no option 'gtool'; it has .*gtol"),
-    "maxiter": ({"options": {"maxiter": 0}}, ArgumentError, ValueError, "maxiter=0 of BFGS.*an integer of at least 1"),
+    "maxiter": ({"options": {"maxiter": -1}}, ArgumentError, ValueError, "maxiter=-1 of BFGS.*integer of at least 0"),
     "maxiter float": ({"options": {"maxiter": 1.5}}, ArgumentError, ValueError, "maxiter=1.5"),
     "gtol": ({"options": {"gtol": "small"}}, ArgumentError, ValueError, "gtol='small'.*a number.*default 1e-05"),
     "tol": ({"tol": -1}, ArgumentError, ValueError, "tol must be a number of at least 0, got -1"),

@@ -12,6 +12,7 @@ from torchmin_nb import METHODS, Constraint, MinimizeWrapper
 
 START = (-1.2, 1.0)
 EARLY = [name for name, spec in METHODS.items() if spec.callback_at == "trial"]
+COUNTED = [name for name, spec in METHODS.items() if spec.callback_at == "evaluation"]
 MAXITER = 25
 
 
@@ -167,3 +168,72 @@ def test_the_users_scipy_callback_hears_what_scipy_says(method):
     scipy.optimize.minimize(rosen, START, jac=rosen_der, method=method, callback=lambda x: told.append(x))
     a_run(method, rosen_of, callback=lambda x: heard.append(x))
     np.testing.assert_allclose(heard, told, rtol=1e-6, atol=1e-9)
+
+
+# How many: SciPy's own count, whoever ends the run
+
+LIMITS = [1, 2, 3, 4, 6, 9, 14, 22, None]
+
+
+@pytest.mark.parametrize("problem", PROBLEMS.values(), ids=PROBLEMS)
+@pytest.mark.parametrize("method", COUNTED)
+def test_counted_iterates_are_where_a_run_of_so_many_iterations_ends(method, problem):
+    """SciPy's run with maxiter=k ends where the k-th iteration of a longer one stands."""
+    optimizer = a_run(method, problem.loss, problem.x0, options={"maxiter": MAXITER})
+    path = optimizer.history.parameters
+    for most in (limit for limit in LIMITS if limit is not None and limit < len(path)):
+        plain = scipy.optimize.minimize(problem.f, problem.x0, method=method, options={"maxiter": most})
+        np.testing.assert_allclose(path[most], plain.x, atol=1e-7)
+        assert optimizer.history[most].nfev == plain.nfev
+
+
+@pytest.mark.parametrize("maxiter", LIMITS)
+@pytest.mark.parametrize("spec", METHODS.values(), ids=METHODS)
+def test_the_last_iteration_is_scipys_count_of_them(spec, maxiter):
+    problem = PROBLEMS["Wood"]
+    calls = 6 if spec.maxiter_counts == "closure calls" else 0  # COBYLA's first model takes so many
+    options = {} if maxiter is None else {"maxiter": maxiter + calls}
+    optimizer = a_run(spec.name, problem.loss, problem.x0, options=options)
+    last, nit = optimizer.history[-1].index, optimizer.result.nit
+    final = spec.callback_at == "trial" and optimizer.result.success  # an iteration that finds nothing to move
+    assert nit - last in {spec.counted_at_start, spec.counted_at_start + final}
+    if maxiter is not None and spec.maxiter_counts == "iterations":
+        assert nit <= maxiter
+
+
+def derivatives(spec, problem):
+    known = {"jac": problem.grad} if spec.gradient != "none" else {}
+    return known | ({"hess": problem.hess} if spec.curvature != "none" else {})
+
+
+def stopping(at):
+    calls = []
+
+    def callback(x, *state):
+        calls.append(x)
+        if len(calls) == at:
+            raise StopIteration
+
+    return callback
+
+
+@pytest.mark.parametrize("at", [1, 2, 5])
+@pytest.mark.parametrize("spec", METHODS.values(), ids=METHODS)
+def test_a_stop_in_scipys_callback_leaves_scipys_count(spec, at):
+    problem = PROBLEMS["Rosenbrock 2"]
+    try:
+        plain = scipy.optimize.minimize(
+            problem.f, problem.x0, method=spec.name, callback=stopping(at), **derivatives(spec, problem)
+        )
+    except StopIteration:  # TNC lets it out
+        plain = {}
+    optimizer = a_run(spec.name, problem.loss, problem.x0, callback=stopping(at))
+    assert optimizer.result.nit == plain.get("nit", at)
+
+
+@pytest.mark.parametrize("at", [1, 2, 5])
+@pytest.mark.parametrize("spec", METHODS.values(), ids=METHODS)
+def test_a_stop_in_a_callback_of_ours_counts_as_scipy_does(spec, at):
+    optimizer = a_run(spec.name, rosen_of, callbacks=lambda iteration: iteration.index == at)
+    assert optimizer.history[-1].index == at
+    assert optimizer.result.nit - at in {spec.counted_at_start, int(spec.callback_at == "evaluation")}

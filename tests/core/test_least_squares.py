@@ -609,7 +609,7 @@ def test_a_jacobian_that_breaks_later_ends_the_run(jacobian):
         (dict(method=3), ArgumentTypeError, "trf"),
         (3, ArgumentTypeError, "least_squares_args"),
         (dict(fltol=1), UnknownOptionError, "ftol"),
-        (dict(method="lm", tr_solver="lsmr"), UnknownOptionError, "trf and dogbox do"),
+        (dict(method="lm", tr_solver="svd"), ArgumentError, "lsmr"),
         (dict(method="lm", loss="huber"), ArgumentError, "robust losses need trf or dogbox"),
         (dict(method="lm", bounds=(0, 1)), ArgumentError, "cannot take bounds"),
         (dict(loss="hubert"), ArgumentError, "soft_l1"),

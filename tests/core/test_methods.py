@@ -348,7 +348,7 @@ def refused_values(row):
         values.append(1.5)
     if row.kind != "choice" and row.kind != "bool":
         values += [row.low - 1] if row.low is not None else []
-        values += [row.high + 1] if row.high is not None else []
+        values += [row.high + max(1, abs(row.high))] if row.high is not None else []
     return values
 
 

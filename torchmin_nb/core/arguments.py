@@ -27,6 +27,7 @@ __all__ = [
     "read_loss_scale",
     "read_threads",
     "refuse_several_processes",
+    "truth",
 ]
 
 
@@ -81,8 +82,8 @@ def read_callbacks(callbacks: Any) -> list[Callback]:
 
 def read_threads(threads: Any) -> int | str | None:
     """A number of BLAS threads, "auto" or None."""
-    if threads == "auto" or threads is None:
-        return threads  # type: ignore[no-any-return]
+    if threads is None or (isinstance(threads, str) and threads == "auto"):
+        return threads
     return int(positive("blas_threads", threads, Integral, ", 'auto'"))
 
 
@@ -119,9 +120,17 @@ def read_loss_scale(value: Any) -> float | str:
     return float(value)
 
 
+def truth(name: str, value: Any) -> bool:
+    """What is as good as True or False."""
+    try:
+        return bool(value)
+    except (TypeError, ValueError, RuntimeError):
+        raise ArgumentError(f"{name} must be True or False, got {value!r}") from None
+
+
 def one_of(name: str, value: Any, allowed: tuple[str, ...]) -> str:
     """One of the allowed words."""
-    if value not in allowed:
+    if not isinstance(value, str) or value not in allowed:
         raise ArgumentError(f"{name}={value!r} is not known; choose one of {', '.join(allowed)}")
     return str(value)
 

@@ -24,6 +24,7 @@ from .arguments import (
     read_callbacks,
     read_threads,
     refuse_several_processes,
+    truth,
 )
 from .bounds import clipped, group_bounds, group_scale
 from .check import ClosureReport, check_closure
@@ -79,10 +80,10 @@ class ScipyOptimizer(torch.optim.Optimizer):
             "max_evaluations": positive("max_evaluations", common.get("max_evaluations"), Integral),
             "target_loss": number("target_loss", common.get("target_loss")),
         }
-        self._keep = {name: bool(common.get(name, False)) for name in ("keep_parameters", "keep_evaluations")}
+        self._keep = {name: truth(name, common.get(name)) for name in ("keep_parameters", "keep_evaluations")}
         self._memory_budget = positive("memory_budget", common.get("memory_budget"))
         self._blas_threads = read_threads(common.get("blas_threads", "auto"))
-        self._start_check = common.get("start_check", True)
+        self._start_check = truth("start_check", common.get("start_check", True))
         self._objective: Objective | None = None
         self._running: Control | None = None
         self._loaded: tuple[History, OptimizeResult] | None = None

@@ -11,11 +11,15 @@ import torch
 from scipy.optimize import Bounds
 
 from ..errors import ArgumentError, StartWarning
+from .option_values import shown
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["clipped", "group_bounds", "group_scale", "outside", "read_bounds"]
+__all__ = ["SMALLEST_SCALE", "clipped", "group_bounds", "group_scale", "outside", "read_bounds"]
+
+SMALLEST_SCALE = 1e-150
+"""Of a variable: its square and the inverse of it are numbers too."""
 
 Groups = Iterable[Mapping[str, Any]]
 
@@ -42,8 +46,9 @@ def group_scale(groups: Groups, tensors: Sequence[torch.Tensor]) -> NDArray[np.f
     scales = {id(tensor): group.get("scale") for group in groups for tensor in group["params"]}
     parts = [_filled("scale", scales[id(tensor)], tensor, 1.0) for tensor in tensors]
     scale = np.concatenate(parts)
-    if not ((scale > 0) & np.isfinite(scale)).all():
-        raise ArgumentError(f"scale must be positive and finite, got {scale[~(scale > 0) | ~np.isfinite(scale)][0]}")
+    fits = (scale >= SMALLEST_SCALE) & (scale <= 1 / SMALLEST_SCALE)
+    if not fits.all():
+        raise ArgumentError(f"scale must be positive and finite, from 1e-150 to 1e150, got {scale[~fits][0]}")
     return None if (scale == 1).all() else scale
 
 
@@ -57,11 +62,14 @@ def read_bounds(bounds: Any, n: int) -> Bounds | None:
     if isinstance(bounds, Bounds):
         try:
             low, high = (np.broadcast_to(np.asarray(side, dtype=np.float64), (n,)) for side in (bounds.lb, bounds.ub))
-        except ValueError:
+        except (TypeError, ValueError, OverflowError):
             sizes = np.size(bounds.lb), np.size(bounds.ub)
             raise ArgumentError(f"bounds have {sizes} entries; there are {n} variables") from None
         return _checked(low.copy(), high.copy(), keep_feasible=bounds.keep_feasible)
-    pairs = list(bounds) if isinstance(bounds, Iterable) else [bounds]
+    try:
+        pairs = list(bounds)
+    except TypeError:
+        pairs = [bounds]
     if len(pairs) != n:
         raise ArgumentError(f"bounds has {len(pairs)} pairs for {n} variables; give one (low, high) pair each")
     sides = [_pair(pair) for pair in pairs]
@@ -104,8 +112,8 @@ def _pair(value: Any) -> tuple[Any, Any]:
 def _side(values: Iterable[Any], default: float) -> NDArray[np.float64]:
     try:
         return np.array([default if value is None else float(value) for value in values])
-    except (TypeError, ValueError):
-        raise ArgumentError(f"bounds must be numbers or None, got {list(values)!r}") from None
+    except (TypeError, ValueError, OverflowError):
+        raise ArgumentError(f"bounds must be numbers or None, got {[*map(shown, values)]}") from None
 
 
 def _filled(name: str, value: Any, tensor: torch.Tensor, default: float) -> NDArray[np.float64]:
@@ -114,8 +122,8 @@ def _filled(name: str, value: Any, tensor: torch.Tensor, default: float) -> NDAr
         return np.full(tensor.numel(), default)
     try:
         given = torch.as_tensor(value, dtype=torch.float64).detach().cpu()
-    except (TypeError, ValueError, RuntimeError):
-        raise ArgumentError(f"{name} must be a number, a tensor or None, got {value!r}") from None
+    except (TypeError, ValueError, RuntimeError, OverflowError):
+        raise ArgumentError(f"{name} must be a number, a tensor or None, got {shown(value)}") from None
     if given.dim() and given.shape != tensor.shape:
         raise ArgumentError(
             f"{name} has shape {tuple(given.shape)} for a parameter of shape {tuple(tensor.shape)}; "

@@ -101,13 +101,14 @@ class Engine:
         filled.x = self._point(filled.x)
         end = self.objective.known(filled.x)
         loss = self._recorder.loss_at(filled.x) if end is None else end.loss
+        if loss is None and np.isfinite(filled.x).all():  # no point that was told, as far as can be seen
+            end = self.objective.visited(filled.x)
+            filled.x, loss = end.x.copy(), end.loss
         if not np.isfinite(filled.x).all() or (end is not None and not self.objective.finite(end)):
             filled.success = False  # the fun that SciPy reports is the wall it was shown
             self._put_best(filled)
-        elif loss is not None:  # L-BFGS-B goes back to x after a failed line search, and reports the trial's loss
+        else:  # L-BFGS-B goes back to x after a failed line search, and reports the trial's loss
             filled.fun = loss
-        if "fun" not in filled:
-            filled.fun = self.objective.value(filled.x)
         jac = filled.get("jac")
         if end is not None and end.gradient is not None and isinstance(jac, np.ndarray) and jac.shape == filled.x.shape:
             filled.jac = end.gradient  # SLSQP and Newton-CG report that of the point before
@@ -160,8 +161,7 @@ class Engine:
 
     def _counted(self) -> dict[str, int]:
         requests = self.objective.requests
-        iterations = self.history[-1].index if len(self.history) else 0
-        return {"nit": iterations, "nfev": requests.nfev, "njev": requests.njev, "nhev": requests.nhev}
+        return {"nit": self._recorder.iterations, "nfev": requests.nfev, "njev": requests.njev, "nhev": requests.nhev}
 
     def _settle(self) -> None:
         """Leave the end point in the parameters and its gradient in `.grad`, drop graphs, tell the callbacks."""

@@ -1,6 +1,8 @@
-"""Iterates of a method whose SciPy callback comes too early: SLSQP's comes at the first trial of each line search.
+"""Iterates of a method whose SciPy callback does not come once an iteration.
 
-Such a method asks for the gradient at each point that it accepts, and nowhere else; the last one it returns instead.
+SLSQP's comes at the first trial of each line search. It asks for the gradient at each point that it accepts, and
+nowhere else; the last one it returns instead. COBYQA's comes at every evaluation, of which an iteration makes none, one
+or several; its own count of iterations is read from its loop.
 """
 
 from __future__ import annotations
@@ -17,11 +19,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from .objective import Objective
+    from .recorder import Recorder
 
-__all__ = ["WatchedObjective"]
+__all__ = ["CountedObjective", "WatchedObjective", "objective_of"]
 
 _DIFFERENCES = "approx_derivative"
 _SOLVER = "minimize"
+_COUNTING = "cobyqa.main"
+_COUNT = "n_iter"
 
 
 class WatchedObjective(SolverObjective):
@@ -45,6 +50,40 @@ class WatchedObjective(SolverObjective):
         gradient = super().gradient(z)
         self._accepted(self._variables.to_user(z).copy())
         return gradient
+
+
+class CountedObjective(SolverObjective):
+    """An objective as a function of z that tells `begun(iteration)`, where the method counts them, at each loss."""
+
+    def __init__(self, objective: Objective, variables: Variables, begun: Callable[[int], None]):
+        super().__init__(objective, variables)
+        self._begun = begun
+
+    def value(self, z: NDArray[np.float64]) -> float:
+        """The loss."""
+        iteration = _count()
+        if iteration is not None:
+            self._begun(iteration)
+        return super().value(z)
+
+
+def objective_of(callback_at: str, objective: Objective, variables: Variables, recorder: Recorder) -> SolverObjective:
+    """What a method is given whose SciPy callback comes at "iterate", "trial" or "evaluation"."""
+    if callback_at == "trial":
+        return WatchedObjective(objective, variables, recorder.accepted)
+    if callback_at == "evaluation":
+        return CountedObjective(objective, variables, recorder.begun)
+    return SolverObjective(objective, variables)
+
+
+def _count() -> int | None:
+    """The iteration that the method is in, 0 before the first; None where its loop is not found."""
+    frame: FrameType | None = sys._getframe(2)
+    while frame is not None and not frame.f_globals.get("__name__", "").endswith(_COUNTING):
+        frame = frame.f_back
+    while frame is not None and frame.f_code.co_name != _SOLVER:
+        frame = frame.f_back
+    return None if frame is None else int(frame.f_locals.get(_COUNT, 0))
 
 
 def _in_differences() -> bool:

@@ -14,7 +14,7 @@ from scipy.optimize import Bounds
 from ..errors import ArgumentError
 from .arguments import one_of, read_loss_scale
 from .base import Common, ScipyOptimizer
-from .bounds import outside
+from .bounds import SMALLEST_SCALE, outside
 from .check import ClosureReport
 from .closure import Closure, require_closure
 from .control import Abort, Control
@@ -23,6 +23,7 @@ from .engine import Engine
 from .flat import FlatParameters, trainable
 from .least_squares_methods import LARGE_JACOBIAN, LeastSquaresRequest, read_least_squares, read_least_squares_bounds
 from .optimality import EndingCheck, tolerances_in_words
+from .option_values import shown
 from .recorder import Recorder
 from .residuals import Residuals, as_residuals
 from .solver_residuals import SolverResiduals, told_as_scipy_does
@@ -272,10 +273,13 @@ def _read_scale(scale: Any, n: int) -> str | NDArray[np.float64] | None:
         return scale
     try:
         found = np.broadcast_to(np.asarray(scale, dtype=np.float64), (n,))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         found = np.zeros(1)
-    if not ((found > 0) & np.isfinite(found)).all():
-        raise ArgumentError(f"x_scale must be 'jac', a positive number or {n} positive numbers, got {scale!r}")
+    if not ((found >= SMALLEST_SCALE) & (found <= 1 / SMALLEST_SCALE)).all():
+        raise ArgumentError(
+            f"x_scale must be 'jac', a positive number or {n} positive numbers, got {shown(scale)}; the smallest is "
+            f"{SMALLEST_SCALE:g}, the largest {1 / SMALLEST_SCALE:g}"
+        )
     return found
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -19,7 +19,7 @@ from ..errors import ArgumentError, ArgumentTypeError, MemoryBudgetError, Unknow
 from .bounds import read_bounds
 from .memory import available_bytes, readable_bytes
 from .methods import OptionSpec
-from .request import require_value
+from .option_values import read_value
 
 __all__ = [
     "LARGE_JACOBIAN",
@@ -86,7 +86,7 @@ _COMMON = (
     _tolerance("ftol", "Stop when the cost decreases by less than this, relatively."),
     _tolerance("xtol", "Stop when the step is smaller than this, relative to x."),
     _tolerance("gtol", "Stop when the (scaled) gradient is below this everywhere."),
-    OptionSpec("max_nfev", None, "int", "Largest number of closure calls; default 100·n.", low=1),
+    OptionSpec("max_nfev", None, "int", "Largest number of closure calls; default 100·n.", low=1, unlimited=2**31 - 1),
     OptionSpec(
         "x_scale", None, "any", "Characteristic scale of each variable, or 'jac': from the columns of the Jacobian."
     ),
@@ -94,7 +94,9 @@ _COMMON = (
 )
 _ROBUST = (
     OptionSpec("loss", "linear", "loss", "ρ of the cost ½ Σ ρ(f²): robust ones weigh outliers down.", choices=_LOSSES),
-    OptionSpec("f_scale", 1.0, "float", "Residual from which the robust losses count as outlier.", low=1e-300),
+    OptionSpec(
+        "f_scale", 1.0, "float", "Residual from which the robust losses count as outlier.", low=1e-150, high=1e150
+    ),
     OptionSpec(
         "tr_solver",
         None,
@@ -102,9 +104,12 @@ _ROBUST = (
         "Trust-region subproblems: SVD of a dense Jacobian, or LSMR with products.",
         choices=(None, "exact", "lsmr"),
     ),
-    OptionSpec("tr_options", None, "any", "Options of the subproblem solver: a dict."),
+    OptionSpec("tr_options", None, "mapping", "Options of the subproblem solver: a dict."),
 )
-_PLAIN = (OptionSpec("loss", "linear", "loss", "The plain sum of squares.", choices=("linear",)),)
+_PLAIN = (
+    OptionSpec("loss", "linear", "loss", "The plain sum of squares.", choices=("linear",)),
+    *(replace(row, help=f"Without effect in lm. {row.help}") for row in _ROBUST if row.name != "loss"),
+)
 
 
 def _rows(*options: OptionSpec) -> Mapping[str, OptionSpec]:
@@ -184,10 +189,10 @@ def read_least_squares(arguments: Mapping[str, Any] | str) -> LeastSquaresReques
     callback = args.get("callback")
     if callback is not None and not callable(callback):
         raise ArgumentTypeError(f"callback must be callable, got {type(callback).__name__}")
-    options = {name: value for name, value in args.items() if name not in _ARGUMENTS}
-    for name, value in options.items():
+    given = {name: value for name, value in args.items() if name not in _ARGUMENTS}
+    for name in given:
         _require_known(spec, name)
-        _require_option(spec, spec.options[name], value)
+    options = {name: _read_option(spec, spec.options[name], value) for name, value in given.items()}
     return LeastSquaresRequest(spec, options, args.get("bounds"), callback)
 
 
@@ -236,12 +241,13 @@ def _require_known(spec: LeastSquaresSpec, name: str) -> None:
     raise UnknownOptionError(f"{spec.name} has no option {name!r}{where}; it has {known}")
 
 
-def _require_option(spec: LeastSquaresSpec, row: OptionSpec, value: Any) -> None:
+def _read_option(spec: LeastSquaresSpec, row: OptionSpec, value: Any) -> Any:
     if row.kind != "loss":
-        require_value(spec.name, row, value)
-    elif not (callable(value) and spec.robust) and value not in row.choices:
+        return read_value(spec.name, row, value)
+    if not (callable(value) and spec.robust) and not (isinstance(value, str) and value in row.choices):
         robust = "" if spec.robust else f"; robust losses need {' or '.join(o.name for o in _ALL if o.robust)}"
         raise ArgumentError(
             f"option loss={value!r} of {spec.name} must be one of {row.choices}"
             f"{' or a callable' if spec.robust else ''}{robust}"
         )
+    return value

@@ -22,10 +22,11 @@ class OptionSpec:
     """One option of a SciPy solver.
 
     default: SciPy's own (None: SciPy derives it, `help` says how). float32: our default when a parameter is float32
-    and SciPy's assumes double. tolerance: set by `tol`. low, high: the allowed range, inclusive. kind: "int", "float",
-    "bool", "choice", "array" or "any". An array runs over the variables in its last axis, or in both_axes. ours: not
-    handed to SciPy, but handled by torchmin_nb. loss_power: the option is in units of the loss to this power, which
-    `loss_scale` changes.
+    and SciPy's assumes double. tolerance: set by `tol`. low, high: the allowed range, inclusive. unlimited: of a limit,
+    what SciPy is handed for inf. kind: "int", "float", "bool", "choice", "array", "step" of differences, "map",
+    "mapping" or "any". An array runs over the variables in its last axis, or in both_axes; shape: in words of N. none:
+    SciPy takes None too, for something else than the default. ours: not handed to SciPy, but handled by torchmin_nb.
+    loss_power: the option is in units of the loss to this power, which `loss_scale` changes.
     """
 
     name: str
@@ -40,6 +41,9 @@ class OptionSpec:
     ours: bool = False
     both_axes: bool = False
     loss_power: int = 0
+    unlimited: float | None = None
+    shape: tuple[str, ...] = ()
+    none: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +58,9 @@ class MethodSpec:
     Hessian take for n variables, beyond a multiple of n.
     forced: options handed to SciPy when the user sets `maxiter` and the solver knows none. warm: options that continue
     an earlier run, the fields of its result they come from, and how. forgets: what a continued run has lost, in words.
-    callback_at: where SciPy calls back: "iterate"; or "trial", the first of a line search, so that iterates are told
-    when their gradient is asked for.
+    callback_at: where SciPy calls back: "iterate"; "trial", the first of a line search, so that iterates are told
+    when their gradient is asked for; or "evaluation", so that iterations are told by the method's own count.
+    counted_at_start: by how much SciPy's `nit` is ahead of the iterations made, since it counts the start too.
     step: how an iteration finds its step, "line search", "trust region", "simplex" or "" for other ways; wolfe: the
     constants (c1, c2) of its line search's strong Wolfe conditions, as numbers or names of options; c2 is inf where it
     has no curvature condition.
@@ -80,6 +85,7 @@ class MethodSpec:
     radius_option: str | None = None
     first_callback_is_start: bool = False
     callback_at: str = "iterate"
+    counted_at_start: int = 0
     nonfinite: str = "inf"
     arrays: Callable[[int], float] = lambda n: 0.0
     forced: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
@@ -135,12 +141,21 @@ _STEP = 1.4901161193847656e-08
 _STEP32 = _EPS32**0.5
 
 
-def _maxiter(default: int | None, help: str, *, ours: bool = False) -> OptionSpec:
-    return OptionSpec("maxiter", default, "int", help, low=1, ours=ours)
+_INT = 2**31 - 1
 
 
-def _tolerance(name: str, default: float, help: str) -> OptionSpec:
-    return OptionSpec(name, default, "float", help, low=0.0, tolerance=True)
+def _limit(name: str, default: int | None, help: str, low: int = 1, unlimited: float = _INT) -> OptionSpec:
+    return OptionSpec(name, default, "int", help, low=low, unlimited=unlimited)
+
+
+def _maxiter(
+    default: int | None, help: str, *, ours: bool = False, low: int = 0, unlimited: float = _INT
+) -> OptionSpec:
+    return OptionSpec("maxiter", default, "int", help, low=low, ours=ours, unlimited=unlimited)
+
+
+def _tolerance(name: str, default: float, help: str, low: float = 0.0, high: float | None = None) -> OptionSpec:
+    return OptionSpec(name, default, "float", help, low=low, high=high, tolerance=True)
 
 
 _DISP = OptionSpec("disp", False, "bool", "Print a summary when the run ends.", ours=True)
@@ -148,12 +163,12 @@ _RETURN_ALL = OptionSpec("return_all", False, "bool", "Keep every iterate in res
 _ABSOLUTE = "Absolute step of finite differences when jac=False; with jac='2-point' finite_diff_rel_step counts."
 _RELATIVE = "Step of finite differences relative to x when jac='2-point' or '3-point'; in trust-constr also False."
 _DIFFERENCES = (
-    OptionSpec("eps", _STEP, "any", _ABSOLUTE, float32=_STEP32),
-    OptionSpec("finite_diff_rel_step", None, "any", _RELATIVE, float32=_STEP32),
-    OptionSpec("workers", None, "any", "Map for parallel finite differences (SciPy 1.16 or newer)."),
+    OptionSpec("eps", _STEP, "step", _ABSOLUTE, float32=_STEP32, shape=("N",)),
+    OptionSpec("finite_diff_rel_step", None, "step", _RELATIVE, float32=_STEP32, shape=("N",)),
+    OptionSpec("workers", None, "map", "Map for parallel finite differences (SciPy 1.16 or newer)."),
 )
 _WORKERS = _DIFFERENCES[2:]
-_NORM = OptionSpec("norm", np.inf, "float", "Order of the gradient norm that gtol bounds.")
+_NORM = OptionSpec("norm", np.inf, "float", "Order of the gradient norm that gtol bounds.", low=1e-6)
 _PER_VARIABLE = "Largest number of iterations; default 200·N."
 
 
@@ -167,8 +182,8 @@ def _wolfe(c2: float) -> tuple[OptionSpec, ...]:
 _TRUST_REGION = (
     _maxiter(None, _PER_VARIABLE),
     _tolerance("gtol", 1e-4, "Stop when the gradient's 2-norm is below this."),
-    OptionSpec("initial_trust_radius", 1.0, "float", "Trust radius at the start.", low=1e-12),
-    OptionSpec("max_trust_radius", 1000.0, "float", "The radius never grows beyond this.", low=1e-12),
+    OptionSpec("initial_trust_radius", 1.0, "float", "Trust radius at the start.", low=1e-12, high=1e100),
+    OptionSpec("max_trust_radius", 1000.0, "float", "The radius never grows beyond this.", low=1e-12, high=1e100),
     OptionSpec("eta", 0.15, "float", "A step is accepted when its reduction ratio exceeds this.", low=0, high=0.25),
     _DISP,
     _RETURN_ALL,
@@ -192,16 +207,19 @@ _ALL = (
         "Moves a simplex of N+1 points; robust to noise, for a handful of parameters.",
         _doc("neldermead"),
         _rows(
-            _maxiter(None, _PER_VARIABLE),
-            OptionSpec("maxfev", None, "int", "Largest number of closure calls; default 200·N.", low=1),
+            _maxiter(None, _PER_VARIABLE, unlimited=np.inf),
+            _limit("maxfev", None, "Largest number of closure calls; default 200·N.", unlimited=np.inf),
             _tolerance("xatol", 1e-4, "Stop when the simplex is smaller than this in every coordinate."),
             _tolerance("fatol", 1e-4, "Stop when the losses of the simplex differ by less than this."),
             OptionSpec("adaptive", False, "bool", "Adapt the coefficients to the number of parameters."),
-            OptionSpec("initial_simplex", None, "array", "Start simplex, shape (N+1, N); overrides x0."),
+            OptionSpec(
+                "initial_simplex", None, "array", "Start simplex, shape (N+1, N); overrides x0.", shape=("N+1", "N")
+            ),
             _DISP,
             _RETURN_ALL,
         ),
         bounds=True,
+        counted_at_start=1,
         arrays=_squares(3),
         warm=(("initial_simplex", "final_simplex", np.array),),
         cost="1 or 2 closure calls, after N+1 for the simplex",
@@ -214,11 +232,11 @@ _ALL = (
         "Line searches along a set of directions that it improves; no gradient, quick on smooth valleys.",
         _doc("powell"),
         _rows(
-            _maxiter(None, "Largest number of iterations; default 1000·N."),
-            OptionSpec("maxfev", None, "int", "Largest number of closure calls; default 1000·N.", low=1),
-            _tolerance("xtol", 1e-4, "Relative error of the line searches."),
+            _maxiter(None, "Largest number of iterations; default 1000·N.", unlimited=np.inf),
+            _limit("maxfev", None, "Largest number of closure calls; default 1000·N.", unlimited=np.inf),
+            _tolerance("xtol", 1e-4, "Relative error of the line searches.", high=1.0),
             _tolerance("ftol", 1e-4, "Stop when the relative decrease of the loss is below this."),
-            OptionSpec("direc", None, "array", "Initial directions, shape (N, N)."),
+            OptionSpec("direc", None, "array", "Initial directions, shape (N, N).", shape=("N", "N")),
             _DISP,
             _RETURN_ALL,
         ),
@@ -261,7 +279,13 @@ _ALL = (
             _NORM,
             *_wolfe(0.9),
             OptionSpec(
-                "hess_inv0", None, "array", "Initial inverse Hessian, shape (N, N).", both_axes=True, loss_power=-1
+                "hess_inv0",
+                None,
+                "array",
+                "Initial inverse Hessian, shape (N, N).",
+                both_axes=True,
+                loss_power=-1,
+                shape=("N", "N"),
             ),
             _DISP,
             _RETURN_ALL,
@@ -282,13 +306,13 @@ _ALL = (
         _doc("lbfgsb"),
         _rows(
             _maxiter(15000, "Largest number of iterations."),
-            OptionSpec("maxfun", 15000, "int", "Largest number of function evaluations.", low=1),
+            _limit("maxfun", 15000, "Largest number of function evaluations."),
             _tolerance("ftol", 2.220446049250313e-09, "Stop when the relative decrease is below this."),
             _tolerance("gtol", 1e-5, "Stop when the projected gradient is below this everywhere."),
-            OptionSpec("maxcor", 10, "int", "Number of remembered corrections.", low=1),
-            OptionSpec("maxls", 20, "int", "Largest number of line-search steps an iteration.", low=1),
-            OptionSpec("eps", 1e-8, "any", _ABSOLUTE, float32=_STEP32),
-            OptionSpec("iprint", -1, "int", "Ignored: SciPy is removing it; use disp.", ours=True),
+            OptionSpec("maxcor", 10, "int", "Number of remembered corrections.", low=1, high=10000),
+            _limit("maxls", 20, "Largest number of line-search steps an iteration."),
+            OptionSpec("eps", 1e-8, "step", _ABSOLUTE, float32=_STEP32, shape=("N",)),
+            OptionSpec("iprint", -1, "int", "Ignored: SciPy is removing it; use disp.", high=_INT, ours=True),
             _DISP,
             *_DIFFERENCES[1:],
         ),
@@ -307,7 +331,7 @@ _ALL = (
         _doc("tnc"),
         _rows(
             _maxiter(None, "Largest number of iterations; default: bounded by maxfun only.", ours=True),
-            OptionSpec("maxfun", None, "int", "Largest number of function evaluations; default max(100, 10·N).", low=1),
+            _limit("maxfun", None, "Largest number of function evaluations; default max(100, 10·N)."),
             OptionSpec(
                 "ftol",
                 -1,
@@ -336,13 +360,13 @@ _ALL = (
             ),
             OptionSpec("eta", -1, "float", "Severity of the line search; negative: 0.25.", high=1),
             OptionSpec("stepmx", 0, "float", "Largest step of the line search; 0: 10.", low=0),
-            OptionSpec("maxCGit", -1, "int", "Products an iteration; -1: max(1, min(50, N/2)), 0: none."),
+            _limit("maxCGit", -1, "Products an iteration; -1: max(1, min(50, N/2)), 0: none.", -_INT),
             OptionSpec("minfev", 0, "float", "Estimate of the smallest loss.", low=None, loss_power=1),
             OptionSpec("rescale", -1, "float", "Log10 factor that triggers rescaling of the loss; negative: 1.3."),
-            OptionSpec("scale", None, "array", "Scale of each variable, shape (N,)."),
-            OptionSpec("offset", None, "array", "Offset of each variable, shape (N,)."),
-            OptionSpec("mesg_num", None, "int", "SciPy's message level; use disp."),
-            OptionSpec("eps", 1e-8, "any", _ABSOLUTE, float32=_STEP32),
+            OptionSpec("scale", None, "array", "Scale of each variable, shape (N,).", shape=("N",)),
+            OptionSpec("offset", None, "array", "Offset of each variable, shape (N,).", shape=("N",)),
+            OptionSpec("mesg_num", None, "int", "SciPy's message level; use disp.", -_INT, _INT),
+            OptionSpec("eps", 1e-8, "step", _ABSOLUTE, float32=_STEP32, shape=("N",)),
             _DISP,
             *_DIFFERENCES[1:],
         ),
@@ -364,7 +388,7 @@ _ALL = (
         _rows(
             _maxiter(100, "Largest number of iterations."),
             _tolerance("ftol", 1e-6, "Precision goal for the loss."),
-            OptionSpec("iprint", 1, "int", "Ignored; use disp.", ours=True),
+            OptionSpec("iprint", 1, "int", "Ignored; use disp.", high=_INT, ours=True),
             _DISP,
             *_DIFFERENCES,
         ),
@@ -389,7 +413,9 @@ _ALL = (
             _maxiter(None, _PER_VARIABLE),
             _tolerance("xtol", 1e-5, "Stop when the average step is below this."),
             *_wolfe(0.9),
-            OptionSpec("eps", _STEP, "any", "Step when SciPy approximates the Hessian itself.", float32=_STEP32),
+            OptionSpec(
+                "eps", _STEP, "step", "Step when SciPy approximates the Hessian itself.", float32=_STEP32, shape=("N",)
+            ),
             _DISP,
             _RETURN_ALL,
             *_WORKERS,
@@ -451,13 +477,7 @@ _ALL = (
         _doc("trustexact"),
         _rows(
             *_TRUST_REGION,
-            OptionSpec(
-                "subproblem_maxiter",
-                None,
-                "int",
-                "Largest number of iterations a subproblem (SciPy ≥ 1.17).",
-                low=1,
-            ),
+            _limit("subproblem_maxiter", None, "Largest number of iterations a subproblem (SciPy ≥ 1.17)."),
         ),
         gradient="required",
         curvature="dense",
@@ -477,11 +497,11 @@ _ALL = (
             _tolerance("xtol", 1e-8, "Stop when the trust radius is below this."),
             _tolerance("gtol", 1e-8, "Stop when the Lagrangian's gradient is below this everywhere."),
             _tolerance("barrier_tol", 1e-8, "Stop when the barrier parameter is below this (inequalities)."),
-            OptionSpec("initial_tr_radius", 1.0, "float", "Trust radius at the start.", low=1e-12),
-            OptionSpec("initial_constr_penalty", 1.0, "float", "Constraint penalty at the start.", low=0),
-            OptionSpec("initial_barrier_parameter", 0.1, "float", "Barrier parameter at the start.", low=0),
+            OptionSpec("initial_tr_radius", 1.0, "float", "Trust radius at the start.", low=1e-12, high=1e100),
+            OptionSpec("initial_constr_penalty", 1.0, "float", "Constraint penalty at the start.", low=0, high=1e100),
+            OptionSpec("initial_barrier_parameter", 0.1, "float", "Barrier parameter at the start.", low=0, high=1e100),
             OptionSpec("initial_barrier_tolerance", 0.1, "float", "Tolerance of the first barrier problem.", low=0),
-            OptionSpec("sparse_jacobian", None, "any", "Represent constraint Jacobians as sparse matrices."),
+            OptionSpec("sparse_jacobian", None, "bool", "Represent constraint Jacobians as sparse matrices."),
             OptionSpec(
                 "factorization_method",
                 None,
@@ -500,6 +520,7 @@ _ALL = (
         radius="state",
         radius_option="initial_tr_radius",
         first_callback_is_start=True,
+        counted_at_start=1,
         forgets="its penalty and barrier parameters",
         cost="1 closure call with its gradient, products, and a factorisation of the constraints",
         step="trust region",
@@ -536,8 +557,8 @@ _ALL = (
         "Quadratic models in a trust region: usually the fewest closure calls without gradients; constraints.",
         _doc("cobyqa"),
         _rows(
-            _maxiter(None, "Largest number of iterations; default 1000·N."),
-            OptionSpec("maxfev", None, "int", "Largest number of closure calls; default 500·N.", low=1),
+            _maxiter(None, "Largest number of iterations; default 1000·N.", low=1),
+            _limit("maxfev", None, "Largest number of closure calls; default 500·N."),
             _tolerance("final_tr_radius", 1e-6, "Stop when the trust region is smaller than this."),
             OptionSpec("initial_tr_radius", 1.0, "float", "Trust region at the start.", low=1e-12),
             OptionSpec("f_target", -np.inf, "float", "Stop when the loss is below this.", loss_power=1),
@@ -548,6 +569,7 @@ _ALL = (
         bounds=True,
         constraints=True,
         arrays=_squares(65),
+        callback_at="evaluation",
         forgets="its quadratic model",
         cost="1 closure call, after 2·N+1 for the first model; N³ arithmetic",
         calls=lambda n: 2.0 * n + 1,

@@ -28,9 +28,11 @@ if TYPE_CHECKING:
 
     from .flat import FlatParameters
 
-__all__ = ["Counts", "Derivatives", "Objective", "Observer", "Point"]
+__all__ = ["ROUNDING", "Counts", "Derivatives", "Objective", "Observer", "Point"]
 
 _MEMO = 2
+ROUNDING = 1e-12
+"""Points that differ by less, relatively, are one: solvers round what they scale."""
 _LOSS_ONLY = ("value", "probe")
 _JAC_AT_START = (
     "jac returned NaN or infinite entries at the starting point, where the loss is finite; leave it out for autograd's "
@@ -172,6 +174,11 @@ class Objective:
             return math.isfinite(point.loss)
         return bool(np.isfinite(point.gradient).all())
 
+    def excess_at(self, x: NDArray[np.float64]) -> float:
+        """How far x is from counting as feasible, 0 where it does."""
+        violation = 0.0 if self.violation is None else self.violation(x)
+        return max(outside(x, self.bounds), violation - self.feasible, 0.0)
+
     def known(self, x: NDArray[np.float64]) -> Point | None:
         """The remembered point at x, if any. Never evaluates."""
         for point in reversed(self._memo):
@@ -181,6 +188,16 @@ class Objective:
         if self.best is not None and np.array_equal(self.best.x, x):
             return self.best
         return None
+
+    def visited(self, x: NDArray[np.float64]) -> Point:
+        """The point that a solver ends at: the remembered one at x, or within rounding of it; else x, evaluated.
+
+        A solver that scales its variables gives its end back not quite to the last bit.
+        """
+        near = self.known(x) or self.nearest(x)
+        if near is not None and float(np.linalg.norm(near.x - x)) <= ROUNDING * float(np.linalg.norm(x)):
+            return near
+        return self._at(x)
 
     def nearest(self, x: NDArray[np.float64]) -> Point | None:
         """The remembered point that lies nearest to x, if there is one with a finite loss. Never evaluates."""

@@ -21,11 +21,12 @@ from .closure import Closure
 from .constraints import FEASIBLE, ConstraintSet
 from .engine import VIOLATIONS, Engine
 from .flat import FlatParameters, trainable
-from .iterates import WatchedObjective
+from .iterates import objective_of
 from .loss_covariance import loss_covariance
 from .methods import METHODS
 from .objective import Derivatives, Objective
 from .optimality import EndingCheck, tolerances_in_words
+from .option_values import require_arrays
 from .recorder import Recorder
 from .request import Request, read_request, require_fit, require_memory
 from .state import continued
@@ -104,6 +105,7 @@ class MinimizeWrapper(ScipyOptimizer):
     ):
         self.request: Request = read_request(minimizer_args)
         super().__init__(params, _method_name(self.request), **common)
+        self._require_arrays(self._flat().n)
         self._curvature = one_of("curvature", curvature, _CURVATURE)
         self._hessian_chunk = positive("hessian_chunk", hessian_chunk, Integral)
         self._loss_scale = read_loss_scale(loss_scale)
@@ -136,6 +138,7 @@ class MinimizeWrapper(ScipyOptimizer):
         spec = self.request.spec
         flat = self._flat()
         require_memory(spec, flat.n, self._memory_budget)
+        self._require_arrays(flat.n)
         variables = self._variables(flat, self._bounds(flat))
         request = self.request
         if self._loaded is not None:
@@ -173,6 +176,7 @@ class MinimizeWrapper(ScipyOptimizer):
             max_iterations=request.max_iterations,
             skip_first=spec.first_callback_is_start,
             callback_at=spec.callback_at,
+            counted_at_start=spec.counted_at_start,
             comes_back=spec.gradient == "none",
             scipy_callback=request.callback,
         )
@@ -192,6 +196,9 @@ class MinimizeWrapper(ScipyOptimizer):
             objective.violation,
             [other.name for other in METHODS.values() if other.gradient != "none" and getattr(other, needs)],
         )
+
+    def _require_arrays(self, n: int) -> None:
+        require_arrays(self.name, self.request.spec.options.values(), self.request.options, n)
 
     def _bounds(self, flat: FlatParameters) -> Bounds | None:
         """The bounds of minimizer_args or of the param groups, where the method takes any."""
@@ -215,12 +222,7 @@ class MinimizeWrapper(ScipyOptimizer):
             return _fixed(objective, constraints, variables.base)
         variables.loss_scale = objective.loss_scale = self._scale_of_loss(objective, variables)
         form = request.spec.constraint_form
-        early = request.spec.callback_at == "trial"
-        seen = (
-            WatchedObjective(objective, variables, recorder.accepted)
-            if early
-            else SolverObjective(objective, variables)
-        )
+        seen = objective_of(request.spec.callback_at, objective, variables, recorder)
 
         def callback(z: NDArray[np.float64], *state: OptimizeResult) -> bool:
             return recorder.scipy_callback(variables.to_user(z), *map(variables.user_result, state))
@@ -241,8 +243,9 @@ class MinimizeWrapper(ScipyOptimizer):
         if constraints:
             result["multipliers"] = constraints.multipliers(result, form)
         told = variables.user_result(result)
-        if early:
-            recorder.accepted(told.x)
+        recorder.ended(told.x, int(told.get("nit") or 0))
+        end = objective.known(told.x)
+        variables.fill_fixed(told, None if end is None else end.gradient)
         if not variables.plain:  # SciPy's own number is of the solver's variables
             told.update({name: constraints.violation(told.x) for name in VIOLATIONS if name in told})
         return told
@@ -286,7 +289,9 @@ def _fixed(objective: Objective, constraints: ConstraintSet, x: NDArray[np.float
     """The result where there is nothing to vary."""
     feasible = constraints.violation(x) <= FEASIBLE
     message = "All variables are fixed." if feasible else "All variables are fixed where the constraints do not hold."
-    return OptimizeResult(x=x, fun=objective.value(x), success=feasible, status=0 if feasible else 1, message=message)
+    fun, point = objective.value(x), objective.known(x)
+    gradient = {} if point is None or point.gradient is None else {"jac": point.gradient}
+    return OptimizeResult(x=x, fun=fun, success=feasible, status=0 if feasible else 1, message=message, **gradient)
 
 
 def _method_name(request: Request) -> str:

@@ -13,7 +13,7 @@ from scipy.optimize import OptimizeResult
 
 from .control import CALLBACK, ITERATIONS, Abort, StopRun
 from .events import Callback, Evaluation, History, Iteration
-from .objective import Point
+from .objective import ROUNDING, Point
 from .trust_region import NOT_REPORTED, Probe, TrustRegion, unreported
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 __all__ = ["Recorder"]
 
 _HASHED = 4096
-_ROUNDING = 1e-12
 
 
 class _Trial(NamedTuple):
@@ -40,7 +39,8 @@ class Recorder:
 
     `radius` is the probe of trust_region.PROBES, `initial_radius` the radius at the start if known; `max_iterations` is
     enforced here for methods that cannot; `skip_first` drops a first SciPy callback that is the start itself;
-    `callback_at` is where SciPy calls back, "iterate" or "trial": in the latter case `accepted` tells the iterates;
+    `callback_at` is where SciPy calls back, "iterate", "trial" or "evaluation": with trials `accepted` tells the
+    iterates, with evaluations `begun`; `counted_at_start` is how many iterations SciPy counts before the first;
     `comes_back`: an iterate may be a trial of any earlier iteration, so that the losses of all are remembered.
     """
 
@@ -55,6 +55,7 @@ class Recorder:
         max_iterations: int | None = None,
         skip_first: bool = False,
         callback_at: str = "iterate",
+        counted_at_start: int = 0,
         comes_back: bool = False,
         scipy_callback: Callable[..., Any] | None = None,
     ):
@@ -67,6 +68,10 @@ class Recorder:
         self._max_iterations = max_iterations
         self._skip_first = skip_first
         self._callback_at = callback_at
+        self._counted_at_start = counted_at_start
+        self._begun = 0
+        self._counts = False
+        self._latest: NDArray[np.float64] | None = None
         self._user = scipy_callback and _as_scipy_calls_it(scipy_callback)
         self._iterate: NDArray[np.float64] | None = None
         self._comes_back = comes_back
@@ -102,8 +107,11 @@ class Recorder:
         details = state[0] if state else None
         if self._skip_first:
             self._skip_first = False
-        elif self._callback_at == "iterate":
+        elif self._callback_at == "iterate" or (self._callback_at == "evaluation" and not self._counts):
             self._iterated(x, details)
+        elif self._callback_at == "trial":
+            self._begun += 1
+        self._latest = x
         if self._user is not None:
             self._call_user(self._user, x, details)
         return False
@@ -112,6 +120,33 @@ class Recorder:
         """The method stands at x, evaluated before: an iteration, unless it stood there already."""
         if self._iterate is not None and not np.array_equal(x, self._iterate):
             self._iterated(x, None)
+
+    def begun(self, iteration: int) -> None:
+        """The method, which calls back at every evaluation, is in this iteration: those before it are over."""
+        self._counts, self._begun = True, iteration
+        if self._latest is not None:
+            self._until(iteration - 1, self._latest)
+
+    def ended(self, x: NDArray[np.float64], iterations: int) -> None:
+        """The method has ended at x. Tells what its callback left untold."""
+        if self._callback_at == "trial":
+            self.accepted(x)
+        elif self._counts:
+            self._until(iterations, x)
+
+    def _until(self, iteration: int, x: NDArray[np.float64]) -> None:
+        """All iterations up to this one that are not told stand at x."""
+        while self.history[-1].index < iteration:
+            self._iterated(x, None)
+
+    @property
+    def iterations(self) -> int:
+        """The iterations so far, as SciPy's method counts them: with one that has begun but is not over, where known.
+
+        Some count the start as well.
+        """
+        told = self.history[-1].index if len(self.history) else 0
+        return max(told + self._counted_at_start, self._begun)
 
     def _iterated(self, x: NDArray[np.float64], state: Any) -> None:
         point = self._objective.known(x)
@@ -131,7 +166,7 @@ class Recorder:
         trial = self._trials.get(_key(x))
         if trial is None:
             near = self._objective.nearest(x)
-            if near is not None and float(np.linalg.norm(near.x - x)) <= _ROUNDING * float(np.linalg.norm(x)):
+            if near is not None and float(np.linalg.norm(near.x - x)) <= ROUNDING * float(np.linalg.norm(x)):
                 return replace(near, x=x, violation=None)
             mark = self._mark(x)
             trial = min(self._trials.values(), key=lambda known: abs(known.mark - mark))
@@ -270,10 +305,13 @@ def _having(callbacks: Sequence[Any], name: str) -> list[Callable[..., Any]]:
 
 
 def _key(x: NDArray[np.float64]) -> int:
-    """Tells the trials of one iteration apart; a long x by its sum and a sample, since hashing it all shows."""
+    """Tells the trials of one iteration apart; a long x by its sum and a sample, since hashing it all shows.
+
+    -0.0 is made 0.0, which are the same point and not the same bytes.
+    """
     if len(x) <= _HASHED:
-        return hash(x.tobytes())
-    return hash((float(x.sum()), _sample(x).tobytes()))
+        return hash((x + 0.0).tobytes())
+    return hash((float(x.sum()), (_sample(x) + 0.0).tobytes()))
 
 
 def _sample(x: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,10 @@ from scipy.optimize import HessianUpdateStrategy
 from ..errors import ArgumentError, ArgumentTypeError, MemoryBudgetError, UnknownOptionError
 from .constraints import read_constraints
 from .memory import available_bytes, readable_bytes
-from .methods import CUSTOM, METHODS, MethodSpec, OptionSpec, find_method
+from .methods import CUSTOM, METHODS, MethodSpec, find_method
+from .option_values import read_value, shown
 
-__all__ = ["Request", "read_request", "require_fit", "require_memory", "require_value"]
+__all__ = ["Request", "read_request", "require_fit", "require_memory"]
 
 _KEYS = ("method", "options", "tol", "bounds", "constraints", "callback", "jac", "hess", "hessp")
 _DIFFERENCES = ("2-point", "3-point")
@@ -156,47 +158,30 @@ def _read_options(spec: MethodSpec, options: object) -> dict[str, Any]:
         return {}
     if not isinstance(options, Mapping):
         raise ArgumentTypeError(f"options must be a dict, got {type(options).__name__}")
-    for name, value in options.items():
-        if name in spec.options:
-            require_value(spec.name, spec.options[name], value)
-        elif not spec.any_options:
+    for name in options:
+        if name not in spec.options and not spec.any_options:
             raise UnknownOptionError(f"{spec.name} has no option {name!r}; it has {', '.join(sorted(spec.options))}")
-    return dict(options)
-
-
-def require_value(method: str, row: OptionSpec, value: Any) -> None:
-    """ArgumentError if the value is not one that the row of an option allows."""
-    if value is None or row.kind in ("any", "array"):
-        return
-    allowed = _allowed(row)
-    if row.kind == "choice":
-        fits = value in row.choices
-    elif row.kind == "bool":
-        fits = isinstance(value, bool | np.bool_ | Integral)
-    else:
-        number = isinstance(value, Integral) if row.kind == "int" else isinstance(value, Real)
-        fits = number and _in_range(row, float(value))
-    if not fits:
-        raise ArgumentError(f"option {row.name}={value!r} of {method} must be {allowed}; default {row.default!r}")
-
-
-def _in_range(row: OptionSpec, value: float) -> bool:
-    return (row.low is None or value >= row.low) and (row.high is None or value <= row.high)
-
-
-def _allowed(row: OptionSpec) -> str:
-    words = {"int": "an integer", "float": "a number", "bool": "True or False", "choice": f"one of {row.choices}"}
-    low = "" if row.low is None else f" of at least {row.low:g}"
-    high = "" if row.high is None else f"{' and' if low else ''} at most {row.high:g}"
-    return f"{words[row.kind]}{low}{high}"
+    rows = spec.options
+    left_out = {
+        name for name, value in options.items() if value is None and name in rows and rows[name].default is not None
+    }
+    return {
+        name: read_value(spec.name, rows[name], value) if name in rows else value
+        for name, value in options.items()
+        if name not in left_out
+    }
 
 
 def _read_tol(tol: object) -> float | None:
     if tol is None:
         return None
-    if not isinstance(tol, Real) or not float(tol) >= 0:
-        raise ArgumentError(f"tol must be a number of at least 0, got {tol!r}")
-    return float(tol)
+    try:
+        found = float(tol) if isinstance(tol, Real) else math.nan
+    except OverflowError:
+        found = math.nan
+    if not found >= 0:
+        raise ArgumentError(f"tol must be a number of at least 0, got {shown(tol)}")
+    return found
 
 
 def _read_callable(value: Any, name: str) -> Callable[..., Any] | None:

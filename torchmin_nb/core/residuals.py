@@ -61,7 +61,7 @@ class Residuals:
     ):
         self._closure = closure
         self._flat = flat
-        self._cost = cost
+        self.cost = cost
         self._plan = plan
         self._start_check = start_check
         self.objective = Objective(self._evaluated_cost, flat, Derivatives("value"), control, watch_first=start_check)
@@ -152,7 +152,7 @@ class Residuals:
             self.m, self.mode = residuals.size, self._plan(residuals.size, self._flat.n)
         if residuals.size != self.m:
             raise ClosureError(f"the closure returned {residuals.size} residuals, and {self.m} at the start")
-        trial = Trial(self._asked, residuals, self._cost.value(residuals), self._graph(vector))
+        trial = Trial(self._asked, residuals, self.cost.value(residuals), self._graph(vector))
         self._remember(trial)
         if first and np.isfinite(trial.cost):
             self.objective.requests.njev += 1
@@ -188,7 +188,7 @@ class Residuals:
         assert trial.graph is not None
         self.objective.place(trial.x)
         try:
-            self._differentiate(trial, trial.graph, self._cost.weighted(trial.residuals))
+            self._differentiate(trial, trial.graph, self.cost.weighted(trial.residuals))
         except Exception as error:
             raise Abort(_explained(error)) from error
         self._hand_over(trial)

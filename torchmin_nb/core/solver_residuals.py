@@ -65,7 +65,7 @@ class SolverResiduals:
         )
 
     def user_result(self, result: OptimizeResult) -> OptimizeResult:
-        """SciPy's result in the user's variables; derivatives along fixed ones are 0. `fun` is the cost."""
+        """SciPy's result in the user's variables, with the derivatives along fixed ones too. `fun` is the cost."""
         told = OptimizeResult({**result, "residuals": result.fun * self._root})
         told.fun = told.cost = result.cost * self.variables.loss_scale
         told.optimality = result.optimality * self.variables.loss_scale
@@ -76,10 +76,21 @@ class SolverResiduals:
             told.jac = self._derivative(result.jac) * self._root
         else:
             del told["jac"]  # the operator's graph ends with the run
+        self._fill_fixed(told)
         for name in ("nfev", "njev"):
             if told.get(name) is None:
                 told.pop(name, None)
         return told
+
+    def _fill_fixed(self, told: OptimizeResult) -> None:
+        """Put in the derivatives along fixed variables, which SciPy never saw: they were made with the others."""
+        trial, fixed = self.residuals.known(told.x), self._factor == 0
+        if trial is None or not fixed.any():
+            return
+        self.variables.fill_fixed(told, trial.gradient)
+        if trial.jacobian is not None and "jac" in told:
+            weights = self.residuals.cost.curvature(trial.residuals)
+            told.jac[:, fixed] = weights[:, None] * trial.jacobian[:, fixed]
 
     def _operator(self, trial: Trial) -> LinearOperator:
         residuals, variables = self.residuals, self.variables

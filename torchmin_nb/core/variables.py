@@ -107,7 +107,10 @@ class Variables:
         }
 
     def user_result(self, result: OptimizeResult) -> OptimizeResult:
-        """SciPy's result, or trust-constr's state, in the user's terms; derivatives along fixed variables are 0."""
+        """SciPy's result, or trust-constr's state, in the user's terms; derivatives along fixed variables are 0.
+
+        SciPy never saw those: see `fill_fixed`.
+        """
         if self.plain and self.loss_scale == 1:
             return result
         result = self._user_losses(result)
@@ -134,6 +137,15 @@ class Variables:
             points, losses = result.final_simplex
             scaled["final_simplex"] = points, losses * self.loss_scale
         return OptimizeResult({**result, **scaled})
+
+    def fill_fixed(self, result: OptimizeResult, gradient: NDArray[np.float64] | None) -> None:
+        """Put the derivatives along fixed variables into the result's gradient, where the whole gradient is known."""
+        if self._free is None or gradient is None:
+            return
+        for name in ("jac", "grad"):
+            given = result.get(name)
+            if isinstance(given, np.ndarray) and given.shape == gradient.shape:
+                result[name] = np.where(self._free, given, gradient)
 
     def _user_constraints(self, result: OptimizeResult) -> dict[str, Any]:
         """trust-constr lists Jacobians and multipliers by constraint, and the bounds, on z itself, last."""

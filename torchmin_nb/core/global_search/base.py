@@ -19,12 +19,13 @@ from ..constraints import ConstraintSet, read_constraints
 from ..engine import Engine
 from ..flat import FlatParameters, trainable
 from ..objective import Derivatives, Objective
+from ..option_values import require_arrays
 from ..recorder import Recorder
 from ..request import Request, require_fit
 from ..run import Run
 from ..trust_region import PROBES
 from ..variables import Variables
-from .kwargs import is_pair, read_kwargs, read_search_bounds, read_start, require_finite
+from .kwargs import is_pair, read_kwargs, read_search_bounds, read_start, require_finite, require_width
 from .local import LocalSearch, as_arguments, local_derivatives, read_local
 from .minima import Minima
 from .population import LossOfParameters, population_of
@@ -103,15 +104,18 @@ class GlobalOptimizer(ScipyOptimizer):
         return read_search_bounds(self._kwargs.get("bounds"), n)
 
     def _bounds(self, flat: FlatParameters) -> Bounds | None:
-        """The bounds of the keywords, of minimizer_args or of the param groups: of one place."""
+        """The bounds of the keywords, of minimizer_args or of the param groups: of one place, or all alike."""
         places = [
             self._given_bounds(flat.n),
             read_search_bounds(self._arguments.get("bounds"), flat.n),
             super()._bounds(flat),
         ]
         given = [bounds for bounds in places if bounds is not None]
-        if len(given) > 1:
-            raise ArgumentError("bounds are given twice: in the keywords, minimizer_args or param groups; give one")
+        if not all(_alike(bounds, given[0]) for bounds in given):
+            raise ArgumentError(
+                "bounds are given twice, and differ: in the keywords, minimizer_args or param groups; the search and "
+                "its local method take the same"
+            )
         return given[0] if given else None
 
     def _require(self, flat: FlatParameters) -> None:
@@ -132,7 +136,8 @@ class GlobalOptimizer(ScipyOptimizer):
         return read_constraints(found[0]) if found else []
 
     def _read_local(self, bounds: Bounds | None) -> Request:
-        arguments = {**self._arguments, "constraints": self._constraints or None}
+        own = {name: value for name, value in self._arguments.items() if name not in ("bounds", "constraints")}
+        arguments = {**self.spec.local_arguments(own), "constraints": self._constraints or None}
         request = read_local(arguments, bounded=bounds is not None, constrained=bool(self._constraints))
         if bounds is not None and not self.spec.bounds:
             require_fit(request.spec, "bounds")
@@ -149,6 +154,9 @@ class GlobalOptimizer(ScipyOptimizer):
         self._require(flat)
         variables = self._variables(flat, self._bounds(flat))
         self._require_plain(variables)
+        require_width(self.spec, variables.bounds)
+        if self.request is not None:
+            require_arrays(self.request.spec.name, self.request.spec.options.values(), self.request.options, flat.n)
         start = variables.to_user(variables.start)
         objective = Objective(
             closure,
@@ -169,7 +177,7 @@ class GlobalOptimizer(ScipyOptimizer):
         population = population_of(closure, self._loss, flat)
         search.vectorized = self._vectorizes(possible=population is not None)
         search.population = population if search.vectorized else None
-        engine = Engine(objective, recorder, start, threads=self._threads(), disp=self._kwargs.get("disp", False))
+        engine = Engine(objective, recorder, start, threads=self._threads(), disp=self._disp())
         return engine, lambda: self._run(search, bytes_per_row)
 
     def _run(self, search: Search, bytes_per_row: int | None) -> OptimizeResult:
@@ -202,6 +210,10 @@ class GlobalOptimizer(ScipyOptimizer):
         x0 = read_start(self.spec, self._kwargs.get("x0", "start"), search.start, bounds)
         return None if x0 is None else search.variables.to_solver(x0)
 
+    def _disp(self) -> bool:
+        """Whether to print a summary at the end."""
+        return bool(self._kwargs.get("disp", False))
+
     def _vectorizes(self, *, possible: bool) -> bool:
         """Whether the method asks for many points at once; `possible`: a loss of the parameters is known."""
         return False
@@ -224,3 +236,7 @@ class GlobalOptimizer(ScipyOptimizer):
 
     def _threads(self) -> int | None:
         return 1 if self._blas_threads == "auto" else self._blas_threads  # type: ignore[return-value]
+
+
+def _alike(one: Bounds, other: Bounds) -> bool:
+    return bool((one.lb == other.lb).all() and (one.ub == other.ub).all())

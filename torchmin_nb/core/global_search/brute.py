@@ -13,8 +13,9 @@ from scipy.optimize import Bounds, OptimizeResult
 from ...errors import ArgumentError
 from ..base import Common
 from ..flat import FlatParameters
+from ..variables import Variables
 from .base import GlobalOptimizer
-from .grid import Grid, read_ranges
+from .grid import Grid, read_ranges, twice
 from .kwargs import is_pair
 from .local import as_polish
 from .population import LossOfParameters
@@ -80,20 +81,26 @@ class BruteWrapper(GlobalOptimizer):
 
     def _solve(self, search: Search) -> OptimizeResult:
         finish = self._kwargs.get("finish", True)
-        ranges, points = self._kwargs.get("ranges"), self._kwargs.get("Ns", 20)
+        axes = self._axes(search.variables)
+        single = len(axes) == 1 and axes[0] != twice(axes[0])
         x, fun, grid, losses = scipy.optimize.brute(
             search.value,
-            pairs(search.variables)
-            if ranges is None or is_pair(ranges)
-            else read_ranges(ranges, search.variables.n, points).axes,
-            Ns=points,
+            [twice(axis) for axis in axes] if single else axes,
             full_output=True,
             finish=finish if callable(finish) else self._finish(search) if search.local is not None else None,
             workers=lambda function, points: _searched(search, points),
         )
+        if single:
+            grid, losses = grid[:1], losses[:1]
         return OptimizeResult(
             x=x, fun=float(fun), grid=grid, Jout=losses, success=True, status=0, message="The grid has been searched."
         )
+
+    def _axes(self, variables: Variables) -> list[slice]:
+        """The grid over the solver's variables."""
+        ranges, points = self._kwargs.get("ranges"), self._kwargs.get("Ns", 20)
+        spanned = ranges is None or is_pair(ranges)
+        return list(read_ranges(pairs(variables) if spanned else ranges, variables.n, points).axes)
 
     def _finish(self, search: Search) -> Callable[..., OptimizeResult]:
         def finish(fun: Callable[..., float], x: NDArray[np.float64], args: Any = ()) -> OptimizeResult:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,8 +10,9 @@ from scipy.optimize import Bounds
 
 from ...errors import ArgumentError, MemoryBudgetError
 from ..memory import available_bytes, readable_bytes
+from ..option_values import shown
 
-__all__ = ["Grid", "read_ranges"]
+__all__ = ["Grid", "read_ranges", "twice"]
 
 _MOST = 40
 
@@ -49,7 +49,10 @@ class Grid:
 
 def read_ranges(ranges: Any, n: int, points: int = 20) -> Grid:
     """Pairs (low, high), triples with a step, or slices, one a variable. Raises ArgumentError."""
-    entries = list(ranges) if isinstance(ranges, Iterable) else [ranges]
+    try:
+        entries = list(ranges)
+    except TypeError:
+        entries = [ranges]
     if len(entries) != n:
         raise ArgumentError(f"ranges has {len(entries)} entries for {n} variables; give one each, or one pair for all")
     axes = tuple(_axis(entry, points) for entry in entries)
@@ -59,16 +62,22 @@ def read_ranges(ranges: Any, n: int, points: int = 20) -> Grid:
     return Grid(axes, Bounds(low, high), float(np.prod(sizes)))
 
 
+def twice(axis: slice) -> slice:
+    """An axis of one point as one of that point twice: SciPy cannot return a grid of a single point."""
+    return slice(axis.start, axis.start, 2j) if _size(axis) == 1 else axis
+
+
 def _axis(entry: Any, points: int) -> slice:
     try:
         axis = entry if isinstance(entry, slice) else slice(*entry)
         low, high = float(axis.start), float(axis.stop)
-    except TypeError:
-        raise ArgumentError(f"a range must be (low, high), (low, high, step) or a slice, got {entry!r}") from None
-    step = complex(points) if axis.step is None else axis.step
+        step = complex(points) if axis.step is None else axis.step + 0
+        rising = isinstance(step, complex) or step > 0
+    except (TypeError, ValueError, OverflowError):
+        raise ArgumentError(f"a range must be (low, high), (low, high, step) or a slice, got {shown(entry)}") from None
     if not (np.isfinite(low) and np.isfinite(high)):
         raise ArgumentError(f"brute needs finite ranges, got {entry!r}")
-    if not low < high or not (isinstance(step, complex) or step > 0):
+    if not low < high or not rising:
         raise ArgumentError(f"a range must rise from low to high by a positive step, got {entry!r}")
     return slice(low, high, step)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -14,25 +14,20 @@ from scipy.optimize import Bounds
 from ...errors import ArgumentError, ArgumentTypeError, UnknownOptionError
 from ..bounds import read_bounds
 from ..methods import OptionSpec
-from ..request import require_value
-from .table import GlobalSpec
+from ..option_values import read_value, shown
+from .table import SHGO_OPTIONS, GlobalSpec
 
-__all__ = ["is_pair", "read_kwargs", "read_search_bounds", "read_start", "require_finite", "with_random"]
+__all__ = [
+    "is_pair",
+    "read_kwargs",
+    "read_search_bounds",
+    "read_start",
+    "require_finite",
+    "require_width",
+    "with_random",
+]
 
 _SUPPLIED = ("func", "args", "minimizer_kwargs", "workers", "full_output")
-_SHGO_OPTIONS = (
-    "maxfev",
-    "f_min",
-    "f_tol",
-    "maxiter",
-    "maxev",
-    "maxtime",
-    "minhgrd",
-    "symmetry",
-    "minimize_every_iter",
-    "local_iter",
-    "infty_constraints",
-)
 
 
 def read_kwargs(spec: GlobalSpec, kwargs: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -41,15 +36,14 @@ def read_kwargs(spec: GlobalSpec, kwargs: Mapping[str, Any] | None) -> dict[str,
         return {}
     if not isinstance(kwargs, Mapping):
         raise ArgumentTypeError(f"the keywords of {spec.name} must be a dict, got {type(kwargs).__name__}")
-    for name, value in kwargs.items():
+    for name in kwargs:
         if name not in spec.kwargs:
             known = ", ".join(sorted(spec.kwargs))
             reason = "torchmin_nb supplies it; " if name in _SUPPLIED else ""
             raise UnknownOptionError(f"{spec.name} has no keyword {name!r}; {reason}it has {known}")
-        _require_value(spec, spec.kwargs[name], value)
     if kwargs.get("rng") is not None and kwargs.get("seed") is not None:
         raise ArgumentError(f"{spec.name} takes rng or seed, not both; seed feeds SciPy's legacy generators")
-    return {name: dict(value) if isinstance(value, Mapping) else value for name, value in kwargs.items()}
+    return {name: _read(spec, spec.kwargs[name], value) for name, value in kwargs.items()}
 
 
 def with_random(function: Callable[..., Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
@@ -87,6 +81,20 @@ def require_finite(spec: GlobalSpec, bounds: Bounds | None) -> None:
         )
 
 
+def require_width(spec: GlobalSpec, bounds: Bounds | None) -> None:
+    """ArgumentError where the width of the box, in the solver's variables, overflows."""
+    if bounds is None or not spec.bounds:
+        return
+    with np.errstate(over="ignore", invalid="ignore"):
+        wide = ~np.isfinite(bounds.ub - bounds.lb)
+    if wide.any():
+        index = int(np.argmax(wide))
+        raise ArgumentError(
+            f"{spec.name} searches a box whose width a float64 can hold; the bounds over the scale are "
+            f"({bounds.lb[index]}, {bounds.ub[index]}): choose a larger scale, or narrower bounds"
+        )
+
+
 def read_start(spec: GlobalSpec, x0: Any, start: NDArray[np.float64], bounds: Bounds) -> NDArray[np.float64] | None:
     """Where the search starts, shape (n,): the parameters' values, the user's point inside the bounds, or SciPy's."""
     if isinstance(x0, str) and x0 == "start":
@@ -95,10 +103,12 @@ def read_start(spec: GlobalSpec, x0: Any, start: NDArray[np.float64], bounds: Bo
         return None
     try:
         given = np.array(x0, dtype=np.float64).ravel()
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         given = np.empty(0)
     if given.shape != start.shape:
-        raise ArgumentError(f"x0 of {spec.name} must be 'start', None or an array of {start.size} numbers, got {x0!r}")
+        raise ArgumentError(
+            f"x0 of {spec.name} must be 'start', None or an array of {start.size} numbers, got {shown(x0)}"
+        )
     if not ((given >= bounds.lb) & (given <= bounds.ub)).all():
         raise ArgumentError(f"x0 of {spec.name} lies outside the bounds")
     return given
@@ -107,7 +117,11 @@ def read_start(spec: GlobalSpec, x0: Any, start: NDArray[np.float64], bounds: Bo
 def is_pair(value: Any) -> bool:
     """Whether it is two numbers, and not two pairs."""
     try:
-        return len(value) == 2 and all(np.ndim(side) == 0 and _is_number(side) for side in value)
+        return (
+            not isinstance(value, str | Mapping)
+            and len(value) == 2
+            and all(np.ndim(side) == 0 and _is_number(side) for side in value)
+        )
     except TypeError:
         return False
 
@@ -116,46 +130,72 @@ def _is_number(value: Any) -> bool:
     return not isinstance(value, slice) and (value is None or np.issubdtype(np.asarray(value).dtype, np.number))
 
 
-def _require_value(spec: GlobalSpec, row: OptionSpec, value: Any) -> None:
-    if row.kind == "any" or (value is None and row.default is None):
-        return
+def _read(spec: GlobalSpec, row: OptionSpec, value: Any) -> Any:
+    """The value as SciPy takes it, and dicts as copies of our own. Raises ArgumentError."""
+    if row.kind == "any" or (value is None and (row.default is None or row.none)):
+        return dict(value) if isinstance(value, Mapping) else value
     if value is not None and row.kind not in _CHECKS:
-        require_value(spec.name, row, value)
-        return
-    fits, allowed = _CHECKS[row.kind](row, value) if row.kind in _CHECKS else (False, "given, or left out")
+        return read_value(spec.name, row, value)
+    check, allowed = _CHECKS.get(row.kind, (_nothing, "given, or left out"))
+    try:
+        fits = check(row, value)
+    except (TypeError, ValueError, OverflowError):
+        fits = False
     if not fits:
-        raise ArgumentError(f"{row.name}={value!r} of {spec.name} must be {allowed}; default {row.default!r}")
+        choices = f"one of {', '.join(row.choices)} or " if row.choices else ""
+        raise ArgumentError(
+            f"{row.name}={shown(value)} of {spec.name} must be {choices}{allowed}; default {row.default!r}"
+        )
+    return _shgo_options(spec, value) if row.kind == "dict" else value
 
 
-def _callable(row: OptionSpec, value: Any) -> tuple[bool, str]:
-    return callable(value), "callable"
+def _nothing(row: OptionSpec, value: Any) -> bool:
+    return False
 
 
-def _choice(row: OptionSpec, value: Any) -> tuple[bool, str]:
-    fits = value in row.choices if isinstance(value, str) else callable(value)
-    return fits, f"one of {', '.join(row.choices)} or a callable"
+def _callable(row: OptionSpec, value: Any) -> bool:
+    return callable(value)
 
 
-def _choice_or_array(row: OptionSpec, value: Any) -> tuple[bool, str]:
-    fits = value in row.choices if isinstance(value, str) else np.ndim(value) == 2
-    return fits, f"one of {', '.join(row.choices)} or an array of points"
+def _choice(row: OptionSpec, value: Any) -> bool:
+    return value in row.choices if isinstance(value, str) else callable(value)
 
 
-def _weight(row: OptionSpec, value: Any) -> tuple[bool, str]:
+def _choice_or_array(row: OptionSpec, value: Any) -> bool:
+    if isinstance(value, str):
+        return value in row.choices
+    return np.ndim(value) == 2 and bool(np.isfinite(np.asarray(value, dtype=np.float64)).all())
+
+
+def _weight(row: OptionSpec, value: Any) -> bool:
     sides = value if is_pair(value) else [value]
-    fits = all(isinstance(side, Real) and 0 <= float(side) < 2 for side in sides)
-    return fits, "a number in [0, 2) or a pair of them"
+    return all(isinstance(side, Real) and 0 <= float(side) < 2 for side in sides)
 
 
-def _options(row: OptionSpec, value: Any) -> tuple[bool, str]:
-    fits = isinstance(value, Mapping) and set(value) <= set(_SHGO_OPTIONS)
-    return fits, f"a dict with keys out of {', '.join(_SHGO_OPTIONS)}"
+def _options(row: OptionSpec, value: Any) -> bool:
+    return isinstance(value, Mapping) and set(value) <= set(SHGO_OPTIONS)
 
 
-_CHECKS: dict[str, Callable[[OptionSpec, Any], tuple[bool, str]]] = {
-    "callable": _callable,
-    "choice or callable": _choice,
-    "choice or array": _choice_or_array,
-    "weight": _weight,
-    "dict": _options,
+def _shgo_options(spec: GlobalSpec, options: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: read_value(spec.name, SHGO_OPTIONS[name], value) for name, value in options.items()}
+
+
+def _rng(row: OptionSpec, value: Any) -> bool:
+    return np.random.default_rng(value) is not None
+
+
+def _seed(row: OptionSpec, value: Any) -> bool:
+    if isinstance(value, np.random.Generator | np.random.RandomState):
+        return True
+    return isinstance(value, Integral) and 0 <= int(value) < 2**32
+
+
+_CHECKS: dict[str, tuple[Callable[[OptionSpec, Any], bool], str]] = {
+    "callable": (_callable, "callable"),
+    "choice or callable": (_choice, "a callable"),
+    "choice or array": (_choice_or_array, "an array of points"),
+    "weight": (_weight, "a number in [0, 2) or a pair of them"),
+    "dict": (_options, f"a dict with keys out of {', '.join(SHGO_OPTIONS)}"),
+    "rng": (_rng, "an integer of at least 0, or a numpy.random.Generator"),
+    "seed": (_seed, "an integer in [0, 2**32), or a generator of numpy.random"),
 }

@@ -13,7 +13,8 @@ from scipy.optimize import Bounds, OptimizeResult
 
 from ...errors import ArgumentError, ArgumentTypeError, ClosureError
 from ..constraints import ConstraintSet
-from ..objective import Derivatives, Objective
+from ..objective import Derivatives, Objective, Point
+from ..option_values import shown
 from ..request import Request, read_request
 from ..variables import SolverObjective, Variables
 from .minima import Minima
@@ -22,6 +23,10 @@ __all__ = ["LocalSearch", "as_arguments", "as_polish", "local_derivatives", "rea
 
 _UNSTARTED = "The loss or its gradient is not finite where the local method would begin."
 _ENOUGH = "The local method has spent its iterations."
+_KINK = "The loss has no gradient here, and no point beside is lower."
+_ROUNDS = 20
+_SUSPECTS = 32
+_ROUNDING = 16
 
 
 def as_arguments(minimizer_args: Any) -> dict[str, Any]:
@@ -45,10 +50,12 @@ def as_arguments(minimizer_args: Any) -> dict[str, Any]:
 def as_polish(kwargs: Any, name: str) -> dict[str, Any]:
     """What `polish` or `finish` says of the local method, as minimizer_args."""
     value = kwargs.get(name, True) if isinstance(kwargs, Mapping) else True
-    if value is True or value is False or value is None or (name == "finish" and callable(value)):
+    if value is True or value is False or value is None or callable(value):
         return {}
     if not isinstance(value, str | Mapping):
-        raise ArgumentError(f"{name}={value!r} must be True, False, a method name or a dict as minimizer_args")
+        raise ArgumentError(
+            f"{name}={shown(value)} must be True, False, a method name, a dict as minimizer_args or a callable"
+        )
     return as_arguments(value)
 
 
@@ -85,7 +92,12 @@ class LocalSearch:
     """A local method as SciPy's global optimizers call it: `minimize(fun, x0, method=search)`.
 
     It speaks the solver's variables. While it runs, the objective makes its derivatives; `active` says so. Where it
-    converges, the end is kept in `minima`; `ended` is called with the result of each descent.
+    converges, the end is kept in `minima`; `ended` is called with the result of each descent, `heard`, the user's own,
+    in each iteration of one.
+
+    Autograd's derivative at a kink is one of many, or none: 0 for |x| at 0, NaN for √x. So where a descent ends with a
+    gradient that is 0 or NaN along some variables, the loss beside that point is looked at, and where it falls the
+    descent goes on from there.
     """
 
     def __init__(
@@ -100,6 +112,7 @@ class LocalSearch:
         self.active = False
         self.minima = minima
         self.ended: Callable[[OptimizeResult], None] = lambda result: None
+        self.heard: Callable[..., Any] | None = None
         self._request = request
         self._objective = objective
         self._variables = variables
@@ -116,15 +129,88 @@ class LocalSearch:
     ) -> OptimizeResult:
         """Descend from z, within `bounds` if given, else within those of the search."""
         within = self._within(bounds)
-        z = np.array(z, dtype=np.float64).ravel()
+        z = self._point(z)
         z = z if within is None else np.clip(z, within.lb, within.ub)
         with self._descending():
-            if not self._objective.anchor(self._variables.to_user(z)):
-                return _failed(z, _UNSTARTED)
-            result = self._minimize(fun, z, within)
+            result = self._descend(fun, z, within)
+        if result.message == _UNSTARTED:
+            return result
         self._keep(result)
         self.ended(result)
         return result
+
+    def _point(self, z: Any) -> NDArray[np.float64]:
+        """Where to begin, a copy. Raises ArgumentError: it may be what the user's own hop returned."""
+        try:
+            found = np.array(z, dtype=np.float64).ravel()
+        except (TypeError, ValueError):
+            found = np.empty(0)
+        if found.size != self._variables.n:
+            raise ArgumentError(f"a descent was to begin at {z!r}; take_step must return {self._variables.n} numbers")
+        return found
+
+    def _descend(self, fun: Callable[..., float], z: NDArray[np.float64], within: Bounds | None) -> OptimizeResult:
+        """From z, and on from beside the end as long as the loss falls there where the gradient does not."""
+        result = self._begin(fun, z, within)
+        for _ in range(_ROUNDS):
+            lower = self._beside(np.asarray(result.x), within) if np.isfinite(result.fun) else None
+            further = None if lower is None else self._begin(fun, lower, within)
+            if further is None or not further.fun < result.fun:
+                return result
+            counts = {name: result.get(name, 0) + further.get(name, 0) for name in ("nfev", "njev", "nhev", "nit")}
+            result = OptimizeResult({**further, **counts})
+        return result
+
+    def _begin(self, fun: Callable[..., float], z: NDArray[np.float64], within: Bounds | None) -> OptimizeResult:
+        """One descent from z; none where the loss has no gradient there."""
+        x = self._variables.to_user(z)
+        if self._objective.anchor(x):
+            return self._minimize(fun, z, within)
+        point = self._objective.known(x)
+        if point is None or not np.isfinite(point.loss) or point.violation == np.inf:
+            return _failed(z, _UNSTARTED)
+        return OptimizeResult({**_failed(z, _KINK, point.loss), "success": True, "status": 0})
+
+    def _beside(self, z: NDArray[np.float64], within: Bounds | None) -> NDArray[np.float64] | None:
+        """A lower point next to z, along variables whose gradient there is 0 or NaN; None where there is none."""
+        if not self._by_autograd:
+            return None
+        self._objective.anchor(self._variables.to_user(z))
+        point = self._objective.known(self._variables.to_user(z))
+        if point is None or point.gradient is None:
+            return None
+        slope = np.asarray(self._variables.covector(point.gradient))
+        suspects = np.flatnonzero(~np.isfinite(slope) | (slope == 0))[:_SUSPECTS]
+        return self._lowest_of(self._neighbours(z, suspects, within), point)
+
+    def _neighbours(
+        self, z: NDArray[np.float64], along: NDArray[np.intp], within: Bounds | None
+    ) -> Iterator[NDArray[np.float64]]:
+        """Points a step to either side of z along some of the variables, inside the bounds."""
+        step = self._objective.flat.eps ** (1 / 3)
+        bounds = within or self._variables.bounds
+        for index in along:
+            for side in (-1, 1):
+                beside = z.copy()
+                beside[index] += side * step * max(1.0, abs(z[index]))
+                beside = beside if bounds is None else np.clip(beside, bounds.lb, bounds.ub)
+                if beside[index] != z[index]:
+                    yield beside
+
+    def _lowest_of(self, points: Iterator[NDArray[np.float64]], centre: Point) -> NDArray[np.float64] | None:
+        """The lowest of the points that lie below the centre by more than rounding, and are as feasible."""
+        objective = self._objective
+        lowest, found = centre.loss - _ROUNDING * objective.flat.eps * abs(centre.loss), None
+        for z in points:
+            x = self._variables.to_user(z)
+            loss = objective.value(x)
+            if loss < lowest and objective.excess_at(x) <= objective.excess_at(centre.x):
+                lowest, found = loss, z
+        return found
+
+    @property
+    def _by_autograd(self) -> bool:
+        return self._derivatives.level != "value" and self._derivatives.gradient is None
 
     def _within(self, bounds: Any) -> Bounds | None:
         """The bounds of a descent, where the method takes any: a cell of shgo's as pairs, or those of the search."""
@@ -139,7 +225,7 @@ class LocalSearch:
             if spec.constraints
             else []
         )
-        limit = _Limit(request.max_iterations)
+        limit = _Limit(request.max_iterations, self.heard)
         try:
             result = scipy.optimize.minimize(
                 fun,
@@ -148,7 +234,7 @@ class LocalSearch:
                 bounds=bounds,
                 constraints=constraints or (),
                 tol=request.tol,
-                callback=limit if request.max_iterations is not None else None,
+                callback=limit if limit.needed else None,
                 options=self._variables.solver_options(request.scipy_options(self._objective.flat.eps), spec.options),
                 **self._given_derivatives(),
             )
@@ -157,10 +243,13 @@ class LocalSearch:
         return self._finite(result)
 
     def _finite(self, result: OptimizeResult) -> OptimizeResult:
-        """The result, with an infinite loss where the method ended on a wall that stood for NaN."""
-        end = self._objective.known(self._variables.to_user(result.x))
-        if end is not None and not self._objective.finite(end):
+        """The result with the loss at its x: infinite where the method ended on a wall that stood for NaN."""
+        x = self._variables.to_user(result.x)
+        end = self._objective.visited(x) if np.isfinite(x).all() else None
+        if end is None or not np.isfinite(end.loss):
             result.update(fun=np.inf, success=False)
+        else:
+            result.fun = end.loss
         counts = {name: result.get(name, 0) for name in ("nfev", "njev", "nhev")}  # basinhopping adds them up
         result.update(counts, fun=float(result.fun))
         return result
@@ -212,15 +301,27 @@ class _Enough(BaseException):
 
 
 class _Limit:
-    """A SciPy callback that ends a descent after so many iterations."""
+    """A SciPy callback that ends a descent after so many iterations, or where the user's own says so."""
 
-    def __init__(self, most: int | None):
+    def __init__(self, most: int | None, heard: Callable[..., Any] | None = None):
+        self.needed = most is not None or heard is not None
         self._left = np.inf if most is None else most
+        self._heard = heard
 
     def __call__(self, xk: NDArray[np.float64], *state: Any) -> bool:
         self._left -= 1
-        if self._left <= 0:
-            raise _Enough(np.array(xk, dtype=np.float64))
+        z = np.array(xk, dtype=np.float64)
+        if self._told(z) or self._left <= 0:
+            raise _Enough(z)
+        return False
+
+    def _told(self, z: NDArray[np.float64]) -> bool:
+        """Tell the user's own callback; whether it ends the descent."""
+        try:
+            if self._heard is not None:
+                self._heard(z.copy())
+        except StopIteration:
+            return True
         return False
 
 

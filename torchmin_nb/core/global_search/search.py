@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import OptimizeResult
+from scipy.optimize import LinearConstraint, NonlinearConstraint, OptimizeResult
 
 from ...errors import InconsistentClosureError, NonFiniteStartError
 from ..bounds import outside
 from ..constraints import ConstraintSet
 from ..control import Abort
-from ..objective import Derivatives, Objective
+from ..objective import Derivatives, Objective, Point
 from ..recorder import Recorder
 from ..variables import Variables
 from .local import LocalSearch
@@ -26,6 +26,8 @@ __all__ = ["SAMPLING", "Search", "pairs"]
 
 SAMPLING = Derivatives(level="value", finite_start=False)
 """What a search asks of the closure between its descents: the loss."""
+
+_OF_ANOTHER = ("jac", "hess", "hess_inv", "grad", "lagrangian_grad", "multipliers", "v")
 
 _log = logging.getLogger(__name__)
 
@@ -131,10 +133,12 @@ class Search:
         best = self.objective.best
         if best is None:
             raise Abort(NonFiniteStartError(_nowhere_finite(self.objective)))
-        told = self._in_user_variables(result)
+        told = self._with_own_loss(self._in_user_variables(result))
+        best = self.objective.best or best
         if self._lower(best.loss, told):
-            told.update(x=best.x, fun=best.loss)
-            told.pop("jac", None)
+            told = _replaced(told, best)
+        self.variables.fill_fixed(told, self._gradient(told.x))
+        self._update_violation(told)
         message = told.get("message", "")
         told.message = "; ".join(map(str, message)) if isinstance(message, list) else str(message)
         if len(self.minima):
@@ -142,6 +146,28 @@ class Search:
         if not self.recorder.history[-1].loss <= told.fun:
             self.progressed({})
         return told
+
+    def _with_own_loss(self, told: OptimizeResult) -> OptimizeResult:
+        """The result with the loss at its x, whatever SciPy reports."""
+        if told.x is None or not np.isfinite(told.x).all():
+            return OptimizeResult({**told, "x": None, "fun": np.inf})
+        end = self.objective.visited(told.x)
+        loss = end.loss if np.isfinite(end.loss) else np.inf
+        return OptimizeResult({**told, "x": end.x.copy(), "fun": loss})
+
+    def _gradient(self, x: NDArray[np.float64]) -> NDArray[np.float64] | None:
+        point = self.objective.known(x)
+        return None if point is None else point.gradient
+
+    def _update_violation(self, told: OptimizeResult) -> None:
+        """What SciPy says of the constraints, at the x of this result."""
+        if not self.constraints or not {"constr", "constr_violation", "maxcv"} & set(told):
+            return
+        z = self.variables.to_solver(told.x)
+        told.constr = [violated(part, z) for part in self.constraints.for_scipy("object", curvature=False)]
+        told.maxcv = told.constr_violation = float(np.concatenate(told.constr).max(initial=0.0))
+        if told.maxcv > self.objective.feasible:
+            told.update(success=False, message=f"The solution does not satisfy the constraints, MAXCV = {told.maxcv}")
 
     def _in_user_variables(self, result: OptimizeResult) -> OptimizeResult:
         if result.get("x") is None:
@@ -190,6 +216,19 @@ class Search:
         objective = self.objective
         gave_up = objective.best is None and objective.counts.nfev > 1
         return Abort(NonFiniteStartError(_nowhere_finite(objective))) if gave_up else error
+
+
+def _replaced(told: OptimizeResult, best: Point) -> OptimizeResult:
+    """The result at the best point: without what SciPy found at another, and with what is known at this one."""
+    kept = {name: value for name, value in told.items() if name not in _OF_ANOTHER}
+    known = {} if best.gradient is None else {"jac": best.gradient.copy()}
+    return OptimizeResult({**kept, **known, "x": best.x.copy(), "fun": best.loss})
+
+
+def violated(part: NonlinearConstraint | LinearConstraint, z: NDArray[np.float64]) -> NDArray[np.float64]:
+    """By how much each component of a constraint is violated at z, shape (m,)."""
+    found = np.atleast_1d(part.A @ z if isinstance(part, LinearConstraint) else part.fun(z))
+    return np.asarray(np.maximum(part.lb - found, 0) + np.maximum(found - part.ub, 0))
 
 
 def _nowhere_finite(objective: Objective) -> str:

@@ -12,9 +12,10 @@ from scipy.optimize import OptimizeResult
 
 from ..base import Common
 from .base import GlobalOptimizer
+from .local import as_arguments
 from .population import LossOfParameters
 from .search import Search, pairs
-from .table import GLOBAL_METHODS
+from .table import GLOBAL_METHODS, SHGO_OPTIONS
 
 __all__ = ["SHGOWrapper"]
 
@@ -23,7 +24,8 @@ class SHGOWrapper(GlobalOptimizer):
     """`scipy.optimize.shgo`: samples the box, and descends from each candidate basin on autograd derivatives.
 
     shgo_kwargs: SciPy's keywords, `bounds` among them unless the param groups carry them. minimizer_args: the local
-    method; L-BFGS-B if None, SLSQP with constraints. Its options all count: SciPy's shgo drops most of them.
+    method; SLSQP if none is named, with `ftol=1e-12` if None, as in SciPy. Its options all count: SciPy's shgo drops
+    most of them. `jac`, `hess`, `hessp` and `ftol` may also stand in SciPy's `options`.
     loss: the loss as a function of the list of parameters, in the order of the optimizer; samples are then evaluated
     together, as they are for a closure with `model` and `loss(model)`. Else as BasinHoppingWrapper.
 
@@ -44,25 +46,50 @@ class SHGOWrapper(GlobalOptimizer):
         loss: LossOfParameters | None = None,
         **common: Unpack[Common],
     ):
-        super().__init__(params, minimizer_args, shgo_kwargs, loss=loss, **common)
+        super().__init__(params, _with_options(minimizer_args, shgo_kwargs), shgo_kwargs, loss=loss, **common)
 
     def _vectorizes(self, *, possible: bool) -> bool:
         return not self._constraints
+
+    def _disp(self) -> bool:
+        return bool((self._kwargs.get("options") or {}).get("disp", False))
+
+    def _stopping_rules(self) -> dict[str, Any] | None:
+        """The options without those that are the local method's, or ours."""
+        given = self._kwargs.get("options")
+        return given and {name: value for name, value in given.items() if not SHGO_OPTIONS[name].ours}
 
     def _solve(self, search: Search) -> OptimizeResult:
         assert search.local is not None
         sampling = _Sampling(search)
         search.local.ended = sampling.descended
+        search.local.heard = self._kwargs.get("callback")
         result = scipy.optimize.shgo(
             sampling.value,
             pairs(search.variables),
             constraints=search.constraints.for_scipy("dict", curvature=False) or None,
             minimizer_kwargs={"method": search.local, "options": {}},
             workers=sampling.together if search.vectorized else 1,
-            **self._passed("bounds", "constraints"),
+            options=self._stopping_rules(),
+            **self._passed("bounds", "constraints", "callback", "options"),
         )
         result.njev, result.nhev = result.get("nljev", 0), result.get("nlhev", 0)
         return result
+
+
+def _with_options(minimizer_args: Any, kwargs: Any) -> Any:
+    """minimizer_args with what SciPy's shgo takes in its own options: jac, hess and hessp, and ftol."""
+    options = kwargs.get("options") if isinstance(kwargs, Mapping) else None
+    if not isinstance(options, Mapping):
+        return minimizer_args
+    moved = {name: options[name] for name in ("jac", "hess", "hessp") if options.get(name) is not None}
+    if options.get("ftol") is not None:
+        moved["options"] = {"ftol": options["ftol"]}
+    if not moved:
+        return minimizer_args
+    given = as_arguments(minimizer_args)
+    inner = {**moved.pop("options", {}), **(given.get("options") or {})}
+    return {**moved, **given, **({"options": inner} if inner else {})}
 
 
 class _Sampling:

@@ -6,14 +6,15 @@ Keywords, defaults and their meaning: https://docs.scipy.org/doc/scipy/reference
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 
 from ..methods import OptionSpec
 
-__all__ = ["GLOBAL_METHODS", "GlobalSpec"]
+__all__ = ["GLOBAL_METHODS", "SHGO_OPTIONS", "GlobalSpec"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +25,8 @@ class GlobalSpec:
     every variable. stochastic: whether it draws random numbers (`rng`, or `seed` for SciPy's legacy generators).
     local: whether it polishes with a local method. constraints: whether it can take any. of_x: keywords that speak of
     the search's variables, and so cannot go with scales or fixed entries. source: the paper. most: the search is of no
-    use for more variables than this; cost: what an iteration costs, in words.
+    use for more variables than this; cost: what an iteration costs, in words. descent: minimizer_args of the local
+    method where none are given; empty for SLSQP with constraints, L-BFGS-B with bounds, BFGS with neither.
     """
 
     name: str
@@ -39,6 +41,14 @@ class GlobalSpec:
     of_x: tuple[str, ...] = ()
     most: int = 1000
     cost: str = ""
+    descent: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+
+    def local_arguments(self, given: Mapping[str, Any]) -> Mapping[str, Any]:
+        """minimizer_args of the local method: those given, with what is SciPy's where none are."""
+        if not given:
+            return self.descent
+        named = {name: self.descent[name] for name in ("method",) if name in self.descent}
+        return {**named, **{name: value for name, value in given.items() if name != "method" or value is not None}}
 
 
 def _rows(*options: OptionSpec) -> Mapping[str, OptionSpec]:
@@ -53,9 +63,10 @@ _BOUNDS = OptionSpec(
     "bounds", None, "any", "scipy.optimize.Bounds, one (low, high) pair for all variables, or one a variable."
 )
 _RANDOM = (
-    OptionSpec("rng", None, "any", "Seed or numpy.random.Generator; fresh randomness if None."),
-    OptionSpec("seed", None, "any", "The same for SciPy's legacy generators: give one of the two."),
+    OptionSpec("rng", None, "rng", "Seed or numpy.random.Generator; fresh randomness if None."),
+    OptionSpec("seed", None, "seed", "The same for SciPy's legacy generators: give one of the two."),
 )
+_INT = 2**31 - 1
 _START = OptionSpec("x0", "start", "any", "'start': the parameters' values; None: SciPy's choice; or an array (n,).")
 _DISP = OptionSpec("disp", False, "bool", "Print a summary when the run ends.", ours=True)
 _TINY = 1e-300
@@ -72,15 +83,17 @@ _ALL = (
         _doc("basinhopping"),
         "Wales & Doye, J. Phys. Chem. A 101, 5111 (1997)",
         _rows(
-            OptionSpec("niter", 100, "int", "Number of hops.", low=0),
+            OptionSpec("niter", 100, "int", "Number of hops.", low=0, high=_INT),
             OptionSpec("T", 1.0, "float", "Temperature: about the difference in loss between local minima.", low=0),
-            OptionSpec("stepsize", 0.5, "float", "Largest change of a variable in the first hops.", low=0),
+            OptionSpec("stepsize", 0.5, "float", "Largest change of a variable in the first hops.", low=0, high=1e100),
             OptionSpec("take_step", None, "callable", "Your own hop, x -> x."),
             OptionSpec("accept_test", None, "callable", "Your own test besides Metropolis's, f(f_new, x_new, ...)."),
             _callback("callback(x, f, accept); True stops"),
-            OptionSpec("interval", 50, "int", "Hops after which the step size is adapted.", low=1),
+            OptionSpec("interval", 50, "int", "Hops after which the step size is adapted.", low=1, high=_INT),
             _DISP,
-            OptionSpec("niter_success", None, "int", "Stop when the best stays the same for so many hops.", low=1),
+            OptionSpec(
+                "niter_success", None, "int", "Stop when the best stays the same for so many hops.", 1, unlimited=_INT
+            ),
             *_RANDOM,
             OptionSpec("target_accept_rate", 0.5, "float", "Rate of accepted hops to aim at.", low=1e-9, high=1 - 1e-9),
             OptionSpec("stepwise_factor", 0.9, "float", "By what the step size is adapted.", low=1e-9, high=1 - 1e-9),
@@ -99,14 +112,14 @@ _ALL = (
         "Xiang, Sun, Fan & Gong, Phys. Lett. A 233, 216 (1997)",
         _rows(
             _BOUNDS,
-            OptionSpec("maxiter", 1000, "int", "Number of temperature steps, 2·N visits each.", low=1),
+            OptionSpec("maxiter", 1000, "int", "Number of temperature steps, 2·N visits each.", 0, unlimited=_INT),
             OptionSpec("initial_temp", 5230.0, "float", "Temperature at the start; higher reaches farther.", 0.01, 5e4),
             OptionSpec(
                 "restart_temp_ratio", 2e-5, "float", "Re-anneal when the temperature falls to this part.", _TINY, 0.999
             ),
             OptionSpec("visit", 2.62, "float", "Tail of the jumps; higher is heavier.", low=1.0001, high=3),
             OptionSpec("accept", -5.0, "float", "Lower accepts fewer uphill visits.", low=-1e4, high=-5),
-            OptionSpec("maxfun", 1e7, "float", "Soft limit of closure calls.", low=1),
+            OptionSpec("maxfun", 1e7, "int", "Soft limit of closure calls.", low=1, unlimited=np.inf),
             *_RANDOM,
             OptionSpec("no_local_search", False, "bool", "Classical simulated annealing, without local searches."),
             _callback("callback(x, f, context) at every new minimum; True stops"),
@@ -125,8 +138,11 @@ _ALL = (
         _rows(
             _BOUNDS,
             OptionSpec("constraints", None, "any", "Constraints, as minimizer_args takes them."),
-            OptionSpec("n", 100, "int", "Sampling points an iteration; simplicial takes 2^N + 1 for 100.", low=1),
-            OptionSpec("iters", 1, "int", "Number of iterations of sampling and descents.", low=1),
+            OptionSpec(
+                "n", 100, "int", "Sampling points an iteration; simplicial takes 2^N + 1 for 100.", 1, _INT, none=True
+            ),
+            OptionSpec("iters", 1, "int", "Number of iterations of sampling and descents.", 1, _INT, none=True),
+            _callback("callback(x), in each iteration of the local method; StopIteration ends that descent"),
             OptionSpec(
                 "options", None, "dict", "SciPy's stopping rules: maxiter, maxfev, maxev, maxtime, f_min, minhgrd ..."
             ),
@@ -139,9 +155,10 @@ _ALL = (
             ),
         ),
         constraints=True,
-        of_x=("sampling_method",),
+        of_x=("callback", "sampling_method"),
         most=8,
         cost="about 100 closure calls and a descent from each basin; 2^N + 1 at least",
+        descent=MappingProxyType({"method": "SLSQP", "options": {"ftol": 1e-12}}),
     ),
     GlobalSpec(
         "differential_evolution",
@@ -161,8 +178,8 @@ _ALL = (
                     for name in ("best1", "randtobest1", "currenttobest1", "best2", "rand2", "rand1")
                 ),
             ),
-            OptionSpec("maxiter", 1000, "int", "Largest number of generations.", low=0),
-            OptionSpec("popsize", 15, "int", "The population has this times N members.", low=1),
+            OptionSpec("maxiter", 1000, "int", "Largest number of generations.", low=0, unlimited=_INT),
+            OptionSpec("popsize", 15, "int", "The population has this times N members.", low=1, high=10**6),
             OptionSpec("tol", 0.01, "float", "Stop when the losses of the population agree to this.", low=0),
             OptionSpec(
                 "mutation", (0.5, 1), "weight", "Differential weight in [0, 2), or a (low, high) pair to dither."
@@ -172,7 +189,10 @@ _ALL = (
             _callback("callback(intermediate_result) or callback(x, convergence); True stops"),
             _DISP,
             OptionSpec(
-                "polish", True, "any", "Descend from the best at the end: True, False, a method name or minimizer_args."
+                "polish",
+                True,
+                "any",
+                "Descend from the best at the end: True, False, a method name, minimizer_args or a callable.",
             ),
             OptionSpec(
                 "init",
@@ -213,8 +233,8 @@ _ALL = (
         _rows(
             _BOUNDS,
             OptionSpec("eps", 1e-4, "float", "Required improvement of a rectangle: more searches wider.", low=0),
-            OptionSpec("maxfun", None, "int", "Largest number of closure calls; default 1000·N.", low=1),
-            OptionSpec("maxiter", 1000, "int", "Largest number of iterations.", low=1),
+            OptionSpec("maxfun", None, "int", "Largest number of closure calls; default 1000·N.", 1, 10**7),
+            OptionSpec("maxiter", 1000, "int", "Largest number of iterations.", low=0, unlimited=_INT),
             OptionSpec("locally_biased", True, "bool", "The variant for few local minima."),
             OptionSpec("f_min", -np.inf, "float", "The loss at the global minimum, where it is known."),
             OptionSpec("f_min_rtol", 1e-4, "float", "Stop when f_min is reached to this.", low=0, high=1),
@@ -237,7 +257,7 @@ _ALL = (
                 "ranges", None, "any", "Like bounds; an entry may also be (low, high, step) or a slice, as np.mgrid."
             ),
             OptionSpec("bounds", None, "any", "The same as ranges.", ours=True),
-            OptionSpec("Ns", 20, "int", "Points along an axis where no step is given.", low=1),
+            OptionSpec("Ns", 20, "int", "Points along an axis where no step is given.", low=1, high=_INT),
             OptionSpec(
                 "finish", True, "any", "Descend from the best: True, None, a method name, minimizer_args or a callable."
             ),
@@ -248,6 +268,26 @@ _ALL = (
         cost="a part of 20^N closure calls, then a descent",
     ),
 )
+
+SHGO_OPTIONS = _rows(
+    OptionSpec("maxfev", None, "int", "Largest number of samples in the feasible domain.", low=1, unlimited=np.inf),
+    OptionSpec("maxev", None, "int", "Largest number of samples.", low=1, unlimited=np.inf),
+    OptionSpec("maxiter", None, "int", "Largest number of iterations.", low=1, unlimited=np.inf),
+    OptionSpec("maxtime", None, "float", "Seconds; see max_seconds.", low=0),
+    OptionSpec("f_min", None, "float", "The loss at the global minimum, where it is known."),
+    OptionSpec("f_tol", 1e-4, "float", "Stop when f_min is reached to this.", low=0),
+    OptionSpec("minhgrd", None, "int", "Smallest growth of the homology group's rank.", low=0, high=_INT),
+    OptionSpec("symmetry", False, "bool", "The loss is the same for permuted variables."),
+    OptionSpec("minimize_every_iter", True, "bool", "Descend in every iteration."),
+    OptionSpec("local_iter", False, "int", "So many of the best candidates an iteration; False: all.", 0, _INT),
+    OptionSpec("infty_constraints", True, "bool", "Infeasible samples count as infinite."),
+    OptionSpec("disp", False, "bool", "Print a summary when the run ends.", ours=True),
+    OptionSpec("jac", None, "any", "As in minimizer_args.", ours=True),
+    OptionSpec("hess", None, "any", "As in minimizer_args.", ours=True),
+    OptionSpec("hessp", None, "any", "As in minimizer_args.", ours=True),
+    OptionSpec("ftol", None, "float", "As in the options of minimizer_args.", low=0, ours=True),
+)
+"""The `options` of shgo. The local method's are handed to it."""
 
 GLOBAL_METHODS: Mapping[str, GlobalSpec] = MappingProxyType({spec.name: spec for spec in _ALL})
 """The global methods, keyed by the name of SciPy's function."""
