@@ -15,7 +15,7 @@ import numpy as np
 import scipy.linalg
 import torch
 
-from ..errors import SecondDerivativeError
+from ..errors import SecondDerivativeError, text_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -150,7 +150,7 @@ def second_derivatives_named(remedy: str = _REMEDY) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, NotImplementedError) as error:
-        found = _MISSING.search(str(error))
+        found = _MISSING.search(text_of(error))
         if not found:
             raise
         name = found["name"] or "an operation of the closure"

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any, Protocol, cast, overload, runtime_checkab
 
 import numpy as np
 
-from ..errors import HistoryError
+from ..errors import HistoryError, text_of
 
 if TYPE_CHECKING:
     import pandas
     from numpy.typing import NDArray
 
-__all__ = ["Callback", "Evaluation", "History", "Iteration", "Listener", "Totals", "record"]
+__all__ = ["Callback", "Evaluation", "History", "Iteration", "Listener", "Totals", "record", "tell"]
 
 _FORMAT = "torchmin_nb history 1"
 
@@ -34,8 +34,9 @@ class Iteration:
     force after this iteration's update, in units of x/scale; at index 0 the initial one. reduction_ratio: actual over
     predicted reduction. accepted: whether a trust-region step, or a hop, was taken. constraint_violation: the largest,
     of bounds too; 0 if feasible. nfev, njev, nhev, nhvp: closure calls, gradients, dense Hessians and Hessian-vector
-    products really computed so far. metrics: what the closure `record`ed at this point. elapsed: seconds since the
-    start.
+    products really computed so far. rejected_errors: trials so far at which the closure raised one of the optimizer's
+    `nonfinite_errors`; `History.errors` has their names. metrics: what the closure `record`ed at this point. elapsed:
+    seconds since the start.
     """
 
     index: int
@@ -51,6 +52,7 @@ class Iteration:
     njev: int = 0
     nhev: int = 0
     nhvp: int = 0
+    rejected_errors: int = 0
     elapsed: float = 0.0
     metrics: Mapping[str, float] = field(default_factory=dict)
 
@@ -84,7 +86,7 @@ class Totals:
 
 
 class Callback(Protocol):
-    """Any callable of an Iteration. Returning True stops the run at the best point seen."""
+    """Any callable of an Iteration. Returning True, or raising StopIteration, stops the run at the best point seen."""
 
     def __call__(self, iteration: Iteration, /) -> bool | None: ...
 
@@ -93,8 +95,9 @@ class Callback(Protocol):
 class Listener(Protocol):
     """What a callback may have besides: each is called if it is there.
 
-    on_start(history) before the first closure call, on_evaluation(evaluation) after each, on_end(history) when the
-    run is over, however it ended. Around them, for what needs more than events: on_bind(optimizer) before any work,
+    on_start(history) before the first closure call, on_evaluation(evaluation) after each (StopIteration stops the run),
+    on_end(history) when the run is over, however it ended. What one callback raises is raised once the others have been
+    called. Around them, for what needs more than events: on_bind(optimizer) before any work,
     which may refuse by raising, and on_release(optimizer) when parameters and result are in place.
     """
 
@@ -103,16 +106,42 @@ class Listener(Protocol):
     def on_end(self, history: History) -> None: ...
 
 
+def tell(callbacks: Sequence[Any], name: str, subject: Any, heard: list[Any] | None = None) -> None:
+    """Call this method of every callback that has it. Then raise the first error that one raised, noting the others.
+
+    An interrupt comes before errors. heard: filled with the callbacks that raised nothing.
+    """
+    failures: list[BaseException] = []
+    for callback in callbacks:
+        try:
+            if hasattr(callback, name):
+                getattr(callback, name)(subject)
+            if heard is not None:
+                heard.append(callback)
+        except BaseException as error:
+            failures.append(error)
+    if not failures:
+        return
+    failures.sort(key=lambda failure: isinstance(failure, Exception))
+    for other in failures[1:]:
+        failures[0].add_note(f"{name} of a further callback raised {type(other).__name__}: {text_of(other)}")
+    try:
+        raise failures[0]
+    finally:
+        failures.clear()  # a traceback that leads back to itself would keep what its frames hold
+
+
 _COLUMNS = tuple(f.name for f in fields(Iteration) if f.name != "metrics")
-_COUNT_COLUMNS = frozenset({"index", "nfev", "njev", "nhev", "nhvp"})
+_COUNT_COLUMNS = frozenset({"index", "nfev", "njev", "nhev", "nhvp", "rejected_errors"})
 
 
 class History(Sequence[Iteration]):
     """The iterations of one run, in order; each field of Iteration also as a NumPy column: `history.loss`.
 
     Columns are float64 with NaN for what is not reported; `index` and the counts are int64. `metrics` is a dict of
-    columns. `status`, `success`, `message`, `final_loss` and `totals` are None until the run has ended. `parameters`
-    (k, n) and `evaluations` are kept on request only, `trials` where both are.
+    columns. `status`, `success`, `message`, `final_loss` and `totals` are None until the run has ended. `errors`
+    counts, by name, the errors of the closure that stood for a NaN loss. `parameters` (k, n) and `evaluations` are
+    kept on request only, `trials` where both are.
     `history + other` joins a run and the one that went on where it ended.
     """
 
@@ -135,6 +164,7 @@ class History(Sequence[Iteration]):
         self.message: str | None = None
         self.final_loss: float | None = None
         self.totals: Totals | None = None
+        self.errors: dict[str, int] = {}
         self.keep_parameters = keep_parameters
         self.keep_evaluations = keep_evaluations
         self.evaluations: list[Evaluation] = []
@@ -336,6 +366,7 @@ class History(Sequence[Iteration]):
             "message": self.message,
             "final_loss": _encode(self.final_loss),
             "totals": None if self.totals is None else asdict(self.totals),
+            "errors": dict(self.errors),
         }
 
     def _as_dict(self) -> dict[str, Any]:
@@ -369,6 +400,7 @@ class History(Sequence[Iteration]):
         history.success, history.status, history.message = stored["success"], stored["status"], stored["message"]
         history.final_loss = _decode(stored["final_loss"])
         history.totals = None if stored["totals"] is None else Totals(**stored["totals"])
+        history.errors = dict(stored.get("errors") or {})  # a history of an older version has none
         history._iterations = [Iteration(**_decoded(each)) for each in stored["iterations"]]
         history.evaluations = [Evaluation(**_decoded(each)) for each in stored["evaluations"] or []]
         history._parameters = [np.array(x, dtype=np.float64) for x in stored["parameters"] or []]

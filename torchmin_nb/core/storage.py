@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from ..errors import StorageError, StorageWarning
+from ..errors import StorageError, StorageWarning, text_of
 
 __all__ = ["dropped", "replacing", "require_writable"]
 
@@ -43,7 +43,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 def dropped(what: str, error: Exception, remedy: str, *, stacklevel: int = 3) -> None:
     """Warn that what kept the run has failed."""
     warnings.warn(
-        f"{what} was dropped, the run goes on: {type(error).__name__}: {error}; {remedy}",
+        f"{what} was dropped, the run goes on: {type(error).__name__}: {text_of(error)}; {remedy}",
         StorageWarning,
         stacklevel=stacklevel,
     )

@@ -13,6 +13,7 @@ from scipy.optimize import Bounds, OptimizeResult
 
 from ...errors import ArgumentError, ArgumentTypeError, ClosureError
 from ..constraints import ConstraintSet
+from ..control import UNDEFINED
 from ..objective import Derivatives, Objective
 from ..request import Request, read_request
 from ..variables import SolverObjective, Variables
@@ -107,6 +108,11 @@ class LocalSearch:
         self._constraints = constraints
         self._derivatives = derivatives
 
+    @property
+    def differentiates(self) -> bool:
+        """Whether the closure is asked for its gradient."""
+        return self._derivatives.level != "value"
+
     def lower(self) -> str:
         """shgo asks a method for its name in lower case: SciPy's word for a callable."""
         return "_custom"
@@ -160,7 +166,7 @@ class LocalSearch:
         """The result, with an infinite loss where the method ended on a wall that stood for NaN."""
         end = self._objective.known(self._variables.to_user(result.x))
         if end is not None and not self._objective.finite(end):
-            result.update(fun=np.inf, success=False)
+            result.update(fun=np.inf, **UNDEFINED._asdict())
         counts = {name: result.get(name, 0) for name in ("nfev", "njev", "nhev")}  # basinhopping adds them up
         result.update(counts, fun=float(result.fun))
         return result
