@@ -141,7 +141,7 @@ class ConstraintSet:
 class _Side(ABC):
     """lower <= values(x) <= upper, all of shape (m,).
 
-    before_work: called before what SciPy asks for: it may evaluate constraints only, for as long as it likes.
+    objective: of the same run. Its control is asked before what SciPy asks for: that may be constraints only, for long.
     """
 
     differences: Any = None
@@ -152,7 +152,7 @@ class _Side(ABC):
         lower: NDArray[np.float64],
         upper: NDArray[np.float64],
         at_start: NDArray[np.float64],
-        before_work: Callable[[], None],
+        objective: Objective,
     ):
         wrong = ~(lower <= upper) | (lower == np.inf) | (upper == -np.inf)
         if wrong.any():
@@ -164,7 +164,7 @@ class _Side(ABC):
         if not np.isfinite(at_start).all():
             raise NonFiniteStartError(f"a constraint is {at_start} at the starting point; start where it is defined")
         self.lower, self.upper, self.equal = lower, upper, lower == upper
-        self._before_work = before_work
+        self._objective = objective
 
     @abstractmethod
     def values(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -180,12 +180,12 @@ class _Side(ABC):
 
     def asked_values(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
         """c(x) for SciPy, shape (m,): here a stop, a pause and the time budget are seen."""
-        self._before_work()
+        self._objective.control.before_work()
         return self.values(x)
 
     def asked_jacobian(self, x: NDArray[np.float64]) -> Any:
         """dc/dx for SciPy, shape (m, n)."""
-        self._before_work()
+        self._objective.control.before_work()
         return self.jacobian(x)
 
     def violation(self, x: NDArray[np.float64]) -> float:
@@ -234,7 +234,7 @@ class _TorchSide(_Side):
         self._size = c.size
         lower = _limits("lower", constraint.lower, c.size, -np.inf)
         upper = _limits("upper", constraint.upper, c.size, np.inf)
-        super().__init__(lower, upper, c, objective.control.before_work)
+        super().__init__(lower, upper, c, objective)
         self._tensor = None  # what else checks the start may write to the parameters, and its graph with them
 
     def values(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -260,7 +260,7 @@ class _TorchSide(_Side):
         graph = HvpGraph(gradient, self._flat)
 
         def product(p: NDArray[np.float64]) -> NDArray[np.float64]:
-            self._before_work()
+            self._objective.control.before_work()
             self._objective.place(x)
             with second_derivatives_named(_REMEDY):
                 return graph.hvp(np.ascontiguousarray(p).ravel())
@@ -321,7 +321,6 @@ class _ScipySide(_Side):
     def __init__(self, given: Any, objective: Objective, start: NDArray[np.float64]):
         self._given = given
         self._size: int | None = None
-        self._forgive = objective.forgive
         self._x: NDArray[np.float64] | None = None
         self._c = np.empty(0)
         fun, jac, low, high = _parts(given, start.size)
@@ -333,7 +332,7 @@ class _ScipySide(_Side):
         except (TypeError, ValueError):
             raise ArgumentTypeError("a constraint's fun must return a number or a vector of them") from None
         lower, upper = _limits("lb", low, c.size, -np.inf), _limits("ub", high, c.size, np.inf)
-        super().__init__(lower, upper, c, objective.control.before_work)
+        super().__init__(lower, upper, c, objective)
         self._size = c.size
 
     def values(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -348,7 +347,7 @@ class _ScipySide(_Side):
         except Abort as abort:
             if self._size is None or not isinstance(abort.error, Exception):
                 raise
-            self._forgive(abort.error)
+            self._objective.forgive(abort.error)
             return np.full(self._size, np.nan)
 
     def jacobian(self, x: NDArray[np.float64]) -> Any:

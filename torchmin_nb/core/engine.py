@@ -72,12 +72,22 @@ class Engine:
             self.result = self._from_best(_ending_of(failure))
         try:
             self._settle()
-        finally:  # what a callback raises at the end comes after what ended the run
-            try:
-                if failure is not None:
-                    raise failure
-            finally:
-                del failure  # its traceback leads back here: a cycle that would keep the parameters
+            if failure is not None:
+                raise failure
+        except BaseException as error:
+            self._end_after(error)
+            raise
+        else:
+            self._recorder.end()
+        finally:
+            del failure  # its traceback leads back here: a cycle that would keep the parameters
+
+    def _end_after(self, error: BaseException) -> None:
+        """Tell the callbacks. What one raises now is noted on the error that ended the run."""
+        try:
+            self._recorder.end()
+        except Exception as other:
+            error.add_note(f"on_end of a callback then raised {type(other).__name__}: {text_of(other)}")
 
     def _begin(self) -> None:
         """Tell the callbacks. A run that one of them refuses has ended for the others, before any work."""
@@ -152,7 +162,7 @@ class Engine:
         return {"nit": iterations, "nfev": requests.nfev, "njev": requests.njev, "nhev": requests.nhev}
 
     def _settle(self) -> None:
-        """Leave the end point in the parameters and its gradient in `.grad`, drop graphs, tell the callbacks."""
+        """Leave the end point in the parameters and its gradient in `.grad`, drop graphs, fill the history."""
         try:
             self._leave(self.result.x)
         finally:
@@ -171,7 +181,6 @@ class Engine:
         self.result = Result.of_run(result, self.history)
         if self._disp:
             print(_summary(result))
-        self._recorder.end()
 
     def _leave(self, x: NDArray[np.float64]) -> None:
         self.flat.write_final(x)
