@@ -9,6 +9,7 @@ from typing import Any
 import ipywidgets as widgets
 
 from ..core.run import PAUSED, PENDING, RUNNING, Run
+from ..errors import text_of
 from .panels import X_AXES
 from .scene import VIEW_SCALES
 
@@ -121,7 +122,7 @@ def _epilogue(run: Run) -> str:
     """The cost of the run in words; of a failed one the error, with what to do about it."""
     if run.exception is not None:
         error = run.exception
-        text = f"<b>{escape(type(error).__name__)}</b>: {escape(str(error))}"
+        text = f"<b>{escape(type(error).__name__)}</b>: {escape(text_of(error))}"
         hint = "<br><small>run.wait() raises it, with its traceback.</small>"
         return f'<div role="alert" style="border-left:3px solid #D55E00;padding-left:8px">{text}{hint}</div>'
     totals = run.history.totals

@@ -7,7 +7,7 @@ from html import escape
 from ...core.events import History
 from ...core.memory import readable_bytes
 from ...core.methods import OptionSpec
-from ...errors import TorchminError
+from ...errors import TorchminError, text_of
 from ...explore import Advice, Entry, Fit, Subject, Suggestion, Traits
 from ...problems import ProblemSpec
 
@@ -117,7 +117,7 @@ def alert(message: str) -> str:
 
 def explained(error: BaseException) -> str:
     """An error in words. Errors of this package name their remedy; others are said to come from the closure."""
-    text = " ".join(str(error).split()) or type(error).__name__
+    text = " ".join(text_of(error).split()) or type(error).__name__
     if isinstance(error, TorchminError):
         return text
     return (
