@@ -260,7 +260,6 @@ class _TorchSide(_Side):
         graph = HvpGraph(gradient, self._flat)
 
         def product(p: NDArray[np.float64]) -> NDArray[np.float64]:
-            self._objective.control.before_work()
             self._objective.place(x)
             with second_derivatives_named(_REMEDY):
                 return graph.hvp(np.ascontiguousarray(p).ravel())
@@ -273,6 +272,7 @@ class _TorchSide(_Side):
 
     def _object(self, variables: Variables, mask: NDArray[np.bool_], curvature: bool) -> NonlinearConstraint:
         def hessian(z: NDArray[np.float64], v: NDArray[np.float64]) -> LinearOperator:
+            self._objective.control.before_work()
             whole = np.zeros(self.lower.size)
             whole[mask] = v
             return variables.hessian(self.hessian(variables.to_user(z), whole))

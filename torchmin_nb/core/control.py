@@ -10,6 +10,8 @@ import threading
 import time
 from typing import NamedTuple
 
+from ..errors import text_of
+
 __all__ = [
     "CALLBACK",
     "EVALUATIONS",
@@ -66,7 +68,7 @@ class Abort(BaseException):
     """Carries an exception of the user's code through SciPy unharmed."""
 
     def __init__(self, error: BaseException):
-        super().__init__(type(error).__name__)  # its own text may raise
+        super().__init__(f"{type(error).__name__}: {text_of(error)}")
         self.error = error
 
 
