@@ -8,6 +8,7 @@ TorchminError
 ├── ParameterError (ValueError)           parameters that cannot be minimised over
 ├── ClosureError (RuntimeError)           the closure's loss or gradient cannot be used
 │   ├── NonFiniteStartError               the loss or the gradient is not finite at the start
+│   ├── ConstantLossError                 no gradient comes from the loss
 │   ├── InconsistentClosureError          captured and real derivatives disagree
 │   └── SecondDerivativeError             an operation of the closure has no second derivative
 ├── NotAMinimumError (RuntimeError)       the end point has no covariance
@@ -24,6 +25,7 @@ __all__ = [
     "BusyError",
     "ClosureError",
     "ClosureWarning",
+    "ConstantLossError",
     "ConvergenceWarning",
     "CovarianceWarning",
     "DistributedError",
@@ -42,6 +44,14 @@ __all__ = [
     "UnknownOptionError",
     "ViewWarning",
 ]
+
+
+def text_of(error: BaseException) -> str:
+    """What an exception says, whatever its `__str__` does."""
+    try:
+        return str(error)
+    except Exception as failure:
+        return f"(its text cannot be shown: __str__ raised {type(failure).__name__})"
 
 
 class TorchminError(Exception):
@@ -74,6 +84,14 @@ class ClosureError(TorchminError, RuntimeError):
 
 class NonFiniteStartError(ClosureError):
     """The loss or its gradient is NaN or infinite at the starting point."""
+
+
+class ConstantLossError(ClosureError):
+    """The loss is finite and no gradient comes from it. `loss`: its value."""
+
+    def __init__(self, message: str, loss: float = 0.0):
+        super().__init__(message)
+        self.loss = loss
 
 
 class InconsistentClosureError(ClosureError):

@@ -1,8 +1,10 @@
 """How runs end: by themselves, stopped, out of budget, interrupted, failed; what is left behind each time."""
 
+import gc
 import math
 import threading
 import time
+import weakref
 
 import numpy as np
 import pytest
@@ -11,7 +13,15 @@ import scipy.linalg
 import scipy.optimize
 import torch
 
-from torchmin_nb import METHODS, MinimizeWrapper
+from torchmin_nb import (
+    METHODS,
+    BasinHoppingWrapper,
+    Constraint,
+    DifferentialEvolutionWrapper,
+    HistoryFile,
+    LeastSquaresWrapper,
+    MinimizeWrapper,
+)
 from torchmin_nb.errors import ArgumentError, ArgumentTypeError, NonFiniteStartError
 
 EACH = pytest.mark.parametrize("method", METHODS)
@@ -232,7 +242,7 @@ def test_an_error_at_the_first_call(method):
 
 
 @EACH
-@pytest.mark.parametrize("kind", [UserError, StopIteration, KeyboardInterrupt])
+@pytest.mark.parametrize("kind", [UserError, KeyboardInterrupt])
 def test_an_error_of_a_callback(method, kind):
     error = kind()
 
@@ -246,6 +256,44 @@ def test_an_error_of_a_callback(method, kind):
         optimizer.step(closure)
     assert caught.value is error
     assert len(optimizer.history) == 2
+    closure.require_best_point(optimizer)
+
+
+@EACH
+@pytest.mark.parametrize("error", [StopIteration, StopIteration("mine")])
+def test_stopiteration_of_a_callback_ends_the_run_as_true_does(method, error):
+    def callback(iteration):
+        if iteration.index == 2:
+            raise error
+
+    closure, heard = Rosenbrock(), []
+    optimizer = _optimizer(closure, method, callbacks=[callback, lambda iteration: heard.append(iteration.index)])
+    optimizer.step(closure)
+    result = optimizer.result
+    assert (result.status, result.success, result.message) == (99, False, "Stopped by a callback.")
+    assert optimizer.history[-1].index == result.nit == 2
+    assert heard == [0, 1, 2]
+    closure.require_best_point(optimizer)
+
+
+@EACH
+@pytest.mark.parametrize("at", [0, 6])
+def test_stopiteration_of_on_evaluation_ends_the_run(method, at):
+    class Watcher:
+        def __call__(self, iteration):
+            pass
+
+        def on_evaluation(self, evaluation):
+            if evaluation.index == at:
+                raise StopIteration
+
+    closure, after = Rosenbrock(), Listener()
+    optimizer = _optimizer(closure, method, callbacks=[Watcher(), after])
+    optimizer.step(closure)
+    assert (optimizer.result.status, optimizer.result.success) == (99, False)
+    assert closure.calls == at + 1
+    assert len(optimizer.history) >= 1  # the start is told
+    assert [value for name, value in after.told if name == "evaluation"] == list(range(at + 1))
     closure.require_best_point(optimizer)
 
 
@@ -303,6 +351,166 @@ def test_an_error_of_on_end_comes_after_all_is_settled():
     assert optimizer.result.success
     assert optimizer.history.success
     np.testing.assert_allclose(closure.p.detach(), [1, 1], atol=1e-4)
+
+
+class UnspeakableError(Exception):
+    """An error whose text cannot be had."""
+
+    def __str__(self):
+        raise ValueError("no text")
+
+    __repr__ = __str__
+
+
+@EACH
+@pytest.mark.parametrize("place", ["closure", "callback", "on_evaluation", "constraint"])
+def test_an_error_without_a_text_is_an_ending_like_others(method, place):
+    error, after = UnspeakableError(), Listener()
+
+    def fail(event=None):
+        raise error
+
+    class Failing:
+        def __call__(self, iteration):
+            if place == "callback" and iteration.index == 1:
+                fail()
+
+        def on_evaluation(self, evaluation):
+            if place == "on_evaluation" and evaluation.index == 3:
+                fail()
+
+    def constraint():
+        if closure.calls > 3:
+            fail()
+        return closure.p
+
+    if place == "constraint":
+        if not METHODS[method].constraints:
+            pytest.skip("takes none")
+        arguments = {"method": method, "constraints": Constraint(constraint, upper=10)}
+    else:
+        arguments = method
+    closure = Rosenbrock(at=3 if place == "closure" else None, do=fail)
+    optimizer = _optimizer(closure, arguments, callbacks=[Failing(), after])
+    with pytest.raises(UnspeakableError) as caught:
+        optimizer.step(closure)
+    assert caught.value is error
+    assert optimizer.result.status == 107
+    assert optimizer.result.message.startswith("Failed: UnspeakableError: ")
+    assert after.told[-1] == ("end", optimizer.result.message)
+    assert (
+        closure.p.tolist()
+        == optimizer.result.x.tolist()
+        == closure.points[closure.losses.index(optimizer.result.fun)].tolist()
+    )
+    assert optimizer.history.final_loss == optimizer.result.fun <= closure.losses[0]
+
+
+ALL_CALLED = ["on_start", "on_end", "on_bind", "on_release", "on_run"]
+
+
+class Calls:
+    """A callback that writes down which of its methods were called, and fails in one of them."""
+
+    def __init__(self, fail=None, error=UserError):
+        self.names, self.fail, self.error = [], fail, error
+        self.messages = []
+
+    def __call__(self, iteration):
+        pass
+
+    def __getattr__(self, name):
+        if name not in ALL_CALLED:
+            raise AttributeError(name)
+        return lambda subject: self._call(name, subject)
+
+    def _call(self, name, subject):
+        self.names.append(name)
+        if name == "on_end":
+            self.messages.append(subject.message)
+        if name == self.fail:
+            raise self.error(name)
+
+
+@pytest.mark.parametrize("position", [0, 1, 2])
+@pytest.mark.parametrize("name", ["on_end", "on_release"])
+def test_what_one_callback_raises_at_the_end_takes_no_call_from_the_others(name, position):
+    callbacks = [Calls(), Calls(), Calls()]
+    callbacks[position].fail = name
+    closure = Rosenbrock()
+    optimizer = _optimizer(closure, "BFGS", callbacks=callbacks)
+    with pytest.raises(UserError, match=name):
+        optimizer.step(closure)
+    assert all(each.names == ["on_bind", "on_start", "on_end", "on_release"] for each in callbacks)
+    assert optimizer.result.success
+
+
+@pytest.mark.parametrize("position", [0, 1, 2])
+def test_a_run_that_one_callback_refuses_has_ended_for_the_others(position):
+    callbacks = [Calls(), Calls(), Calls()]
+    callbacks[position].fail = "on_start"
+    closure = Rosenbrock()
+    optimizer = _optimizer(closure, "BFGS", callbacks=callbacks)
+    with pytest.raises(UserError, match="on_start"):
+        optimizer.step(closure)
+    for each in callbacks:
+        heard = ["on_end"] if each.fail is None else []  # who refuses hears no more of it
+        assert each.names == ["on_bind", "on_start", *heard, "on_release"]
+        assert each.messages == ["Failed: UserError: on_start"] * len(heard)
+    assert closure.calls == 0
+    assert optimizer.result is None
+
+
+@pytest.mark.parametrize("position", [0, 1])
+def test_a_run_that_one_callback_refuses_in_on_run_is_a_failed_run_to_the_others(position):
+    seen = []
+
+    class Watcher(Calls):
+        def _call(self, name, subject):
+            super()._call(name, subject)
+            if name == "on_run":
+                seen.append(subject)
+
+    closure = Rosenbrock()
+    callbacks = [Watcher(), Watcher()]
+    callbacks[position].fail = "on_run"
+    optimizer = _optimizer(closure, "BFGS", callbacks=callbacks)
+    with pytest.raises(UserError, match="on_run"):
+        optimizer.start(closure)
+    assert [each.names for each in callbacks] == [["on_run"], ["on_run"]]
+    (run,) = seen
+    assert run.state == "failed"
+    with pytest.raises(UserError):
+        run.wait(10)
+
+
+def test_what_ended_the_run_comes_before_what_on_end_raises():
+    closure = Rosenbrock(at=2, do=_raises(ZeroDivisionError("mine")))
+    callbacks = [Calls("on_end"), Calls("on_end", error=UnspeakableError), Calls()]
+    optimizer = _optimizer(closure, "BFGS", callbacks=callbacks)
+    with pytest.raises(ZeroDivisionError, match="mine") as caught:
+        optimizer.step(closure)
+    assert "UserError: on_end" in caught.value.__notes__[0]
+    assert callbacks[2].messages == ["Failed: ZeroDivisionError: mine"]
+
+
+def test_an_interrupt_at_the_end_comes_before_errors_and_others_are_noted():
+    closure = Rosenbrock()
+    callbacks = [Calls("on_end"), Calls("on_end", error=KeyboardInterrupt), Calls()]
+    optimizer = _optimizer(closure, "BFGS", callbacks=callbacks)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        optimizer.step(closure)
+    assert "UserError: on_end" in caught.value.__notes__[0]
+    assert callbacks[2].names[-2:] == ["on_end", "on_release"]
+
+
+def test_a_history_file_is_free_for_the_next_run_after_anothers_on_end_has_failed(tmp_path):
+    keeper, closure = HistoryFile(tmp_path / "run.jsonl"), Rosenbrock()
+    optimizer = _optimizer(closure, "BFGS", callbacks=[Calls("on_end"), keeper])
+    for _ in range(2):
+        with pytest.raises(UserError):
+            optimizer.step(closure)
+    assert [history.success for history in HistoryFile.read_all(keeper.path)] == [True, True]
 
 
 @EACH
@@ -766,3 +974,197 @@ def test_a_callback_that_moves_the_parameters_does_not_mislead_the_method(method
     assert np.array_equal(meddled.history.loss, left_alone.history.loss)
     assert np.array_equal(meddled.result.x, left_alone.result.x)
     assert meddled.history.totals.nfev == left_alone.history.totals.nfev
+
+
+# Message, status and success say the same
+
+
+def _require_agreement(result):
+    """No success under a failing status, no word of success where there is none, and no success without a loss."""
+    claims = "success" in result.message.lower().replace("unsuccess", "")
+    assert not (claims and not result.success), (result.success, result.status, result.message)
+    assert not (result.status == 0 and not result.success and claims)
+    assert result.status != 110 or not result.success
+    if result.success:
+        assert math.isfinite(result.fun)
+
+
+@pytest.mark.filterwarnings("ignore:(overflow|invalid value|divide by zero) encountered:RuntimeWarning")
+@EACH
+@pytest.mark.parametrize("n", [1, 3])
+@pytest.mark.parametrize(("dtype", "factor"), [(torch.float32, 1e30), (torch.float64, 1e150), (torch.float64, 1e30)])
+def test_message_status_and_success_agree_where_the_loss_overflows(method, n, dtype, factor):
+    x = torch.nn.Parameter(torch.full((n,), 1 / factor, dtype=dtype))
+    optimizer = MinimizeWrapper([x], {"method": method, "options": {"maxiter": 40}}, start_check=False)
+    optimizer.step(lambda: ((x * factor - 3) ** 2).sum())
+    result, history = optimizer.result, optimizer.history
+    _require_agreement(result)
+    assert math.isfinite(result.fun)
+    assert (history.success, history.status, history.message) == (result.success, result.status, result.message)
+
+
+def test_an_end_where_the_loss_is_not_finite_is_no_success():
+    """SLSQP goes 1e60 far, to a loss that float32 cannot hold, and says that all is well."""
+    x = torch.nn.Parameter(torch.tensor([1e-30]))
+    optimizer = MinimizeWrapper([x], "SLSQP")
+    optimizer.step(lambda: ((x * 1e30 - 3) ** 2).sum())
+    result = optimizer.result
+    assert (result.success, result.status) == (False, 110)
+    assert result.message == "SciPy ended where the loss is not finite; the best point seen is kept."
+    assert result.fun == pytest.approx(4)
+
+
+CONTRADICTIONS = [
+    ({"success": False}, (False, 1, "")),
+    ({"success": False, "message": "Optimization terminated successfully"}, (False, 1, "The method did not converge.")),
+    (
+        {"success": False, "status": 0, "message": "Successful"},
+        (False, 111, "The method did not converge."),
+    ),
+    ({"success": False, "status": 7, "message": "unsuccessful"}, (False, 7, "unsuccessful")),
+    ({"status": 3, "message": "gave up"}, (False, 3, "gave up")),
+    ({"status": 0}, (True, 0, "")),
+    ({}, (True, 0, "")),
+    ({"success": True, "status": 2, "message": "converged"}, (True, 2, "converged")),
+]
+
+
+@pytest.mark.parametrize(("said", "expected"), CONTRADICTIONS)
+def test_what_a_method_of_ones_own_says_is_made_to_agree(said, expected):
+    def solver(fun, x0, **kwargs):
+        return scipy.optimize.OptimizeResult(x=x0, fun=fun(x0), **said)
+
+    closure = Rosenbrock()
+    optimizer = MinimizeWrapper([closure.p], solver)
+    optimizer.step(closure)
+    result = optimizer.result
+    assert (result.success, result.status, result.message) == expected
+
+
+def test_basinhopping_whose_descents_fail_does_not_speak_of_success():
+    closure = Rosenbrock()
+    local = {"method": "BFGS", "options": {"maxiter": 1}}
+    optimizer = BasinHoppingWrapper([closure.p], local, {"niter": 2, "rng": 1})
+    optimizer.step(closure)
+    result = optimizer.result
+    assert not result.success
+    assert result.status == 1
+    assert result.message == "The lowest local search did not converge: Maximum number of iterations has been exceeded."
+
+
+def test_a_search_cut_short_has_a_status_that_is_no_success():
+    closure = Rosenbrock()
+    kwargs = {"bounds": [(-2, 2)] * 2, "maxiter": 1, "polish": False, "rng": 1}
+    optimizer = DifferentialEvolutionWrapper([closure.p], kwargs)
+    optimizer.step(closure)
+    assert (optimizer.result.success, optimizer.result.status) == (False, 1)
+
+
+# Constraints alone are work too
+
+INFEASIBLE = {
+    "ours": lambda: Constraint(lambda x: x.sum(), lower=100),
+    "dict": lambda: {"type": "ineq", "fun": lambda x: x.sum() - 100},
+    "NonlinearConstraint": lambda: scipy.optimize.NonlinearConstraint(lambda x: x.sum(), 100, np.inf),
+    "LinearConstraint": lambda: scipy.optimize.LinearConstraint([[1, 1]], 100, np.inf),
+}
+
+
+@pytest.mark.parametrize("kind", INFEASIBLE)
+@pytest.mark.parametrize("how", ["max_seconds", "stop"])
+def test_a_run_ends_while_scipy_evaluates_constraints_only(kind, how):
+    """Without a feasible point differential evolution asks for no loss at all; it would go on for 10⁵ generations."""
+    closure = Rosenbrock()
+    kwargs = {"bounds": [(-2, 2)] * 2, "maxiter": 100_000, "tol": 0, "constraints": INFEASIBLE[kind](), "rng": 1}
+    budget = {"max_seconds": 0.2} if how == "max_seconds" else {}
+    optimizer = DifferentialEvolutionWrapper([closure.p], kwargs, **budget)
+    if how == "stop":
+        run = optimizer.start(closure)
+        run.pause()
+        assert run.wait_until_paused(60)
+        run.stop()
+        result = run.wait(60)
+    else:
+        optimizer.step(closure)
+        result = optimizer.result
+    assert result.status == (103 if how == "max_seconds" else 99)
+    assert closure.calls < 10
+
+
+def test_max_seconds_is_seen_between_two_constraints():
+    """Each call of the constraint takes longer than the budget: there is one after the start, and no more."""
+    closure, calls = Rosenbrock(), []
+
+    def constraint():
+        calls.append(closure.calls)
+        time.sleep(0.03 if closure.calls else 0)
+        return closure.p.sum()
+
+    arguments = {"method": "COBYLA", "constraints": Constraint(constraint, upper=0)}
+    optimizer = MinimizeWrapper([closure.p], arguments, max_seconds=0.02)
+    optimizer.step(closure)
+    assert optimizer.result.status == 103
+    assert sum(made > 0 for made in calls) <= 2
+
+
+# Memory
+
+
+def _fit_closure(x):
+    return lambda: torch.stack([1 - x[0], 10 * (x[1] - x[0] ** 2)])
+
+
+def _run_in_a_thread(optimizer, closure):
+    optimizer.start(closure).wait(60)
+
+
+def _fails(optimizer, closure):
+    calls = []
+
+    def failing():
+        calls.append(None)
+        if len(calls) == 3:
+            raise UserError
+        return closure()
+
+    with pytest.raises(UserError):
+        optimizer.step(failing)
+
+
+def _refused(optimizer, closure):
+    optimizer.callbacks = [Calls("on_start")]
+    with pytest.raises(UserError):
+        optimizer.step(closure)
+
+
+WAYS = {
+    "step": lambda optimizer, closure: optimizer.step(closure),
+    "start": _run_in_a_thread,
+    "failure": _fails,
+    "refused": _refused,
+    "covariance": lambda optimizer, closure: optimizer.covariance(lambda: torch.cat([closure(), closure()])),
+    "covariance of the run": lambda optimizer, closure: (optimizer.step(closure), optimizer.check(closure)),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("callbacks", [(), (lambda iteration: None,)], ids=["alone", "watched"])
+@pytest.mark.parametrize(
+    ("method", "jacobian"),
+    [("lm", "dense"), ("trf", "dense"), ("dogbox", "dense"), ("trf", "operator"), ("dogbox", "operator")],
+)
+def test_least_squares_leave_the_model_to_be_freed(method, jacobian, callbacks, way):
+    x = torch.nn.Parameter(torch.tensor(START, dtype=torch.float64))
+    alive = weakref.ref(x)
+    optimizer = LeastSquaresWrapper([x], method, jacobian=jacobian, callbacks=callbacks)
+    gc.collect()
+    gc.disable()
+    try:
+        WAYS[way](optimizer, _fit_closure(x))
+        result, history = optimizer.result, optimizer.history
+        del optimizer, x
+        assert alive() is None
+        assert (result is None) == (way in ("refused", "covariance"))
+        assert history is not None
+    finally:
+        gc.enable()

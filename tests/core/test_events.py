@@ -168,7 +168,7 @@ def test_rejected_steps_hold_the_old_point():
 
 def test_columns():
     history = _run("trust-ncg")[0].history
-    counts = {"index", "nfev", "njev", "nhev", "nhvp"}
+    counts = {"index", "nfev", "njev", "nhev", "nhvp", "rejected_errors"}
     for name in [field.name for field in dataclasses.fields(Iteration)]:
         if name == "metrics":
             continue

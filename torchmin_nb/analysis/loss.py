@@ -17,7 +17,7 @@ from ..core.check import preserved_buffers
 from ..core.closure import EVALUATORS, Closure
 from ..core.curvature import HvpGraph, second_derivatives_named
 from ..core.flat import FlatParameters
-from ..errors import ArgumentError
+from ..errors import ArgumentError, ClosureError
 
 __all__ = ["ClosureLoss", "FunctionLoss", "Local", "LossAt", "opened"]
 
@@ -95,12 +95,15 @@ class ClosureLoss:
 
     def slopes(self, rows: NDArray[np.float64], direction: NDArray[np.float64]) -> NDArray[np.float64]:
         """The derivative along the direction (n,) at each row: a closure call with gradient each."""
-        return _finite([float(self._evaluated("gradient", row).gradient @ direction) for row in rows])
+        gradients = [self._evaluated("gradient", row).gradient for row in rows]
+        return _finite([np.nan if gradient is None else gradient @ direction for gradient in gradients])
 
     def at(self, x: NDArray[np.float64]) -> LossAt:
         """Value, gradient and products at x (n,)."""
         x = np.array(x, dtype=np.float64)
         result = self._evaluated("curvature", x)
+        if result.graph is None:
+            raise ClosureError(f"the loss is {result.loss} at x={x!r} and has no gradient there")
         graph = HvpGraph(result.graph, self._flat)
 
         def product(v: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -24,6 +24,7 @@ __all__ = [
     "one_of",
     "positive",
     "read_callbacks",
+    "read_errors",
     "read_loss_scale",
     "read_threads",
     "refuse_several_processes",
@@ -78,6 +79,19 @@ def read_callbacks(callbacks: Any) -> list[Callback]:
         if not callable(callback):
             raise ArgumentTypeError(f"a callback must be callable with an Iteration, got {type(callback).__name__}")
     return list(found)
+
+
+def read_errors(name: str, value: Any) -> tuple[type[Exception], ...]:
+    """Exception classes, one or several, as a tuple. Raises ArgumentTypeError."""
+    remedy = f"give a tuple of exception classes, such as {name}=(torch.linalg.LinAlgError,), or () for none"
+    try:
+        found = (value,) if isinstance(value, type) else tuple(value)
+    except TypeError:
+        raise ArgumentTypeError(f"{name} must be exception classes, got {value!r}; {remedy}") from None
+    for each in found:
+        if not (isinstance(each, type) and issubclass(each, Exception)):
+            raise ArgumentTypeError(f"{name} has {each!r}, which is no class of exceptions; {remedy}")
+    return found
 
 
 def read_threads(threads: Any) -> int | str | None:

@@ -22,6 +22,7 @@ from .arguments import (
     number,
     positive,
     read_callbacks,
+    read_errors,
     read_threads,
     refuse_several_processes,
     truth,
@@ -41,6 +42,8 @@ from .variables import Variables
 
 __all__ = ["Common", "ScipyOptimizer"]
 
+_NONFINITE_ERRORS = (torch.linalg.LinAlgError,)  # type: ignore[attr-defined]
+"""What a factorisation raises that fails far from the minimum."""
 _TORCH_PRIVATE = ("_optimizer_", "_zero_grad_profile_name")
 
 
@@ -56,6 +59,7 @@ class Common(TypedDict, total=False):
     memory_budget: int | None
     blas_threads: int | str | None
     start_check: bool
+    nonfinite_errors: type[Exception] | Iterable[type[Exception]]
 
 
 class ScipyOptimizer(torch.optim.Optimizer):
@@ -84,6 +88,7 @@ class ScipyOptimizer(torch.optim.Optimizer):
         self._memory_budget = positive("memory_budget", common.get("memory_budget"))
         self._blas_threads = read_threads(common.get("blas_threads", "auto"))
         self._start_check = truth("start_check", common.get("start_check", True))
+        self._nonfinite_errors = read_errors("nonfinite_errors", common.get("nonfinite_errors", _NONFINITE_ERRORS))
         self._objective: Objective | None = None
         self._running: Control | None = None
         self._loaded: tuple[History, OptimizeResult] | None = None
@@ -145,6 +150,9 @@ class ScipyOptimizer(torch.optim.Optimizer):
             with _recorded(), self._bound():
                 engine, solve = self._prepare(closure)
                 self._loaded, self.history, self._objective = None, engine.history, engine.objective
+                engine.objective.nonfinite_errors = (
+                    self._nonfinite_errors
+                )  # from here on: what a start raises is raised
                 try:
                     engine.run(solve)
                 finally:

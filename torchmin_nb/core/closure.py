@@ -7,6 +7,7 @@ are cleared before each call; it may be an object with `model`, `loss(model)` an
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -18,7 +19,7 @@ import numpy as np
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from ..errors import ArgumentTypeError, ClosureError
+from ..errors import ArgumentTypeError, ClosureError, ConstantLossError, text_of
 from .capture import CaptureBackward, differentiable_gradient
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ __all__ = [
     "Evaluator",
     "as_loss",
     "backpropagate",
+    "constant_of",
     "gradient_left",
     "math_attention",
     "require_closure",
@@ -45,14 +47,18 @@ Closure = Callable[[], Any]
 class ClosureResult:
     """One closure call: loss, gradient of shape (n,) or None, and the gradient's graph for curvature.
 
+    A loss that is not finite needs no gradient.
+
     `graph` has one tensor a parameter, differentiable, or None where the loss does not depend on it.
-    `backpropagated` is the sum of what the closure called `backward()` on, or None if it did not.
+    `backpropagated` is the sum of what the closure called `backward()` on, or None if it did not. undefined: see
+    `Objective`; never set by an evaluator.
     """
 
     loss: float
     gradient: NDArray[np.float64] | None
     graph: tuple[torch.Tensor | None, ...] | None = None
     backpropagated: float | None = None
+    undefined: bool = False
 
 
 def require_closure(closure: object) -> Closure:
@@ -78,27 +84,38 @@ def evaluate_value(closure: Closure, flat: FlatParameters) -> ClosureResult:
     return ClosureResult(as_loss(returned), _gathered(flat))
 
 
+def evaluate_sample(closure: Closure, flat: FlatParameters) -> ClosureResult:
+    """The loss of a closure that can be differentiated; ConstantLossError for a finite one without a graph."""
+    flat.clear_gradients()
+    with torch.enable_grad():
+        returned = closure()
+    loss = as_loss(returned)
+    if math.isfinite(loss) and _untouched(flat):
+        _differentiable(returned, loss)
+    return ClosureResult(loss, _gathered(flat))
+
+
 def evaluate_gradient(closure: Closure, flat: FlatParameters) -> ClosureResult:
     """Loss and gradient by the real `backward`, so that hooks fire; called here if the closure did not."""
     flat.clear_gradients()
     with torch.enable_grad():
         returned = closure()
         loss = as_loss(returned)
-        if _untouched(flat):
-            backpropagate(returned)
-    return ClosureResult(loss, gradient_left(flat))
+        if _untouched(flat) and _needs_gradient(returned, loss):
+            backpropagate(returned, loss)
+    return ClosureResult(loss, gradient_left(flat, loss))
 
 
-def backpropagate(returned: object) -> None:
-    """`backward()` of what the closure returned; ClosureError if it cannot be differentiated."""
-    _backward(_differentiable(returned))
+def backpropagate(returned: object, loss: float) -> None:
+    """`backward()` of what the closure returned; ConstantLossError if it cannot be differentiated."""
+    _backward(_differentiable(returned, loss))
 
 
-def gradient_left(flat: FlatParameters) -> NDArray[np.float64]:
-    """What is in `.grad`, shape (n,); ClosureError if nothing is."""
+def gradient_left(flat: FlatParameters, loss: float) -> NDArray[np.float64] | None:
+    """What is in `.grad`, shape (n,). If nothing is: None for a loss that is not finite, else ConstantLossError."""
     gradient = _gathered(flat)
-    if gradient is None:
-        raise ClosureError(_INDEPENDENT)
+    if gradient is None and math.isfinite(loss):
+        raise ConstantLossError(_INDEPENDENT, loss)
     return gradient
 
 
@@ -125,9 +142,14 @@ def evaluate_curvature(closure: Closure, flat: FlatParameters) -> ClosureResult:
         with capture:
             returned = closure()
         loss = as_loss(returned)
-        graph = capture.gradient if capture.called else _captured(returned, flat)
+        if not capture.called and not _needs_gradient(returned, loss):
+            return ClosureResult(loss, _gathered(flat))
+        graph = capture.gradient if capture.called else _captured(returned, loss, flat)
     if all(part is None for part in graph):
-        raise ClosureError(_INDEPENDENT + "; torch.utils.checkpoint hides them too, unless use_reentrant=False")
+        if not math.isfinite(loss):
+            return ClosureResult(loss, None)
+        hidden = "; torch.utils.checkpoint hides them too, unless use_reentrant=False"
+        raise ConstantLossError(_INDEPENDENT + hidden, loss)
     return ClosureResult(loss, flat.gather(graph), graph, capture.total if capture.called else None)
 
 
@@ -155,6 +177,7 @@ def math_attention() -> Iterator[None]:
 Evaluator = Callable[[Closure, "FlatParameters"], ClosureResult]
 EVALUATORS: dict[str, Evaluator] = {
     "value": evaluate_value,
+    "sample": evaluate_sample,
     "gradient": evaluate_gradient,
     "probe": evaluate_probe,
     "curvature": evaluate_curvature,
@@ -193,16 +216,34 @@ def as_loss(returned: object) -> float:
     return float(returned)
 
 
-def _differentiable(returned: object) -> torch.Tensor:
+def constant_of(returned: object) -> NDArray[np.float64] | None:
+    """The numbers that a closure returned without a graph, shape (k,); None where there is one, or no numbers."""
+    if isinstance(returned, torch.Tensor):
+        plain = not (returned.requires_grad or returned.is_complex())
+        return returned.detach().to("cpu", torch.float64).numpy().reshape(-1) if plain else None
+    if not isinstance(returned, Real | np.ndarray | np.generic):
+        return None
+    try:
+        return np.asarray(returned, dtype=np.float64).reshape(-1)
+    except (TypeError, ValueError):
+        return None
+
+
+def _needs_gradient(returned: object, loss: float) -> bool:
+    """Whether a gradient is missing without which the loss is of no use: one that is not finite may have none."""
+    return math.isfinite(loss) or (isinstance(returned, torch.Tensor) and returned.requires_grad)
+
+
+def _differentiable(returned: object, loss: float) -> torch.Tensor:
     if not isinstance(returned, torch.Tensor):
-        raise ClosureError(_NO_GRAPH.format(what=f"it returned a {type(returned).__name__}"))
+        raise ConstantLossError(_NO_GRAPH.format(what=f"it returned a {type(returned).__name__}"), loss)
     if not returned.requires_grad:
-        raise ClosureError(_NO_GRAPH.format(what="its loss has no graph"))
+        raise ConstantLossError(_NO_GRAPH.format(what="its loss has no graph"), loss)
     return returned.reshape(())
 
 
-def _captured(returned: object, flat: FlatParameters) -> tuple[torch.Tensor | None, ...]:
-    graph = differentiable_gradient(_differentiable(returned), flat.tensors)
+def _captured(returned: object, loss: float, flat: FlatParameters) -> tuple[torch.Tensor | None, ...]:
+    graph = differentiable_gradient(_differentiable(returned, loss), flat.tensors)
     for tensor, part in zip(flat.tensors, graph, strict=True):
         tensor.grad = None if part is None else part.detach().clone()
     return graph
@@ -212,7 +253,7 @@ def _backward(loss: torch.Tensor) -> None:
     try:
         loss.backward()
     except RuntimeError as error:
-        if "second time" in str(error):
+        if "second time" in text_of(error):
             raise ClosureError(_INDEPENDENT) from error
         raise
 

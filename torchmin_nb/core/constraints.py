@@ -145,12 +145,21 @@ class ConstraintSet:
 
 
 class _Side(ABC):
-    """lower <= values(x) <= upper, all of shape (m,)."""
+    """lower <= values(x) <= upper, all of shape (m,).
+
+    objective: of the same run. Its control is asked before what SciPy asks for: that may be constraints only, for long.
+    """
 
     differences: Any = None
     """SciPy's word for how it may difference a Jacobian that is not given."""
 
-    def __init__(self, lower: NDArray[np.float64], upper: NDArray[np.float64], at_start: NDArray[np.float64]):
+    def __init__(
+        self,
+        lower: NDArray[np.float64],
+        upper: NDArray[np.float64],
+        at_start: NDArray[np.float64],
+        objective: Objective,
+    ):
         wrong = ~(lower <= upper) | (lower == np.inf) | (upper == -np.inf)
         if wrong.any():
             index = int(np.argmax(wrong))
@@ -161,6 +170,7 @@ class _Side(ABC):
         if not np.isfinite(at_start).all():
             raise NonFiniteStartError(f"a constraint is {at_start} at the starting point; start where it is defined")
         self.lower, self.upper, self.equal = lower, upper, lower == upper
+        self._objective = objective
 
     @abstractmethod
     def values(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -173,6 +183,16 @@ class _Side(ABC):
     @abstractmethod
     def objects(self, variables: Variables, *, curvature: bool) -> list[Any]:
         """The same as SciPy's constraint objects."""
+
+    def asked_values(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
+        """c(x) for SciPy, shape (m,): here a stop, a pause and the time budget are seen."""
+        self._objective.control.before_work()
+        return self.values(x)
+
+    def asked_jacobian(self, x: NDArray[np.float64]) -> Any:
+        """dc/dx for SciPy, shape (m, n)."""
+        self._objective.control.before_work()
+        return self.jacobian(x)
 
     def violation(self, x: NDArray[np.float64]) -> float:
         """The largest violation at x."""
@@ -205,10 +225,10 @@ class _Side(ABC):
     def _dict(
         self, variables: Variables, kind: str, mask: NDArray[np.bool_], limit: NDArray[np.float64], sign: int
     ) -> dict[str, Any]:
-        jacobian = {"jac": lambda z: sign * _dense(variables.covector(self.jacobian(variables.to_user(z))))[mask]}
+        jacobian = {"jac": lambda z: sign * _dense(variables.covector(self.asked_jacobian(variables.to_user(z))))[mask]}
         return {
             "type": kind,
-            "fun": lambda z: sign * (self.values(variables.to_user(z)) - limit)[mask],
+            "fun": lambda z: sign * (self.asked_values(variables.to_user(z)) - limit)[mask],
             **(jacobian if self.differences is None else {}),
         }
 
@@ -227,7 +247,8 @@ class _TorchSide(_Side):
         c = self.values(start)
         self._size = c.size
         lower = _limits("lower", constraint.lower, c.size, -np.inf)
-        super().__init__(lower, _limits("upper", constraint.upper, c.size, np.inf), c)
+        upper = _limits("upper", constraint.upper, c.size, np.inf)
+        super().__init__(lower, upper, c, objective)
         self._tensor = None  # what else checks the start may write to the parameters, and its graph with them
 
     def values(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -265,15 +286,16 @@ class _TorchSide(_Side):
 
     def _object(self, variables: Variables, mask: NDArray[np.bool_], curvature: bool) -> NonlinearConstraint:
         def hessian(z: NDArray[np.float64], v: NDArray[np.float64]) -> LinearOperator:
+            self._objective.control.before_work()
             whole = np.zeros(self.lower.size)
             whole[mask] = v
             return variables.hessian(self.hessian(variables.to_user(z), whole))
 
         return NonlinearConstraint(
-            lambda z: self.values(variables.to_user(z))[mask],
+            lambda z: self.asked_values(variables.to_user(z))[mask],
             self.lower[mask],
             self.upper[mask],
-            jac=lambda z: variables.covector(self.jacobian(variables.to_user(z))[mask]),
+            jac=lambda z: variables.covector(self.asked_jacobian(variables.to_user(z))[mask]),
             **({"hess": hessian} if curvature else {}),
         )
 
@@ -284,9 +306,16 @@ class _TorchSide(_Side):
                 with torch.enable_grad():
                     self._tensor = _as_vector(self._call(), self._size)
             except Exception as error:
-                raise Abort(error) from error
+                self._tensor = self._undefined(error)
             self._x, self._jacobian = np.array(x), None
         return self._tensor
+
+    def _undefined(self, error: Exception) -> torch.Tensor:
+        """NaN where the constraint raised what stands for it; at the start the error."""
+        if self._size is None:
+            raise Abort(error) from error
+        self._objective.forgive(error)
+        return torch.full((self._size,), torch.nan, dtype=torch.float64)
 
     def _row(self, entry: torch.Tensor) -> NDArray[np.float64]:
         if not entry.requires_grad:
@@ -303,8 +332,9 @@ class _TorchSide(_Side):
 class _ScipySide(_Side):
     """A constraint of SciPy's own: functions of x as a NumPy vector."""
 
-    def __init__(self, given: Any, start: NDArray[np.float64]):
+    def __init__(self, given: Any, objective: Objective, start: NDArray[np.float64]):
         self._given = given
+        self._size: int | None = None
         self._x: NDArray[np.float64] | None = None
         self._c = np.empty(0)
         fun, jac, low, high = _parts(given, start.size)
@@ -315,12 +345,24 @@ class _ScipySide(_Side):
             c = np.asarray(self._fun(start.copy()), dtype=np.float64).ravel()
         except (TypeError, ValueError):
             raise ArgumentTypeError("a constraint's fun must return a number or a vector of them") from None
-        super().__init__(_limits("lb", low, c.size, -np.inf), _limits("ub", high, c.size, np.inf), c)
+        lower, upper = _limits("lb", low, c.size, -np.inf), _limits("ub", high, c.size, np.inf)
+        super().__init__(lower, upper, c, objective)
+        self._size = c.size
 
     def values(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
         if self._x is None or not np.array_equal(self._x, x):
-            self._x, self._c = x.copy(), np.asarray(self._fun(x.copy())).ravel()
+            self._x, self._c = x.copy(), self._called(x)
         return self._c.copy()
+
+    def _called(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
+        """c(x), shape (m,); NaN where the function raised what stands for it."""
+        try:
+            return np.asarray(self._fun(x.copy())).ravel()
+        except Abort as abort:
+            if self._size is None or not isinstance(abort.error, Exception):
+                raise
+            self._objective.forgive(abort.error)
+            return np.full(self._size, np.nan)
 
     def jacobian(self, x: NDArray[np.float64]) -> Any:
         if self._jac is None:
@@ -343,10 +385,10 @@ class _ScipySide(_Side):
             ]
         return [
             NonlinearConstraint(
-                lambda z: self.values(variables.to_user(z)),
+                lambda z: self.asked_values(variables.to_user(z)),
                 self.lower,
                 self.upper,
-                jac=self.differences or (lambda z: variables.covector(self.jacobian(variables.to_user(z)))),
+                jac=self.differences or (lambda z: variables.covector(self.asked_jacobian(variables.to_user(z)))),
                 **(_nonlinear_extras(given, variables) if isinstance(given, NonlinearConstraint) else {}),
             )
         ]
@@ -397,7 +439,7 @@ def _dense(matrix: Any) -> NDArray[np.float64]:
 def _side_of(constraint: Any, objective: Objective, start: NDArray[np.float64]) -> _Side:
     if isinstance(constraint, Constraint):
         return _TorchSide(constraint, objective, start)
-    return _ScipySide(constraint, start)
+    return _ScipySide(constraint, objective, start)
 
 
 def _caller(fun: Callable[..., torch.Tensor], tensors: Sequence[torch.Tensor]) -> Callable[[], object]:

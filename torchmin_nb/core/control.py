@@ -10,6 +10,8 @@ import threading
 import time
 from typing import NamedTuple
 
+from ..errors import text_of
+
 __all__ = [
     "ABANDONED",
     "CALLBACK",
@@ -23,6 +25,8 @@ __all__ = [
     "SECONDS",
     "STOPPED",
     "TARGET",
+    "UNCONVERGED",
+    "UNDEFINED",
     "Abort",
     "Control",
     "Ending",
@@ -49,6 +53,8 @@ TARGET = Ending(104, True, "The target loss has been reached.")
 NONFINITE_CURVATURE = Ending(105, False, "A Hessian-vector product is NaN or infinite.")
 INTERRUPTED = Ending(106, False, "Interrupted.")
 NONFINITE_JACOBIAN = Ending(108, False, "The Jacobian has NaN or infinite entries where the residuals are finite.")
+UNDEFINED = Ending(110, False, "SciPy ended where the loss is not finite; the best point seen is kept.")
+UNCONVERGED = Ending(111, False, "The method did not converge.")
 FAILED = Ending(107, False, "Failed: an error was raised.")
 
 
@@ -64,7 +70,7 @@ class Abort(BaseException):
     """Carries an exception of the user's code through SciPy unharmed."""
 
     def __init__(self, error: BaseException):
-        super().__init__(repr(error))
+        super().__init__(f"{type(error).__name__}: {text_of(error)}")
         self.error = error
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import scipy.linalg
 import torch
 
-from ..errors import SecondDerivativeError
+from ..errors import SecondDerivativeError, text_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -115,13 +115,18 @@ def finite_difference_product(
 ) -> NDArray[np.float64]:
     """H(x) @ v by a central difference of gradients along v. Two gradients; error O(h²) + O(eps/h).
 
+    Where one of them is not finite, a one-sided difference with the other and a third one at x; error O(h).
     Lengths are those of x/scale and v/scale.
     """
     length = float(np.linalg.norm(v / scale))
     if length == 0:
         return np.zeros_like(v)
     h = eps ** (1 / 3) * (1 + float(np.linalg.norm(x / scale))) / length
-    return np.asarray((gradient(x + h * v) - gradient(x - h * v)) / (2 * h))
+    ahead, behind = gradient(x + h * v), gradient(x - h * v)
+    if np.isfinite(ahead).all() == np.isfinite(behind).all():
+        return np.asarray((ahead - behind) / (2 * h))
+    here = gradient(x)
+    return np.asarray((ahead - here if np.isfinite(ahead).all() else here - behind) / h)
 
 
 def positive_definite(hessian: NDArray[np.float64], eps: float) -> NDArray[np.float64]:
@@ -150,7 +155,7 @@ def second_derivatives_named(remedy: str = _REMEDY) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, NotImplementedError) as error:
-        found = _MISSING.search(str(error))
+        found = _MISSING.search(text_of(error))
         if not found:
             raise
         name = found["name"] or "an operation of the closure"

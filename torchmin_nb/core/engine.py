@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from traceback import walk_tb
@@ -12,8 +13,8 @@ import scipy
 from numpy.typing import NDArray
 from scipy.optimize import OptimizeResult
 
-from ..errors import ArgumentError, ArgumentTypeError, MemoryBudgetError, TorchminError
-from .control import FAILED, INTERRUPTED, Abort, Ending, StopRun
+from ..errors import ArgumentError, ArgumentTypeError, MemoryBudgetError, TorchminError, text_of
+from .control import FAILED, INTERRUPTED, UNCONVERGED, UNDEFINED, Abort, Ending, StopRun
 from .events import Totals
 from .objective import Objective
 from .optimality import EndingCheck
@@ -32,6 +33,7 @@ _OF_THE_POINT = (
 )
 """What a result says of its x, besides the loss and the violation."""
 
+_SUCCESSFUL = re.compile(r"(?<!un)success", re.IGNORECASE)
 _SCIPY, _NUMPY, _OURS = Path(scipy.__file__).parent, Path(np.__file__).parent, Path(__file__).parents[1]
 
 
@@ -68,7 +70,7 @@ class Engine:
 
         A run that the solver ends leaves its x in the parameters; any other, the best point seen.
         """
-        self._recorder.start()
+        self._begin()
         failure: BaseException | None = None
         claimed = False
         try:
@@ -89,23 +91,52 @@ class Engine:
             self._settle()
             if failure is not None:
                 raise failure
+        except BaseException as error:
+            self._end_after(error)
+            raise
+        else:
+            self._recorder.end()
         finally:
             del failure  # its traceback leads back here: a cycle that would keep the parameters
+
+    def _end_after(self, error: BaseException) -> None:
+        """Tell the callbacks. What one raises now is noted on the error that ended the run."""
+        try:
+            self._recorder.end()
+        except Exception as other:
+            error.add_note(f"on_end of a callback then raised {type(other).__name__}: {text_of(other)}")
+
+    def _begin(self) -> None:
+        """Tell the callbacks. A run that one of them refuses has ended for the others, before any work."""
+        try:
+            self._recorder.start()
+        except BaseException as error:
+            try:
+                self._refused(_ending_of(error))
+            finally:
+                raise error
+
+    def _refused(self, ending: Ending) -> None:
+        totals = Totals(0, 0, 0, 0, self.objective.control.elapsed)
+        self.history.ended(**ending._asdict(), loss=None, totals=totals)
+        self.objective.release()
+        self._recorder.end()
 
     def _from_scipy(self, result: object) -> OptimizeResult:
         if not isinstance(result, Mapping) or "x" not in result:
             raise ArgumentTypeError(
                 f"the method callable returned {type(result).__name__}; return a scipy.optimize.OptimizeResult with x"
             )
-        filled = OptimizeResult({**self._counted(), "success": True, "status": 0, "message": "", **result})
+        filled = OptimizeResult({**self._counted(), **_left_out(result), **result})
         filled.x = self._point(filled.x)
         end = self.objective.known(filled.x)
         loss = self._recorder.loss_at(filled.x) if end is None else end.loss
         if loss is None and np.isfinite(filled.x).all():  # no point that was told, as far as can be seen
             end = self.objective.visited(filled.x)
             filled.x, loss = end.x.copy(), end.loss
-        if not np.isfinite(filled.x).all() or (end is not None and not self.objective.finite(end)):
-            filled.success = False  # the fun that SciPy reports is the wall it was shown
+        undefined = (end is not None and not self.objective.finite(end)) or (loss is not None and not np.isfinite(loss))
+        if undefined or not np.isfinite(filled.x).all():  # the fun that SciPy reports is the wall it was shown
+            filled.update(UNDEFINED._asdict())
             self._put_best(filled)
         else:  # L-BFGS-B goes back to x after a failed line search, and reports the trial's loss
             filled.fun = loss
@@ -120,7 +151,7 @@ class Engine:
         )
         if not filled.success and self.objective.has_better_than(filled.x, filled.fun):
             self._put_best(filled)
-        return filled
+        return _agreeing(filled)
 
     def _put_best(self, filled: OptimizeResult) -> None:
         """The best point in place of the one at which the method gave up, which stays as `scipy_x`."""
@@ -164,7 +195,7 @@ class Engine:
         return {"nit": self._recorder.iterations, "nfev": requests.nfev, "njev": requests.njev, "nhev": requests.nhev}
 
     def _settle(self) -> None:
-        """Leave the end point in the parameters and its gradient in `.grad`, drop graphs, tell the callbacks."""
+        """Leave the end point in the parameters and its gradient in `.grad`, drop graphs, fill the history."""
         try:
             self._leave(self.result.x)
         finally:
@@ -183,7 +214,6 @@ class Engine:
         self.result = Result.of_run(result, self.history)
         if self._disp:
             print(_summary(result))
-        self._recorder.end()
 
     def _leave(self, x: NDArray[np.float64]) -> None:
         self.flat.write_final(x)
@@ -215,7 +245,23 @@ class Engine:
 def _ending_of(failure: BaseException) -> Ending:
     if isinstance(failure, KeyboardInterrupt):
         return INTERRUPTED
-    return FAILED._replace(message=f"Failed: {type(failure).__name__}: {failure}")
+    return FAILED._replace(message=f"Failed: {type(failure).__name__}: {text_of(failure)}")
+
+
+def _left_out(result: Mapping[str, Any]) -> dict[str, Any]:
+    """Success, status and message, for a method that leaves some of them out: what it does say decides."""
+    success = bool(result["success"]) if "success" in result else not np.any(result.get("status", 0))
+    return {"success": success, "status": 0 if success else 1, "message": ""}
+
+
+def _agreeing(result: OptimizeResult) -> OptimizeResult:
+    """The result, with no message of success where there is none: message, status and success say the same.
+
+    Where we find fault with SciPy's end, all three are those of an `Ending`; here SciPy's own contradict each other.
+    """
+    if not result.success and _SUCCESSFUL.search(result.message):
+        result.update(message=UNCONVERGED.message, status=result.status or UNCONVERGED.status)
+    return result
 
 
 def _number(result: Mapping[str, Any], name: str, kind: type) -> Any:

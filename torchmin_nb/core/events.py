@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast, overload, runtim
 
 import numpy as np
 
-from ..errors import HistoryError
+from ..errors import HistoryError, text_of
 from .rows import Rows, as_float
 from .storage import UNREADABLE, ordinary
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import pandas
     from numpy.typing import NDArray
 
-__all__ = ["FIELDS", "Callback", "Evaluation", "History", "Iteration", "Listener", "Totals", "record"]
+__all__ = ["FIELDS", "Callback", "Evaluation", "History", "Iteration", "Listener", "Totals", "record", "tell"]
 
 _FORMAT = "torchmin_nb history 1"
 _NOT_STORED = "not a stored history: {}; give what History.to_json wrote"
@@ -37,8 +37,9 @@ class Iteration:
     force after this iteration's update, in units of x/scale; at index 0 the initial one. reduction_ratio: actual over
     predicted reduction. accepted: whether a trust-region step, or a hop, was taken. constraint_violation: the largest,
     of bounds too; 0 if feasible. nfev, njev, nhev, nhvp: closure calls, gradients, dense Hessians and Hessian-vector
-    products really computed so far. metrics: what the closure `record`ed at this point. elapsed: seconds since the
-    start.
+    products really computed so far. rejected_errors: trials so far at which the closure raised one of the optimizer's
+    `nonfinite_errors`; `History.errors` has their names. metrics: what the closure `record`ed at this point. elapsed:
+    seconds since the start.
     """
 
     index: int
@@ -54,6 +55,7 @@ class Iteration:
     njev: int = 0
     nhev: int = 0
     nhvp: int = 0
+    rejected_errors: int = 0
     elapsed: float = 0.0
     metrics: Mapping[str, float] = field(default_factory=dict)
 
@@ -87,7 +89,7 @@ class Totals:
 
 
 class Callback(Protocol):
-    """Any callable of an Iteration. Returning True stops the run at the best point seen."""
+    """Any callable of an Iteration. Returning True, or raising StopIteration, stops the run at the best point seen."""
 
     def __call__(self, iteration: Iteration, /) -> bool | None: ...
 
@@ -96,8 +98,9 @@ class Callback(Protocol):
 class Listener(Protocol):
     """What a callback may have besides: each is called if it is there.
 
-    on_start(history) before the first closure call, on_evaluation(evaluation) after each, on_end(history) when the
-    run is over, however it ended. Around them, for what needs more than events: on_bind(optimizer) before any work,
+    on_start(history) before the first closure call, on_evaluation(evaluation) after each (StopIteration stops the run),
+    on_end(history) when the run is over, however it ended. What one callback raises is raised once the others have been
+    called. Around them, for what needs more than events: on_bind(optimizer) before any work,
     which may refuse by raising, and on_release(optimizer) when parameters and result are in place.
     """
 
@@ -106,19 +109,45 @@ class Listener(Protocol):
     def on_end(self, history: History) -> None: ...
 
 
+def tell(callbacks: Sequence[Any], name: str, subject: Any, heard: list[Any] | None = None) -> None:
+    """Call this method of every callback that has it. Then raise the first error that one raised, noting the others.
+
+    An interrupt comes before errors. heard: filled with the callbacks that raised nothing.
+    """
+    failures: list[BaseException] = []
+    for callback in callbacks:
+        try:
+            if hasattr(callback, name):
+                getattr(callback, name)(subject)
+            if heard is not None:
+                heard.append(callback)
+        except BaseException as error:
+            failures.append(error)
+    if not failures:
+        return
+    failures.sort(key=lambda failure: isinstance(failure, Exception))
+    for other in failures[1:]:
+        failures[0].add_note(f"{name} of a further callback raised {type(other).__name__}: {text_of(other)}")
+    try:
+        raise failures[0]
+    finally:
+        failures.clear()  # a traceback that leads back to itself would keep what its frames hold
+
+
 _Event = TypeVar("_Event")
 FIELDS = tuple(f.name for f in fields(Iteration))
 """What every iteration has; no number that a closure records goes by one of these names."""
 _COLUMNS = tuple(name for name in FIELDS if name != "metrics")
-_COUNT_COLUMNS = frozenset({"index", "nfev", "njev", "nhev", "nhvp"})
+_COUNT_COLUMNS = frozenset({"index", "nfev", "njev", "nhev", "nhvp", "rejected_errors"})
 
 
 class History(Sequence[Iteration]):
     """The iterations of one run, in order; each field of Iteration also as a NumPy column: `history.loss`.
 
     Columns are float64 with NaN for what is not reported; `index` and the counts are int64. `metrics` is a dict of
-    columns. `status`, `success`, `message`, `final_loss` and `totals` are None until the run has ended. `parameters`
-    (k, n) and `evaluations` are kept on request only, `trials` where both are.
+    columns. `status`, `success`, `message`, `final_loss` and `totals` are None until the run has ended. `errors`
+    counts, by name, the errors of the closure that stood for a NaN loss. `parameters` (k, n) and `evaluations` are
+    kept on request only, `trials` where both are.
     `history + other` joins a run and the one that went on where it ended.
     """
 
@@ -141,6 +170,7 @@ class History(Sequence[Iteration]):
         self.message: str | None = None
         self.final_loss: float | None = None
         self.totals: Totals | None = None
+        self.errors: dict[str, int] = {}
         self.keep_parameters = keep_parameters
         self.keep_evaluations = keep_evaluations
         self.evaluations: list[Evaluation] | Rows[Evaluation] = []
@@ -356,6 +386,7 @@ class History(Sequence[Iteration]):
             "message": self.message,
             "final_loss": _encode(self.final_loss),
             "totals": None if self.totals is None else asdict(self.totals),
+            "errors": dict(self.errors),
         }
 
     def _as_dict(self) -> dict[str, Any]:
@@ -401,6 +432,7 @@ class History(Sequence[Iteration]):
         self.status = _typed(stored, "status", int | None)
         self.message = _typed(stored, "message", str | None)
         self.final_loss = as_float(stored["final_loss"])
+        self.errors = _counts(stored.get("errors") or {})  # a history of an older version has none
         self.totals = None if stored["totals"] is None else _rows(Totals, [stored["totals"]])[0]
 
     def _require_points(self) -> None:
@@ -424,6 +456,13 @@ def _typed(stored: Mapping[str, Any], name: str, kind: Any) -> Any:
     if type(value) is int and not -_MOST_PARAMETERS < value < _MOST_PARAMETERS:
         raise ValueError(f"{name} is too large a number")
     return value
+
+
+def _counts(stored: Any) -> dict[str, int]:
+    """Numbers by name. Raises TypeError."""
+    if not isinstance(stored, dict) or not all(type(count) is int for count in stored.values()):
+        raise TypeError("errors are no dict of numbers")
+    return dict(stored)
 
 
 def _options(stored: Any) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +40,7 @@ def joined(first: History, second: History) -> History:
         keep_parameters=first.keep_parameters and second.keep_parameters,
         keep_evaluations=first.keep_evaluations and second.keep_evaluations,
     )
+    history.errors = dict(Counter(first.errors) + Counter(second.errors))
     spent = _spent(first)
     once = _meet(first, second)
     _add_iterations(history, first, second, spent, once=once)
@@ -79,6 +81,11 @@ def _spent(history: History) -> Totals:
     return Totals(last.nfev, last.njev, last.nhev, last.nhvp, last.elapsed)
 
 
+def _rejected(history: History) -> int:
+    """The errors that stood for NaN: one under way, or killed, knows their names no better than its last iteration."""
+    return max([sum(history.errors.values()), *(iteration.rejected_errors for iteration in history[-1:])])
+
+
 def _meet(first: History, second: History) -> bool:
     """Whether the start of the second is the last iterate of the first."""
     if not len(first) or not len(second) or first[-1].loss != second[0].loss:
@@ -103,7 +110,8 @@ def _add_iterations(history: History, first: History, second: History, spent: To
         later = later[1:]
     elif going_on:
         going_on[0] = replace(going_on[0], step_norm=_gap(first, second))
-    going_on = [_shifted(iteration, spent, offset) for iteration in going_on]
+    rejected = _rejected(first)
+    going_on = [_shifted(iteration, spent, offset, rejected) for iteration in going_on]
     for iteration, x in zip([*rows, *going_on], [*points, *later], strict=True):
         history.append(iteration, x)
 
@@ -112,7 +120,7 @@ def _points(source: History, joint: History) -> list[NDArray[np.float64] | None]
     return list(source.parameters)[: len(source)] if joint.keep_parameters else [None] * len(source)
 
 
-def _shifted(iteration: Iteration, spent: Totals, offset: int) -> Iteration:
+def _shifted(iteration: Iteration, spent: Totals, offset: int, rejected: int) -> Iteration:
     return replace(
         iteration,
         index=iteration.index + offset,
@@ -120,6 +128,7 @@ def _shifted(iteration: Iteration, spent: Totals, offset: int) -> Iteration:
         njev=iteration.njev + spent.njev,
         nhev=iteration.nhev + spent.nhev,
         nhvp=iteration.nhvp + spent.nhvp,
+        rejected_errors=iteration.rejected_errors + rejected,
         elapsed=iteration.elapsed + spent.seconds,
     )
 

@@ -7,13 +7,14 @@ a rejected trial's return to the old point, and the events, without further call
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from ..errors import NonFiniteStartError
+from ..errors import ClosureWarning, ConstantLossError, NonFiniteStartError, TorchminError
 from .bounds import outside
 from .check import deterministic_first_call, preserved_buffers
 from .closure import EVALUATORS, Closure, ClosureResult, Evaluator
@@ -33,7 +34,11 @@ __all__ = ["ROUNDING", "Counts", "Derivatives", "Objective", "Observer", "Point"
 _MEMO = 2
 ROUNDING = 1e-12
 """Points that differ by less, relatively, are one: solvers round what they scale."""
-_LOSS_ONLY = ("value", "probe")
+_LOSS_ONLY = ("value", "sample", "probe")
+_CONSTANT = (
+    "the closure answered a trial with a constant, {loss:.6g}, that no gradient comes from; such trials are rejected, "
+    "as NaN would be. Return float('nan') where the loss is not defined, or a penalty computed from the parameters"
+)
 _JAC_AT_START = (
     "jac returned NaN or infinite entries at the starting point, where the loss is finite; leave it out for autograd's "
     "gradient, or start where it is defined"
@@ -54,7 +59,8 @@ class Counts:
 class Derivatives:
     """How derivatives are made.
 
-    level: what a closure call computes: "value", "gradient", "curvature", or "probe": the gradient where there is one.
+    level: what a closure call computes: "value", "gradient", "curvature"; "probe": the gradient where there is one;
+    "sample": the loss of a closure that is known to have a gradient, so that a constant is no loss of its own.
     gradient: the user's own `jac` in place of autograd. curvature: "autograd" or "finite-difference". nonfinite: what
     a method is shown at a NaN or infinite trial, "inf" or "wall". finite_start: whether such a start is an error.
     shift: the method needs a positive definite Hessian. scale: typical sizes of x, for differences.
@@ -78,7 +84,10 @@ class Derivatives:
 
 @dataclass(eq=False, slots=True)
 class Point:
-    """One evaluated point: x (n,), the true loss and gradient, what SciPy is shown, the user's own numbers."""
+    """One evaluated point: x (n,), the true loss and gradient, what SciPy is shown, the user's own numbers.
+
+    undefined: the closure gave a constant there, or raised one of the errors that stand for NaN.
+    """
 
     x: NDArray[np.float64]
     loss: float
@@ -89,6 +98,7 @@ class Point:
     shown_gradient: NDArray[np.float64] | None = None
     hessian: NDArray[np.float64] | None = None
     violation: float | None = None
+    undefined: bool = False
 
 
 class Observer(Protocol):
@@ -105,7 +115,8 @@ class Objective:
     finite loss so far: of those inside `bounds` and, where `violation` tells the constraint violation at x, of those
     that violate by no more than `feasible`. `first` is the start, kept where there are bounds or constraints.
     SciPy sees the loss divided by `loss_scale`; here it is the loss itself. Exceptions of the closure leave as `Abort`,
-    stops and budgets as `StopRun`.
+    stops and budgets as `StopRun`. After the first call, those of `nonfinite_errors` stand for a NaN loss; `errors`
+    counts them by name.
     """
 
     closure: Closure
@@ -117,6 +128,8 @@ class Objective:
     violation: Callable[[NDArray[np.float64]], float] | None = None
     feasible: float = 1e-6
     bounds: Bounds | None = None
+    nonfinite_errors: tuple[type[Exception], ...] = ()
+    errors: dict[str, int] = field(default_factory=dict)
     counts: Counts = field(default_factory=Counts)
     requests: Counts = field(default_factory=Counts)
     best: Point | None = None
@@ -129,6 +142,7 @@ class Objective:
         self._held: NDArray[np.float64] | None = None
         self._last_finite: Point | None = None
         self._dense: DenseHessian | None = None
+        self._warned = False
 
     # What SciPy calls
 
@@ -141,6 +155,8 @@ class Objective:
         """The gradient at x, shape (n,): a copy, since SciPy keeps what it is given."""
         self.requests.njev += 1
         point = self._at(x)
+        if point.shown_gradient is None and not self.finite(point):
+            point = self._last_finite or point  # its gradient is what a rejected trial is shown
         if point.shown_gradient is None:
             point.shown_gradient = point.gradient = self._gradient_elsewhere(point)
         return point.shown_gradient.copy()
@@ -168,7 +184,7 @@ class Objective:
 
     def finite(self, point: Point) -> bool:
         """Whether the loss, the constraints, and the gradient where the method uses it, are finite there."""
-        if point.violation == math.inf:
+        if point.undefined or point.violation == math.inf:
             return False
         if not math.isfinite(point.loss) or self.derivatives.level in _LOSS_ONLY or point.gradient is None:
             return math.isfinite(point.loss)
@@ -201,7 +217,8 @@ class Objective:
 
     def nearest(self, x: NDArray[np.float64]) -> Point | None:
         """The remembered point that lies nearest to x, if there is one with a finite loss. Never evaluates."""
-        known = [point for point in (*self._memo, self.best) if point is not None and math.isfinite(point.loss)]
+        kept = [point for point in (*self._memo, self.best) if point is not None and not point.undefined]
+        known = [point for point in kept if math.isfinite(point.loss)]
         return min(known, key=lambda point: float(np.linalg.norm(point.x - x)), default=None)
 
     def has_better_than(self, x: NDArray[np.float64], loss: float) -> bool:
@@ -231,12 +248,20 @@ class Objective:
         """Someone else's code ran: what the parameters hold is no longer known."""
         self._held = None
 
+    def forgive(self, error: Exception) -> None:
+        """Count an error that stands for a loss or constraint that is not defined; raise any other as `Abort`."""
+        if isinstance(error, TorchminError) or not isinstance(error, self.nonfinite_errors):
+            raise Abort(error) from error
+        name = type(error).__name__.lstrip("_")
+        self.errors[name] = self.errors.get(name, 0) + 1
+
     def release(self) -> None:
-        """Drop all graphs, and the observer and constraints, which know this objective; values and gradients stay."""
+        """Drop all graphs, and what knows this objective: observer, constraints, closure; values and gradients stay."""
         for point in (*self._memo, self.best, self.first, self._last_finite):
             if point is not None:
                 point.graph = None
         self.observer = self.violation = None
+        self.closure = _over
 
     # What a search of several phases calls
 
@@ -277,7 +302,7 @@ class Objective:
 
     def _serves(self, point: Point) -> bool:
         derivatives = self.derivatives
-        complete = derivatives.level == "value" or point.gradient is not None
+        complete = derivatives.level in ("value", "sample") or point.gradient is not None
         own = derivatives.gradient is not None and point.shown_gradient is not None
         return complete and not own and self.finite(point) and point.shown_loss == point.loss
 
@@ -296,7 +321,7 @@ class Objective:
     def _evaluate(self, x: NDArray[np.float64], level: str) -> Point:
         self.control.before_evaluation(self.counts.nfev)
         result, metrics = self._call(x, level)
-        point = Point(x, result.loss, result.gradient, metrics)
+        point = Point(x, result.loss, result.gradient, metrics, undefined=result.undefined)
         point.violation = self.violation(x) if self.violation else None
         if result.graph is not None:
             point.graph = HvpGraph(result.graph, self.flat)
@@ -322,9 +347,29 @@ class Objective:
             if self.counts.nfev == 1 or self.flat.version != version:
                 self.flat.require_held(x)
         except Exception as error:
-            raise Abort(error) from error
+            result = self._rejected(error)
         self.counts.njev += result.gradient is not None
         return result, self.metrics
+
+    def _rejected(self, error: Exception) -> ClosureResult:
+        """What stands for a closure call that raised this: a rejected trial, or at the start the error itself."""
+        if self.counts.nfev == 1:
+            raise Abort(error) from error
+        if isinstance(error, ConstantLossError):
+            self._warn_of_constant(error)
+            return ClosureResult(error.loss, None, undefined=True)
+        self.forgive(error)
+        return ClosureResult(math.nan, None, undefined=True)
+
+    def _warn_of_constant(self, error: ConstantLossError) -> None:
+        """Once a run."""
+        warned, self._warned = self._warned, True
+        if warned:
+            return
+        try:
+            warnings.warn(_CONSTANT.format(loss=error.loss), ClosureWarning, stacklevel=2)
+        except ClosureWarning as raised:  # where warnings are errors
+            raise Abort(raised) from error
 
     def _evaluated(self, evaluate: Evaluator) -> ClosureResult:
         if self.watch_first and self.counts.nfev == 1:
@@ -348,7 +393,14 @@ class Objective:
             raise Abort(NonFiniteStartError(_nonfinite_start(point)))
         wall = last.loss + 10 * (self.loss_scale + abs(last.loss))
         point.shown_loss = wall if self.derivatives.nonfinite == "wall" else math.inf
+        if point.undefined and self.derivatives.level == "sample":
+            point.shown_loss = self._guiding(point)
         point.shown_gradient = last.shown_gradient
+
+    def _guiding(self, point: Point) -> float:
+        """A constant as a search that samples may see it: as a penalty, but never as the best point."""
+        worse = self.best is not None and point.loss > self.best.loss
+        return point.loss if worse else math.inf
 
     def _rank(self, point: Point) -> tuple[float, float]:
         """Feasible points before infeasible ones, then by loss."""
@@ -381,8 +433,7 @@ class Objective:
                 )
             return gradient
         result, _ = self._call(point.x, "gradient")
-        assert result.gradient is not None
-        return result.gradient
+        return self._or_nan(result.gradient)
 
     # Curvature
 
@@ -418,8 +469,11 @@ class Objective:
         self.control.before_evaluation(self.counts.nfev)
         with preserved_buffers():
             result, _ = self._call(np.ascontiguousarray(x), "gradient")
-        assert result.gradient is not None
-        return result.gradient
+        return self._or_nan(result.gradient)
+
+    def _or_nan(self, gradient: NDArray[np.float64] | None) -> NDArray[np.float64]:
+        """NaN for the gradient of a loss that is not defined."""
+        return np.full(self.flat.n, np.nan) if gradient is None else gradient
 
     def _build_hessian(self, point: Point) -> NDArray[np.float64]:
         n = self.flat.n
@@ -442,6 +496,10 @@ class Objective:
             raise Abort(error) from error
         self.counts.nhvp += n
         return hessian
+
+
+def _over() -> float:
+    raise RuntimeError("the run is over; its closure is not called any more")
 
 
 def _nonfinite_start(point: Point) -> str:

@@ -272,8 +272,9 @@ class _Watched(Objective):
         loss = as_loss(self._returned)
         if not self._reached and not any(map(_replaced, self.flat.gradients(), before)):
             self._optimizer.zero_grad()
-            backpropagate(self._returned)
-        return ClosureResult(loss, gradient_left(self.flat))
+            if math.isfinite(loss):
+                backpropagate(self._returned, loss)
+        return ClosureResult(loss, gradient_left(self.flat, loss))
 
 
 def _version(gradient: torch.Tensor | None) -> int:

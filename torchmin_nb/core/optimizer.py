@@ -66,6 +66,12 @@ class MinimizeWrapper(ScipyOptimizer):
         factorisations; None leaves them as they are.
     start_check: compare captured and real derivatives before a run with second derivatives (two closure calls and a
         product, outside all counts), and warn of a closure that draws random numbers.
+    nonfinite_errors: exception classes that stand for a NaN loss when the closure, or a constraint, raises them at a
+        trial: `torch.linalg.LinAlgError` unless given, () for none. `history.errors` counts them by name. At the start
+        they are raised. NumPy's LinAlgError is another class.
+
+    A loss that is NaN or infinite needs no gradient: the trial is rejected. So is one where a method with gradients is
+    given a finite constant, with one ClosureWarning a run; at the start that is an error.
 
     A run that SciPy ends with success leaves SciPy's x in the parameters. Any other leaves the best point seen, also
     where SciPy ended it (after a failed line search, say); `result.scipy_x` is then where SciPy stood. The best point

@@ -12,7 +12,7 @@ import numpy as np
 from scipy.optimize import OptimizeResult
 
 from .control import CALLBACK, ITERATIONS, Abort, StopRun
-from .events import Callback, Evaluation, History, Iteration
+from .events import Callback, Evaluation, History, Iteration, tell
 from .objective import ROUNDING, Point
 from .trust_region import NOT_REPORTED, Probe, TrustRegion, unreported
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Recorder"]
 
 _HASHED = 4096
+_STOP = object()
 
 
 class _Trial(NamedTuple):
@@ -61,6 +62,7 @@ class Recorder:
     ):
         self._objective = objective
         self.history = history
+        history.errors = objective.errors  # the same dict: it is filled while the run goes on
         self._callbacks = list(callbacks)
         self._evaluation_listeners: list[Callable[[Evaluation], Any]] = []
         self._radius = radius
@@ -80,24 +82,32 @@ class Recorder:
         self._evaluations = 0
 
     def start(self) -> None:
-        """Tell the callbacks that a run begins. Then ask who hears evaluations: that may depend on the history."""
-        self._tell("on_start")
+        """Tell the callbacks that a run begins. Then ask who hears evaluations: that may depend on the history.
+
+        Those that refuse the run by raising hear nothing more of it.
+        """
+        heard: list[Callback] = []
+        try:
+            tell(self._callbacks, "on_start", self.history, heard)
+        finally:
+            self._callbacks = heard
         self._evaluation_listeners = _having(self._callbacks, "on_evaluation")
 
     def end(self) -> None:
         """Tell the callbacks that the run is over."""
-        self._tell("on_end")
+        tell(self._callbacks, "on_end", self.history)
 
     # From the objective
 
     def evaluated(self, point: Point) -> None:
         """A closure call was made."""
         self._trials[_key(point.x)] = self._trial(point)
-        if self._evaluation_listeners or self.history.keep_evaluations:
-            self._emit_evaluation(point)
+        stop = (self._evaluation_listeners or self.history.keep_evaluations) and self._emit_evaluation(point)
         self._evaluations += 1
         if self._iterate is None:
             self._emit_iteration(point, TrustRegion(self._initial_radius, None), None, step=None)
+        if stop:
+            raise StopRun(CALLBACK)
 
     # From SciPy
 
@@ -178,7 +188,8 @@ class Recorder:
         return None if trial is None else trial.loss
 
     def _trial(self, point: Point) -> _Trial:
-        return _Trial(point.loss, point.metrics, self._mark(point.x))
+        loss = math.nan if point.undefined else point.loss
+        return _Trial(loss, point.metrics, self._mark(point.x))
 
     def _mark(self, x: NDArray[np.float64]) -> float:
         """A number that hardly changes when x is rounded, and does when it is moved."""
@@ -225,6 +236,7 @@ class Recorder:
             njev=counts.njev,
             nhev=counts.nhev,
             nhvp=counts.nhvp,
+            rejected_errors=sum(self._objective.errors.values()),
             elapsed=self._objective.control.elapsed,
             metrics=point.metrics,
         )
@@ -235,9 +247,9 @@ class Recorder:
         self.history.append(iteration, point.x)
         if self._callbacks or self._user:
             self._objective.hold(point)
-        stop = [_shielded(callback, iteration) for callback in self._callbacks]
+        stop = [_heard(callback, iteration) for callback in self._callbacks]
         self._objective.disturbed()
-        if any(isinstance(answer, bool | np.bool_) and answer for answer in stop):
+        if any(answer is _STOP or (isinstance(answer, bool | np.bool_) and answer) for answer in stop):
             raise StopRun(CALLBACK)
         self._objective.control.after_iteration(iteration.index)
 
@@ -247,7 +259,8 @@ class Recorder:
             return self._objective.violation(point.x)
         return _violation(state) if point.violation is None else point.violation
 
-    def _emit_evaluation(self, point: Point) -> None:
+    def _emit_evaluation(self, point: Point) -> bool:
+        """Whether a listener raised StopIteration; what they return is theirs."""
         step = 0.0 if self._iterate is None else float(np.linalg.norm(point.x - self._iterate))
         evaluation = Evaluation(
             index=self._evaluations,
@@ -259,13 +272,9 @@ class Recorder:
             metrics=point.metrics,
         )
         self.history.evaluated(evaluation, point.x)
-        for listener in self._evaluation_listeners:
-            _shielded(listener, evaluation)
+        answers = [_heard(listener, evaluation) for listener in self._evaluation_listeners]
         self._objective.disturbed()
-
-    def _tell(self, name: str) -> None:
-        for listener in _having(self._callbacks, name):
-            listener(self.history)
+        return any(answer is _STOP for answer in answers)
 
     def _call_user(self, user: Callable[..., Any], x: NDArray[np.float64], state: Any) -> None:
         """The user's SciPy callback keeps SciPy's meaning: StopIteration ends the run."""
@@ -293,9 +302,12 @@ def _ignored(answer: Any) -> bool:
     return False
 
 
-def _shielded(callback: Callable[..., Any], event: Iteration | Evaluation) -> Any:
+def _heard(callback: Callable[..., Any], event: Iteration | Evaluation) -> Any:
+    """What the callback answers; `_STOP` where it raises StopIteration, as SciPy's callbacks may."""
     try:
         return callback(event)
+    except StopIteration:
+        return _STOP
     except Exception as error:
         raise Abort(error) from error
 

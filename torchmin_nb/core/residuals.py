@@ -6,6 +6,7 @@ is added here is the vector behind the cost, and its derivative.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -13,8 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from ..errors import ClosureError, InconsistentClosureError, NonFiniteStartError
-from .closure import Closure, math_attention
+from ..errors import ClosureError, ConstantLossError, InconsistentClosureError, NonFiniteStartError, text_of
+from .closure import Closure, constant_of, math_attention
 from .control import NONFINITE_JACOBIAN, Abort, Control, StopRun
 from .jacobian import DenseJacobian, JacobianGraph
 from .objective import Derivatives, Objective
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
 __all__ = ["Residuals", "Trial", "as_residuals"]
 
 _MEMO = 2
+_INDEPENDENT = (
+    "the residuals do not depend on the parameters: compute them from the very tensors given to the optimizer, without "
+    ".detach(), .item() or torch.no_grad() on the way"
+)
 
 
 @dataclass(eq=False, slots=True)
@@ -113,7 +118,8 @@ class Residuals:
         return next((trial for trial in reversed(kept) if np.array_equal(trial.x, x)), None)
 
     def release(self) -> None:
-        """Drop all graphs."""
+        """Drop all graphs, and the closure of the cost, which knows these residuals."""
+        self.objective.release()
         for trial in (*self._trials, self._linearised):
             if trial is not None:
                 trial.graph = None
@@ -128,8 +134,13 @@ class Residuals:
             self._asked = x
             self.objective.value(x)
             self.objective.requests.nfev -= 1
-            trial = self.known(x)
-        assert trial is not None
+            trial = self.known(x) or self._undefined(x)
+        return trial
+
+    def _undefined(self, x: NDArray[np.float64]) -> Trial:
+        """A point where the closure gave no residuals."""
+        trial = Trial(x, np.full(self.m, np.nan), np.nan, None)
+        self._remember(trial)
         return trial
 
     def _again(self, trial: Trial) -> Trial:
@@ -138,21 +149,26 @@ class Residuals:
         self.objective.place(trial.x)
         self.objective.counts.nfev += 1
         try:
-            trial.graph = self._graph(self._called())
+            trial.graph = self._graph(as_residuals(self._returned()))
         except Exception as error:
             raise Abort(error) from error
         return trial
 
     def _evaluated_cost(self) -> float:
         """The closure of the cost. Its first call also linearises, which fills `.grad`: the start is always wanted."""
-        vector = self._called()
+        returned, first = self._returned(), not self.mode
+        if not first and self._rejected(returned):
+            return math.nan
+        vector = as_residuals(returned)
         residuals = vector.detach().to("cpu", torch.float64).numpy().copy()
-        first = not self.mode
         if first:
             self.m, self.mode = residuals.size, self._plan(residuals.size, self._flat.n)
-        if residuals.size != self.m:
+        if residuals.size != self.m and np.isfinite(residuals).all():
             raise ClosureError(f"the closure returned {residuals.size} residuals, and {self.m} at the start")
-        trial = Trial(self._asked, residuals, self.cost.value(residuals), self._graph(vector))
+        if residuals.size != self.m:
+            return math.nan
+        cost = self.cost.value(residuals)
+        trial = Trial(self._asked, residuals, cost, self._graph(vector) if np.isfinite(cost) else None)
         self._remember(trial)
         if first and np.isfinite(trial.cost):
             self.objective.requests.njev += 1
@@ -162,16 +178,22 @@ class Residuals:
                 tensor.grad = part
         return trial.cost
 
-    def _called(self) -> torch.Tensor:
+    def _returned(self) -> object:
         with torch.enable_grad(), math_attention():
-            return as_residuals(self._closure())
+            return self._closure()
+
+    def _rejected(self, returned: object) -> bool:
+        """Whether a trial was answered with NaN or infinity without a graph; ConstantLossError for finite numbers."""
+        constant = constant_of(returned)
+        if constant is None or not constant.size:
+            return False
+        if np.isfinite(constant).all():
+            raise ConstantLossError(_INDEPENDENT, float(np.abs(constant).max()))
+        return True
 
     def _graph(self, vector: torch.Tensor) -> JacobianGraph:
         if not vector.requires_grad:
-            raise ClosureError(
-                "the residuals do not depend on the parameters: compute them from the very tensors given to the "
-                "optimizer, without .detach(), .item() or torch.no_grad() on the way"
-            )
+            raise ClosureError(_INDEPENDENT)
         return JacobianGraph(vector, self._flat)
 
     def _remember(self, trial: Trial) -> None:
@@ -264,7 +286,7 @@ class Residuals:
 
 def _explained(error: Exception) -> Exception:
     """The error of a graph that is gone as one of the closure."""
-    if not (isinstance(error, RuntimeError) and "second time" in str(error)):
+    if not (isinstance(error, RuntimeError) and "second time" in text_of(error)):
         return error
     explained = ClosureError(
         "the graph of the residuals was freed by a backward() in the closure; leave backward() out: the Jacobian is "

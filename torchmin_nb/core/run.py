@@ -22,7 +22,7 @@ from ..errors import BusyError
 from . import control as endings
 from .arguments import count
 from .control import Control
-from .events import Callback, History
+from .events import Callback, History, tell
 from .workers import WorkerThread, interruptible
 
 if TYPE_CHECKING:
@@ -290,9 +290,12 @@ class Run:
 
     def _announce(self, callbacks: Sequence[Any]) -> None:
         """In the caller's thread, so that a view opens in the cell that starts the run."""
-        for callback in callbacks:
-            if hasattr(callback, "on_run"):
-                callback.on_run(self)
+        try:
+            tell(callbacks, "on_run", self)
+        except BaseException as error:  # those that were told see a run that has failed
+            self._exception = error
+            self._ended.set()
+            raise
 
 
 _OURS = range(98, 110)

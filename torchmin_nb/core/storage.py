@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from ..errors import StorageError, StorageWarning
+from ..errors import StorageError, StorageWarning, text_of
 
 _LOCKS: bool = os.name == "posix"
 if _LOCKS:
@@ -91,7 +91,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 def dropped(what: str, error: Exception, remedy: str, *, stacklevel: int = 3) -> None:
     """Warn that what kept the run has failed."""
     warnings.warn(
-        f"{what} was dropped, the run goes on: {type(error).__name__}: {error}; {remedy}",
+        f"{what} was dropped, the run goes on: {type(error).__name__}: {text_of(error)}; {remedy}",
         StorageWarning,
         stacklevel=stacklevel,
     )

@@ -10,7 +10,7 @@ import torch
 
 from ..core.check import check_closure
 from ..core.flat import FlatParameters
-from ..errors import ArgumentError, ArgumentTypeError, ClosureError, NonFiniteStartError, TorchminError
+from ..errors import ArgumentError, ArgumentTypeError, ClosureError, NonFiniteStartError, TorchminError, text_of
 from ..problems import Problem
 
 __all__ = ["Subject", "of_function", "of_model", "subject_of"]
@@ -176,8 +176,8 @@ def _checked(subject: Subject) -> Subject:
         raise
     except Exception as error:
         raise ClosureError(
-            f"{subject.name} raised {type(error).__name__} at its start: {error}; call it once by hand there, at "
-            f"shape {[tuple(value.shape) for value in subject.values]}, until it returns a scalar loss"
+            f"{subject.name} raised {type(error).__name__} at its start: {text_of(error)}; call it once by hand there, "
+            f"at shape {[tuple(value.shape) for value in subject.values]}, until it returns a scalar loss"
         ) from error
     if report.loss != report.loss or abs(report.loss) == float("inf"):
         raise NonFiniteStartError(

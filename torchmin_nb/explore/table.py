@@ -15,7 +15,7 @@ import torch
 from ..core.constraints import FEASIBLE
 from ..core.events import History
 from ..core.html import Html, html, joined
-from ..errors import ArgumentError
+from ..errors import ArgumentError, text_of
 from ..problems import Problem
 from .call import Call
 
@@ -260,7 +260,7 @@ def row_of(
 
 def _reason(history: History, error: BaseException | None) -> str:
     if error is not None:
-        return f"{type(error).__name__}: {error}"
+        return f"{type(error).__name__}: {text_of(error)}"
     return (history.message or "").strip()
 
 

@@ -9,6 +9,7 @@ import ipywidgets as widgets
 
 from ..core.html import Html, html
 from ..core.run import PAUSED, PENDING, RUNNING, Run
+from ..errors import text_of
 from .panels import X_AXES
 from .scene import VIEW_SCALES
 
@@ -125,7 +126,7 @@ def _epilogue(run: Run) -> Html:
             '<div role="alert" style="border-left:3px solid #D55E00;padding-left:8px"><b>{kind}</b>: {message}'
             "<br><small>run.wait() raises it, with its traceback.</small></div>",
             kind=type(error).__name__,
-            message=error,
+            message=text_of(error),
         )
     totals = run.history.totals
     if totals is None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from ..core.events import History
 from ..core.run import FAILED, FINISHED, PAUSED, PENDING, STOPPED, Run
-from ..errors import ViewWarning
+from ..errors import ViewWarning, text_of
 from .scene import Scene
 from .screens import Screen
 from .ticker import POLL, Pace, Ticker
@@ -182,10 +182,11 @@ class Session:
         history = self.history
         error = None if isinstance(self.source, History) else self.source.exception
         if error is not None and history.message is None:  # it failed before the first closure call
-            return f"{history.method} · ended: Failed: {type(error).__name__}: {error}"
+            return f"{history.method} · ended: Failed: {type(error).__name__}: {text_of(error)}"
         return status_line(history, self._told_state())
 
 
 def dropped(what: str, error: Exception) -> None:
     """Warn that a part of the view is gone."""
-    warnings.warn(f"{what} was dropped, the run goes on: {type(error).__name__}: {error}", ViewWarning, stacklevel=4)
+    reason = f"{type(error).__name__}: {text_of(error)}"
+    warnings.warn(f"{what} was dropped, the run goes on: {reason}", ViewWarning, stacklevel=4)

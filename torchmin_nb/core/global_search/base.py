@@ -186,7 +186,7 @@ class GlobalOptimizer(ScipyOptimizer):
             if not search.variables.n:
                 return search.fixed()
             if self.request is not None:
-                search.local = self._local(self.request, search, differentiable, bytes_per_row)
+                search.descends_by(self._local(self.request, search, differentiable, bytes_per_row))
             return search.finished(self._solve(search))
         except ValueError as error:
             raise search.nowhere(error) from error

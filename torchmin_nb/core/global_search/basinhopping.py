@@ -53,10 +53,14 @@ class BasinHoppingWrapper(GlobalOptimizer):
             search.progressed({"candidate": float(f)}, accepted=bool(accept))
             return user(x, f, accept) if user is not None else None
 
-        return scipy.optimize.basinhopping(
+        result = scipy.optimize.basinhopping(
             search.value,
             search.variables.to_solver(search.start),
             minimizer_kwargs={"method": search.local},
             callback=hopped,
             **kwargs,
         )
+        if not result.success:  # SciPy's message speaks of the hops, its success of the lowest local search
+            lowest = result.lowest_optimization_result
+            result.update(status=1, message=f"The lowest local search did not converge: {lowest.message}")
+        return result

@@ -13,6 +13,7 @@ from scipy.optimize import Bounds, OptimizeResult
 
 from ...errors import ArgumentError, ArgumentTypeError, ClosureError
 from ..constraints import ConstraintSet
+from ..control import UNDEFINED
 from ..objective import Derivatives, Objective, Point
 from ..option_values import shown
 from ..request import Request, read_request
@@ -119,6 +120,11 @@ class LocalSearch:
         self._seen = SolverObjective(objective, variables)
         self._constraints = constraints
         self._derivatives = derivatives
+
+    @property
+    def differentiates(self) -> bool:
+        """Whether the closure is asked for its gradient."""
+        return self._derivatives.level != "value"
 
     def lower(self) -> str:
         """shgo asks a method for its name in lower case: SciPy's word for a callable."""
@@ -246,8 +252,8 @@ class LocalSearch:
         """The result with the loss at its x: infinite where the method ended on a wall that stood for NaN."""
         x = self._variables.to_user(result.x)
         end = self._objective.visited(x) if np.isfinite(x).all() else None
-        if end is None or not np.isfinite(end.loss):
-            result.update(fun=np.inf, success=False)
+        if end is None or not self._objective.finite(end):
+            result.update(fun=np.inf, **UNDEFINED._asdict())
         else:
             result.fun = end.loss
         counts = {name: result.get(name, 0) for name in ("nfev", "njev", "nhev")}  # basinhopping adds them up

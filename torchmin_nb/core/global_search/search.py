@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,8 @@ __all__ = ["SAMPLING", "Search", "pairs"]
 
 SAMPLING = Derivatives(level="value", finite_start=False)
 """What a search asks of the closure between its descents: the loss."""
+_DIFFERENTIABLE = replace(SAMPLING, level="sample")
+"""The same where the descents follow gradients: a point without one is none to end at."""
 
 _OF_ANOTHER = ("jac", "hess", "hess_inv", "grad", "lagrangian_grad", "multipliers", "v")
 
@@ -62,6 +64,11 @@ class Search:
         if self.population is not None:
             self._try_population(first.loss)
         return first.gradient is not None
+
+    def descends_by(self, local: LocalSearch) -> None:
+        """The local method of this search."""
+        self.local = local
+        self.objective.switch(_DIFFERENTIABLE if local.differentiates else SAMPLING)
 
     def _try_population(self, loss: float) -> None:
         """Use the population only if it gives the closure's loss at the start. Two calls outside all counts."""
@@ -115,6 +122,8 @@ class Search:
         chunk = points[: min(self.population.chunk, room)]
         try:
             losses = self.population.losses(chunk)
+        except self.objective.nonfinite_errors:
+            return self._one_by_one(chunk)  # one of these points: the loop finds out which
         except Exception as error:
             self._without_population(error)
             return np.empty(0)

@@ -6,7 +6,7 @@ from ...core.events import History
 from ...core.html import Html, html, joined
 from ...core.memory import readable_bytes
 from ...core.methods import OptionSpec
-from ...errors import TorchminError
+from ...errors import TorchminError, text_of
 from ...explore import Advice, Entry, Fit, Subject, Suggestion, Traits
 from ...problems import ProblemSpec
 
@@ -122,7 +122,7 @@ def alert(message: str) -> Html:
 
 def explained(error: BaseException) -> str:
     """An error in words. Errors of this package name their remedy; others are said to come from the closure."""
-    text = " ".join(str(error).split()) or type(error).__name__
+    text = " ".join(text_of(error).split()) or type(error).__name__
     if isinstance(error, TorchminError):
         return text
     return (
