@@ -35,7 +35,9 @@ from .events import Callback, History
 from .flat import FlatParameters, require_own_memory, trainable
 from .objective import Objective
 from .run import Run, claimed
+from .start_check import StartCheck
 from .state import packed, unpacked
+from .uncertainty import parameter_names
 from .variables import Variables
 
 __all__ = ["Common", "ScipyOptimizer"]
@@ -183,9 +185,12 @@ class ScipyOptimizer(torch.optim.Optimizer):
     def check(self, closure: Closure) -> ClosureReport:
         """Check a closure without a run: determinism, gradient and curvature against differences, timings.
 
-        Parameters and random number generators are left as they were.
+        Steps are taken in the scaled parameters of `scale=`. Parameters and random number generators are left as they
+        were. Raises ClosureError.
         """
-        return check_closure(require_closure(closure), FlatParameters(trainable(self.param_groups)))
+        flat = FlatParameters(trainable(self.param_groups))
+        scale = group_scale(self.param_groups, flat.tensors)
+        return check_closure(require_closure(closure), flat, scale=1.0 if scale is None else scale)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """torch's: the next run moves these parameters too. Raises ArgumentError, ArgumentTypeError, ParameterError."""
@@ -232,6 +237,20 @@ class ScipyOptimizer(torch.optim.Optimizer):
     def _variables(self, flat: FlatParameters, bounds: Bounds | None) -> Variables:
         """What the solver sees of the parameters, from where they are now, clipped to the bounds."""
         return Variables(clipped(flat.read(), bounds, flat.eps), group_scale(self.param_groups, flat.tensors), bounds)
+
+    def _checked(
+        self, closure: Closure, flat: FlatParameters, variables: Variables, **what: Any
+    ) -> StartCheck | None:
+        """The start check of a run, where it is wanted; `what` it is to look at."""
+        return StartCheck(closure, flat, variables, self._labels(), **what) if self._start_check else None
+
+    def _labels(self) -> list[str]:
+        """One label a trainable parameter: its name, or its position, and its shape."""
+        tensors = trainable(self.param_groups)
+        return [
+            f"parameter {name} of shape {tuple(tensor.shape)}"
+            for name, tensor in zip(parameter_names(self.param_groups), tensors, strict=True)
+        ]
 
     def _control(self) -> Control:
         """The budgets and stop request of the run under way."""

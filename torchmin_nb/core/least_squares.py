@@ -125,7 +125,7 @@ class LeastSquaresWrapper(ScipyOptimizer):
         """J scaled as SciPy scales it for the robust loss, and the cost, where the parameters are now."""
         cost = self._cost()
         plan = self._plan("dense")
-        residuals = Residuals(require_closure(closure), flat, Control(), cost=cost, plan=plan, start_check=False)
+        residuals = Residuals(require_closure(closure), flat, Control(), cost=cost, plan=plan)
         try:
             trial = residuals.jacobian(flat.read())
         except Abort as abort:
@@ -152,7 +152,7 @@ class LeastSquaresWrapper(ScipyOptimizer):
             self._control(),
             cost=self._cost(),
             plan=self._plan(self._jacobian),
-            start_check=self._start_check,
+            check=lambda called, loss: self._checked(called, flat, variables, loss=loss),
         )
         recorder = Recorder(
             residuals.objective,

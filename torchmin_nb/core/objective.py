@@ -7,7 +7,7 @@ a rejected trial's return to the old point, and the events, without further call
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -15,10 +15,11 @@ import numpy as np
 
 from ..errors import NonFiniteStartError
 from .bounds import outside
-from .check import deterministic_first_call, preserved_buffers
-from .closure import EVALUATORS, Closure, ClosureResult, Evaluator
+from .check import preserved_buffers
+from .closure import EVALUATORS, Closure, ClosureResult
 from .control import NONFINITE_CURVATURE, NONFINITE_GRADIENT, Abort, Control, StopRun
 from .curvature import DenseHessian, HvpGraph, finite_difference_product
+from .explained import explained
 from .metrics import collecting
 from .variables import as_array
 
@@ -27,10 +28,13 @@ if TYPE_CHECKING:
     from scipy.optimize import Bounds
 
     from .flat import FlatParameters
+    from .start_check import StartCheck
 
 __all__ = ["Counts", "Derivatives", "Objective", "Observer", "Point"]
 
 _MEMO = 2
+_FEW, _OFTEN = 1000, 4
+"""Up to so many entries, every so manieth closure call is asked whether it left the parameters where they were."""
 _LOSS_ONLY = ("value", "probe")
 _JAC_AT_START = (
     "jac returned NaN or infinite entries at the starting point, where the loss is finite; leave it out for autograd's "
@@ -66,7 +70,6 @@ class Derivatives:
     shift: bool = False
     scale: NDArray[np.float64] | float = 1.0
     chunk: int | None = None
-    bytes_per_row: int | None = None
 
     @property
     def evaluator(self) -> str:
@@ -109,7 +112,7 @@ class Objective:
     derivatives: Derivatives
     control: Control
     observer: Observer | None = None
-    watch_first: bool = True
+    start_check: StartCheck | None = None
     violation: Callable[[NDArray[np.float64]], float] | None = None
     feasible: float = 1e-6
     bounds: Bounds | None = None
@@ -123,6 +126,8 @@ class Objective:
         self._held: NDArray[np.float64] | None = None
         self._last_finite: Point | None = None
         self._dense: DenseHessian | None = None
+        self._absent: Sequence[int] = range(len(self.flat.tensors))
+        self._bytes_per_row: int | None = None
 
     # What SciPy calls
 
@@ -194,6 +199,11 @@ class Objective:
         if self._held is None or not np.array_equal(self._held, x):
             self.flat.write(x)
             self._held = np.array(x)
+
+    def absent(self) -> NDArray[np.bool_] | None:
+        """Entries of x to whose tensor no gradient has come yet, shape (n,); None where there is no such tensor."""
+        some = 0 < len(self._absent) < len(self.flat.tensors)
+        return self.flat.mask(self._absent) if some else None
 
     def disturbed(self) -> None:
         """Someone else's code ran: what the parameters hold is no longer known."""
@@ -272,20 +282,36 @@ class Objective:
         self.metrics = {}
         self.counts.nfev += 1
         version = self.flat.version
+        check = self.start_check if self.counts.nfev == 1 else None
         try:
             with collecting(self.metrics):
-                result = self._evaluated(EVALUATORS[level])
-            if self.counts.nfev == 1 or self.flat.version != version:
+                evaluate = EVALUATORS[level]
+                result = check.first(evaluate, self.closure) if check else evaluate(self.closure, self.flat)
+            if self._look_now() or self.flat.version != version:
                 self.flat.require_held(x)
+            if result.gradient is not None and self._absent:
+                self._absent = [index for index in self._absent if self.flat.tensors[index].grad is None]
+            if check:
+                result = self._check_start(check, result, x)
         except Exception as error:
-            raise Abort(error) from error
+            raise Abort(explained(error)) from error
         self.counts.njev += result.gradient is not None
         return result, self.metrics
 
-    def _evaluated(self, evaluate: Evaluator) -> ClosureResult:
-        if self.watch_first and self.counts.nfev == 1:
-            return deterministic_first_call(evaluate, self.closure, self.flat)
-        return evaluate(self.closure, self.flat)
+    def _look_now(self) -> bool:
+        """Whether to look for changes of the parameters that autograd does not hear of, as through `.data`."""
+        calls = self.counts.nfev
+        return calls & (calls - 1) == 0 or (calls % _OFTEN == 0 and self.flat.n <= _FEW)
+
+    def _check_start(self, check: StartCheck, first: ClosureResult, x: NDArray[np.float64]) -> ClosureResult:
+        """The calls of the start check; what the closure records in them is not kept."""
+        metrics, self.metrics = self.metrics, {}
+        try:
+            with collecting({}):
+                return check.compare(first, x)
+        finally:
+            self.metrics = metrics
+            self._bytes_per_row, self.start_check = check.bytes_per_row, None
 
     def _show(self, point: Point) -> None:
         """Fill in what the method is shown: the truth where it is finite, else something to back off from."""
@@ -388,7 +414,7 @@ class Objective:
         return hessian
 
     def _autograd_hessian(self, graph: HvpGraph, point: Point, n: int) -> NDArray[np.float64]:
-        self._dense = self._dense or DenseHessian(n, self.derivatives.bytes_per_row, self.derivatives.chunk)
+        self._dense = self._dense or DenseHessian(n, self._bytes_per_row, self.derivatives.chunk)
         self.hold(point)
         try:
             hessian = self._dense.build(graph, n, self.control.before_work)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from numbers import Integral
 from typing import Any, Unpack
 
@@ -16,7 +15,6 @@ from ..errors import ArgumentError
 from .arguments import one_of, positive
 from .base import Common, ScipyOptimizer
 from .bounds import read_bounds
-from .check import check_curvature_at
 from .closure import Closure
 from .constraints import FEASIBLE, ConstraintSet
 from .engine import Engine
@@ -26,6 +24,7 @@ from .loss_covariance import loss_covariance
 from .objective import Derivatives, Objective
 from .recorder import Recorder
 from .request import Request, read_request, require_fit, require_memory
+from .start_check import StartCheck
 from .state import continued
 from .threads import LARGE_DENSE
 from .trust_region import PROBES
@@ -115,9 +114,15 @@ class MinimizeWrapper(ScipyOptimizer):
         (CovarianceWarning) where H is singular, or a parameter lies on a bound.
         """
         flat, bounds = self._flat(), self._bounds(self._flat())
-        curvature = self._curvature
         return loss_covariance(
-            closure, self.result, flat, self.param_groups, bounds=bounds, scale=scale, curvature=curvature
+            closure,
+            self.result,
+            flat,
+            self.param_groups,
+            bounds=bounds,
+            scale=scale,
+            curvature=self._curvature,
+            x_scale=self._variables(flat, bounds).scale,
         )
 
     def _prepare(self, closure: Closure) -> tuple[Engine, Callable[[], object]]:
@@ -143,15 +148,13 @@ class MinimizeWrapper(ScipyOptimizer):
                 chunk=self._hessian_chunk,
             ),
             self._control(),
-            watch_first=self._start_check,
+            start_check=self._new_check(closure, flat, variables),
             bounds=variables.box,
         )
         constraints = ConstraintSet(request.constraints, objective, variables)
         if constraints or variables.box is not None:
             objective.violation = constraints.violation
         start = variables.to_user(variables.start)
-        bytes_per_row = self._check_curvature(closure, flat, start)
-        objective.derivatives = replace(objective.derivatives, bytes_per_row=bytes_per_row)
         recorder = Recorder(
             objective,
             self._new_history(flat, request.options),
@@ -239,11 +242,10 @@ class MinimizeWrapper(ScipyOptimizer):
                 given["hessp"] = objective.hvp
         return {name: value for name, value in given.items() if value is not None}
 
-    def _check_curvature(self, closure: Closure, flat: FlatParameters, start: NDArray[np.float64]) -> int | None:
-        """The start check at the start (n,), where curvature comes from autograd. Parameters are left as they were."""
-        if not self._start_check or self.request.level != "curvature" or self._curvature != "autograd":
-            return None
-        return check_curvature_at(start, closure, flat, measure=self.request.spec.dense)
+    def _new_check(self, closure: Closure, flat: FlatParameters, variables: Variables) -> StartCheck | None:
+        curvature = self.request.level == "curvature" and self._curvature == "autograd"
+        gradient, measure = self.request.level != "value", self.request.spec.dense
+        return self._checked(closure, flat, variables, gradient=gradient, curvature=curvature, measure=measure)
 
     def _threads(self, n: int) -> int | None:
         if self._blas_threads != "auto":

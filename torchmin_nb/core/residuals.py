@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ import torch
 from ..errors import ClosureError, InconsistentClosureError, NonFiniteStartError
 from .closure import Closure, math_attention
 from .control import NONFINITE_JACOBIAN, Abort, Control, StopRun
+from .graph import leaves, nodes_of
 from .jacobian import DenseJacobian, JacobianGraph
 from .objective import Derivatives, Objective
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from .cost import Cost
     from .flat import FlatParameters
+    from .start_check import StartCheck
 
 __all__ = ["Residuals", "Trial", "as_residuals"]
 
@@ -45,6 +47,7 @@ class Trial:
 class Residuals:
     """residuals and jacobian of a closure, as functions of a float64 vector of shape (n,).
 
+    check: makes the start check of the closure, given what makes the cost of its residuals.
     plan: given (m, n) at the first closure call, answers "dense" or "operator", or refuses.
     `objective` is the cost; `objective.counts.nhvp` counts products with an operator.
     """
@@ -57,14 +60,15 @@ class Residuals:
         *,
         cost: Cost,
         plan: Callable[[int, int], str],
-        start_check: bool = True,
+        check: Callable[[Closure, Callable[[Any], float]], StartCheck | None] = lambda closure, loss: None,
     ):
         self._closure = closure
         self._flat = flat
         self._cost = cost
         self._plan = plan
-        self._start_check = start_check
-        self.objective = Objective(self._evaluated_cost, flat, Derivatives("value"), control, watch_first=start_check)
+        start_check = check(self._called, lambda vector: cost.value(_as_array(vector)))
+        self._checked = start_check is not None
+        self.objective = Objective(self._evaluated_cost, flat, Derivatives("value"), control, start_check=start_check)
         self.mode = ""
         self.m = 0
         self._trials: list[Trial] = []
@@ -139,7 +143,7 @@ class Residuals:
     def _evaluated_cost(self) -> float:
         """The closure of the cost. Its first call also linearises, which fills `.grad`: the start is always wanted."""
         vector = self._called()
-        residuals = vector.detach().to("cpu", torch.float64).numpy().copy()
+        residuals = _as_array(vector)
         first = not self.mode
         if first:
             self.m, self.mode = residuals.size, self._plan(residuals.size, self._flat.n)
@@ -151,8 +155,9 @@ class Residuals:
             self.objective.requests.njev += 1
             self._linearise(trial)
             assert trial.gradient is not None
+            reached = leaves(nodes_of(vector))
             for tensor, part in zip(self._flat.tensors, self._flat.scatter(trial.gradient), strict=True):
-                tensor.grad = part
+                tensor.grad = part if id(tensor) in reached else None
         return trial.cost
 
     def _called(self) -> torch.Tensor:
@@ -242,7 +247,7 @@ class Residuals:
 
     def _require_adjoint(self, graph: JacobianGraph) -> None:
         """Once a run: u·(J v) = (Jᵀu)·v, or an operation's backward has a wrong derivative of its own."""
-        if self._linearised is not None or not self._start_check:
+        if self._linearised is not None or not self._checked:
             return
         m, n = graph.shape
         u, v = np.cos(np.arange(m)), np.sin(1.0 + np.arange(n))
@@ -253,6 +258,10 @@ class Residuals:
                 "products with the Jacobian and with its transpose disagree: the backward of an operation in the "
                 "closure cannot itself be differentiated; pass jacobian='dense', which can do without"
             )
+
+
+def _as_array(vector: torch.Tensor) -> NDArray[np.float64]:
+    return vector.detach().to("cpu", torch.float64).numpy().copy()
 
 
 def _explained(error: Exception) -> Exception:

@@ -92,6 +92,10 @@ class Variables:
             )
         return self.covector(self.covector(matrix).T).T
 
+    def free_of(self, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """What is true of entries of x, for those of z."""
+        return mask if self._free is None else mask[self._free]
+
     def solver_options(self, options: Mapping[str, Any], rows: Mapping[str, OptionSpec]) -> dict[str, Any]:
         """Options that are arrays over the variables, such as a starting simplex, as arrays over z."""
         if self.plain:
@@ -235,12 +239,22 @@ class SolverObjective:
         """Its Hessian with respect to z, times v."""
         variables = self._variables
         product = self._objective.hvp(variables.to_user(z), variables.direction(np.ravel(v)))
-        return np.asarray(variables.covector(product))
+        product = np.asarray(variables.covector(product))
+        absent = self._absent()
+        return product if absent is None else np.where(absent, np.ravel(v), product)
 
     def hessian(self, z: NDArray[np.float64]) -> NDArray[np.float64]:
         """Its Hessian with respect to z, made positive definite where the method needs it."""
         hessian = self._variables.hessian(self._objective.hessian(self._variables.to_user(z)))
+        absent = self._absent()
+        if absent is not None:
+            hessian[absent, absent] = float(np.abs(hessian).max()) or 1.0
         return positive_definite(hessian, self._objective.flat.eps) if self._objective.derivatives.shift else hessian
+
+    def _absent(self) -> NDArray[np.bool_] | None:
+        """Entries of z that no gradient has reached so far. Positive curvature along them keeps steps away."""
+        absent = self._objective.absent()
+        return None if absent is None else self._variables.free_of(absent)
 
     def user_hess(self, hess: Callable[..., Any]) -> Callable[..., Any]:
         """The user's `hess`, a function of x, as one of z."""
