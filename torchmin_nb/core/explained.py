@@ -44,7 +44,7 @@ def used_up(error: Exception) -> bool:
 
 def failed_again(error: Exception) -> Exception:
     """The error of another call, where the first one, at the same point, went well."""
-    if _exhausted(error):
+    if _exhausted(error) or str(error) == _USED_UP:
         return explained(error)
     if used_up(error):
         return _following(ClosureError(MADE_BEFORE), error)

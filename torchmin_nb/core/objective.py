@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 __all__ = ["Counts", "Derivatives", "Objective", "Observer", "Point"]
 
 _MEMO = 2
-_FEW, _OFTEN = 1000, 4
-"""Up to so many entries, every so manieth closure call is asked whether it left the parameters where they were."""
+_FEW, _EARLY, _OFTEN = 1000, 8, 4
+"""With so few entries, the early closure calls are looked at, and then one in so many: did it move the parameters?"""
 _LOSS_ONLY = ("value", "probe")
 _JAC_AT_START = (
     "jac returned NaN or infinite entries at the starting point, where the loss is finite; leave it out for autograd's "
@@ -301,7 +301,8 @@ class Objective:
     def _look_now(self) -> bool:
         """Whether to look for changes of the parameters that autograd does not hear of, as through `.data`."""
         calls = self.counts.nfev
-        return calls & (calls - 1) == 0 or (calls % _OFTEN == 0 and self.flat.n <= _FEW)
+        often = self.flat.n <= _FEW and (calls <= _EARLY or calls % _OFTEN == 0)
+        return often or calls & (calls - 1) == 0
 
     def _check_start(self, check: StartCheck, first: ClosureResult, x: NDArray[np.float64]) -> ClosureResult:
         """The calls of the start check; what the closure records in them is not kept."""
