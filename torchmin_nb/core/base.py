@@ -238,9 +238,7 @@ class ScipyOptimizer(torch.optim.Optimizer):
         """What the solver sees of the parameters, from where they are now, clipped to the bounds."""
         return Variables(clipped(flat.read(), bounds, flat.eps), group_scale(self.param_groups, flat.tensors), bounds)
 
-    def _checked(
-        self, closure: Closure, flat: FlatParameters, variables: Variables, **what: Any
-    ) -> StartCheck | None:
+    def _checked(self, closure: Closure, flat: FlatParameters, variables: Variables, **what: Any) -> StartCheck | None:
         """The start check of a run, where it is wanted; `what` it is to look at."""
         return StartCheck(closure, flat, variables, self._labels(), **what) if self._start_check else None
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import random
+import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -242,8 +244,8 @@ class _Directional:
     def _deviation(self, product: NDArray[np.float64], direction: NDArray[np.float64]) -> float:
         expected = finite_difference_product(self._gradient, self._x, direction, self._flat.eps, self._scale)
         self._flat.write(self._x)
-        size, error = (float(np.linalg.norm(v * self._scale)) for v in (product, product - expected))
-        return error / max(size, self._flat.eps ** (1 / 3))
+        size, error = np.linalg.norm(product * self._scale), np.linalg.norm((product - expected) * self._scale)
+        return float(error / max(size, self._flat.eps ** (1 / 3)))
 
     def _gradient(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
         gradient = self._at(x, evaluate_gradient).gradient
@@ -298,11 +300,23 @@ def preserved_buffers() -> Iterator[None]:
 
     hook = torch.nn.modules.module.register_module_forward_pre_hook(remember)
     try:
-        yield
+        with _compiled_modules_left_in_peace():
+            yield
     finally:
         hook.remove()
         for buffer, value in saved.items():
             buffer.data.copy_(value)
+
+
+@contextmanager
+def _compiled_modules_left_in_peace() -> Iterator[None]:
+    """Without torch.compile's warning that hooks run twice: ours does no harm then."""
+    if "torch._dynamo" not in sys.modules:
+        yield
+        return
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Using `torch.compile", category=UserWarning)
+        yield
 
 
 @contextmanager

@@ -16,6 +16,7 @@ import scipy.linalg
 import torch
 
 from ..errors import SecondDerivativeError
+from .explained import COMPILED, compiled
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -28,10 +29,6 @@ Gradient = Sequence[torch.Tensor | None]
 _CACHE_BYTES = 64 * 2**20
 _MAX_CHUNK = 256
 _REMEDY = "replace it, or pass curvature='finite-difference' (differences of gradients: two closure calls a product)"
-_COMPILED = (
-    "code compiled by torch.compile has no second derivative; call the module as it was before in the closure "
-    "(model._orig_mod, or the function that was compiled), or {remedy}"
-)
 _MISSING = re.compile(
     r"derivative for '?(?P<name>[\w:]+)'? is not implemented|support double backward|differentiate twice"
 )
@@ -155,9 +152,9 @@ def second_derivatives_named(remedy: str = _REMEDY) -> Iterator[None]:
         yield
     except (RuntimeError, NotImplementedError) as error:
         found = _MISSING.search(str(error))
-        if not found:
+        if not (found or compiled(error)):
             raise
-        if "torch.compile" in str(error) or "aot_autograd" in str(error):
-            raise SecondDerivativeError(_COMPILED.format(remedy=remedy.partition(", or ")[2])) from error
-        name = found["name"] or "an operation of the closure"
+        if compiled(error):
+            raise SecondDerivativeError(f"{COMPILED}, or {remedy.partition(', or ')[2]}") from error
+        name = (found and found["name"]) or "an operation of the closure"
         raise SecondDerivativeError(f"{name} has no second derivative in torch; {remedy}") from error

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from ..errors import ClosureError
+from ..errors import ClosureError, SecondDerivativeError
 
-__all__ = ["MADE_BEFORE", "explained", "failed_again", "used_up"]
+__all__ = ["COMPILED", "MADE_BEFORE", "compiled", "explained", "failed_again", "used_up"]
 
 MADE_BEFORE = (
     "the loss depends on values that were computed before the closure was called, such as a prediction made outside "
     "it, which keep to the parameters of that time: compute everything that depends on the parameters inside the "
     "closure, anew at each call"
+)
+COMPILED = (
+    "code compiled by torch.compile can be differentiated once only, and not by the row: call the module as it was "
+    "before in the closure (model._orig_mod, or the function that was compiled)"
 )
 _USED_UP = (
     "the closure asked an iterator for more than it had (StopIteration); a closure is called several times, more than "
@@ -34,7 +38,14 @@ def explained(error: Exception) -> Exception:
         return _following(ClosureError(_USED_UP), error)
     if _freed(error):
         return _following(ClosureError(_TWICE), error)
+    if compiled(error) and not isinstance(error, ClosureError):
+        return _following(SecondDerivativeError(COMPILED), error)
     return error
+
+
+def compiled(error: Exception) -> bool:
+    """Whether torch refused to differentiate compiled code once more."""
+    return isinstance(error, RuntimeError) and ("aot_autograd" in str(error) or "donated buffer" in str(error))
 
 
 def used_up(error: Exception) -> bool:

@@ -215,9 +215,7 @@ class _Watched(Objective):
 
     def __init__(self, closure: Closure, optimizer: torch.optim.Optimizer, flat: FlatParameters, control: Control):
         counts = Counts()
-        super().__init__(
-            closure, flat, Derivatives("gradient"), control, counts=counts, requests=counts
-        )
+        super().__init__(closure, flat, Derivatives("gradient"), control, counts=counts, requests=counts)
         self._optimizer = optimizer
         self._returned: Any = None
         self._reached = False

@@ -16,6 +16,7 @@ import torch
 from ..errors import ClosureError, InconsistentClosureError, NonFiniteStartError
 from .closure import Closure, math_attention
 from .control import NONFINITE_JACOBIAN, Abort, Control, StopRun
+from .explained import compiled, explained
 from .graph import leaves, nodes_of
 from .jacobian import DenseJacobian, JacobianGraph
 from .objective import Derivatives, Objective
@@ -265,15 +266,17 @@ def _as_array(vector: torch.Tensor) -> NDArray[np.float64]:
 
 
 def _explained(error: Exception) -> Exception:
-    """The error of a graph that is gone as one of the closure."""
+    """The error of a graph that is gone, or of compiled code, as one of the closure."""
+    if compiled(error):
+        return explained(error)
     if not (isinstance(error, RuntimeError) and "second time" in str(error)):
         return error
-    explained = ClosureError(
+    freed = ClosureError(
         "the graph of the residuals was freed by a backward() in the closure; leave backward() out: the Jacobian is "
         "made from the residuals that the closure returns"
     )
-    explained.__cause__ = error
-    return explained
+    freed.__cause__ = error
+    return freed
 
 
 def as_residuals(returned: object) -> torch.Tensor:
