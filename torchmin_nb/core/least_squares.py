@@ -36,7 +36,8 @@ _JACOBIANS = ("auto", "dense", "operator")
 class LeastSquaresWrapper(ScipyOptimizer):
     """`scipy.optimize.least_squares` as a `torch.optim.Optimizer`: minimises ½ Σ ρ(fᵢ²) over residuals f.
 
-    The closure returns the residuals, a tensor of any shape; `backward()` is not needed. `step(closure)` returns the
+    The closure returns the residuals, a tensor of any shape; `backward()` is not needed. It is called several times,
+    with the same data each time, up to three times more at the start (see `start_check`). `step(closure)` returns the
     final cost. One step of the method uses all residuals and their Jacobian: on fits it is worth many steps of a method
     that sees the sum of squares only.
 

@@ -57,8 +57,14 @@ class MinimizeWrapper(ScipyOptimizer):
     memory_budget: bytes that the method's N×N arrays may take; what the machine has available if None.
     blas_threads: threads of NumPy's and SciPy's BLAS during a run; "auto" takes one, except for large dense
         factorisations; None leaves them as they are.
-    start_check: compare captured and real derivatives before a run with second derivatives (two closure calls and a
-        product, outside all counts), and warn of a closure that draws random numbers.
+    start_check: compare the first closure call with at most three more, outside all counts: at the same point, and a
+        little away inside the bounds. ClosureError where the closure moves the parameters, uses up an iterator, or
+        depends on what was computed before it was called, and where captured and real derivatives differ;
+        ClosureWarning where its loss is not deterministic, its gradient not that of the loss, or parameters have none.
+        False: the closure is called for the method alone.
+
+    The closure is called several times, more than once at the start, and needs the same data each time: it must not
+    take them from an iterator. A parameter that no gradient has reached in any call stays where it is.
 
     A run that SciPy ends leaves SciPy's x in the parameters. One that is stopped, out of budget, interrupted or failed
     leaves the best point seen: inside the bounds, and among those that violate constraints by no more than 1e-6 if
