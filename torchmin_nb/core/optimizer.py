@@ -158,6 +158,8 @@ class MinimizeWrapper(ScipyOptimizer):
             bounds=variables.box,
         )
         constraints = ConstraintSet(request.constraints, objective, variables)
+        if not constraints and spec.gradient != "none":
+            variables.still = objective.absent
         if constraints or variables.box is not None:
             objective.violation = constraints.violation
         start = variables.to_user(variables.start)
@@ -224,6 +226,7 @@ class MinimizeWrapper(ScipyOptimizer):
         if constraints:
             result["multipliers"] = constraints.multipliers(result, form)
         told = variables.user_result(result)
+        told.x = variables.to_user(result.x)
         if early:
             recorder.accepted(told.x)
         if not variables.plain:  # SciPy's own number is of the solver's variables

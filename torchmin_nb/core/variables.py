@@ -29,16 +29,22 @@ if TYPE_CHECKING:
 __all__ = ["SolverObjective", "Variables", "as_array", "as_matrix"]
 
 
+_STIFF = 1e6
+"""Curvature along entries without a gradient, beside the largest of the others: no step of trust-exact goes there."""
+
+
 class Variables:
     """Translates between x, shape (n,), and z, shape (number of free entries,).
 
     base: x at the start, inside the bounds; fixed entries are taken from it. scale: shape (n,) or None.
-    bounds: on x, or None. `box` is those, `bounds` the same on z, `start` is z of base.
+    bounds: on x, or None. `box` is those, `bounds` the same on z, `start` is z of base. still: tells which entries of x
+    keep the value of base whatever z is, shape (n,), or None.
     """
 
     def __init__(self, base: NDArray[np.float64], scale: NDArray[np.float64] | None, bounds: Bounds | None):
         self.base = base
         self.box = bounds
+        self.still: Callable[[], NDArray[np.bool_] | None] = lambda: None
         fixed = np.zeros(base.size, dtype=bool) if bounds is None else bounds.lb == bounds.ub
         self._free = None if not fixed.any() else ~fixed
         self._scale = None if scale is None else self._pick(scale)
@@ -63,7 +69,9 @@ class Variables:
     def to_user(self, z: NDArray[np.float64]) -> NDArray[np.float64]:
         """x of z. The same z always gives the same bits, and a bound on z the very bound on x."""
         z = np.asarray(z).ravel()
-        return self._embed(self._snapped(z, self._grown(z)), self.base)
+        x = self._embed(self._snapped(z, self._grown(z)), self.base)
+        still = self.still()
+        return x if still is None else np.where(still, self.base, x)
 
     def covector(self, g: Any) -> Any:
         """A gradient, or the last axis of a Jacobian, dense or sparse, with respect to x as one with respect to z."""
@@ -248,7 +256,7 @@ class SolverObjective:
         hessian = self._variables.hessian(self._objective.hessian(self._variables.to_user(z)))
         absent = self._absent()
         if absent is not None:
-            hessian[absent, absent] = float(np.abs(hessian).max()) or 1.0
+            hessian[absent, absent] = _STIFF * (float(np.abs(hessian).max()) or 1.0)
         return positive_definite(hessian, self._objective.flat.eps) if self._objective.derivatives.shift else hessian
 
     def _absent(self) -> NDArray[np.bool_] | None:
