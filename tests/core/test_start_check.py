@@ -182,7 +182,7 @@ def test_an_iterator_that_ends_within_the_run_is_named(method, p):
 @EACH_GRADIENT_METHOD
 def test_a_generator_that_a_loop_used_up_is_named(method, p):
     batches = (row for row in torch.ones(3, 2, dtype=DTYPE))
-    with pytest.raises(ClosureError, match="failed when it was called again.*iterator, generator or file"):
+    with pytest.raises(ClosureError, match=r"failed when it was called again.*iterator, generator or file"):
         MinimizeWrapper([p], method).step(lambda: sum(((p - row) ** 2).sum() for row in batches))
 
 
@@ -239,7 +239,7 @@ def test_a_prediction_made_outside_the_closure_is_named(where, form, method):
         pytest.skip("a method without a gradient sees a loss of the other parameters, and finds its minimum")
     start = [q.detach().clone() for q in net.parameters()]
     closure = Counted(form(where(net, x), y))
-    with pytest.raises(ClosureError, match="computed before the closure was called.*inside the closure") as caught:
+    with pytest.raises(ClosureError, match=r"computed before the closure was called.*inside the closure") as caught:
         MinimizeWrapper(net.parameters(), method).step(closure)
     assert "retain_graph" not in str(caught.value)
     assert closure.calls <= 4
@@ -258,7 +258,7 @@ def test_a_graph_freed_by_an_earlier_run_is_named(p):
     prediction = p**3
     (prediction.sum()).backward()
     for closure in (lambda: prediction.square().sum(), lambda: _backward(lambda: prediction, 0)()):
-        with pytest.raises(ClosureError, match="outside it.*inside the closure"):
+        with pytest.raises(ClosureError, match=r"outside it.*inside the closure"):
             MinimizeWrapper([p], "BFGS").step(closure)
 
 

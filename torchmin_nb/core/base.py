@@ -104,7 +104,8 @@ class ScipyOptimizer(torch.optim.Optimizer):
         """Run the whole minimisation; returns the loss at the end point, a 0-d tensor.
 
         closure: computes the loss from the parameters; it may call `backward()` once, several times or not at all. It
-        is called several times, and needs the same data each time. `result` then holds SciPy's OptimizeResult, `history` the iterations.
+        is called several times, and needs the same data each time. `result` then holds SciPy's OptimizeResult,
+        `history` the iterations.
         """
         closure = require_closure(closure)
         refuse_several_processes()

@@ -67,7 +67,8 @@ class GlobalOptimizer(ScipyOptimizer):
         """Run the whole search; returns the loss at the end point, a 0-d tensor.
 
         closure: computes the loss from the parameters; it may do so without gradients. It may be left out where `loss`
-        was given. It is called many times, and needs the same data each time. `result.minima` lists (loss, x) of the distinct local minima that were found, the lowest first.
+        was given. It is called many times, and needs the same data each time. `result.minima`
+        lists (loss, x) of the distinct local minima that were found, the lowest first.
         """
         return super().step(self._closure(closure))
 
