@@ -291,7 +291,7 @@ class Objective:
                 self.flat.require_held(x)
             if result.gradient is not None and self._absent:
                 self._absent = [index for index in self._absent if self.flat.tensors[index].grad is None]
-            if check:
+            if check and not self.control.ending:
                 result = self._check_start(check, result, x)
         except Exception as error:
             raise Abort(explained(error)) from error
