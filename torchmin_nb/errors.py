@@ -127,7 +127,7 @@ class StorageError(TorchminError, RuntimeError):
 
 
 class ClosureWarning(UserWarning):
-    """The closure works, but not as a deterministic function of the parameters."""
+    """The closure works, but not as a deterministic, differentiable function of all the parameters."""
 
 
 class ConvergenceWarning(UserWarning):

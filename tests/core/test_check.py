@@ -276,7 +276,7 @@ def test_finite_differences_are_the_way_on(form, method, p):
     start = float(form(p).detach())
     loss = optimizer.step(closure)
     assert loss < 0.05 * start or (form is _cdist and loss < 1.01)
-    assert optimizer.history.totals.nfev == closure.calls
+    assert optimizer.history.totals.nfev + 2 <= closure.calls <= optimizer.history.totals.nfev + 3
 
 
 @EACH_SECOND_ORDER
@@ -475,7 +475,7 @@ def test_records_of_the_check_are_not_kept(p):
         return (p**2).sum()
 
     optimizer.step(closure)
-    assert optimizer.history[0].metrics == {"call": 2}
+    assert optimizer.history[0].metrics == {"call": 0}
 
 
 def _flat_state(tensors):

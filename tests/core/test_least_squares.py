@@ -442,7 +442,9 @@ def test_iterations_are_the_accepted_points(method, jacobian):
     def callback(iteration):
         seen.append((iteration.index, b.detach().clone().numpy()))
 
-    optimizer = LeastSquaresWrapper([b], method, jacobian=jacobian, callbacks=callback, keep_parameters=True)
+    optimizer = LeastSquaresWrapper(
+        [b], method, jacobian=jacobian, callbacks=callback, keep_parameters=True, start_check=False
+    )
     optimizer.step(closure)
     history, result = optimizer.history, optimizer.result
     assert history.index.tolist() == list(range(len(history)))

@@ -1,6 +1,7 @@
 """Parameters as they come: groups, frozen, tied, parametrised, with buffers, of odd shapes and storage."""
 
 import threading
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -30,7 +31,13 @@ def test_odd_shapes_storage_and_unused_parameters(method):
     def loss():
         return (scalar - 1) ** 2 + ((turned.double() - 2 * frozen[:, None]) ** 2).sum() + empty.sum()
 
-    optimizer = fit([scalar, empty, turned, frozen, unused], loss, method)
+    named = (
+        pytest.warns(ClosureWarning, match="does not depend on parameter 3 of shape")
+        if method in DERIVATIVE
+        else nullcontext()
+    )
+    with named:
+        optimizer = fit([scalar, empty, turned, frozen, unused], loss, method)
     assert optimizer.history.n_parameters == 4
     assert optimizer.result.fun < 1e-6
     assert frozen.tolist() == [1.0, 1.0]

@@ -6,7 +6,7 @@ import scipy.optimize
 import torch
 
 from torchmin_nb import LEAST_SQUARES_METHODS, LeastSquaresWrapper, MinimizeWrapper
-from torchmin_nb.errors import ArgumentError, CovarianceWarning, NotAMinimumError
+from torchmin_nb.errors import ArgumentError, ClosureWarning, CovarianceWarning, NotAMinimumError
 from torchmin_nb.nist import NIST
 
 TIGHT = dict(ftol=1e-14, xtol=1e-14, gtol=1e-14)
@@ -114,7 +114,8 @@ def test_directions_the_data_do_not_determine():
 def test_a_parameter_that_does_nothing():
     used, unused = parameter(1.0), parameter([7.0])
     optimizer = LeastSquaresWrapper([used, unused], "trf")
-    optimizer.step(lambda: used * T - Y)
+    with pytest.warns(ClosureWarning, match="does not depend on parameter 1 of shape"):
+        optimizer.step(lambda: used * T - Y)
     with pytest.warns(CovarianceWarning, match=r": 1\[0\] trade"):
         covariance = optimizer.covariance()
     assert covariance.undetermined.tolist() == [False, True]

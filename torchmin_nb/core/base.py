@@ -37,7 +37,9 @@ from .flat import FlatParameters, require_own_memory, trainable
 from .metrics import numbers
 from .objective import Objective
 from .run import Run, claimed
+from .start_check import StartCheck
 from .state import packed, unpacked
+from .uncertainty import parameter_names
 from .variables import Variables
 
 __all__ = ["Common", "ScipyOptimizer"]
@@ -107,8 +109,9 @@ class ScipyOptimizer(torch.optim.Optimizer):
     def step(self, closure: Closure | None = None) -> torch.Tensor:  # type: ignore[override]
         """Run the whole minimisation; returns the loss at the end point, a 0-d tensor.
 
-        closure: computes the loss from the parameters; it may call `backward()` once, several times or not at all.
-        `result` then holds SciPy's OptimizeResult, `history` the iterations.
+        closure: computes the loss from the parameters; it may call `backward()` once, several times or not at all. It
+        is called several times, and needs the same data each time. `result` then holds SciPy's OptimizeResult,
+        `history` the iterations.
         """
         closure = require_closure(closure)
         refuse_several_processes()
@@ -203,9 +206,12 @@ class ScipyOptimizer(torch.optim.Optimizer):
     def check(self, closure: Closure) -> ClosureReport:
         """Check a closure without a run: determinism, gradient and curvature against differences, timings.
 
-        Parameters and random number generators are left as they were.
+        Steps are taken in the scaled parameters of `scale=`. Parameters and random number generators are left as they
+        were. Raises ClosureError.
         """
-        return check_closure(require_closure(closure), FlatParameters(trainable(self.param_groups)))
+        flat = FlatParameters(trainable(self.param_groups))
+        scale = group_scale(self.param_groups, flat.tensors)
+        return check_closure(require_closure(closure), flat, scale=1.0 if scale is None else scale)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """torch's: the next run moves these parameters too. Raises ArgumentError, ArgumentTypeError, ParameterError."""
@@ -252,6 +258,18 @@ class ScipyOptimizer(torch.optim.Optimizer):
     def _variables(self, flat: FlatParameters, bounds: Bounds | None) -> Variables:
         """What the solver sees of the parameters, from where they are now, clipped to the bounds."""
         return Variables(clipped(flat.read(), bounds, flat.eps), group_scale(self.param_groups, flat.tensors), bounds)
+
+    def _checked(self, closure: Closure, flat: FlatParameters, variables: Variables, **what: Any) -> StartCheck | None:
+        """The start check of a run, where it is wanted; `what` it is to look at."""
+        return StartCheck(closure, flat, variables, self._labels(), **what) if self._start_check else None
+
+    def _labels(self) -> list[str]:
+        """One label a trainable parameter: its name, or its position, and its shape."""
+        tensors = trainable(self.param_groups)
+        return [
+            f"parameter {name} of shape {tuple(tensor.shape)}"
+            for name, tensor in zip(parameter_names(self.param_groups), tensors, strict=True)
+        ]
 
     def _control(self) -> Control:
         """The budgets and stop request of the run under way."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sys
 import threading
 import time
 import warnings
@@ -14,9 +15,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import numpy as np
 import torch
 
-from ..errors import ClosureError, ClosureWarning, InconsistentClosureError, SecondDerivativeError
+from ..errors import ClosureError, InconsistentClosureError
 from .closure import Closure, ClosureResult, Evaluator, evaluate_curvature, evaluate_gradient, evaluate_value
 from .curvature import HvpGraph, finite_difference_product
+from .explained import explained
+from .graph import nodes_of, precision
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -24,22 +27,26 @@ if TYPE_CHECKING:
     from .flat import FlatParameters
 
 __all__ = [
+    "STOCHASTIC",
     "ClosureReport",
+    "Generators",
+    "Seen",
     "check_closure",
-    "check_curvature",
-    "check_curvature_at",
-    "deterministic_first_call",
+    "close",
     "once_differentiable",
     "preserved_buffers",
+    "require_consistent",
+    "same_random_numbers",
     "saved_bytes",
 ]
 
 Result = TypeVar("Result")
 
-_STOCHASTIC = (
+STOCHASTIC = (
     "the closure is not deterministic: at the same parameters the loss was {first:.8g}, then {second:.8g}; SciPy's "
     "methods compare losses between points and will be misled. Switch dropout off (model.eval()), draw the batch or "
-    "the noise once outside the closure, or seed it inside"
+    "the noise once outside the closure, or seed it inside; let it use up no iterator, and change nothing that the "
+    "loss depends on"
 )
 
 
@@ -79,51 +86,6 @@ class ClosureReport:
         return "\n".join([*lines, *(f"problem: {problem}" for problem in self.problems)])
 
 
-def deterministic_first_call(evaluate: Evaluator, closure: Closure, flat: FlatParameters) -> ClosureResult:
-    """Evaluate; where random numbers were drawn, once more, and warn if the loss differs."""
-    before = _generators()
-    result = evaluate(closure, flat)
-    if _drawn_since(before):
-        with preserved_buffers():
-            second = evaluate(closure, flat).loss
-        if not _close(second, result.loss, flat.eps):
-            warnings.warn(_STOCHASTIC.format(first=result.loss, second=second), ClosureWarning, stacklevel=2)
-    return result
-
-
-def check_curvature(closure: Closure, flat: FlatParameters, *, measure: bool = False) -> int | None:
-    """The start check of a run with second derivatives: two closure calls and a product, outside all counts.
-
-    Raises InconsistentClosureError where the captured gradient or the backpropagated sum disagrees with the real
-    gradient or the returned loss, SecondDerivativeError where an operation has no second derivative. With `measure`,
-    returns the bytes that the graph keeps for backward.
-    """
-    with preserved_buffers(), _same_random_numbers() as rewind:
-        real = evaluate_gradient(closure, flat)
-        rewind()
-        if measure:
-            captured, kept = saved_bytes(lambda: evaluate_curvature(closure, flat), rewind)
-        else:
-            captured, kept = evaluate_curvature(closure, flat), None
-        if _finite(real) and _close(real.loss, captured.loss, flat.eps):
-            require_consistent(real, captured, flat.eps)
-            _require_second_derivative(closure, flat, captured, rewind)
-    flat.clear_gradients()
-    return kept
-
-
-def check_curvature_at(
-    start: NDArray[np.float64], closure: Closure, flat: FlatParameters, *, measure: bool = False
-) -> int | None:
-    """`check_curvature` at the point `start`, shape (n,); the parameters are left as they were."""
-    before = flat.read()
-    flat.write_final(start)
-    try:
-        return check_curvature(closure, flat, measure=measure)
-    finally:
-        flat.write_final(before)
-
-
 def require_consistent(real: ClosureResult, captured: ClosureResult, eps: float) -> None:
     """InconsistentClosureError where captured and real derivatives differ, with the likely cause."""
     tolerance = 1e3 * eps
@@ -156,24 +118,6 @@ def _disagreement(real: NDArray[np.float64], captured: NDArray[np.float64]) -> s
     return head + cause + "; start_check=False runs all the same, with the derivative of the loss"
 
 
-def _require_second_derivative(
-    closure: Closure, flat: FlatParameters, captured: ClosureResult, rewind: Callable[[], None]
-) -> None:
-    assert captured.graph is not None
-    direction = _direction(flat.n, 0)
-    parts = HvpGraph(captured.graph, flat).parts(direction)
-    hidden = once_differentiable(captured.graph)
-    if not hidden and any(part is None and seen is not None for part, seen in zip(parts, captured.graph, strict=True)):
-        # A parameter on which no gradient depends: its loss is linear, or an operation hides its second derivative.
-        expected = _difference(closure, flat, direction, rewind)
-        hidden = bool(np.linalg.norm(flat.gather(parts) - expected) > 0.1 * np.linalg.norm(expected))
-    if hidden:
-        raise SecondDerivativeError(
-            "an operation of the closure hides its second derivative (a once_differentiable autograd.Function, or a "
-            "gradient detached on the way); give it a differentiable backward, or pass curvature='finite-difference'"
-        )
-
-
 def once_differentiable(gradient: Sequence[torch.Tensor | None]) -> bool:
     """Whether the gradient's graph has the node that once_differentiable leaves; no product ever runs through it."""
     waiting = [part.grad_fn for part in gradient if part is not None]
@@ -189,22 +133,27 @@ def once_differentiable(gradient: Sequence[torch.Tensor | None]) -> bool:
     return False
 
 
-def check_closure(closure: Closure, flat: FlatParameters, *, directions: int = 3) -> ClosureReport:
+def check_closure(
+    closure: Closure, flat: FlatParameters, *, directions: int = 3, scale: NDArray[np.float64] | float = 1.0
+) -> ClosureReport:
     """All checks at the current parameters, which are left as they are, as are the random number generators.
 
-    Random directions are drawn from a fixed seed; steps are eps^(1/3) of the parameters' dtype.
+    Random directions are drawn from a fixed seed; steps are eps^(1/3) of the parameters' dtype. Directions, steps and
+    errors are those of the scaled parameters x/scale.
     """
     problems: list[str] = []
     x = flat.read()
-    with _unchanged(flat, x), preserved_buffers(), _same_random_numbers() as rewind:
-        first, seconds = _timed(lambda: evaluate_value(closure, flat))
-        second = evaluate_value(closure, flat)
-        deterministic = _close(first.loss, second.loss, flat.eps)
+    seen = Seen(closure)
+    with _unchanged(flat, x), preserved_buffers(), same_random_numbers() as rewind:
+        first, seconds = _timed(lambda: evaluate_value(seen, flat))
+        second = evaluate_value(seen, flat)
+        deterministic = close(first, second.loss, seen.precision(flat.eps, first.loss), x)
         if not deterministic:
-            problems.append(_STOCHASTIC.format(first=first.loss, second=second.loss))
+            problems.append(STOCHASTIC.format(first=first.loss, second=second.loss))
         if not np.isfinite(first.loss):
             problems.append(f"the loss is {first.loss} at these parameters")
-        checks = _Directional(closure, flat, x, rewind, [_direction(flat.n, seed) for seed in range(directions)])
+        units = [_direction(flat.n, seed) for seed in range(directions)]
+        checks = _Directional(seen, flat, x, rewind, units, scale)
         gradient_error = _tried(checks.gradient_error, problems) if np.isfinite(first.loss) else None
         curvature_error = _tried(checks.curvature_error, problems) if gradient_error is not None else None
     tolerance = 30 * flat.eps ** (1 / 3)
@@ -223,8 +172,39 @@ def check_closure(closure: Closure, flat: FlatParameters, *, directions: int = 3
     )
 
 
+class Seen:
+    """A closure that remembers what its last call returned, with the graph behind it."""
+
+    def __init__(self, closure: Closure, loss: Callable[[Any], Any] = lambda returned: returned):
+        self._closure, self._loss = closure, loss
+        self.returned: Any = None
+        self.nodes: set[Any] = set()
+
+    def __call__(self) -> Any:
+        try:
+            self.returned = self._closure()
+        except Exception as error:
+            new = explained(error)
+            if new is error:
+                raise
+            raise new from None
+        self.nodes = nodes_of(self.returned)
+        return self._loss(self.returned)
+
+    def forget(self) -> None:
+        """Let go of the graph."""
+        self.returned, self.nodes = None, set()
+
+    def precision(self, eps: float, loss: float) -> float:
+        """Machine epsilon of the coarsest dtype in the closure, at least that of the parameters."""
+        if isinstance(self.returned, torch.Tensor):
+            return max(eps, precision(self.returned, self.nodes))
+        single = torch.tensor(loss, dtype=torch.float32).item() == loss
+        return max(eps, torch.finfo(torch.float32).eps if single else 0.0)
+
+
 class _Directional:
-    """Directional derivatives along given directions, against central differences."""
+    """Directional derivatives along unit directions of the scaled parameters, against central differences."""
 
     def __init__(
         self,
@@ -232,22 +212,24 @@ class _Directional:
         flat: FlatParameters,
         x: NDArray[np.float64],
         rewind: Callable[[], None],
-        directions: list[NDArray[np.float64]],
+        units: list[NDArray[np.float64]],
+        scale: NDArray[np.float64] | float,
     ):
         self._closure, self._flat, self._x, self._rewind = closure, flat, x, rewind
-        self._directions = directions
+        self._scale = scale
+        self._directions = [scale * unit for unit in units]
         self._real: ClosureResult | None = None
         self.seconds_per_product: float | None = None
 
     def gradient_error(self) -> float:
         self._real = self._at(self._x, evaluate_gradient)
         assert self._real.gradient is not None
-        h = self._flat.eps ** (1 / 3) * (1 + float(np.linalg.norm(self._x)))
+        h = self._flat.eps ** (1 / 3) * (1 + float(np.linalg.norm(self._x / self._scale)))
         errors = [
             abs(self._slope(direction, h) - float(self._real.gradient @ direction)) for direction in self._directions
         ]
-        scale = float(np.linalg.norm(self._real.gradient)) / np.sqrt(self._flat.n)
-        return float(max(errors) / max(scale, self._flat.eps ** (1 / 3)))
+        size = float(np.linalg.norm(self._real.gradient * self._scale)) / np.sqrt(self._flat.n)
+        return float(max(errors) / max(size, self._flat.eps ** (1 / 3)))
 
     def curvature_error(self) -> float:
         assert self._real is not None
@@ -257,12 +239,18 @@ class _Directional:
         graph = HvpGraph(captured.graph, self._flat)
         _, self.seconds_per_product = _timed(lambda: graph.hvp(self._directions[0]))
         products = [graph.hvp(direction) for direction in self._directions]
-        errors = [
-            float(np.linalg.norm(product - _difference(self._closure, self._flat, direction, self._rewind, self._x)))
-            / max(float(np.linalg.norm(product)), self._flat.eps ** (1 / 3))
-            for product, direction in zip(products, self._directions, strict=True)
-        ]
-        return float(max(errors))
+        return float(max(map(self._deviation, products, self._directions)))
+
+    def _deviation(self, product: NDArray[np.float64], direction: NDArray[np.float64]) -> float:
+        expected = finite_difference_product(self._gradient, self._x, direction, self._flat.eps, self._scale)
+        self._flat.write(self._x)
+        size, error = np.linalg.norm(product * self._scale), np.linalg.norm((product - expected) * self._scale)
+        return float(error / max(size, self._flat.eps ** (1 / 3)))
+
+    def _gradient(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
+        gradient = self._at(x, evaluate_gradient).gradient
+        assert gradient is not None
+        return gradient
 
     def _at(self, x: NDArray[np.float64], evaluate: Evaluator) -> ClosureResult:
         self._rewind()
@@ -273,27 +261,6 @@ class _Directional:
         ahead = self._at(self._x + h * direction, evaluate_value).loss
         behind = self._at(self._x - h * direction, evaluate_value).loss
         return (ahead - behind) / (2 * h)
-
-
-def _difference(
-    closure: Closure,
-    flat: FlatParameters,
-    direction: NDArray[np.float64],
-    rewind: Callable[[], None],
-    x: NDArray[np.float64] | None = None,
-) -> NDArray[np.float64]:
-    """H @ direction by differences of gradients; the parameters are put back."""
-    here = flat.read() if x is None else x
-
-    def gradient(at: NDArray[np.float64]) -> NDArray[np.float64]:
-        rewind()
-        flat.write(np.ascontiguousarray(at))
-        result = evaluate_gradient(closure, flat)
-        return np.full(flat.n, np.nan) if result.gradient is None else result.gradient
-
-    product = finite_difference_product(gradient, here, direction, flat.eps)
-    flat.write(here)
-    return product
 
 
 def saved_bytes(call: Callable[[], Result], rewind: Callable[[], None] = lambda: None) -> tuple[Result, int | None]:
@@ -333,7 +300,8 @@ def preserved_buffers() -> Iterator[None]:
 
     hook = torch.nn.modules.module.register_module_forward_pre_hook(remember)
     try:
-        yield
+        with _compiled_modules_left_in_peace():
+            yield
     finally:
         hook.remove()
         for buffer, value in saved.items():
@@ -341,37 +309,56 @@ def preserved_buffers() -> Iterator[None]:
 
 
 @contextmanager
-def _same_random_numbers() -> Iterator[Callable[[], None]]:
+def _compiled_modules_left_in_peace() -> Iterator[None]:
+    """Without torch.compile's warning that hooks run twice: ours does no harm then."""
+    if "torch._dynamo" not in sys.modules:
+        yield
+        return
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Using `torch.compile", category=UserWarning)
+        yield
+
+
+@contextmanager
+def same_random_numbers() -> Iterator[Callable[[], None]]:
     """Yields a function that rewinds the generators to where they were; rewinds at the end too."""
-    state = _generators()
-
-    def rewind() -> None:
-        torch.set_rng_state(state.torch)
-        np.random.set_state(state.numpy)
-        random.setstate(state.python)
-
+    state = Generators.now()
     try:
-        yield rewind
+        yield state.put_back
     finally:
-        rewind()
+        state.put_back()
 
 
-class _Generators(NamedTuple):
-    """Where the generators that every draw comes from by default are: torch's on the CPU, NumPy's, Python's."""
+class Generators(NamedTuple):
+    """Where the generators that draws come from by default are: torch's, on the CPU and on GPUs, NumPy's, Python's."""
 
     torch: torch.Tensor
+    cuda: list[torch.Tensor]
     numpy: Any
     python: Any
 
+    @classmethod
+    def now(cls) -> Generators:
+        """As they are. CUDA is not woken up."""
+        cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+        return cls(torch.get_rng_state(), cuda, np.random.get_state(), random.getstate())
 
-def _generators() -> _Generators:
-    return _Generators(torch.get_rng_state(), np.random.get_state(), random.getstate())
+    def put_back(self) -> None:
+        """Rewind them."""
+        torch.set_rng_state(self.torch)
+        if self.cuda:
+            torch.cuda.set_rng_state_all(self.cuda)
+        np.random.set_state(self.numpy)
+        random.setstate(self.python)
 
-
-def _drawn_since(before: _Generators) -> bool:
-    now = _generators()
-    keys = np.array_equal(before.numpy[1], now.numpy[1]) and before.numpy[2:] == now.numpy[2:]
-    return not (keys and before.python == now.python and torch.equal(before.torch, now.torch))
+    def drawn_from(self) -> bool:
+        """Whether numbers were drawn since."""
+        now = Generators.now()
+        numpy = np.array_equal(self.numpy[1], now.numpy[1]) and self.numpy[2:] == now.numpy[2:]
+        torches = len(self.cuda) == len(now.cuda) and all(
+            torch.equal(old, new) for old, new in zip([self.torch, *self.cuda], [now.torch, *now.cuda], strict=True)
+        )
+        return not (numpy and torches and self.python == now.python)
 
 
 @contextmanager
@@ -408,12 +395,13 @@ def _direction(n: int, seed: int) -> NDArray[np.float64]:
     return np.asarray(v / np.linalg.norm(v))
 
 
-def _finite(result: ClosureResult) -> bool:
-    return bool(np.isfinite(result.loss)) and result.gradient is not None and bool(np.isfinite(result.gradient).all())
-
-
-def _close(a: float, b: float, eps: float) -> bool:
-    return bool(np.isclose(a, b, rtol=1e3 * eps, atol=1e3 * eps, equal_nan=True))
+def close(first: ClosureResult, loss: float, eps: float, x: NDArray[np.float64]) -> bool:
+    """Whether a loss equals that of the first result, at x, but for rounding, judged by the loss and by g·x."""
+    if not (np.isfinite(first.loss) and np.isfinite(loss)):
+        return bool(np.array_equal(first.loss, loss, equal_nan=True))
+    terms = 0.0 if first.gradient is None else float(np.abs(first.gradient) @ np.abs(x))
+    size = max(abs(first.loss), abs(loss), terms if np.isfinite(terms) else 0.0)
+    return bool(abs(first.loss - loss) <= 1e3 * eps * size)
 
 
 def _shown(value: float | None) -> str:

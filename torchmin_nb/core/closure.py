@@ -187,6 +187,10 @@ _INDEPENDENT = (
     "the loss does not depend on the parameters: no gradient reached any of them; compute it from the very "
     "tensors given to the optimizer, without .detach(), .item() or torch.no_grad() on the way"
 )
+_OR_BEFORE = (
+    "; or what it depends on was computed before the closure was called, such as a prediction made outside it: compute "
+    "everything that depends on the parameters inside the closure, anew at each call"
+)
 _NO_GRAPH = (
     "the closure gave no gradient: it neither called backward() nor returned a loss that can be differentiated "
     "({what}); call loss.backward() in it, or return the loss tensor itself, outside torch.no_grad(); "
@@ -254,7 +258,7 @@ def _backward(loss: torch.Tensor) -> None:
         loss.backward()
     except RuntimeError as error:
         if "second time" in text_of(error):
-            raise ClosureError(_INDEPENDENT) from error
+            raise ClosureError(_INDEPENDENT + _OR_BEFORE) from error
         raise
 
 

@@ -122,6 +122,11 @@ class Control:
 
     # From any thread
 
+    @property
+    def ending(self) -> bool:
+        """Whether the run has been asked to end."""
+        return self._requested is not None
+
     def request(self, ending: Ending) -> None:
         """Ask the run to end at its next closure call or product. The first request wins."""
         with self._changed:

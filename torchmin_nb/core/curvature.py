@@ -16,6 +16,7 @@ import scipy.linalg
 import torch
 
 from ..errors import SecondDerivativeError, text_of
+from .explained import COMPILED, compiled
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -156,7 +157,9 @@ def second_derivatives_named(remedy: str = _REMEDY) -> Iterator[None]:
         yield
     except (RuntimeError, NotImplementedError) as error:
         found = _MISSING.search(text_of(error))
-        if not found:
+        if not (found or compiled(error)):
             raise
-        name = found["name"] or "an operation of the closure"
+        if compiled(error):
+            raise SecondDerivativeError(f"{COMPILED}, or {remedy.partition(', or ')[2]}") from error
+        name = (found and found["name"]) or "an operation of the closure"
         raise SecondDerivativeError(f"{name} has no second derivative in torch; {remedy}") from error

@@ -44,6 +44,12 @@ def trainable(groups: Iterable[TrainableGroup]) -> list[torch.Tensor]:
                 f"parameter {index} has the layout {tensor.layout}; torchmin_nb minimises over dense tensors: give it "
                 f"as one, e.g. tensor.to_dense(), and make the sparse tensor in the closure"
             )
+        if tensor.is_complex():
+            raise ParameterError(
+                f"parameter {index} is {tensor.dtype} of shape {tuple(tensor.shape)}; torchmin_nb minimises over real "
+                f"numbers: optimise real and imaginary parts, real = torch.view_as_real(z).detach().clone()"
+                f".requires_grad_(), and make z = torch.view_as_complex(real) in the closure"
+            )
         if tensor.dtype not in _ALLOWED:
             raise ParameterError(
                 f"parameter {index} is {tensor.dtype} of shape {tuple(tensor.shape)}; torchmin_nb minimises over "
@@ -143,6 +149,8 @@ class FlatParameters:
 
     def require_held(self, x: NDArray[np.float64]) -> None:
         """ClosureError where the parameters hold something else than x, which was written before a closure call."""
+        if all(map(_equal, self.tensors, self._chunks(x))):
+            return
         held, written = self.read(), self.gather(self.scatter(x))
         if not np.array_equal(held, written, equal_nan=True):
             raise ClosureError(
@@ -150,6 +158,11 @@ class FlatParameters:
                 f"values that SciPy chose: give bounds=(low, high) in the param group in place of clamp_(), and make "
                 f"other maps of the parameters part of the loss"
             )
+
+    def mask(self, indices: Iterable[int]) -> NDArray[np.bool_]:
+        """Shape (n,), true for the entries of these tensors."""
+        chosen = set(indices)
+        return np.repeat([index in chosen for index in range(len(self.tensors))], self._sizes)
 
     def gather(self, parts: Sequence[torch.Tensor | None]) -> NDArray[np.float64]:
         """One fresh vector of shape (n,) from one tensor a parameter; None counts as zeros."""
@@ -205,6 +218,10 @@ class FlatParameters:
                     f"parameter {index} had shape {tuple(shape)} when the run began and has {tuple(tensor.shape)} now; "
                     f"a closure must not resize parameters"
                 )
+
+
+def _equal(tensor: torch.Tensor, values: torch.Tensor) -> bool:
+    return torch.equal(tensor.detach(), values.to(device=tensor.device, dtype=tensor.dtype))
 
 
 def _fill(piece: torch.Tensor, part: torch.Tensor | None) -> None:

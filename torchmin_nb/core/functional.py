@@ -27,6 +27,7 @@ def minimize(
     """Minimise fun(x), a scalar tensor, over a tensor x, or a dict of tensors.
 
     x0: a float32 or float64 tensor, a dict of them, or numbers (float64 then). Not changed.
+    fun is called several times, more than once at the start, and needs the same data each time.
     method, options, tol, bounds, constraints, callback, jac, hess, hessp: as `scipy.optimize.minimize` takes them;
     every other keyword as MinimizeWrapper takes it.
 
@@ -45,7 +46,7 @@ def minimize(
         minimizer_args["method"] = method
     if minimizer_args.get("constraints") is not None:
         minimizer_args["constraints"] = [_of_x(each, x) for each in read_constraints(minimizer_args["constraints"])]
-    optimizer = MinimizeWrapper(list(leaves.values()), minimizer_args, **kwargs)
+    optimizer = MinimizeWrapper([(str(name), leaf) for name, leaf in leaves.items()], minimizer_args, **kwargs)
     optimizer.step(lambda: fun(x))
     assert optimizer.result is not None
     ended = {name: leaf.detach() for name, leaf in leaves.items()}

@@ -40,7 +40,8 @@ _JACOBIANS = ("auto", "dense", "operator")
 class LeastSquaresWrapper(ScipyOptimizer):
     """`scipy.optimize.least_squares` as a `torch.optim.Optimizer`: minimises ½ Σ ρ(fᵢ²) over residuals f.
 
-    The closure returns the residuals, a tensor of any shape; `backward()` is not needed. `step(closure)` returns the
+    The closure returns the residuals, a tensor of any shape; `backward()` is not needed. It is called several times,
+    with the same data each time, up to three times more at the start (see `start_check`). `step(closure)` returns the
     final cost. One step of the method uses all residuals and their Jacobian: on fits it is worth many steps of a method
     that sees the sum of squares only.
 
@@ -131,7 +132,7 @@ class LeastSquaresWrapper(ScipyOptimizer):
         """J scaled as SciPy scales it for the robust loss, and the cost, where the parameters are now."""
         cost = self._cost()
         plan = self._plan("dense")
-        residuals = Residuals(require_closure(closure), flat, Control(), cost=cost, plan=plan, start_check=False)
+        residuals = Residuals(require_closure(closure), flat, Control(), cost=cost, plan=plan)
         try:
             trial = residuals.jacobian(flat.read())
         except Abort as abort:
@@ -158,7 +159,7 @@ class LeastSquaresWrapper(ScipyOptimizer):
             self._control(),
             cost=self._cost(),
             plan=self._plan(self._jacobian),
-            start_check=self._start_check,
+            check=lambda called, loss: self._checked(called, flat, variables, loss=loss),
         )
         recorder = Recorder(
             residuals.objective,

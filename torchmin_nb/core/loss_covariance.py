@@ -34,8 +34,11 @@ def loss_covariance(
     bounds: Bounds | None = None,
     scale: float = 1.0,
     curvature: str = "autograd",
+    x_scale: NDArray[np.float64] | float = 1.0,
 ) -> Covariance:
     """scale · H⁻¹ at the parameters' present values, or from `result.hess_inv` without a closure.
+
+    x_scale: typical sizes of x, for differences.
 
     `hess_inv` is what BFGS or L-BFGS-B has built up, an approximation whatever the convergence: both test for
     convergence before they update it, so that it lacks the last step, and L-BFGS-B forgets all but `maxcor` steps.
@@ -47,13 +50,12 @@ def loss_covariance(
     if closure is None:
         return Covariance(scale * _inverse_hessian(result, flat.n), values, np.zeros(flat.n, dtype=bool))
     free = None if bounds is None else bounds.lb < bounds.ub
-    hessian = _hessian_now(require_closure(closure), flat, curvature)
+    hessian = _hessian_now(require_closure(closure), flat, Derivatives("curvature", curvature=curvature, scale=x_scale))
     return covariance_of_loss(hessian, values, scale=scale, eps=flat.eps, free=free)
 
 
-def _hessian_now(closure: Closure, flat: FlatParameters, curvature: str) -> NDArray[np.float64]:
-    derivatives = Derivatives("curvature", curvature=curvature)
-    objective = Objective(closure, flat, derivatives, Control(), watch_first=False)
+def _hessian_now(closure: Closure, flat: FlatParameters, derivatives: Derivatives) -> NDArray[np.float64]:
+    objective = Objective(closure, flat, derivatives, Control())
     try:
         return objective.hessian(flat.read())
     except Abort as abort:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -16,10 +16,11 @@ import numpy as np
 
 from ..errors import ClosureWarning, ConstantLossError, NonFiniteStartError, TorchminError
 from .bounds import outside
-from .check import deterministic_first_call, preserved_buffers
-from .closure import EVALUATORS, Closure, ClosureResult, Evaluator
+from .check import preserved_buffers
+from .closure import EVALUATORS, Closure, ClosureResult
 from .control import NONFINITE_CURVATURE, NONFINITE_GRADIENT, Abort, Control, StopRun
 from .curvature import DenseHessian, HvpGraph, finite_difference_product
+from .explained import explained
 from .metrics import collecting
 from .variables import as_array
 
@@ -28,10 +29,13 @@ if TYPE_CHECKING:
     from scipy.optimize import Bounds
 
     from .flat import FlatParameters
+    from .start_check import StartCheck
 
 __all__ = ["ROUNDING", "Counts", "Derivatives", "Objective", "Observer", "Point"]
 
 _MEMO = 2
+_FEW, _EARLY, _OFTEN = 1000, 8, 4
+"""With so few entries, the early closure calls are looked at, and then one in so many: did it move the parameters?"""
 ROUNDING = 1e-12
 """Points that differ by less, relatively, are one: solvers round what they scale."""
 _LOSS_ONLY = ("value", "sample", "probe")
@@ -74,7 +78,6 @@ class Derivatives:
     shift: bool = False
     scale: NDArray[np.float64] | float = 1.0
     chunk: int | None = None
-    bytes_per_row: int | None = None
 
     @property
     def evaluator(self) -> str:
@@ -124,7 +127,7 @@ class Objective:
     derivatives: Derivatives
     control: Control
     observer: Observer | None = None
-    watch_first: bool = True
+    start_check: StartCheck | None = None
     violation: Callable[[NDArray[np.float64]], float] | None = None
     feasible: float = 1e-6
     bounds: Bounds | None = None
@@ -143,6 +146,8 @@ class Objective:
         self._last_finite: Point | None = None
         self._dense: DenseHessian | None = None
         self._warned = False
+        self._absent: Sequence[int] = range(len(self.flat.tensors))
+        self._bytes_per_row: int | None = None
 
     # What SciPy calls
 
@@ -244,6 +249,11 @@ class Objective:
             self.flat.write(x)
             self._held = np.array(x)
 
+    def absent(self) -> NDArray[np.bool_] | None:
+        """Entries of x to whose tensor no gradient has come yet, shape (n,); None where there is no such tensor."""
+        some = 0 < len(self._absent) < len(self.flat.tensors)
+        return self.flat.mask(self._absent) if some else None
+
     def disturbed(self) -> None:
         """Someone else's code ran: what the parameters hold is no longer known."""
         self._held = None
@@ -251,7 +261,7 @@ class Objective:
     def forgive(self, error: Exception) -> None:
         """Count an error that stands for a loss or constraint that is not defined; raise any other as `Abort`."""
         if isinstance(error, TorchminError) or not isinstance(error, self.nonfinite_errors):
-            raise Abort(error) from error
+            raise Abort(explained(error)) from error
         name = type(error).__name__.lstrip("_")
         self.errors[name] = self.errors.get(name, 0) + 1
 
@@ -341,11 +351,17 @@ class Objective:
         self.metrics = {}
         self.counts.nfev += 1
         version = self.flat.version
+        check = self.start_check if self.counts.nfev == 1 else None
         try:
             with collecting(self.metrics):
-                result = self._evaluated(EVALUATORS[level])
-            if self.counts.nfev == 1 or self.flat.version != version:
+                evaluate = EVALUATORS[level]
+                result = check.first(evaluate, self.closure) if check else evaluate(self.closure, self.flat)
+            if self._look_now() or self.flat.version != version:
                 self.flat.require_held(x)
+            if result.gradient is not None and self._absent:
+                self._absent = [index for index in self._absent if self.flat.tensors[index].grad is None]
+            if check and not self.control.ending:
+                result = self._check_start(check, result, x)
         except Exception as error:
             result = self._rejected(error)
         self.counts.njev += result.gradient is not None
@@ -354,7 +370,7 @@ class Objective:
     def _rejected(self, error: Exception) -> ClosureResult:
         """What stands for a closure call that raised this: a rejected trial, or at the start the error itself."""
         if self.counts.nfev == 1:
-            raise Abort(error) from error
+            raise Abort(explained(error)) from error
         if isinstance(error, ConstantLossError):
             self._warn_of_constant(error)
             return ClosureResult(error.loss, None, undefined=True)
@@ -371,10 +387,21 @@ class Objective:
         except ClosureWarning as raised:  # where warnings are errors
             raise Abort(raised) from error
 
-    def _evaluated(self, evaluate: Evaluator) -> ClosureResult:
-        if self.watch_first and self.counts.nfev == 1:
-            return deterministic_first_call(evaluate, self.closure, self.flat)
-        return evaluate(self.closure, self.flat)
+    def _look_now(self) -> bool:
+        """Whether to look for changes of the parameters that autograd does not hear of, as through `.data`."""
+        calls = self.counts.nfev
+        often = self.flat.n <= _FEW and (calls <= _EARLY or calls % _OFTEN == 0)
+        return often or calls & (calls - 1) == 0
+
+    def _check_start(self, check: StartCheck, first: ClosureResult, x: NDArray[np.float64]) -> ClosureResult:
+        """The calls of the start check; what the closure records in them is not kept."""
+        metrics, self.metrics = self.metrics, {}
+        try:
+            with collecting({}):
+                return check.compare(first, x)
+        finally:
+            self.metrics = metrics
+            self._bytes_per_row, self.start_check = check.bytes_per_row, None
 
     def _show(self, point: Point) -> None:
         """Fill in what the method is shown: the truth where it is finite, else something to back off from."""
@@ -488,7 +515,7 @@ class Objective:
         return hessian
 
     def _autograd_hessian(self, graph: HvpGraph, point: Point, n: int) -> NDArray[np.float64]:
-        self._dense = self._dense or DenseHessian(n, self.derivatives.bytes_per_row, self.derivatives.chunk)
+        self._dense = self._dense or DenseHessian(n, self._bytes_per_row, self.derivatives.chunk)
         self.hold(point)
         try:
             hessian = self._dense.build(graph, n, self.control.before_work)

@@ -24,6 +24,7 @@ from .closure import Closure, ClosureResult, as_loss, backpropagate, gradient_le
 from .control import Abort, Control, Ending, StopRun
 from .engine import Engine
 from .events import Callback, History
+from .explained import explained
 from .flat import FlatParameters, trainable
 from .metrics import collecting
 from .objective import Counts, Derivatives, Objective, Point
@@ -214,9 +215,7 @@ class _Watched(Objective):
 
     def __init__(self, closure: Closure, optimizer: torch.optim.Optimizer, flat: FlatParameters, control: Control):
         counts = Counts()
-        super().__init__(
-            closure, flat, Derivatives("gradient"), control, watch_first=False, counts=counts, requests=counts
-        )
+        super().__init__(closure, flat, Derivatives("gradient"), control, counts=counts, requests=counts)
         self._optimizer = optimizer
         self._returned: Any = None
         self._reached = False
@@ -259,7 +258,7 @@ class _Watched(Objective):
             with torch.enable_grad(), collecting(self.metrics):
                 result = self._differentiated()
         except Exception as error:
-            raise Abort(error) from error
+            raise Abort(explained(error)) from error
         self.counts.njev += 1
         self._last_loss = result.loss
         return result, self.metrics

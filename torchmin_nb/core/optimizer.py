@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from numbers import Integral
 from typing import Any, Unpack
 
@@ -16,7 +15,6 @@ from ..errors import ArgumentError
 from .arguments import one_of, positive, read_loss_scale
 from .base import Common, ScipyOptimizer
 from .bounds import read_bounds
-from .check import check_curvature_at
 from .closure import Closure
 from .constraints import FEASIBLE, ConstraintSet
 from .engine import VIOLATIONS, Engine
@@ -29,6 +27,7 @@ from .optimality import EndingCheck, tolerances_in_words
 from .option_values import require_arrays
 from .recorder import Recorder
 from .request import Request, read_request, require_fit, require_memory
+from .start_check import StartCheck
 from .state import continued
 from .threads import LARGE_DENSE
 from .trust_region import PROBES
@@ -64,11 +63,17 @@ class MinimizeWrapper(ScipyOptimizer):
     memory_budget: bytes that the method's N×N arrays may take; what the machine has available if None.
     blas_threads: threads of NumPy's and SciPy's BLAS during a run; "auto" takes one, except for large dense
         factorisations; None leaves them as they are.
-    start_check: compare captured and real derivatives before a run with second derivatives (two closure calls and a
-        product, outside all counts), and warn of a closure that draws random numbers.
+    start_check: compare the first closure call with at most three more, outside all counts: at the same point, and a
+        little away inside the bounds. ClosureError where the closure moves the parameters, uses up an iterator, or
+        depends on what was computed before it was called, and where captured and real derivatives differ;
+        ClosureWarning where its loss is not deterministic, its gradient not that of the loss, or parameters have none.
+        False: the closure is called for the method alone.
     nonfinite_errors: exception classes that stand for a NaN loss when the closure, or a constraint, raises them at a
         trial: `torch.linalg.LinAlgError` unless given, () for none. `history.errors` counts them by name. At the start
         they are raised. NumPy's LinAlgError is another class.
+
+    The closure is called several times, more than once at the start, and needs the same data each time: it must not
+    take them from an iterator. A parameter that no gradient has reached in any call stays where it is.
 
     A loss that is NaN or infinite needs no gradient: the trial is rejected. So is one where a method with gradients is
     given a finite constant, with one ClosureWarning a run; at the start that is an error.
@@ -135,9 +140,15 @@ class MinimizeWrapper(ScipyOptimizer):
         (CovarianceWarning) where H is singular, or a parameter lies on a bound.
         """
         flat, bounds = self._flat(), self._bounds(self._flat())
-        curvature = self._curvature
         return loss_covariance(
-            closure, self.result, flat, self.param_groups, bounds=bounds, scale=scale, curvature=curvature
+            closure,
+            self.result,
+            flat,
+            self.param_groups,
+            bounds=bounds,
+            scale=scale,
+            curvature=self._curvature,
+            x_scale=self._variables(flat, bounds).scale,
         )
 
     def _prepare(self, closure: Closure) -> tuple[Engine, Callable[[], object]]:
@@ -164,15 +175,15 @@ class MinimizeWrapper(ScipyOptimizer):
                 chunk=self._hessian_chunk,
             ),
             self._control(),
-            watch_first=self._start_check,
+            start_check=self._new_check(closure, flat, variables),
             bounds=variables.box,
         )
         constraints = ConstraintSet(request.constraints, objective, variables)
+        if not constraints and spec.gradient != "none":
+            variables.still = objective.absent
         if constraints or variables.box is not None:
             objective.violation = constraints.violation
         start = variables.to_user(variables.start)
-        bytes_per_row = self._check_curvature(closure, flat, start)
-        objective.derivatives = replace(objective.derivatives, bytes_per_row=bytes_per_row)
         recorder = Recorder(
             objective,
             self._new_history(flat, request.options),
@@ -249,6 +260,7 @@ class MinimizeWrapper(ScipyOptimizer):
         if constraints:
             result["multipliers"] = constraints.multipliers(result, form)
         told = variables.user_result(result)
+        told.x = variables.to_user(result.x)
         recorder.ended(told.x, int(told.get("nit") or 0))
         end = objective.known(told.x)
         variables.fill_fixed(told, None if end is None else end.gradient)
@@ -279,11 +291,10 @@ class MinimizeWrapper(ScipyOptimizer):
                 given["hessp"] = objective.hvp
         return {name: value for name, value in given.items() if value is not None}
 
-    def _check_curvature(self, closure: Closure, flat: FlatParameters, start: NDArray[np.float64]) -> int | None:
-        """The start check at the start (n,), where curvature comes from autograd. Parameters are left as they were."""
-        if not self._start_check or self.request.level != "curvature" or self._curvature != "autograd":
-            return None
-        return check_curvature_at(start, closure, flat, measure=self.request.spec.dense)
+    def _new_check(self, closure: Closure, flat: FlatParameters, variables: Variables) -> StartCheck | None:
+        curvature = self.request.level == "curvature" and self._curvature == "autograd"
+        gradient, measure = self.request.level != "value", self.request.spec.dense
+        return self._checked(closure, flat, variables, gradient=gradient, curvature=curvature, measure=measure)
 
     def _threads(self, n: int) -> int | None:
         if self._blas_threads != "auto":

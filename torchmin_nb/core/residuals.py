@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -17,6 +17,8 @@ import torch
 from ..errors import ClosureError, ConstantLossError, InconsistentClosureError, NonFiniteStartError, text_of
 from .closure import Closure, constant_of, math_attention
 from .control import NONFINITE_JACOBIAN, Abort, Control, StopRun
+from .explained import compiled, explained
+from .graph import leaves, nodes_of
 from .jacobian import DenseJacobian, JacobianGraph
 from .objective import Derivatives, Objective
 
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
     from .cost import Cost
     from .flat import FlatParameters
+    from .start_check import StartCheck
 
 __all__ = ["Residuals", "Trial", "as_residuals"]
 
@@ -50,6 +53,7 @@ class Trial:
 class Residuals:
     """residuals and jacobian of a closure, as functions of a float64 vector of shape (n,).
 
+    check: makes the start check of the closure, given what makes the cost of its residuals.
     plan: given (m, n) at the first closure call, answers "dense" or "operator", or refuses.
     `objective` is the cost; `objective.counts.nhvp` counts products with an operator.
     """
@@ -62,14 +66,15 @@ class Residuals:
         *,
         cost: Cost,
         plan: Callable[[int, int], str],
-        start_check: bool = True,
+        check: Callable[[Closure, Callable[[Any], float]], StartCheck | None] = lambda closure, loss: None,
     ):
         self._closure = closure
         self._flat = flat
         self.cost = cost
         self._plan = plan
-        self._start_check = start_check
-        self.objective = Objective(self._evaluated_cost, flat, Derivatives("value"), control, watch_first=start_check)
+        start_check = check(self._called, lambda vector: cost.value(_as_array(vector)))
+        self._checked = start_check is not None
+        self.objective = Objective(self._evaluated_cost, flat, Derivatives("value"), control, start_check=start_check)
         self.mode = ""
         self.m = 0
         self._trials: list[Trial] = []
@@ -149,7 +154,7 @@ class Residuals:
         self.objective.place(trial.x)
         self.objective.counts.nfev += 1
         try:
-            trial.graph = self._graph(as_residuals(self._returned()))
+            trial.graph = self._graph(self._called())
         except Exception as error:
             raise Abort(error) from error
         return trial
@@ -160,7 +165,7 @@ class Residuals:
         if not first and self._rejected(returned):
             return math.nan
         vector = as_residuals(returned)
-        residuals = vector.detach().to("cpu", torch.float64).numpy().copy()
+        residuals = _as_array(vector)
         if first:
             self.m, self.mode = residuals.size, self._plan(residuals.size, self._flat.n)
         if residuals.size != self.m and np.isfinite(residuals).all():
@@ -174,9 +179,13 @@ class Residuals:
             self.objective.requests.njev += 1
             self._linearise(trial)
             assert trial.gradient is not None
+            reached = leaves(nodes_of(vector))
             for tensor, part in zip(self._flat.tensors, self._flat.scatter(trial.gradient), strict=True):
-                tensor.grad = part
+                tensor.grad = part if id(tensor) in reached else None
         return trial.cost
+
+    def _called(self) -> torch.Tensor:
+        return as_residuals(self._returned())
 
     def _returned(self) -> object:
         with torch.enable_grad(), math_attention():
@@ -271,7 +280,7 @@ class Residuals:
 
     def _require_adjoint(self, graph: JacobianGraph) -> None:
         """Once a run: u·(J v) = (Jᵀu)·v, or an operation's backward has a wrong derivative of its own."""
-        if self._linearised is not None or not self._start_check:
+        if self._linearised is not None or not self._checked:
             return
         m, n = graph.shape
         u, v = np.cos(np.arange(m)), np.sin(1.0 + np.arange(n))
@@ -284,16 +293,22 @@ class Residuals:
             )
 
 
+def _as_array(vector: torch.Tensor) -> NDArray[np.float64]:
+    return vector.detach().to("cpu", torch.float64).numpy().copy()
+
+
 def _explained(error: Exception) -> Exception:
-    """The error of a graph that is gone as one of the closure."""
+    """The error of a graph that is gone, or of compiled code, as one of the closure."""
+    if compiled(error):
+        return explained(error)
     if not (isinstance(error, RuntimeError) and "second time" in text_of(error)):
         return error
-    explained = ClosureError(
+    freed = ClosureError(
         "the graph of the residuals was freed by a backward() in the closure; leave backward() out: the Jacobian is "
         "made from the residuals that the closure returns"
     )
-    explained.__cause__ = error
-    return explained
+    freed.__cause__ = error
+    return freed
 
 
 def as_residuals(returned: object) -> torch.Tensor:

@@ -29,12 +29,16 @@ if TYPE_CHECKING:
 __all__ = ["SolverObjective", "Variables", "as_array", "as_matrix"]
 
 
+_STIFF = 1e6
+"""Curvature along entries without a gradient, beside the largest of the others: no step of trust-exact goes there."""
+
+
 class Variables:
     """Translates between x, shape (n,), and z, shape (number of free entries,).
 
     base: x at the start, inside the bounds; fixed entries are taken from it. scale: shape (n,) or None.
-    bounds: on x, or None. `box` is those, `bounds` the same on z, `start` is z of base. `loss_scale`: SciPy sees the
-    loss divided by it.
+    bounds: on x, or None. `box` is those, `bounds` the same on z, `start` is z of base. still: tells which entries of x
+    keep the value of base whatever z is, shape (n,), or None. `loss_scale`: SciPy sees the loss divided by it.
     """
 
     loss_scale = 1.0
@@ -42,6 +46,7 @@ class Variables:
     def __init__(self, base: NDArray[np.float64], scale: NDArray[np.float64] | None, bounds: Bounds | None):
         self.base = base
         self.box = bounds
+        self.still: Callable[[], NDArray[np.bool_] | None] = lambda: None
         fixed = np.zeros(base.size, dtype=bool) if bounds is None else bounds.lb == bounds.ub
         self._free = None if not fixed.any() else ~fixed
         self._scale = None if scale is None else self._pick(scale)
@@ -66,7 +71,9 @@ class Variables:
     def to_user(self, z: NDArray[np.float64]) -> NDArray[np.float64]:
         """x of z. The same z always gives the same bits, and a bound on z the very bound on x."""
         z = np.asarray(z).ravel()
-        return self._embed(self._snapped(z, self._grown(z)), self.base)
+        x = self._embed(self._snapped(z, self._grown(z)), self.base)
+        still = self.still()
+        return x if still is None else np.where(still, self.base, x)
 
     def covector(self, g: Any) -> Any:
         """A gradient, or the last axis of a Jacobian, dense or sparse, with respect to x as one with respect to z."""
@@ -94,6 +101,10 @@ class Variables:
                 (self.n, self.n), matvec=lambda v: self.covector(product(self.direction(v.ravel()))), dtype=np.float64
             )
         return self.covector(self.covector(matrix).T).T
+
+    def free_of(self, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """What is true of entries of x, for those of z."""
+        return mask if self._free is None else mask[self._free]
 
     def solver_options(self, options: Mapping[str, Any], rows: Mapping[str, OptionSpec]) -> dict[str, Any]:
         """Options that are arrays over the variables, such as a starting simplex, as arrays over z, in SciPy's loss."""
@@ -282,12 +293,22 @@ class SolverObjective:
         """Its Hessian with respect to z, times v."""
         variables = self._variables
         product = self._objective.hvp(variables.to_user(z), variables.direction(np.ravel(v)))
-        return np.asarray(self._scaled(variables.covector(product)))
+        product = np.asarray(self._scaled(variables.covector(product)))
+        absent = self._absent()
+        return product if absent is None else np.where(absent, np.ravel(v), product)
 
     def hessian(self, z: NDArray[np.float64]) -> NDArray[np.float64]:
         """Its Hessian with respect to z, made positive definite where the method needs it."""
         hessian = self._scaled(self._variables.hessian(self._objective.hessian(self._variables.to_user(z))))
+        absent = self._absent()
+        if absent is not None:
+            hessian[absent, absent] = _STIFF * (float(np.abs(hessian).max()) or 1.0)
         return positive_definite(hessian, self._objective.flat.eps) if self._objective.derivatives.shift else hessian
+
+    def _absent(self) -> NDArray[np.bool_] | None:
+        """Entries of z that no gradient has reached so far. Positive curvature along them keeps steps away."""
+        absent = self._objective.absent()
+        return None if absent is None else self._variables.free_of(absent)
 
     def user_hess(self, hess: Callable[..., Any]) -> Callable[..., Any]:
         """The user's `hess`, a function of x, as one of z."""

@@ -13,7 +13,6 @@ from scipy.optimize import Bounds, OptimizeResult
 
 from ...errors import ArgumentError, ArgumentTypeError
 from ..base import Common, ScipyOptimizer
-from ..check import check_curvature_at
 from ..closure import Closure, require_closure
 from ..constraints import ConstraintSet, read_constraints
 from ..engine import Engine
@@ -23,6 +22,7 @@ from ..option_values import require_arrays
 from ..recorder import Recorder
 from ..request import Request, require_fit
 from ..run import Run
+from ..start_check import StartCheck
 from ..trust_region import PROBES
 from ..variables import Variables
 from .kwargs import is_pair, read_kwargs, read_search_bounds, read_start, require_finite, require_width
@@ -68,7 +68,8 @@ class GlobalOptimizer(ScipyOptimizer):
         """Run the whole search; returns the loss at the end point, a 0-d tensor.
 
         closure: computes the loss from the parameters; it may do so without gradients. It may be left out where `loss`
-        was given. `result.minima` lists (loss, x) of the distinct local minima that were found, the lowest first.
+        was given. It is called many times, and needs the same data each time. `result.minima`
+        lists (loss, x) of the distinct local minima that were found, the lowest first.
         """
         return super().step(self._closure(closure))
 
@@ -163,12 +164,11 @@ class GlobalOptimizer(ScipyOptimizer):
             flat,
             Derivatives(level="probe", finite_start=not self.spec.bounds),
             self._control(),
-            watch_first=self._start_check,
+            start_check=self._new_check(closure, flat, variables),
             bounds=variables.box,
         )
         constraints = ConstraintSet(self._constraints, objective, variables)
         objective.violation = self._violation(constraints, variables)
-        bytes_per_row = self._check_curvature(closure, flat, start)
         history = self._new_history(flat, self._kwargs)
         recorder = Recorder(objective, history, self.callbacks, radius=PROBES["none"])
         objective.observer = recorder
@@ -178,25 +178,23 @@ class GlobalOptimizer(ScipyOptimizer):
         search.vectorized = self._vectorizes(possible=population is not None)
         search.population = population if search.vectorized else None
         engine = Engine(objective, recorder, start, threads=self._threads(), disp=self._disp())
-        return engine, lambda: self._run(search, bytes_per_row)
+        return engine, lambda: self._run(search)
 
-    def _run(self, search: Search, bytes_per_row: int | None) -> OptimizeResult:
+    def _run(self, search: Search) -> OptimizeResult:
         try:
             differentiable = search.probe()
             if not search.variables.n:
                 return search.fixed()
             if self.request is not None:
-                search.descends_by(self._local(self.request, search, differentiable, bytes_per_row))
+                search.descends_by(self._local(self.request, search, differentiable))
             return search.finished(self._solve(search))
         except ValueError as error:
             raise search.nowhere(error) from error
         finally:
             search.close()
 
-    def _local(self, request: Request, search: Search, differentiable: bool, bytes_per_row: int | None) -> LocalSearch:
-        derivatives = local_derivatives(
-            request, search.variables, differentiable=differentiable, bytes_per_row=bytes_per_row
-        )
+    def _local(self, request: Request, search: Search, differentiable: bool) -> LocalSearch:
+        derivatives = local_derivatives(request, search.variables, differentiable=differentiable)
         return LocalSearch(request, search.objective, search.variables, search.constraints, derivatives, search.minima)
 
     def _violation(self, constraints: ConstraintSet, variables: Variables) -> Callable[[Any], float] | None:
@@ -229,10 +227,12 @@ class GlobalOptimizer(ScipyOptimizer):
                     f"change; leave one of them out"
                 )
 
-    def _check_curvature(self, closure: Closure, flat: FlatParameters, start: NDArray[np.float64]) -> int | None:
-        if self.request is None or not self._start_check or self.request.level != "curvature":
-            return None
-        return check_curvature_at(start, closure, flat, measure=self.request.spec.dense)
+    def _new_check(self, closure: Closure, flat: FlatParameters, variables: Variables) -> StartCheck | None:
+        request = self.request
+        curvature = request is not None and request.level == "curvature"
+        gradient = request is not None and request.level != "value"
+        measure = request is not None and request.spec.dense
+        return self._checked(closure, flat, variables, gradient=gradient, curvature=curvature, measure=measure)
 
     def _threads(self) -> int | None:
         return 1 if self._blas_threads == "auto" else self._blas_threads  # type: ignore[return-value]

@@ -68,9 +68,7 @@ def read_local(arguments: Mapping[str, Any], *, bounded: bool, constrained: bool
     return read_request(own)
 
 
-def local_derivatives(
-    request: Request, variables: Variables, *, differentiable: bool, bytes_per_row: int | None
-) -> Derivatives:
+def local_derivatives(request: Request, variables: Variables, *, differentiable: bool) -> Derivatives:
     """How derivatives are made while the local method runs. Raises ClosureError where it needs a gradient in vain."""
     level = request.level
     if not differentiable and level == "curvature":
@@ -85,7 +83,6 @@ def local_derivatives(
         finite_start=False,
         shift=request.spec.shift,
         scale=variables.scale,
-        bytes_per_row=bytes_per_row,
     )
 
 
