@@ -202,7 +202,7 @@ class UserError(Exception):
     pass
 
 
-ERRORS = {"error": UserError, "StopIteration": StopIteration, "interrupt": KeyboardInterrupt, "exit": SystemExit}
+ERRORS = {"error": UserError, "interrupt": KeyboardInterrupt, "exit": SystemExit}
 
 
 @EACH
@@ -271,7 +271,8 @@ def test_stopiteration_of_a_callback_ends_the_run_as_true_does(method, error):
     optimizer.step(closure)
     result = optimizer.result
     assert (result.status, result.success, result.message) == (99, False, "Stopped by a callback.")
-    assert optimizer.history[-1].index == result.nit == 2
+    begun = METHODS[method].counted_at_start or method == "COBYQA"  # SciPy's own count is one ahead there
+    assert optimizer.history[-1].index == result.nit - begun == 2
     assert heard == [0, 1, 2]
     closure.require_best_point(optimizer)
 
@@ -812,7 +813,9 @@ def test_which_option_is_the_step_of_finite_differences(method, jac, step):
         seen.append(abs(x.item() - 1))
         return (x**2).sum()
 
-    MinimizeWrapper([x], {"method": method, "jac": jac, "options": {"maxiter": 1, **STEPS}}).step(closure)
+    MinimizeWrapper([x], {"method": method, "jac": jac, "options": {"maxiter": 1, **STEPS}}, start_check=False).step(
+        closure
+    )
     trials = [distance for distance in seen if distance > 0]
     assert step is None or trials[0] == pytest.approx(step)
     assert [each for each in STEPS.values() if pytest.approx(each, rel=1e-6) in trials] == ([step] if step else [])
@@ -905,14 +908,10 @@ def test_a_method_of_the_users_own_that_ends_at_nan_leaves_the_best_point():
     ("method", "options", "named"),
     [
         ("BFGS", dict(c1=0.9, c2=0.1), "c1.*c2"),
-        ("BFGS", dict(hess_inv0=np.eye(3)), "shapes"),
         ("BFGS", dict(hess_inv0=-np.eye(2)), "positive definite"),
-        ("Nelder-Mead", dict(initial_simplex=np.zeros((2, 2))), "initial_simplex"),
-        ("Powell", dict(direc=np.eye(3)), "shapes"),
         ("trust-ncg", dict(initial_trust_radius=2000.0), "max trust radius"),
         ("trust-exact", dict(eta=0.25), "stringency"),
         ("COBYQA", dict(final_tr_radius=2.0), "initial trust-region radius"),
-        ("L-BFGS-B", dict(maxcor=10**10), "dimension"),
     ],
 )
 def test_what_scipy_refuses_is_an_argument_error_that_names_the_options(method, options, named):
@@ -923,10 +922,19 @@ def test_what_scipy_refuses_is_an_argument_error_that_names_the_options(method, 
     assert closure.p.tolist() == START
 
 
-def test_a_wrong_type_that_scipy_refuses_is_an_argument_type_error():
-    closure = Rosenbrock()
-    with pytest.raises(ArgumentTypeError, match=r"SciPy's TNC refused.*scale"):
-        _optimizer(closure, {"method": "TNC", "options": {"scale": "wide"}}).step(closure)
+@pytest.mark.parametrize(
+    ("method", "option", "value"),
+    [
+        ("TNC", "scale", "wide"),
+        ("BFGS", "hess_inv0", np.eye(3)),
+        ("Nelder-Mead", "initial_simplex", np.zeros((2, 2))),
+        ("Powell", "direc", np.eye(3)),
+        ("L-BFGS-B", "maxcor", 10**10),
+    ],
+)
+def test_a_wrong_type_shape_or_size_is_refused_before_any_work(method, option, value):
+    with pytest.raises(ArgumentError, match=rf"{option}.* of {method} .*must"):
+        _optimizer(Rosenbrock(), {"method": method, "options": {option: value}})
 
 
 @pytest.mark.parametrize(
@@ -989,6 +997,7 @@ def _require_agreement(result):
         assert math.isfinite(result.fun)
 
 
+@pytest.mark.filterwarnings("ignore::torchmin_nb.errors.StartWarning")
 @pytest.mark.filterwarnings("ignore:(overflow|invalid value|divide by zero) encountered:RuntimeWarning")
 @EACH
 @pytest.mark.parametrize("n", [1, 3])
@@ -1029,6 +1038,7 @@ CONTRADICTIONS = [
 ]
 
 
+@pytest.mark.filterwarnings("ignore:solver reports success at the start:torchmin_nb.errors.StartWarning")
 @pytest.mark.parametrize(("said", "expected"), CONTRADICTIONS)
 def test_what_a_method_of_ones_own_says_is_made_to_agree(said, expected):
     def solver(fun, x0, **kwargs):
@@ -1123,7 +1133,7 @@ def _fails(optimizer, closure):
 
     def failing():
         calls.append(None)
-        if len(calls) == 3:
+        if len(calls) == 8:
             raise UserError
         return closure()
 

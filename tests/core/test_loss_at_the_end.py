@@ -32,7 +32,9 @@ def belongs(made, loss):
         assert result.fun == float(loss.function(loss.x))
 
 
-@pytest.mark.filterwarnings(QUIET)
+@pytest.mark.filterwarnings(
+    QUIET, "ignore::torchmin_nb.errors.StartWarning", "ignore::torchmin_nb.errors.ConvergenceWarning"
+)
 @pytest.mark.parametrize("start", STARTS, ids=map(str, STARTS))
 @EACH_LOSS
 @pytest.mark.parametrize("method", METHODS)
@@ -43,7 +45,9 @@ def test_of_a_local_method(method, function, start):
     belongs(made, loss)
 
 
-@pytest.mark.filterwarnings(QUIET)
+@pytest.mark.filterwarnings(
+    QUIET, "ignore::torchmin_nb.errors.StartWarning", "ignore::torchmin_nb.errors.ConvergenceWarning"
+)
 @pytest.mark.parametrize("maxiter", [5, 9, 17])
 @pytest.mark.parametrize("method", METHODS)
 def test_of_a_local_method_that_is_cut_short_with_scales_and_bounds(method, maxiter):
@@ -56,7 +60,9 @@ def test_of_a_local_method_that_is_cut_short_with_scales_and_bounds(method, maxi
     belongs(made, loss)
 
 
-@pytest.mark.filterwarnings(QUIET)
+@pytest.mark.filterwarnings(
+    QUIET, "ignore::torchmin_nb.errors.StartWarning", "ignore::torchmin_nb.errors.ConvergenceWarning"
+)
 @EACH_LOSS
 @pytest.mark.parametrize("name", GLOBAL_METHODS)
 def test_of_a_global_method(name, function):

@@ -249,8 +249,7 @@ class _Directional:
 
     def _gradient(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
         gradient = self._at(x, evaluate_gradient).gradient
-        assert gradient is not None
-        return gradient
+        return np.full(self._flat.n, np.nan) if gradient is None else gradient
 
     def _at(self, x: NDArray[np.float64], evaluate: Evaluator) -> ClosureResult:
         self._rewind()

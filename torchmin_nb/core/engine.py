@@ -129,6 +129,9 @@ class Engine:
             )
         filled = OptimizeResult({**self._counted(), **_left_out(result), **result})
         filled.x = self._point(filled.x)
+        filled.update({name: _number(filled, name, int) for name in ("status", "nit", "nfev", "njev", "nhev")})
+        if "fun" in filled:
+            filled.fun = _number(filled, "fun", float)
         end = self.objective.known(filled.x)
         loss = self._recorder.loss_at(filled.x) if end is None else end.loss
         if loss is None and np.isfinite(filled.x).all():  # no point that was told, as far as can be seen
@@ -143,12 +146,7 @@ class Engine:
         jac = filled.get("jac")
         if end is not None and end.gradient is not None and isinstance(jac, np.ndarray) and jac.shape == filled.x.shape:
             filled.jac = end.gradient  # SLSQP and Newton-CG report that of the point before
-        filled.update(
-            fun=_number(filled, "fun", float),
-            success=bool(filled.success),
-            message=str(filled.message),
-            **{name: _number(filled, name, int) for name in ("status", "nit", "nfev", "njev", "nhev")},
-        )
+        filled.update(success=bool(filled.success), message=str(filled.message))
         if not filled.success and self.objective.has_better_than(filled.x, filled.fun):
             self._put_best(filled)
         return _agreeing(filled)

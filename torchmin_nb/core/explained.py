@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..errors import ClosureError, SecondDerivativeError
+from ..errors import ClosureError, SecondDerivativeError, text_of
 
 __all__ = ["COMPILED", "MADE_BEFORE", "compiled", "explained", "failed_again", "used_up"]
 
@@ -45,7 +45,7 @@ def explained(error: Exception) -> Exception:
 
 def compiled(error: Exception) -> bool:
     """Whether torch refused to differentiate compiled code once more."""
-    return isinstance(error, RuntimeError) and ("aot_autograd" in str(error) or "donated buffer" in str(error))
+    return isinstance(error, RuntimeError) and ("aot_autograd" in text_of(error) or "donated buffer" in text_of(error))
 
 
 def used_up(error: Exception) -> bool:
@@ -55,7 +55,7 @@ def used_up(error: Exception) -> bool:
 
 def failed_again(error: Exception) -> Exception:
     """The error of another call, where the first one, at the same point, went well."""
-    if _exhausted(error) or str(error) == _USED_UP:
+    if _exhausted(error) or text_of(error) == _USED_UP:
         return explained(error)
     if used_up(error):
         return _following(ClosureError(MADE_BEFORE), error)
@@ -70,7 +70,7 @@ def _exhausted(error: Exception) -> bool:
 
 
 def _freed(error: BaseException | None) -> bool:
-    return isinstance(error, RuntimeError) and "graph a second time" in str(error)
+    return isinstance(error, RuntimeError) and "graph a second time" in text_of(error)
 
 
 def _following(new: Exception, error: Exception) -> Exception:

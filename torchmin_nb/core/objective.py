@@ -272,6 +272,7 @@ class Objective:
                 point.graph = None
         self.observer = self.violation = None
         self.closure = _over
+        self.start_check = None
 
     # What a search of several phases calls
 

@@ -260,7 +260,8 @@ class MinimizeWrapper(ScipyOptimizer):
         if constraints:
             result["multipliers"] = constraints.multipliers(result, form)
         told = variables.user_result(result)
-        told.x = variables.to_user(result.x)
+        if isinstance(result.x, np.ndarray) and result.x.shape == variables.start.shape:
+            told.x = variables.to_user(result.x)
         recorder.ended(told.x, int(told.get("nit") or 0))
         end = objective.known(told.x)
         variables.fill_fixed(told, None if end is None else end.gradient)

@@ -105,6 +105,11 @@ class _Course:
             self._after, self.result = self.optimizer.history, self.optimizer.result
         self._tell_end()
 
+    def refuse(self, error: BaseException) -> None:
+        """The run ends before it has begun."""
+        self.exception = error
+        self._tell_end()
+
     def outcome(self) -> OptimizeResult:
         """The result of a run that has ended; raises what the closure raised."""
         if self.exception is not None:
@@ -293,8 +298,7 @@ class Run:
         try:
             tell(callbacks, "on_run", self)
         except BaseException as error:  # those that were told see a run that has failed
-            self._exception = error
-            self._ended.set()
+            self._course.refuse(error)
             raise
 
 
