@@ -17,6 +17,9 @@ from torchmin_nb import METHODS, Evaluation, History, Iteration, MinimizeWrapper
 from torchmin_nb.core.events import Totals
 from torchmin_nb.errors import HistoryError, StartWarning
 
+# trust-constr ends before its barrier is gone.
+pytestmark = pytest.mark.filterwarnings("ignore:trust-constr reports success:torchmin_nb.errors.ConvergenceWarning")
+
 EACH = pytest.mark.parametrize("method", METHODS)
 SCIPY = tuple(map(int, scipy.__version__.split(".")[:2]))
 

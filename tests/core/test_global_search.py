@@ -213,7 +213,7 @@ def test_finds_the_eggholders_minimum_in_the_corner(name, kwargs, tolerance):
 @EACH
 def test_the_end_is_the_best_point_seen(name):
     loss = Loss(rastrigin, [2.2, -1.3])
-    made = run(name, loss)
+    made = run(name, loss, start_check=False)
     assert made.result.fun == loss.lowest
     assert float(rastrigin(loss.x.detach())) == loss.lowest
     assert made.history.totals.nfev == loss.calls
@@ -584,7 +584,7 @@ def test_forms_of_closure(name, form):
             return loss() if form == "no_grad" else float(loss())
 
     kwargs = short(name, bounds=(-5.0, 5.0))
-    made = optimizer(name, [loss.x], kwargs)
+    made = optimizer(name, [loss.x], kwargs, start_check=False)
     made.step(closure)
     differentiable = form == "backward"
     assert made.result.fun == pytest.approx(0, abs=1e-6)
@@ -774,7 +774,7 @@ def test_a_callback_stops_at_the_best_point(name):
 @pytest.mark.parametrize("budget", [1, 2, 17])
 def test_the_budget_of_closure_calls_is_kept(name, budget):
     loss = Loss(rastrigin, X0)
-    made = run(name, loss, max_evaluations=budget)
+    made = run(name, loss, max_evaluations=budget, start_check=False)
     assert loss.calls == budget == made.history.totals.nfev
     assert "max_evaluations" in made.result.message
     assert made.result.fun == loss.lowest
@@ -1083,7 +1083,7 @@ def test_a_loss_that_is_not_the_closures_is_refused():
 
 def test_a_model_whose_closure_adds_something_is_looped_over():
     net = Net()
-    made = optimizer("brute", net.model.parameters(), POPULATION["brute"])
+    made = optimizer("brute", net.model.parameters(), POPULATION["brute"], start_check=False)
     net.__class__ = type("Shifted", (Net,), {"__call__": lambda self: Net.__call__(self) + 1})
     made.step(net)
     assert net.calls == made.history.totals.nfev
@@ -1144,7 +1144,7 @@ def test_where_one_point_is_large_enough_there_is_no_population():
         calls.append(1)
         return (params[0][0] - grid).exp().mean() + params[0][1].square()
 
-    made = torchmin_nb.BruteWrapper([x], dict(bounds=(-1, 1), Ns=3, finish=None), loss=loss)
+    made = torchmin_nb.BruteWrapper([x], dict(bounds=(-1, 1), Ns=3, finish=None), loss=loss, start_check=False)
     made.step()
     assert len(calls) == made.history.totals.nfev + 2
 

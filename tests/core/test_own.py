@@ -86,6 +86,7 @@ def test_a_custom_method_of_scipy_runs_as_scipy_runs_it():
     assert len(ours.history) == 31
 
 
+@pytest.mark.filterwarnings("ignore:still reports success at the start:torchmin_nb.errors.StartWarning")
 @pytest.mark.parametrize(
     ("needs", "level"),
     [("loss", "value"), ("gradient", "gradient"), ("products", "curvature"), ("hessian", "curvature")],

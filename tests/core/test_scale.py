@@ -188,12 +188,9 @@ def test_history_and_callbacks_are_in_x(method):
 
 @pytest.mark.parametrize("method", [name for name, spec in METHODS.items() if spec.gradient != "none"])
 def test_the_gradient_of_the_result(method):
-    optimizer, p = _run(method, arguments={"options": {"maxiter": 8}}, keep_parameters=True)
+    optimizer, p = _run(method, arguments={"options": {"maxiter": 8}})
     result = optimizer.result
     gradient = result.grad if method == "trust-constr" else result.jac
-    if method == "Newton-CG":  # SciPy returns the gradient from before its last step
-        np.testing.assert_allclose(gradient, scipy.optimize.rosen_der(optimizer.history.parameters[-2]), rtol=1e-6)
-        gradient = p.grad
     np.testing.assert_allclose(gradient, scipy.optimize.rosen_der(result.x), rtol=1e-6, atol=1e-6)
     np.testing.assert_allclose(p.grad, scipy.optimize.rosen_der(result.x), rtol=1e-6, atol=1e-6)
 
@@ -367,7 +364,7 @@ def test_scale_with_fixed_variables_and_bounds():
 @pytest.mark.parametrize(
     ("scale", "match"),
     [
-        (0, "scale must be positive and finite, got 0.0"),
+        (0, "scale must be positive and finite, from 1e-150 to 1e150, got 0.0"),
         (-1.0, "got -1.0"),
         (math.inf, "got inf"),
         (math.nan, "got nan"),

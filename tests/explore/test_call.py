@@ -24,7 +24,7 @@ WRONG = [
     ({"pace": "slow"}, "pace", "at least 0"),
     ({"options": {"gtol": "tiny"}}, "options.gtol", "must be a number of at least 0; default 0.0001"),
     ({"options": {"eta": 0.5}}, "options.eta", "at most 0.25"),
-    ({"options": {"maxiter": "2.5"}}, "options.maxiter", "an integer of at least 1"),
+    ({"options": {"maxiter": "2.5"}}, "options.maxiter", "an integer of at least 0"),
     ({"problem": "Quadratic", "settings": {"n": 0}}, "settings.n", "whole number from"),
 ]
 

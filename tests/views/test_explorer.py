@@ -566,7 +566,6 @@ EXPECTED_TO_FAIL = {
     ("Beale", "COBYLA"): "its trust region shrinks before the answer",
     **{("Rastrigin", name): LOCAL_ONLY for name in catalogue() if name not in GLOBAL},
     ("Rastrigin", "brute"): LOCAL_ONLY,
-    ("Saddle", "shgo"): "it descends from the saddle itself",
     **{
         ("Nonsmooth Rosenbrock", name): KINKS
         for name in catalogue()

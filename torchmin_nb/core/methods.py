@@ -22,7 +22,8 @@ class OptionSpec:
     """One option of a SciPy solver.
 
     default: SciPy's own (None: SciPy derives it, `help` says how). float32: our default when a parameter is float32
-    and SciPy's assumes double. tolerance: set by `tol`. low, high: the allowed range, inclusive. unlimited: of a limit,
+    and SciPy's assumes double. tolerance: set by `tol`. low, high: the allowed range, inclusive; `choices` are allowed
+    besides. unlimited: of a limit,
     what SciPy is handed for inf. kind: "int", "float", "bool", "choice", "array", "step" of differences, "map",
     "mapping" or "any". An array runs over the variables in its last axis, or in both_axes; shape: in words of N. none:
     SciPy takes None too, for something else than the default. ours: not handed to SciPy, but handled by torchmin_nb.
@@ -168,7 +169,9 @@ _DIFFERENCES = (
     OptionSpec("workers", None, "map", "Map for parallel finite differences (SciPy 1.16 or newer)."),
 )
 _WORKERS = _DIFFERENCES[2:]
-_NORM = OptionSpec("norm", np.inf, "float", "Order of the gradient norm that gtol bounds.", low=1e-6)
+_NORM = OptionSpec(
+    "norm", np.inf, "float", "Order of the gradient norm that gtol bounds.", low=1e-6, choices=(-np.inf,)
+)
 _PER_VARIABLE = "Largest number of iterations; default 200·N."
 
 

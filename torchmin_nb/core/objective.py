@@ -261,7 +261,7 @@ class Objective:
     def forgive(self, error: Exception) -> None:
         """Count an error that stands for a loss or constraint that is not defined; raise any other as `Abort`."""
         if isinstance(error, TorchminError) or not isinstance(error, self.nonfinite_errors):
-            raise Abort(explained(error)) from error
+            raise Abort(error) from error
         name = type(error).__name__.lstrip("_")
         self.errors[name] = self.errors.get(name, 0) + 1
 
@@ -375,7 +375,7 @@ class Objective:
         if isinstance(error, ConstantLossError):
             self._warn_of_constant(error)
             return ClosureResult(error.loss, None, undefined=True)
-        self.forgive(error)
+        self.forgive(explained(error))
         return ClosureResult(math.nan, None, undefined=True)
 
     def _warn_of_constant(self, error: ConstantLossError) -> None:

@@ -230,6 +230,10 @@ class _Watched(Objective):
     def place(self, x: NDArray[np.float64]) -> None:
         """The parameters are torch's to move."""
 
+    def visited(self, x: NDArray[np.float64]) -> Point:
+        """The end, which is not evaluated for its own sake: with the last loss that was seen."""
+        return self.known(x) or Point(x, self._last_loss, None, {})
+
     def ended(self, x: NDArray[np.float64], steps: int) -> OptimizeResult:
         """The result at x (n,), after all steps."""
         end = self.known(x)

@@ -64,7 +64,8 @@ def _integer(row: OptionSpec, value: Any) -> Any:
 def _number(row: OptionSpec, value: Any) -> float:
     if not isinstance(value, Real):
         raise TypeError
-    return float(_within(row, float(value)))
+    number = float(value)
+    return number if number in row.choices else float(_within(row, number))
 
 
 def _within(row: OptionSpec, value: float) -> float:
@@ -125,7 +126,8 @@ def _allowed(row: OptionSpec) -> str:
     low = "" if row.low is None else f" of at least {row.low:g}"
     high = "" if row.high is None else f"{' and' if low else ''} at most {row.high:g}"
     endless = "" if row.unlimited is None else ", or inf for no limit"
-    return f"{_WORDS[row.kind]}{low}{high}{endless}"
+    others = "".join(f", or {choice}" for choice in row.choices)
+    return f"{_WORDS[row.kind]}{low}{high}{endless}{others}"
 
 
 _READERS: Mapping[str, Callable[[OptionSpec, Any], Any]] = {

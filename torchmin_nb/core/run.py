@@ -241,7 +241,7 @@ class Run:
         return self._course.outcome()
 
     def _refuse_to_wait_for_itself(self, call: str, timeout: float | None = None) -> None:
-        if timeout is not None and timeout <= 0:
+        if self._ended.is_set() or (timeout is not None and timeout <= 0):
             return
         if self._thread is None:
             raise BusyError(
