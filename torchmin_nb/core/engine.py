@@ -275,7 +275,7 @@ def _number(result: Mapping[str, Any], name: str, kind: type) -> Any:
 
 def _refused_by_scipy(error: BaseException) -> bool:
     """Whether SciPy itself, and no function that it called, raised what it raises for arguments."""
-    refusal = isinstance(error, ValueError | TypeError | AttributeError) or type(error) is Exception
+    refusal = isinstance(error, ValueError | TypeError | AttributeError | NameError) or type(error) is Exception
     if not refusal or isinstance(error, TorchminError | np.linalg.LinAlgError):
         return False
     files = [Path(frame.f_code.co_filename) for frame, _ in walk_tb(error.__traceback__)]

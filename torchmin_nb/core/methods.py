@@ -480,7 +480,12 @@ _ALL = (
         _doc("trustexact"),
         _rows(
             *_TRUST_REGION,
-            _limit("subproblem_maxiter", None, "Largest number of iterations a subproblem (SciPy ≥ 1.17)."),
+            _limit(
+                "subproblem_maxiter",
+                None,
+                "Largest number of iterations a subproblem (SciPy ≥ 1.17); with 1, SciPy fails.",
+                2,
+            ),
         ),
         gradient="required",
         curvature="dense",

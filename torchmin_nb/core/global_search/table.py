@@ -112,7 +112,7 @@ _ALL = (
         "Xiang, Sun, Fan & Gong, Phys. Lett. A 233, 216 (1997)",
         _rows(
             _BOUNDS,
-            OptionSpec("maxiter", 1000, "int", "Number of temperature steps, 2·N visits each.", 0, unlimited=_INT),
+            OptionSpec("maxiter", 1000, "int", "Number of temperature steps, 2·N visits each.", 1, unlimited=_INT),
             OptionSpec("initial_temp", 5230.0, "float", "Temperature at the start; higher reaches farther.", 0.01, 5e4),
             OptionSpec(
                 "restart_temp_ratio", 2e-5, "float", "Re-anneal when the temperature falls to this part.", _TINY, 0.999
@@ -234,7 +234,7 @@ _ALL = (
             _BOUNDS,
             OptionSpec("eps", 1e-4, "float", "Required improvement of a rectangle: more searches wider.", low=0),
             OptionSpec("maxfun", None, "int", "Largest number of closure calls; default 1000·N.", 1, 10**7),
-            OptionSpec("maxiter", 1000, "int", "Largest number of iterations.", low=0, unlimited=_INT),
+            OptionSpec("maxiter", 1000, "int", "Largest number of iterations.", low=0, high=10**8, unlimited=10**8),
             OptionSpec("locally_biased", True, "bool", "The variant for few local minima."),
             OptionSpec("f_min", -np.inf, "float", "The loss at the global minimum, where it is known."),
             OptionSpec("f_min_rtol", 1e-4, "float", "Stop when f_min is reached to this.", low=0, high=1),
