@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import torchmin_nb
-from torchmin_nb import METHODS, LeastSquaresWrapper, MinimizeWrapper, minimize
+from torchmin_nb import METHODS, Constraint, LeastSquaresWrapper, MinimizeWrapper, minimize
 from torchmin_nb.errors import ClosureError, ClosureWarning, ParameterError, SecondDerivativeError
 from torchmin_nb.problems import PROBLEMS
 
@@ -511,3 +511,13 @@ def test_a_compiled_model_is_named_with_two_ways_on(method):
     by_differences = MinimizeWrapper(net.parameters(), arguments, curvature="finite-difference")
     assert by_differences.step(lambda: ((compiled(x) - y) ** 2).mean()) < start
     MinimizeWrapper(net.parameters(), arguments).step(lambda: ((compiled._orig_mod(x) - y) ** 2).mean())
+
+
+@pytest.mark.parametrize("method", ["SLSQP", "trust-constr"])
+@pytest.mark.filterwarnings("ignore:trust-constr reports success:torchmin_nb.errors.ConvergenceWarning")
+def test_a_parameter_of_the_constraints_alone_is_free_and_not_warned_about(method):
+    """min t with t >= (a - 3)² and t >= (a + 1)²: a = 1 and t = 4. The loss knows t only."""
+    a, t = (torch.nn.Parameter(torch.tensor(value, dtype=DTYPE)) for value in (0.5, 20.0))
+    constraint = Constraint(lambda: torch.stack([t - (a - 3) ** 2, t - (a + 1) ** 2]), lower=0.0)
+    MinimizeWrapper([a, t], dict(method=method, constraints=constraint)).step(lambda: 1 * t)
+    np.testing.assert_allclose([a.item(), t.item()], [1, 4], atol=1e-2)

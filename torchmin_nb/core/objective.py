@@ -138,6 +138,7 @@ class Objective:
     best: Point | None = None
     first: Point | None = None
     loss_scale: float = 1.0
+    constrained: bool = False
     metrics: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -250,8 +251,11 @@ class Objective:
             self._held = np.array(x)
 
     def absent(self) -> NDArray[np.bool_] | None:
-        """Entries of x to whose tensor no gradient has come yet, shape (n,); None where there is no such tensor."""
-        some = 0 < len(self._absent) < len(self.flat.tensors)
+        """Entries of x to whose tensor no gradient has come yet, shape (n,); None where there is no such tensor.
+
+        None under constraints too: those may hold a parameter that the loss does not depend on.
+        """
+        some = 0 < len(self._absent) < len(self.flat.tensors) and not self.constrained
         return self.flat.mask(self._absent) if some else None
 
     def disturbed(self) -> None:

@@ -177,9 +177,10 @@ class MinimizeWrapper(ScipyOptimizer):
             self._control(),
             start_check=self._new_check(closure, flat, variables),
             bounds=variables.box,
+            constrained=bool(request.constraints),
         )
         constraints = ConstraintSet(request.constraints, objective, variables)
-        if not constraints and spec.gradient != "none":
+        if spec.gradient != "none":
             variables.still = objective.absent
         if constraints or variables.box is not None:
             objective.violation = constraints.violation
@@ -294,8 +295,15 @@ class MinimizeWrapper(ScipyOptimizer):
 
     def _new_check(self, closure: Closure, flat: FlatParameters, variables: Variables) -> StartCheck | None:
         curvature = self.request.level == "curvature" and self._curvature == "autograd"
-        gradient, measure = self.request.level != "value", self.request.spec.dense
-        return self._checked(closure, flat, variables, gradient=gradient, curvature=curvature, measure=measure)
+        return self._checked(
+            closure,
+            flat,
+            variables,
+            gradient=self.request.level != "value",
+            curvature=curvature,
+            measure=self.request.spec.dense,
+            constrained=bool(self.request.constraints),
+        )
 
     def _threads(self, n: int) -> int | None:
         if self._blas_threads != "auto":

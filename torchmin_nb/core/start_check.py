@@ -67,7 +67,7 @@ class StartCheck:
     closure: the user's; `loss` makes the loss of what it returns. variables: the solver's, in whose units and bounds
     points are displaced. labels: one name a parameter. gradient: whether the method uses the closure's gradient;
     curvature: also its graph. measure: `bytes_per_row` then has the bytes that the graph keeps for backward, where they
-    can be counted.
+    can be counted. constrained: parameters that the loss does not depend on may stand in a constraint.
 
     Parameters, `.grad`, buffers and random number generators are left as the first call left them.
     """
@@ -83,6 +83,7 @@ class StartCheck:
         gradient: bool = True,
         curvature: bool = False,
         measure: bool = False,
+        constrained: bool = False,
     ):
         self.bytes_per_row: int | None = None
         self._seen = Seen(closure, loss)
@@ -92,6 +93,7 @@ class StartCheck:
         self._gradient = gradient
         self._curvature = curvature
         self._measure = measure
+        self._constrained = constrained
         self._left = _CALLS
         self._eps = flat.eps
         self._near: NDArray[np.float64] | None = None
@@ -143,7 +145,7 @@ class StartCheck:
             return
         if self._curved:
             require_consistent(self._real, captured, self._eps)
-        if not all(absent):
+        if not all(absent) and not self._constrained:
             _warn_of_absent([label for label, gone in zip(self._labels, absent, strict=True) if gone])
         if np.isfinite(first.loss):
             self._compare_displaced(captured, parts)

@@ -166,6 +166,7 @@ class GlobalOptimizer(ScipyOptimizer):
             self._control(),
             start_check=self._new_check(closure, flat, variables),
             bounds=variables.box,
+            constrained=bool(self._constraints),
         )
         constraints = ConstraintSet(self._constraints, objective, variables)
         objective.violation = self._violation(constraints, variables)
@@ -232,7 +233,15 @@ class GlobalOptimizer(ScipyOptimizer):
         curvature = request is not None and request.level == "curvature"
         gradient = request is not None and request.level != "value"
         measure = request is not None and request.spec.dense
-        return self._checked(closure, flat, variables, gradient=gradient, curvature=curvature, measure=measure)
+        return self._checked(
+            closure,
+            flat,
+            variables,
+            gradient=gradient,
+            curvature=curvature,
+            measure=measure,
+            constrained=bool(self._constraints),
+        )
 
     def _threads(self) -> int | None:
         return 1 if self._blas_threads == "auto" else self._blas_threads  # type: ignore[return-value]
