@@ -29,6 +29,8 @@ __all__ = ["EndingCheck", "Kkt", "LinearisedConstraints", "kkt", "tolerances_in_
 _STATIONARY, _COMPLEMENTARY = 1e-2, 5e-5
 """Parts of the KKT residual up to which a success is believed. An error of the gradient costs the loss its square; a
 multiplier of a constraint that is not active costs all of it."""
+_WEIGHTS = (1.0, _STATIONARY / _COMPLEMENTARY)
+"""Of complementarity beside stationarity, for the multipliers. Where a solution has been reached, either will do."""
 _FEASIBLE = 1e-6
 _OF_THE_GAIN = 1e-3
 _NEAR, _FAR = 1e-3, 1e2
@@ -173,19 +175,33 @@ class EndingCheck:
         if gradient is None or not np.isfinite(gradient).all() or not self.variables.n:
             return
         try:
-            found = self._kkt(result, gradient)
-            violation = 0.0 if found is None or self.violation is None else self.violation(result.x)
+            found = self._parts(result, gradient)
+            violation = 0.0 if self.violation is None else self.violation(result.x)
         except (Abort, StopRun):  # a constraint that fails, or a stop that was asked for meanwhile
             return
-        if found is None or not np.isfinite(found.stationarity).all():
+        if not found:
             return
-        parts = self._relative(found, result, gradient)
         if self.violation is not None:
-            result.kkt_residual = max(*parts, violation)
+            result.kkt_residual = max(min(map(max, found)), violation)
         if result.success and claimed:
-            believed = max(_COMPLEMENTARY, self.objective.flat.eps**0.5)
-            suspect = parts[0] > _STATIONARY or parts[1] > believed or violation > _FEASIBLE
-            self._warn(result, found, suspect=suspect)
+            self._warn(result, gradient, suspect=violation > _FEASIBLE or not any(map(self._believed, found)))
+
+    def _parts(self, result: OptimizeResult, gradient: NDArray[np.float64]) -> list[tuple[float, float]]:
+        """Relative stationarity and complementarity, with multipliers that favour the one or the other."""
+        if self.violation is None:
+            return [(0.0, 0.0)]
+        found = [self._kkt(result, gradient, weight) for weight in _WEIGHTS]
+        loss, slope = self._units(result, gradient)
+        parts = [
+            (_largest(each.stationarity) / slope, float(np.sum(np.abs(each.complementarity))) / loss)
+            for each in found
+            if each is not None
+        ]
+        return [each for each in parts if np.isfinite(each).all()]
+
+    def _believed(self, parts: tuple[float, float]) -> bool:
+        stationarity, complementarity = parts
+        return stationarity <= _STATIONARY and complementarity <= max(_COMPLEMENTARY, self.objective.flat.eps**0.5)
 
     def _gradient(self, result: OptimizeResult) -> NDArray[np.float64] | None:
         """With respect to x, shape (n,); None where neither the run nor its method knows it."""
@@ -195,11 +211,10 @@ class EndingCheck:
         given = next((result[name] for name in ("grad", "jac") if isinstance(result.get(name), np.ndarray)), None)
         return given if given is not None and given.shape == result.x.shape else None
 
-    def _kkt(self, result: OptimizeResult, gradient: NDArray[np.float64]) -> Kkt | None:
+    def _kkt(self, result: OptimizeResult, gradient: NDArray[np.float64], weight: float) -> Kkt | None:
         variables, slope = self.variables, np.asarray(self.variables.covector(gradient))
         z, (loss_unit, slope_unit) = variables.to_solver(result.x), self._units(result, gradient)
-        units = _COMPLEMENTARY * loss_unit, _STATIONARY * slope_unit
-        return kkt(slope, z, variables.bounds, self.linearised(result.x), *units)
+        return kkt(slope, z, variables.bounds, self.linearised(result.x), loss_unit / weight, slope_unit)
 
     def _units(self, result: OptimizeResult, gradient: NDArray[np.float64]) -> tuple[float, float]:
         """Of the loss and of the gradient: those at the end or, where they are small beside it, of what was gained."""
@@ -209,29 +224,36 @@ class EndingCheck:
         slope = max(_largest(self.variables.covector(each)) for each in gradients) or 1.0
         return max(map(abs, losses)) or slope, slope
 
-    def _relative(self, found: Kkt, result: OptimizeResult, gradient: NDArray[np.float64]) -> tuple[float, float]:
-        loss, slope = self._units(result, gradient)
-        return _largest(found.stationarity) / slope, float(np.sum(np.abs(found.complementarity))) / loss
-
-    def _warn(self, result: OptimizeResult, found: Kkt, *, suspect: bool) -> None:
-        if self._stalled(result, found.stationarity):
-            warnings.warn(_UNMOVED_WORDS.format(**self._words(result, found)), StartWarning, stacklevel=6)
+    def _warn(self, result: OptimizeResult, gradient: NDArray[np.float64], *, suspect: bool) -> None:
+        z = self.variables.to_solver(result.x)
+        if self._moved(z) and not suspect:
+            return
+        slopes = self._slopes(result, gradient)
+        if not self._moved(z) and self._falls(result, z, slopes):
+            warnings.warn(_UNMOVED_WORDS.format(**self._words(result, slopes)), StartWarning, stacklevel=7)
         elif suspect and self.violation is not None:
-            warnings.warn(_RESIDUAL_WORDS.format(**self._words(result, found)), ConvergenceWarning, stacklevel=6)
+            warnings.warn(_RESIDUAL_WORDS.format(**self._words(result, slopes)), ConvergenceWarning, stacklevel=7)
 
-    def _stalled(self, result: OptimizeResult, slopes: NDArray[np.float64]) -> bool:
-        """Whether the run ended where it began, and the loss could fall by its own size not far away."""
-        z, slope = self.variables.to_solver(result.x), float(np.linalg.norm(slopes))
-        size = float(np.linalg.norm(z)) or 1.0
-        moved = float(np.linalg.norm(z - self.variables.start)) > _UNMOVED * size
-        return not moved and _NEAR * size * slope < abs(result.fun) < _FAR * size * slope
+    def _slopes(self, result: OptimizeResult, gradient: NDArray[np.float64]) -> NDArray[np.float64]:
+        """What no multiplier explains of the gradient with respect to z."""
+        found = self._kkt(result, gradient, _WEIGHTS[0])
+        return np.zeros(1) if found is None else found.stationarity
 
-    def _words(self, result: OptimizeResult, found: Kkt) -> dict[str, object]:
+    def _moved(self, z: NDArray[np.float64]) -> bool:
+        """Whether the run ended elsewhere than it began."""
+        return float(np.linalg.norm(z - self.variables.start)) > _UNMOVED * (float(np.linalg.norm(z)) or 1.0)
+
+    def _falls(self, result: OptimizeResult, z: NDArray[np.float64], slopes: NDArray[np.float64]) -> bool:
+        """Whether, to first order, the loss falls by its own size not far away."""
+        reach = float(np.linalg.norm(slopes)) * (float(np.linalg.norm(z)) or 1.0)
+        return _NEAR * reach < abs(result.fun) < _FAR * reach
+
+    def _words(self, result: OptimizeResult, slopes: NDArray[np.float64]) -> dict[str, object]:
         because = f": its tolerances ({self.tolerances}) are absolute" if self.tolerances else ""
         return {
             "name": self.name,
             "loss": result.fun,
-            "slope": _largest(found.stationarity),
+            "slope": _largest(slopes),
             "residual": result.get("kkt_residual", 0.0),
             "because": because,
             "others": " or ".join(name for name in self.others if name != self.name) or "another method",
@@ -248,6 +270,7 @@ _UNMOVED_WORDS = (
     "them, or choose another method"
 )
 _RESIDUAL_WORDS = (
-    "{name} reports success where the KKT residual is {residual:.2g}: the loss can still fall by about that part. Go "
-    "on from here with {others}, or step again with another start, smaller tolerances or loss_scale='auto'"
+    "{name} reports success where the KKT residual is {residual:.2g}, relative to loss and gradient: the conditions of "
+    "a minimum do not hold to that precision. Go on from here with {others}, or step again with another start, smaller "
+    "tolerances or loss_scale='auto'"
 )

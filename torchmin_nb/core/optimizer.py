@@ -81,10 +81,11 @@ class MinimizeWrapper(ScipyOptimizer):
     A run that SciPy ends with success leaves SciPy's x in the parameters. Any other leaves the best point seen, also
     where SciPy ended it (after a failed line search, say); `result.scipy_x` is then where SciPy stood. The best point
     is inside the bounds, and among those that violate constraints by no more than 1e-6 if there is one.
-    With bounds or constraints, and a gradient, `result.kkt_residual` says how far the end is from being stationary: the
-    largest entry of what no multipliers explain of the gradient, beside the largest entry of the gradient there or at
-    the start; or the constraint violation, if that is larger. A success with a residual above 1e-3 raises a
-    ConvergenceWarning; one at the start, where the loss can still fall, a StartWarning.
+    With bounds or constraints, and a gradient, `result.kkt_residual` says how far the end is from a solution: the
+    largest of what no multipliers explain of the gradient (beside the largest entry of the gradient there or at the
+    start), of the multipliers times the distances to their bounds and constraints (beside the loss), and of the
+    constraint violation. A success where the first is above 1e-2, the second above 5e-5 (3e-4 in float32) or the third
+    above 1e-6 raises a ConvergenceWarning; one at the start, where the loss can still fall, a StartWarning.
     Under constraints `result.multipliers` has one array v each, with ∇f + Σ Jᵀv = 0 where no bound acts,
     or is None where SciPy gives none. SciPy always works in float64; the closure runs in the parameters' own dtype.
 
