@@ -246,7 +246,7 @@ class EndingCheck:
     def _falls(self, result: OptimizeResult, z: NDArray[np.float64], slopes: NDArray[np.float64]) -> bool:
         """Whether, to first order, the loss falls by its own size not far away."""
         reach = float(np.linalg.norm(slopes)) * (float(np.linalg.norm(z)) or 1.0)
-        return _NEAR * reach < abs(result.fun) < _FAR * reach
+        return _NEAR * reach < abs(float(result.fun)) < _FAR * reach
 
     def _words(self, result: OptimizeResult, slopes: NDArray[np.float64]) -> dict[str, object]:
         because = f": its tolerances ({self.tolerances}) are absolute" if self.tolerances else ""
