@@ -50,7 +50,7 @@ def text_of(error: BaseException) -> str:
     """What an exception says, whatever its `__str__` does."""
     try:
         return str(error)
-    except Exception as failure:
+    except BaseException as failure:  # SystemExit too: the ending of a run must not be lost over a text
         return f"(its text cannot be shown: __str__ raised {type(failure).__name__})"
 
 

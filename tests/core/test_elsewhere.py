@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from tests.core.killing import ROOT, process
 from torchmin_nb import Checkpoint, Evaluation, History, HistoryFile, Iteration, MinimizeWrapper
 from torchmin_nb.core.rows import Rows
 from torchmin_nb.core.storage import replacing, require_writable
-from torchmin_nb.errors import HistoryError, StorageError
+from torchmin_nb.errors import HistoryError, StorageError, TorchminError
 
 ODD = [
     None, True, -1, 0, 1.5, 10**30, 10**400, -(10**400), math.nan, math.inf, "nan", "-inf", "", "x", "\ud800", "1e999",
@@ -186,6 +187,30 @@ def test_any_state_is_loaded_or_refused(where, odd, whole):
         assert len(optimizer.history) == 0
     else:
         assert where == "result"
+
+
+@pytest.mark.parametrize("odd", [*ODD, b"{}", [1, 2], [None], [{}], {"a": 1}], ids=repr)
+@pytest.mark.parametrize("where", ["whole", "param_groups", "group", "params", "param_names", "state"])
+def test_a_state_without_the_form_of_one_is_refused(where, odd):
+    optimizer = MinimizeWrapper([torch.nn.Parameter(torch.zeros(2, dtype=torch.float64))], "trust-exact")
+    state = optimizer.state_dict()
+    group = state["param_groups"][0]
+    outer = {"group": [odd], "params": [{**group, "params": odd}], "param_names": [{**group, "param_names": odd}]}
+    torn = {**state, where: odd} if where == "state" else {**state, "param_groups": outer.get(where, odd)}
+    with suppress(TorchminError):
+        try:
+            optimizer.load_state_dict(odd if where == "whole" else torn)
+        except ValueError as error:
+            if "parameter" not in str(error):  # torch's own, for another number of parameters
+                raise
+
+
+@pytest.mark.parametrize("seconds", ["NaN", "1e999"])
+def test_a_history_that_was_read_can_be_written(seconds, whole):
+    stored = json.loads(whole.to_json())
+    stored["totals"]["seconds"] = "SECONDS"
+    read = History.from_json(json.dumps(stored).replace('"SECONDS"', seconds))
+    assert str(History.from_json(read.to_json()).totals) == str(read.totals)
 
 
 # Paths that are no ordinary files

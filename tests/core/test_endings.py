@@ -407,6 +407,22 @@ def test_an_error_without_a_text_is_an_ending_like_others(method, place):
     assert optimizer.history.final_loss == optimizer.result.fun <= closure.losses[0]
 
 
+class LeavingError(BaseException):
+    """An error whose text ends the program."""
+
+    def __str__(self):
+        raise SystemExit
+
+
+def test_no_text_of_an_error_loses_the_ending():
+    after, closure = Listener(), Rosenbrock(at=3, do=lambda: (_ for _ in ()).throw(LeavingError()))
+    optimizer = _optimizer(closure, "BFGS", callbacks=[after])
+    with pytest.raises(LeavingError):
+        optimizer.step(closure)
+    assert optimizer.result.message.startswith("Failed: LeavingError: ")
+    assert after.told[-1] == ("end", optimizer.result.message)
+
+
 ALL_CALLED = ["on_start", "on_end", "on_bind", "on_release", "on_run"]
 
 

@@ -16,10 +16,11 @@ LOSSES = {
     "tiny minimum": lambda x: (x - 1e-12).square().sum().sqrt(),
     "huge": lambda x: 1e31 * (1 + x.square().sum()),
     "tiny": lambda x: 1e-31 * (1 + x.square().sum()),
+    "sign of zero": lambda x: torch.copysign(torch.ones_like(x), x).sum() + x.square().sum(),
     "rounded": lambda x: torch.round(4 * x).square().sum() + x.square().sum(),
     "holes": lambda x: x.sum() * math.nan if x.sum() < -1.5 else ((x - 0.3) ** 4).sum(),
 }
-STARTS = [[1.1, -0.7], [0.0, 0.0], [-0.0, 0.5], [2.0, 1.0]]
+STARTS = [[1.1, -0.7], [0.0, 0.0], [-0.0, 0.5], [0.0, -0.0], [2.0, 1.0]]
 EACH_LOSS = pytest.mark.parametrize("function", LOSSES.values(), ids=LOSSES)
 QUIET = "ignore::RuntimeWarning"
 

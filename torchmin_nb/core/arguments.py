@@ -28,6 +28,7 @@ __all__ = [
     "read_loss_scale",
     "read_threads",
     "refuse_several_processes",
+    "require_state_form",
     "truth",
 ]
 
@@ -67,6 +68,21 @@ def known_group_keys(groups: Iterable[Mapping[str, Any]]) -> None:
                     f"a param group has the key {key!r}; a group takes params, bounds and scale: SciPy's methods "
                     f"choose their own steps, and decay belongs in the loss"
                 )
+
+
+def require_state_form(state_dict: Any) -> None:
+    """ArgumentError for what has not the form of a state_dict: torch takes its word for it."""
+    formed = isinstance(state_dict, Mapping) and isinstance(state_dict.get("state"), Mapping)
+    groups = state_dict.get("param_groups") if formed else None
+    if not isinstance(groups, list) or not all(map(_has_group_form, groups)):
+        raise ArgumentError("this is no state_dict of an optimizer; give what state_dict() returned")
+
+
+def _has_group_form(group: Any) -> bool:
+    if not isinstance(group, Mapping) or not isinstance(group.get("params"), list):
+        return False
+    names = group.get("param_names", [])
+    return all(type(number) is int for number in group["params"]) and isinstance(names, list | tuple)
 
 
 def read_callbacks(callbacks: Any) -> list[Callback]:

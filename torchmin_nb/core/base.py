@@ -25,6 +25,7 @@ from .arguments import (
     read_errors,
     read_threads,
     refuse_several_processes,
+    require_state_form,
     truth,
 )
 from .bounds import clipped, group_bounds, group_scale
@@ -230,10 +231,11 @@ class ScipyOptimizer(torch.optim.Optimizer):
         The parameters travel with the model. Trust radius, inverse Hessian, simplex and directions are taken up where
         the method has them; where something is lost, `step` says so with a StartWarning.
 
-        Raises ArgumentError for the state of another kind of optimizer, HistoryError for a run that cannot be read,
-        ValueError (torch) for other param groups.
+        Raises ArgumentError for the state of another kind of optimizer and for what is no state_dict, HistoryError for
+        a run that cannot be read, ValueError (torch) for other param groups.
         """
-        known_group_keys(state_dict.get("param_groups", ()))
+        require_state_form(state_dict)
+        known_group_keys(state_dict["param_groups"])
         run = unpacked(state_dict["run"]) if "run" in state_dict else None
         super().load_state_dict({name: value for name, value in state_dict.items() if name != "run"})
         if run is not None:

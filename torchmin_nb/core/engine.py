@@ -136,7 +136,9 @@ class Engine:
         loss = self._recorder.loss_at(filled.x) if end is None else end.loss
         if loss is None and np.isfinite(filled.x).all():  # no point that was told, as far as can be seen
             end = self.objective.visited(filled.x)
-            filled.x, loss = end.x.copy(), end.loss
+            loss = end.loss
+        if end is not None:
+            filled.x = end.x.copy()  # also where the two differ in the sign of a zero, which a loss may depend on
         undefined = (end is not None and not self.objective.finite(end)) or (loss is not None and not np.isfinite(loss))
         if undefined or not np.isfinite(filled.x).all():  # the fun that SciPy reports is the wall it was shown
             filled.update(UNDEFINED._asdict())

@@ -385,7 +385,7 @@ class History(Sequence[Iteration]):
             "status": self.status,
             "message": self.message,
             "final_loss": _encode(self.final_loss),
-            "totals": None if self.totals is None else asdict(self.totals),
+            "totals": None if self.totals is None else _encode(asdict(self.totals)),
             "errors": dict(self.errors),
         }
 
