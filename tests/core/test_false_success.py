@@ -336,3 +336,13 @@ def test_every_run_within_bounds_has_one(name, method):
         warnings.simplefilter("ignore", StartWarning)
         optimizer.step(lambda: row.loss(x))
     assert 0 <= optimizer.result.kkt_residual < 1e-2
+
+
+def test_the_remedy_for_a_steep_loss_is_a_number_that_helps():
+    x = torch.zeros(2, dtype=torch.float64, requires_grad=True)
+    goal = torch.tensor([3.0, -2.0], dtype=torch.float64)
+    args = dict(method="SLSQP", bounds=[(-1, 1)] * 2)
+    with pytest.warns(StartWarning, match=r"loss_scale=6e\+06"):
+        MinimizeWrapper([x], args).step(lambda: ((x - goal) ** 2).sum() * 1e6)
+    MinimizeWrapper([x], args, loss_scale=6e6).step(lambda: ((x - goal) ** 2).sum() * 1e6)
+    assert x.tolist() == pytest.approx([1, -1])

@@ -265,6 +265,58 @@ def test_a_graph_freed_by_an_earlier_run_is_named(p):
             MinimizeWrapper([p], "BFGS").step(closure)
 
 
+def _penalty_outside(p):
+    penalty = (p**2).sum()
+    return lambda: ((p - 3) ** 2).sum() + 0.2 * penalty
+
+
+def _amplitude_outside(p):
+    amplitude = p[0].exp()
+    return lambda: (amplitude * p[1] - 1) ** 2 + (p - 1).pow(4).sum() / 2
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("part", [_penalty_outside, _amplitude_outside], ids=lambda f: f.__name__)
+@EACH_GRADIENT_METHOD
+def test_a_small_part_of_the_loss_made_outside_the_closure_is_named(method, part, dtype):
+    p = torch.nn.Parameter(torch.tensor([-0.7, 0.4], dtype=dtype))
+    loss = part(p)
+
+    def closure():
+        p.grad = None
+        value = loss()
+        value.backward(retain_graph=True)
+        return value
+
+    with pytest.raises(ClosureError, match=r"computed before the closure was called"):
+        MinimizeWrapper([p], method).step(closure)
+
+
+@pytest.mark.parametrize("factor", [0.5, 2.0])
+def test_a_gradient_of_a_multiple_of_the_loss_is_warned_of(factor, p):
+    def closure():
+        p.grad = None
+        loss = ((p + 1) ** 4).sum()
+        (factor * loss).backward()
+        return loss
+
+    with pytest.warns(ClosureWarning, match="is not the derivative of the loss"):
+        MinimizeWrapper([p], "BFGS", max_evaluations=3).step(closure)
+
+
+@pytest.mark.parametrize("method", ["L-BFGS-B", "trust-ncg"])
+def test_an_oscillation_shorter_than_the_displacement_is_no_wrong_gradient(method):
+    p = torch.nn.Parameter(torch.tensor([95.61613464355469, 12.165904998779297]))
+
+    def closure():
+        p.grad = None
+        loss = torch.sin(30 * p[0]) + torch.cos(50 * p[1]) + 3
+        loss.backward()
+        return loss
+
+    assert MinimizeWrapper([p], method, max_evaluations=2).step(closure) < 6
+
+
 @EACH_METHOD
 def test_views_made_outside_the_closure_pass(method, p):
     """They share the parameters' memory, and follow."""

@@ -153,6 +153,42 @@ def test_a_covariance_leaves_the_run_as_it_was():
     assert optimizer.history.totals.nfev == calls
 
 
+def _of_residuals(net):
+    return LeastSquaresWrapper(net.parameters(), dict(method="trf", max_nfev=3)), lambda: net(T[:, None])[:, 0] - Y
+
+
+def _of_loss(curvature):
+    def made(net):
+        def closure():
+            net.zero_grad()
+            loss = (net(T[:, None])[:, 0] - Y).pow(2).sum()
+            loss.backward()
+            return loss
+
+        return MinimizeWrapper(net.parameters(), "BFGS", curvature=curvature), closure
+
+    return made
+
+
+@pytest.mark.parametrize(
+    "made",
+    [_of_residuals, _of_loss("autograd"), _of_loss("finite-difference")],
+    ids=["residuals", "autograd", "finite-difference"],
+)
+def test_a_covariance_leaves_parameters_gradients_buffers_and_random_numbers(made):
+    net = torch.nn.Sequential(torch.nn.BatchNorm1d(1, affine=False), torch.nn.Linear(1, 1)).double()
+    optimizer, closure = made(net)
+    optimizer.step(closure)
+    gradients = [p.grad for p in net.parameters()]
+    state, random = [value.clone() for value in net.state_dict().values()], torch.get_rng_state()
+    values = [gradient.clone() for gradient in gradients]
+    optimizer.covariance(lambda: closure() + 0 * torch.rand(()))
+    assert all(map(torch.equal, state, net.state_dict().values()))
+    assert all(p.grad is gradient for p, gradient in zip(net.parameters(), gradients, strict=True))
+    assert all(map(torch.equal, values, gradients))
+    assert torch.equal(random, torch.get_rng_state())
+
+
 # Losses
 
 

@@ -33,6 +33,7 @@ __all__ = [
     "Seen",
     "check_closure",
     "close",
+    "left_as_it_was",
     "once_differentiable",
     "preserved_buffers",
     "require_consistent",
@@ -144,7 +145,7 @@ def check_closure(
     problems: list[str] = []
     x = flat.read()
     seen = Seen(closure)
-    with _unchanged(flat, x), preserved_buffers(), same_random_numbers() as rewind:
+    with left_as_it_was(flat) as rewind:
         first, seconds = _timed(lambda: evaluate_value(seen, flat))
         second = evaluate_value(seen, flat)
         deterministic = close(first, second.loss, seen.precision(flat.eps, first.loss), x)
@@ -361,15 +362,16 @@ class Generators(NamedTuple):
 
 
 @contextmanager
-def _unchanged(flat: FlatParameters, x: NDArray[np.float64]) -> Iterator[None]:
-    """Puts the parameters back at x, and their `.grad` to what it was."""
-    gradients = flat.gradients()
-    try:
-        yield
-    finally:
-        flat.write_final(x)
-        for tensor, gradient in zip(flat.tensors, gradients, strict=True):
-            tensor.grad = gradient
+def left_as_it_was(flat: FlatParameters) -> Iterator[Callable[[], None]]:
+    """Puts back the parameters, their `.grad`, buffers and random numbers; yields what rewinds the generators."""
+    x, gradients = flat.read(), flat.gradients()
+    with preserved_buffers(), same_random_numbers() as rewind:
+        try:
+            yield rewind
+        finally:
+            flat.write_final(x)
+            for tensor, gradient in zip(flat.tensors, gradients, strict=True):
+                tensor.grad = gradient
 
 
 def _tried(check: Callable[[], float], problems: list[str]) -> float | None:

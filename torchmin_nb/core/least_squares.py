@@ -15,7 +15,7 @@ from ..errors import ArgumentError
 from .arguments import one_of, read_loss_scale
 from .base import Common, ScipyOptimizer
 from .bounds import SMALLEST_SCALE, outside
-from .check import ClosureReport
+from .check import ClosureReport, left_as_it_was
 from .closure import Closure, require_closure
 from .control import Abort, Control
 from .cost import Cost
@@ -134,7 +134,8 @@ class LeastSquaresWrapper(ScipyOptimizer):
         plan = self._plan("dense")
         residuals = Residuals(require_closure(closure), flat, Control(), cost=cost, plan=plan)
         try:
-            trial = residuals.jacobian(flat.read())
+            with left_as_it_was(flat):
+                trial = residuals.jacobian(flat.read())
         except Abort as abort:
             raise abort.error from None
         finally:

@@ -9,6 +9,7 @@ import numpy as np
 from scipy.sparse.linalg import LinearOperator
 
 from ..errors import ArgumentError, NotAMinimumError
+from .check import left_as_it_was
 from .closure import Closure, require_closure
 from .control import Abort, Control, StopRun
 from .objective import Derivatives, Objective
@@ -57,7 +58,8 @@ def loss_covariance(
 def _hessian_now(closure: Closure, flat: FlatParameters, derivatives: Derivatives) -> NDArray[np.float64]:
     objective = Objective(closure, flat, derivatives, Control())
     try:
-        return objective.hessian(flat.read())
+        with left_as_it_was(flat):
+            return objective.hessian(flat.read())
     except Abort as abort:
         raise abort.error from None
     except StopRun as stop:

@@ -250,12 +250,14 @@ class EndingCheck:
 
     def _words(self, result: OptimizeResult, slopes: NDArray[np.float64]) -> dict[str, object]:
         because = f": its tolerances ({self.tolerances}) are absolute" if self.tolerances else ""
+        slope = _largest(slopes)
         return {
             "name": self.name,
             "loss": result.fun,
-            "slope": _largest(slopes),
+            "slope": slope,
             "residual": result.get("kkt_residual", 0.0),
             "because": because,
+            "scale": "'auto'" if slope < 1 else f"{slope:.0e}",  # auto leaves a steep loss as it is
             "others": " or ".join(name for name in self.others if name != self.name) or "another method",
         }
 
@@ -266,11 +268,11 @@ def _largest(values: NDArray[np.float64]) -> float:
 
 _UNMOVED_WORDS = (
     "{name} reports success at the start, without a step, although the gradient ({slope:.3g}) is not small beside the "
-    "loss ({loss:.3g}){because}. Pass loss_scale='auto' or smaller tolerances, start inside the bounds rather than on "
+    "loss ({loss:.3g}){because}. Pass loss_scale={scale} or smaller tolerances, start inside the bounds rather than on "
     "them, or choose another method"
 )
 _RESIDUAL_WORDS = (
     "{name} reports success where the KKT residual is {residual:.2g}, relative to loss and gradient: the conditions of "
     "a minimum do not hold to that precision. Go on from here with {others}, or step again with another start, smaller "
-    "tolerances or loss_scale='auto'"
+    "tolerances or loss_scale={scale}"
 )

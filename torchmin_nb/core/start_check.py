@@ -45,11 +45,15 @@ __all__ = ["StartCheck"]
 _CALLS = 3
 _NEAR, _FAR = 0.4, 0.2
 """Lengths of displacements, as powers of epsilon: in scaled variables, beside 1 plus the distance from the origin."""
+_BACK = 0.5
+"""The length of the displacement behind over that ahead: were it 1, an oscillation could say the same on both sides."""
 _MEASURABLE = 100
 """So many roundings of the loss are a change that shows."""
-_OFF = 0.5
-"""How far from 1 the change of the loss over the one predicted is wrong; with other evidence, from _OFF_AND_STALE."""
-_OFF_AND_STALE = 0.2
+_OFF, _OFF_AND_STALE = 0.5, 0.2
+"""How far the change of the loss over the one predicted is off, as a factor, where it is wrong; and where a graph is
+older than the call."""
+_PART_STALE = 0.01
+"""The same where both sides agree on it: a small part of the loss is older than the call."""
 
 
 @dataclass(frozen=True)
@@ -235,17 +239,17 @@ class StartCheck:
             self._near = self._target(_NEAR, 1)
         return self._near
 
-    def _target(self, power: float, sign: float) -> NDArray[np.float64]:
-        """A point in the solver's variables, inside their bounds: a random step along which the gradient grows."""
+    def _target(self, power: float, factor: float) -> NDArray[np.float64]:
+        """A point in the solver's variables, inside their bounds: a multiple of a random step along the gradient."""
         z, variables = self._variables.to_solver(self._x), self._variables
         random = np.random.default_rng(0)
         way = random.choice([-1.0, 1.0], z.size)
         if self._real.gradient is not None:
             slope = np.sign(variables.covector(self._real.gradient))
             way = np.where(np.abs(slope) == 1, slope, way)
-        unit = sign * way * random.uniform(0.5, 1.5, z.size)
+        unit = way * random.uniform(0.5, 1.5, z.size)
         length = self._eps**power * (1 + float(np.linalg.norm(z)))
-        step = length * unit / max(float(np.linalg.norm(unit)), 1e-300)
+        step = factor * length * unit / max(float(np.linalg.norm(unit)), 1e-300)
         if variables.bounds is None:
             return np.asarray(z + step)
         low, high = variables.bounds.lb, variables.bounds.ub
@@ -258,22 +262,29 @@ class StartCheck:
         if not self._gradient and move.change != 0:
             return False
         predicted = self._predicted(move, self._real.gradient)
-        return predicted is not None and abs(move.change / predicted - 1) > _OFF_AND_STALE
+        if predicted is None:
+            return False
+        off, shows = abs(move.change / predicted - 1), self._shows(move.change - predicted)
+        return off > _OFF_AND_STALE or (off > _PART_STALE and shows and self._stale())
+
+    def _stale(self) -> bool:
+        """Whether a graph of the last call was there before it."""
+        return made_before(self._nodes, self._seen.nodes, self._flat.tensors)
+
+    def _shows(self, change: float) -> bool:
+        return abs(change) > _MEASURABLE * self._eps * abs(self._first.loss)
 
     def _predicted(self, move: _Move, gradient: NDArray[np.float64]) -> float | None:
         """By how much the loss changes to first order; None where rounding would hide it."""
         change = float(gradient @ move.step)
-        measurable = abs(change) > _MEASURABLE * self._eps * abs(self._first.loss)
-        return change if measurable and np.isfinite(change) else None
+        return change if self._shows(change) and np.isfinite(change) else None
 
     def _judge(self, near: _Move) -> None:
         """Where the loss has one slope on both sides, and the gradient another: a stale graph, or a wrong gradient."""
         unchanged = near.change == 0
-        stale = made_before(self._nodes, self._seen.nodes, self._flat.tensors)
+        stale = self._stale()
         ahead, behind = self._ratios(near, unchanged=unchanged)
-        straight = abs(ahead - behind) <= 0.2 * max(abs(ahead), abs(behind))
-        off = abs((ahead + behind) / 2 - 1)
-        if not straight or off <= (_OFF_AND_STALE if stale else _OFF):
+        if not _wrong(ahead, behind, stale=stale):
             return
         if stale or (unchanged and not self._nodes):
             raise ClosureError(_CHANGES.format(ratio=ahead) + MADE_BEFORE)
@@ -285,7 +296,7 @@ class StartCheck:
         gradient, far = self._real.gradient, None
         if self._left:
             evaluate = evaluate_value if gradient is not None else evaluate_probe
-            far = self._moved(self._target(_FAR if unchanged else _NEAR, -1), evaluate)
+            far = self._moved(self._target(_FAR if unchanged else _NEAR, -_BACK), evaluate)
         elif unchanged:
             far = near
         gradient = gradient if gradient is not None or far is None else far.gradient
@@ -322,6 +333,15 @@ class StartCheck:
         grown = scale * (near.gradient - self._real.gradient)
         noise = _MEASURABLE * self._eps * float(np.linalg.norm(scale * self._real.gradient))
         return bool(np.linalg.norm(scale * product - grown) > 0.1 * np.linalg.norm(grown) + noise)
+
+
+def _wrong(ahead: float, behind: float, *, stale: bool) -> bool:
+    """Whether two ratios, on both sides, say the same and it is not 1; False for NaN."""
+    ratio, spread = (_BACK * ahead + behind) / (1 + _BACK), abs(ahead - behind)
+    off = max(ratio, 1 / ratio) - 1 if ratio > 0 else abs(ratio - 1)
+    straight = spread <= 0.2 * max(abs(ahead), abs(behind))
+    least = (_PART_STALE if spread <= 0.2 * off else _OFF_AND_STALE) if stale else _OFF
+    return straight and off > least
 
 
 _CHANGES = "where the parameters move a little, the loss changes by {ratio:.3g} times what its gradient predicts: "
