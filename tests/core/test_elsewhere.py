@@ -20,7 +20,7 @@ from tests.core.killing import ROOT, process
 from torchmin_nb import Checkpoint, Evaluation, History, HistoryFile, Iteration, MinimizeWrapper
 from torchmin_nb.core.rows import Rows
 from torchmin_nb.core.storage import replacing, require_writable
-from torchmin_nb.errors import HistoryError, StorageError, TorchminError
+from torchmin_nb.errors import ArgumentTypeError, HistoryError, StorageError, TorchminError
 
 ODD = [
     None, True, -1, 0, 1.5, 10**30, 10**400, -(10**400), math.nan, math.inf, "nan", "-inf", "", "x", "\ud800", "1e999",
@@ -439,3 +439,45 @@ def test_a_long_history_takes_little_memory(tmp_path):
     kilobytes, loss = map(float, done.stdout.split())
     assert loss == 0.25
     assert kilobytes < 0.5  # as objects they took 1.9
+
+
+# Paths of the user's
+
+
+def _history():
+    history = History("BFGS")
+    history.append(Iteration(0, 1.0))
+    return history
+
+
+WRITERS = {
+    "to_html": lambda path: _history().to_html(path),
+    "to_json": lambda path: _history().to_json(path),
+    "to_csv": lambda path: _history().to_csv(path),
+}
+
+
+@pytest.mark.parametrize("kind", [HistoryFile, Checkpoint, *WRITERS.values()])
+@pytest.mark.parametrize("path", [3, b"file", object(), ["file"]])
+def test_what_is_no_path_is_refused(kind, path):
+    with pytest.raises(ArgumentTypeError, match="a path must be a str"):
+        kind(path)
+
+
+@pytest.mark.parametrize("write", WRITERS.values(), ids=WRITERS)
+def test_texts_go_to_ordinary_files_only(write, tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for path in (pipe, tmp_path, tmp_path / "a\0b", tmp_path / "none" / "file"):
+        with pytest.raises(StorageError, match="cannot be written"):
+            write(path)
+    write(tmp_path / "file")
+    assert (tmp_path / "file").read_text(encoding="utf-8")
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["file", "pipe"]
+
+
+def test_half_of_a_surrogate_pair_is_written_as_a_question_mark(tmp_path):
+    history = _history()
+    history.method = "\ud800"
+    history.to_html(tmp_path / "file")
+    assert "?" in (tmp_path / "file").read_text(encoding="utf-8")

@@ -722,3 +722,10 @@ def test_a_closure_that_calls_backward_is_told_to_leave_it_out(jacobian):
 
     with pytest.raises(ClosureError, match=r"freed by a backward\(\).*leave backward\(\) out"):
         LeastSquaresWrapper([b], "trf", jacobian=jacobian).step(closure)
+
+
+@pytest.mark.parametrize("method", ALL)
+def test_an_f_scale_of_none_is_the_default(method):
+    b = parameter([1.0, 1.0])
+    LeastSquaresWrapper([b], dict(method=method, f_scale=None)).step(lambda: b - 2)
+    np.testing.assert_allclose(b.detach(), [2, 2], rtol=1e-6)

@@ -20,7 +20,7 @@ from .arguments import positive
 from .events import Evaluation, History, Iteration
 from .flat import FlatParameters, trainable
 from .state import packed
-from .storage import dropped, ordinary, replacing, require_writable, swept
+from .storage import as_path, dropped, ordinary, replacing, require_writable, swept
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -111,7 +111,7 @@ class Checkpoint:
     ):
         if model is not None and not hasattr(model, "state_dict"):
             raise ArgumentTypeError(f"model must be a torch.nn.Module or None, got {type(model).__name__}")
-        self.path = Path(path).absolute()
+        self.path = as_path(path)
         self.model = model
         self.every = float(positive("every", every) or 0.0)
         self._clock = clock

@@ -16,7 +16,7 @@ import numpy as np
 
 from ..errors import HistoryError, text_of
 from .rows import Rows, as_float
-from .storage import UNREADABLE, ordinary
+from .storage import UNREADABLE, ordinary, write_text
 
 if TYPE_CHECKING:
     import pandas
@@ -527,5 +527,5 @@ def _heading(name: str) -> str:
 
 def _written(text: str, path: str | Path | None) -> str:
     if path is not None:
-        Path(path).write_text(text, encoding="utf-8")
+        write_text(path, text)
     return text

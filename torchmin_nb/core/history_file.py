@@ -17,7 +17,7 @@ import numpy as np
 from ..errors import BusyError, HistoryError, StorageError
 from .events import Evaluation, History, Iteration, record
 from .rows import Rows
-from .storage import UNREADABLE, dropped, ordinary, require_writable
+from .storage import UNREADABLE, as_path, dropped, ordinary, require_writable
 
 __all__ = ["HistoryFile"]
 
@@ -48,7 +48,7 @@ class HistoryFile:
     """
 
     def __init__(self, path: str | os.PathLike[str]):
-        self.path = Path(path).absolute()
+        self.path = as_path(path)
         self._history: History | None = None
         self._file: FileIO | None = None
         self._run = ""

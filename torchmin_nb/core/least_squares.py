@@ -144,7 +144,7 @@ class LeastSquaresWrapper(ScipyOptimizer):
         return cost.curvature(trial.residuals)[:, None] * trial.jacobian, trial.cost
 
     def _cost(self) -> Cost:
-        return Cost(self.request.options.get("loss", "linear"), self.request.options.get("f_scale", 1.0))
+        return Cost(self.request.options.get("loss", "linear"), self.request.options.get("f_scale") or 1.0)
 
     def _plan(self, jacobian: str) -> Callable[[int, int], str]:
         spec, solver = self.request.spec, self.request.options.get("tr_solver")
@@ -218,7 +218,9 @@ class LeastSquaresWrapper(ScipyOptimizer):
 
     def _scipy_arguments(self, variables: Variables) -> dict[str, Any]:
         arguments = {"method": self.request.spec.name, **self.request.scipy_options()}
-        if "f_scale" in arguments:
+        if arguments.get("f_scale") is None:
+            arguments.pop("f_scale", None)
+        else:
             arguments["f_scale"] /= math.sqrt(variables.loss_scale)
         if variables.bounds is not None:
             arguments["bounds"] = (variables.bounds.lb, variables.bounds.ub)

@@ -236,7 +236,7 @@ class EndingCheck:
 
     def _slopes(self, result: OptimizeResult, gradient: NDArray[np.float64]) -> NDArray[np.float64]:
         """What no multiplier explains of the gradient with respect to z."""
-        found = self._kkt(result, gradient, _WEIGHTS[0])
+        found = self._kkt(result, gradient, _WEIGHTS[-1])
         return np.zeros(1) if found is None else found.stationarity
 
     def _moved(self, z: NDArray[np.float64]) -> bool:

@@ -13,13 +13,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from ..errors import StorageError, StorageWarning, text_of
+from ..errors import ArgumentTypeError, StorageError, StorageWarning, text_of
 
 _LOCKS: bool = os.name == "posix"
 if _LOCKS:
     import fcntl
 
-__all__ = ["UNREADABLE", "dropped", "ordinary", "replacing", "require_writable", "swept"]
+__all__ = ["UNREADABLE", "as_path", "dropped", "ordinary", "replacing", "require_writable", "swept", "write_text"]
 
 UNREADABLE = (
     OSError,
@@ -46,6 +46,24 @@ def ordinary(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 def _require_ordinary(path: str | bytes | os.PathLike[str]) -> None:
     if not stat.S_ISREG(os.stat(path).st_mode):
         raise OSError(errno.EINVAL, "it is no ordinary file")
+
+
+def as_path(path: object) -> Path:
+    """A path of the user's, absolute. Raises ArgumentTypeError for what is none."""
+    if not isinstance(path, str | os.PathLike) or not isinstance(os.fspath(path), str):
+        raise ArgumentTypeError(f"a path must be a str or an os.PathLike of one, got {path!r}")
+    return Path(path).absolute()
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Put the text into a file of this name, in UTF-8, as a whole. Raises StorageError, ArgumentTypeError.
+
+    What UTF-8 does not have, half of a surrogate pair, becomes a question mark.
+    """
+    whole = as_path(path)
+    require_writable(whole)
+    with replacing(whole) as file:
+        file.write(text.encode("utf-8", errors="replace"))
 
 
 def require_writable(path: Path) -> None:

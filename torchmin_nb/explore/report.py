@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..core.html import Html, html, joined
 from ..core.report import html_page
+from ..core.storage import write_text
 from .literal import comment
 from .script import script
 from .table import RunRow, RunTable
@@ -32,7 +33,7 @@ def report_html(
     ]
     text = html_page(title, joined(filter(None, parts), "\n"))
     if path is not None:
-        Path(path).write_text(text, encoding="utf-8")
+        write_text(path, text)
     return text
 
 

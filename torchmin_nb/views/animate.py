@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from ..core.events import History
 from ..core.html import Html, html
 from ..core.report import html_page
+from ..core.storage import write_text
 from ..errors import ArgumentError
 from .palette import GRID, HIDDEN_BUTTONS, INK, style
 from .plotly_text import plotly_text
@@ -121,7 +122,7 @@ def animated_html(
     )
     text = html_page(title or named, html("<h1>{title}</h1>{body}", title=title or named, body=Html(body)))
     if path is not None:
-        Path(path).write_text(text, encoding="utf-8")
+        write_text(path, text)
     return text
 
 
