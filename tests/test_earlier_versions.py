@@ -3,6 +3,7 @@
 `expected.json` was written beside it, by the version itself: it is the oracle of all that is compared here.
 """
 
+import copy
 import json
 import math
 import pickle
@@ -14,8 +15,17 @@ import pytest
 import torch
 
 import torchmin_nb
-from tests.fixtures.write import COLUMNS, LOCAL, WRAPPERS, loss_of, wrapper
-from torchmin_nb import METHODS, Checkpoint, History, HistoryFile, analysis, explore
+from tests.fixtures.write import COLUMNS, LOCAL, WRAPPERS, loss_of, whole_run, wrapper
+from torchmin_nb import (
+    GLOBAL_METHODS,
+    LEAST_SQUARES_METHODS,
+    METHODS,
+    Checkpoint,
+    History,
+    HistoryFile,
+    analysis,
+    explore,
+)
 from torchmin_nb.errors import ArgumentError
 
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -109,6 +119,28 @@ def test_an_optimizer_runs_again(version, name):
     assert after <= before
     if name in LOCAL:
         assert after < before
+
+
+@pytest.mark.parametrize(
+    "way", [copy.deepcopy, lambda value: pickle.loads(pickle.dumps(value))], ids=["copy", "pickle"]
+)
+@EACH_WRAPPER
+def test_an_optimizer_of_this_version_is_copied_and_runs_alike(name, way):
+    optimizer = whole_run(name)
+    twin = way(optimizer)
+    assert type(twin) is type(optimizer)
+    assert (twin.history, repr(twin)) == (optimizer.history, repr(optimizer))
+    ends = []
+    for each in (optimizer, twin):
+        (x,) = each.param_groups[0]["params"]
+        ends.append(float(each.step(loss_of(name, x))))
+    assert ends[0] == ends[1]
+
+
+@pytest.mark.parametrize("table", [METHODS, LEAST_SQUARES_METHODS, GLOBAL_METHODS], ids=["local", "squares", "global"])
+def test_rows_of_methods_are_copied_by_name(table):
+    for row in table.values():
+        assert copy.deepcopy(row) is pickle.loads(pickle.dumps(row)) is row
 
 
 @EACH_VERSION
