@@ -285,8 +285,21 @@ def test_the_index_is_a_column_as_well():
     assert history.index.tolist() == list(range(len(history)))
     assert type(pickle.loads(pickle.dumps(history.index))) is np.ndarray
     assert (history.index[-1], int(history.index.max())) == (len(history) - 1, len(history) - 1)
+    assert repr(history.index) == repr(history.column("index"))
     with pytest.raises(TypeError, match=r"ask history\.index"):
-        (history.index + 1)(history[0])
+        history.index[1:](history[1])
+
+
+@pytest.mark.parametrize(
+    "compute",
+    [np.max, np.mean, np.diff, lambda i: i.sum(), lambda i: i + 1, lambda i: i == 1, np.sqrt, np.argmax, np.cumsum],
+)
+def test_what_is_computed_from_the_index_is_plain(compute):
+    history = _run()[0].history
+    plain = compute(history.column("index"))
+    assert type(compute(history.index)) is type(plain)
+    np.testing.assert_array_equal(compute(history.index), plain)
+    np.testing.assert_array_equal(plain, compute(np.arange(len(history))))
 
 
 def test_columns_are_copies():

@@ -26,8 +26,15 @@ class IndexColumn(np.ndarray[Any, np.dtype[np.int64]]):
     def __call__(self, value: object, start: int = 0, stop: int | None = None) -> int:
         """The first position of a value in [start, stop). Raises ValueError where there is none, as a list does."""
         if self._search is None:
-            raise TypeError("this array was computed from a history's index; ask history.index(iteration) itself")
+            raise TypeError("this is a part of a history's index; ask history.index(iteration) itself")
         return self._search(value, start, stop)
+
+    def __array_wrap__(self, array: Any, context: Any = None, return_scalar: bool = False) -> Any:
+        """What is computed from the column is a plain array, or a scalar."""
+        return np.asarray(array)[()]
+
+    def __repr__(self) -> str:
+        return repr(np.asarray(self))
 
     def __reduce__(self) -> str | tuple[Any, ...]:
         """A pickle or a copy is the plain column."""
