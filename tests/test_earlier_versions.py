@@ -4,6 +4,7 @@
 """
 
 import copy
+import io
 import json
 import math
 import pickle
@@ -135,6 +136,47 @@ def test_an_optimizer_of_this_version_is_copied_and_runs_alike(name, way):
         (x,) = each.param_groups[0]["params"]
         ends.append(float(each.step(loss_of(name, x))))
     assert ends[0] == ends[1]
+
+
+PRIVATE = {
+    ("core.events", "Totals"),
+    ("core.global_search.table", "_row"),
+    ("core.least_squares_methods", "LeastSquaresRequest"),
+    ("core.least_squares_methods", "_row"),
+    ("core.methods", "_row"),
+    ("core.request", "Request"),
+    ("core.result", "Story"),
+    ("core.rows", "Rows"),
+    ("core.rows", "_Mappings"),
+    ("core.rows", "_Numbers"),
+}
+"""What a pickle of this version names within the packages: to be found there by later ones, whatever else moves."""
+
+
+class Noting(pickle.Unpickler):
+    """Notes the names of ours that a pickle asks for."""
+
+    def __init__(self, stored):
+        super().__init__(io.BytesIO(stored))
+        self.names = set()
+
+    def find_class(self, module, name):
+        if module.startswith("torchmin_nb"):
+            self.names.add((module.removeprefix("torchmin_nb").removeprefix("."), name))
+        return super().find_class(module, name)
+
+
+def test_pickles_name_the_packages_and_little_within_them():
+    names = set()
+    values = [*(unpickled(*each) for each in PICKLED), *map(whole_run, WRAPPERS), *GLOBAL_METHODS.values()]
+    for value in values:
+        noting = Noting(pickle.dumps(value))
+        noting.load()
+        names |= noting.names
+    packages = {"", "analysis", "errors"}
+    functions = {("explore.fit", "fit"), ("explore.suggest", "suggest")}  # `explore.fit` is the module
+    assert names >= {("", "History"), ("", "Iteration"), ("", "Result"), ("", "Covariance"), ("analysis", "Order")}
+    assert {each for each in names if each[0] not in {*packages, "explore"}} - functions == PRIVATE
 
 
 @pytest.mark.parametrize("table", [METHODS, LEAST_SQUARES_METHODS, GLOBAL_METHODS], ids=["local", "squares", "global"])
