@@ -1,42 +1,54 @@
 """What importing brings in: the names that are promised, and nothing of the notebook."""
 
 import ast
+import copy
+import pickle
 import subprocess
 import sys
+from dataclasses import fields
+from importlib import import_module
 from pathlib import Path
+from types import FunctionType
+from typing import get_type_hints
 
 import pytest
 
 import torchmin_nb
+from torchmin_nb import explore
+from torchmin_nb._public import FunctionModule
 
 PACKAGE = Path(torchmin_nb.__file__).parent
 NOTEBOOK = ("plotly", "ipywidgets", "IPython", "matplotlib", "pandas", "anywidget", "sklearn", "mlxtend", "tensorboard")
 PROMISED = {
-    "GLOBAL_METHODS",
-    "LEAST_SQUARES_METHODS",
-    "METHODS",
-    "BasinHoppingWrapper",
-    "BruteWrapper",
-    "Callback",
-    "Checkpoint",
-    "Constraint",
-    "DifferentialEvolutionWrapper",
-    "DirectWrapper",
-    "DualAnnealingWrapper",
-    "Evaluation",
-    "History",
-    "HistoryFile",
-    "Iteration",
-    "LeastSquaresWrapper",
-    "MinimizeWrapper",
-    "Run",
-    "SHGOWrapper",
-    "TensorBoard",
-    "__version__",
-    "method",
-    "minimize",
-    "observe",
-    "record",
+    "torchmin_nb": """
+        BasinHoppingWrapper BruteWrapper Callback Checkpoint ClosureReport Constraint Covariance
+        DifferentialEvolutionWrapper DirectWrapper DualAnnealingWrapper Evaluation GLOBAL_METHODS History HistoryFile
+        Iteration LEAST_SQUARES_METHODS LeastSquaresWrapper METHODS MethodSpec MinimizeWrapper OptionSpec Result Run
+        SHGOWrapper SavedRun TensorBoard __version__ method minimize observe record unregister
+    """,
+    "torchmin_nb.views": """
+        Axis Chart Contours Dashboard INK Mark MethodExplorer Picture ProgressLine RUNS Region animated_html
+        chart_figure chart_picture convergence_figure landscape_chart landscape_figure landscape_picture order_figure
+        order_picture profile_figure profile_picture show step_figure step_picture style
+    """,
+    "torchmin_nb.analysis": """
+        CostTable Landscape Order Plane Profile Surface cost_table data_profile explained_methods hessian_plane
+        landscape_data order_data order_of_convergence performance_profile plane_landscape sample step_data
+        trajectory_plane
+    """,
+    "torchmin_nb.explore": """
+        Advice COLUMNS Call Entry Fit Form Race Reading RunRow RunTable Subject Suggestion Traits build catalogue entry
+        fit groups measured method of_function of_model plan race read_form report_html row_of run script subject_of
+        suggest traits unregister
+    """,
+    "torchmin_nb.problems": "PROBLEMS Problem ProblemSpec Setting Split digits",
+}
+"""The public names, written out: one that is added or taken away is meant to be."""
+FROM_THE_ROOT = {"method", "unregister"}
+"""Names of `explore` that are the root's."""
+NAMED_AS_MODULES = {
+    "torchmin_nb.explore": ("catalogue", "fit", "plan", "race", "script", "suggest", "traits"),
+    "torchmin_nb.views": ("chart_figure", "chart_picture"),
 }
 
 
@@ -88,10 +100,71 @@ def test_the_import_reader_sees_relative_imports():
     assert {"torchmin_nb.core.events", "torchmin_nb.core.events.Evaluation", "numpy", "inspect"} <= found
 
 
-def test_public_names():
-    assert set(torchmin_nb.__all__) == PROMISED
-    assert all(hasattr(torchmin_nb, name) for name in torchmin_nb.__all__)
-    assert len(set(torchmin_nb.__all__)) == len(torchmin_nb.__all__)
+@pytest.mark.parametrize("package", PROMISED)
+def test_public_names(package):
+    module, names = import_module(package), PROMISED[package].split()
+    assert sorted(module.__all__) == sorted(names) == dir(module)
+    assert len(set(names)) == len(names)
+    assert all(hasattr(module, name) for name in names)
+
+
+def test_public_names_in_a_fresh_interpreter():
+    """Where nothing else has imported what they need, `*` takes them all."""
+    imports = "".join(f"from {package} import *; " for package in PROMISED)
+    expected = {name for names in PROMISED.values() for name in names.split()}
+    code = f"{imports}print(*set({sorted(expected)}) - set(globals()))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=PACKAGE.parent)
+    assert done.stdout.split() == []
+
+
+@pytest.mark.parametrize(
+    ("package", "name"), [(package, name) for package, names in PROMISED.items() for name in names.split()]
+)
+def test_public_names_say_where_they_are_from(package, name):
+    value = getattr(import_module(package), name)
+    if isinstance(value, FunctionModule):
+        assert value.__wrapped__.__module__ == value.__name__ == f"{package}.{name}"
+    elif isinstance(value, type | FunctionType):
+        assert value.__module__ == ("torchmin_nb" if name in FROM_THE_ROOT else package)
+        assert pickle.loads(pickle.dumps(value)) is value
+        assert f"{value.__module__}.{name}" in repr(value) or isinstance(value, FunctionType)
+    else:
+        assert not callable(value)
+
+
+@pytest.mark.parametrize("name", ["Iteration", "Evaluation", "Covariance", "ClosureReport", "OptionSpec", "MethodSpec"])
+def test_annotations_of_public_classes_can_be_evaluated(name):
+    kind = getattr(torchmin_nb, name)
+    if name == "Covariance":  # its arrays are imported for type checkers only
+        assert set(kind.__annotations__) == {each.name for each in fields(kind)}
+    else:
+        assert set(get_type_hints(kind)) >= {each.name for each in fields(kind)}
+
+
+BOTH = """
+import inspect, types
+import {package} as package
+{first}
+import {package}.{name}
+from {package} import {name} as taken
+import {package}.{name} as module
+assert isinstance(module, types.ModuleType) and module is taken is package.{name}, module
+assert inspect.isfunction(module.{name}) and inspect.signature(module) == inspect.signature(module.{name})
+"""
+
+
+@pytest.mark.parametrize("first", ["", "from {package} import {name}", "package.{name}"])
+def test_a_module_named_as_its_function_is_both(first):
+    """Whichever of them is asked for first in a fresh interpreter."""
+    pairs = [dict(package=package, name=name) for package, names in NAMED_AS_MODULES.items() for name in names]
+    code = "\n".join(BOTH.format(**pair, first=first.format(**pair)) for pair in pairs)
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=PACKAGE.parent)
+
+
+def test_a_module_named_as_its_function_is_called_and_copied():
+    traits = torchmin_nb.explore.Traits(2)
+    assert explore.fit(explore.entry("BFGS"), traits) == explore.fit.fit(explore.entry("BFGS"), traits)
+    assert copy.deepcopy(explore.fit) is pickle.loads(pickle.dumps(explore.fit)) is explore.fit
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,10 @@
 
 from typing import Any
 
+from ._public import publish
 from ._version import __version__
-from .core.checkpoint import Checkpoint
+from .core.check import ClosureReport
+from .core.checkpoint import Checkpoint, SavedRun
 from .core.constraints import Constraint
 from .core.events import Callback, Evaluation, History, Iteration
 from .core.functional import minimize
@@ -19,14 +21,16 @@ from .core.global_search import (
 from .core.history_file import HistoryFile
 from .core.least_squares import LeastSquaresWrapper
 from .core.least_squares_methods import LEAST_SQUARES_METHODS
-from .core.methods import METHODS
+from .core.methods import METHODS, MethodSpec, OptionSpec
 from .core.metrics import record
 from .core.observe import observe
 from .core.optimizer import MinimizeWrapper
-from .core.own import method
+from .core.own import method, unregister
 from .core.report import animated_by
+from .core.result import Result
 from .core.run import Run, panel_shown_by
 from .core.tensorboard import TensorBoard
+from .core.uncertainty import Covariance
 
 __all__ = [
     "GLOBAL_METHODS",
@@ -36,7 +40,9 @@ __all__ = [
     "BruteWrapper",
     "Callback",
     "Checkpoint",
+    "ClosureReport",
     "Constraint",
+    "Covariance",
     "DifferentialEvolutionWrapper",
     "DirectWrapper",
     "DualAnnealingWrapper",
@@ -45,16 +51,25 @@ __all__ = [
     "HistoryFile",
     "Iteration",
     "LeastSquaresWrapper",
+    "MethodSpec",
     "MinimizeWrapper",
+    "OptionSpec",
+    "Result",
     "Run",
     "SHGOWrapper",
+    "SavedRun",
     "TensorBoard",
     "__version__",
     "method",
     "minimize",
     "observe",
     "record",
+    "unregister",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
 
 
 def _show_run(run: Run) -> None:
@@ -76,3 +91,4 @@ def _animated(history: History, **shown: Any) -> str:
 
 panel_shown_by(_show_run)
 animated_by(_animated)
+publish(__name__)

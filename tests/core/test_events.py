@@ -1,8 +1,10 @@
 """What a run tells and keeps: frozen events, honest counts, columns, and a stored form that comes back the same."""
 
+import copy
 import dataclasses
 import json
 import math
+import pickle
 import sys
 import threading
 import warnings
@@ -13,9 +15,9 @@ import scipy
 import scipy.optimize
 import torch
 
-from torchmin_nb import METHODS, Evaluation, History, Iteration, MinimizeWrapper
+from torchmin_nb import METHODS, Evaluation, History, HistoryFile, Iteration, MinimizeWrapper
 from torchmin_nb.core.events import Totals
-from torchmin_nb.errors import HistoryError, StartWarning
+from torchmin_nb.errors import ArgumentError, HistoryError, StartWarning
 
 # trust-constr ends before its barrier is gone.
 pytestmark = pytest.mark.filterwarnings("ignore:trust-constr reports success:torchmin_nb.errors.ConvergenceWarning")
@@ -154,6 +156,48 @@ def test_evaluations_know_their_iteration_and_step():
         assert history[event.iteration - 1].nfev <= event.index
 
 
+@EACH
+def test_both_records_have_a_step_norm(method):
+    history = _run(method, keep_evaluations=True)[0].history
+    assert all(event.step == event.step_norm for event in history.evaluations)
+    assert [event.step_norm for event in history.evaluations[:1]] == [0.0]
+    with pytest.raises((AttributeError, TypeError)):
+        history.evaluations[0].step = 1.0
+
+
+@pytest.mark.parametrize("name", ["step", "step_norm"])
+def test_evaluations_stored_under_either_name_are_read(name, tmp_path):
+    history = _run("BFGS", keep_evaluations=True)[0].history
+    stored = json.loads(history.to_json())
+    for evaluation in stored["evaluations"]:
+        evaluation[name] = evaluation.pop("step_norm")
+    assert History.from_json(json.dumps(stored)) == history
+    del stored["evaluations"][0][name]  # each record by itself
+    read = History.from_json(json.dumps(stored))
+    assert [event.step_norm for event in read.evaluations] == [event.step_norm for event in history.evaluations]
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+@pytest.mark.parametrize(
+    "record",
+    [Iteration(3, 1.5, metrics={"a": 2.0}), Evaluation(4, 2, math.inf, step_norm=0.5), Totals(1, 2, 3, 4, 5.0)],
+)
+def test_records_are_pickled_by_the_names_of_their_fields(record, protocol):
+    assert record.__getstate__() == dataclasses.asdict(record)
+    assert pickle.loads(pickle.dumps(record, protocol)) == copy.deepcopy(record) == record
+
+
+def test_what_a_pickled_record_lacks_has_its_default():
+    iteration = Iteration(3, 1.5, metrics={"a": 2.0}, rejected_errors=2)
+    state = iteration.__getstate__()
+    del state["metrics"], state["rejected_errors"]
+    read = Iteration.__new__(Iteration)
+    read.__setstate__(state)
+    assert read == dataclasses.replace(iteration, metrics={}, rejected_errors=0)
+    with pytest.raises(KeyError, match="loss is missing"):
+        read.__setstate__({"index": 3})
+
+
 def test_rejected_steps_hold_the_old_point():
     history = _run("trust-exact", maxiter=12)[0].history
     rejected = [iteration for iteration in history if iteration.accepted is False]
@@ -181,6 +225,81 @@ def test_columns():
         expected = [getattr(iteration, name) for iteration in history]
         np.testing.assert_array_equal(column, [math.nan if value is None else value for value in expected])
         assert name in dir(history)
+
+
+def _stored(history, path):
+    """The history as it is read from both kinds of files, and from a pickle."""
+    history.to_json(path / "history.json")
+    keeper = HistoryFile(path / "run.jsonl")
+    for name, event in [
+        ("on_start", history),
+        *(("__call__", iteration) for iteration in history),
+        ("on_end", history),
+    ]:
+        getattr(keeper, name)(event)
+    return [History.from_json(path / "history.json"), HistoryFile.read(path / "run.jsonl"), copy.deepcopy(history)]
+
+
+@EACH
+def test_iterations_are_found_by_their_values(method, tmp_path):
+    history = _run(method)[0].history
+    for read in [history, *_stored(history, tmp_path)]:
+        for position, iteration in enumerate(history):
+            assert read.index(iteration) == read.index(iteration, position) == position
+            assert read.index(iteration, -len(read), position + 1) == position
+            assert iteration in read
+            assert read.count(iteration) == 1
+            for inside in [(position + 1,), (0, position)]:
+                with pytest.raises(ValueError, match="is not among the"):
+                    read.index(iteration, *inside)
+
+
+@pytest.mark.parametrize("nan", [math.nan, float("nan"), np.float64("nan")])
+def test_iterations_with_nan_are_found(nan, tmp_path):
+    rows = [Iteration(0, 1.0), Iteration(1, nan, grad_norm=math.inf, metrics={"a": nan}), Iteration(2, 0.5)]
+    history = _history(*rows)
+    for read in [history, *_stored(history, tmp_path)]:
+        assert [read.index(row) for row in rows] == [0, 1, 2]
+        assert rows[1] in read
+
+
+@pytest.mark.parametrize("other", [None, 0, 24.2, "x", Iteration(1, 0.0), Evaluation(0, 0, 24.2)])
+def test_what_is_not_in_the_history_is_an_error(other):
+    history = _run()[0].history
+    assert other not in history
+    assert history.count(other) == 0
+    with pytest.raises(ArgumentError, match="give an Iteration of this history"):
+        history.index(other)
+
+
+def test_the_first_of_equal_iterations_is_found():
+    same = [Iteration(7, 1.0), Iteration(7, 1.0), Iteration(7, 2.0)]
+    history = _history(*same)
+    assert [history.index(row) for row in same] == [0, 0, 2]
+    assert (history.index(same[0], 1), history.count(same[0])) == (1, 2)
+
+
+def test_the_index_is_a_column_as_well():
+    history = _run()[0].history
+    assert isinstance(history.index, np.ndarray)
+    assert history.index.tolist() == list(range(len(history)))
+    assert type(pickle.loads(pickle.dumps(history.index))) is np.ndarray
+    assert (history.index[-1], int(history.index.max())) == (len(history) - 1, len(history) - 1)
+    assert repr(history.index) == repr(history.column("index"))
+    with pytest.raises(TypeError, match=r"ask history\.index"):
+        history.index[1:](history[1])
+
+
+@pytest.mark.parametrize(
+    "compute",
+    [np.max, np.mean, np.diff, lambda i: i.sum(), lambda i: i + 1, lambda i: i == 1, np.sqrt, np.argmax, np.cumsum],
+)
+def test_what_is_computed_from_the_index_is_plain(compute):
+    history = _run()[0].history
+    plain = compute(history.column("index"))
+    assert type(compute(history.index)) is type(plain)
+    np.testing.assert_array_equal(compute(history.index), plain)
+    np.testing.assert_array_equal(plain, compute(np.arange(len(history))))
 
 
 def test_columns_are_copies():

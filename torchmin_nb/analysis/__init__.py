@@ -1,5 +1,6 @@
 """What explains a run: pure NumPy and torch data, without any drawing. The pictures are in `views`."""
 
+from .._public import publish
 from .landscape import Landscape, landscape_data
 from .order import Order, order_data, order_of_convergence
 from .plane import Plane, hessian_plane, plane_landscape, trajectory_plane
@@ -27,3 +28,10 @@ __all__ = [
     "step_data",
     "trajectory_plane",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+publish(__name__)

@@ -73,6 +73,7 @@ class ScipyOptimizer(torch.optim.Optimizer):
 
     takes_up = False
     """Whether a loaded run's memory is taken up by the method."""
+    _nonfinite_errors: tuple[type[Exception], ...] = _NONFINITE_ERRORS  # of a pickle that an earlier version wrote
 
     def __init__(self, params: Any, name: str, **common: Unpack[Common]):
         known_keywords(type(self).__name__, common, [*_own_keywords(type(self)), *Common.__annotations__])
@@ -126,6 +127,10 @@ class ScipyOptimizer(torch.optim.Optimizer):
         iterations: stand still after so many, to go on with `advance` or `resume`. pace: hold each iteration for so
         many seconds. paused: begin with the first `resume` or `advance`. Raises BusyError while another run moves the
         same parameters, and what `step` raises before it starts.
+
+        torch's step hooks are called as around `step`, in the worker thread: the pre hooks when the run begins (of a
+        paused one, after the first `resume` or `advance`), the post hooks when it has ended, before `wait` returns. A
+        run that raises has no post hooks; what a hook raises, `wait` raises.
         """
         closure = require_closure(closure)
         refuse_several_processes()
@@ -134,7 +139,7 @@ class ScipyOptimizer(torch.optim.Optimizer):
             **self._budgets, iterations=iterations, pace=positive("pace", pace or None) or 0.0, paused=paused
         )
         tensors = trainable(self.param_groups)
-        return Run(self, lambda: self._execute(closure), control, tensors, held=self._steered_by(control))
+        return Run(self, lambda: self._execute_with_hooks(closure), control, tensors, held=self._steered_by(control))
 
     @contextmanager
     def _steered_by(self, control: Control) -> Iterator[None]:
@@ -165,6 +170,11 @@ class ScipyOptimizer(torch.optim.Optimizer):
             self._objective = None
         first = engine.flat.tensors[0]
         return torch.tensor(engine.result.fun, dtype=first.dtype, device=first.device)
+
+    @torch.optim.Optimizer.profile_hook_step
+    def _execute_with_hooks(self, closure: Closure) -> torch.Tensor:
+        """What torch makes of every `step`: a pre hook may replace the closure, a post hook finds the result."""
+        return self._execute(require_closure(closure))
 
     @contextmanager
     def _bound(self) -> Iterator[None]:

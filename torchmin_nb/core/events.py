@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast, overload, runtim
 
 import numpy as np
 
-from ..errors import HistoryError, text_of
+from ..errors import ArgumentError, HistoryError, text_of
+from .index_column import IndexColumn
 from .rows import Rows, as_float
 from .storage import UNREADABLE, ordinary, write_text
+from .stored_fields import fields_by_name, set_fields
 
 if TYPE_CHECKING:
     import pandas
@@ -55,9 +57,12 @@ class Iteration:
     njev: int = 0
     nhev: int = 0
     nhvp: int = 0
-    rejected_errors: int = 0
+    rejected_errors: int = field(default=0, metadata={"added_later": True})
     elapsed: float = 0.0
     metrics: Mapping[str, float] = field(default_factory=dict)
+
+    __getstate__ = fields_by_name
+    __setstate__ = set_fields
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,16 +70,24 @@ class Evaluation:
     """One closure call: trial points of line searches, simplices and rejected steps included.
 
     index: 0 is the start. iteration: the iteration under way. loss: as computed, NaN and infinity included.
-    step: distance from the current iterate. elapsed: seconds since the start.
+    step_norm: distance from the current iterate. elapsed: seconds since the start.
     """
 
     index: int
     iteration: int
     loss: float
     grad_norm: float | None = None
-    step: float = 0.0
+    step_norm: float = field(default=0.0, metadata={"earlier_name": "step"})
     elapsed: float = 0.0
     metrics: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def step(self) -> float:
+        """The earlier name of `step_norm`."""
+        return self.step_norm
+
+    __getstate__ = fields_by_name
+    __setstate__ = set_fields
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +99,9 @@ class Totals:
     nhev: int
     nhvp: int
     seconds: float
+
+    __getstate__ = fields_by_name
+    __setstate__ = set_fields
 
 
 class Callback(Protocol):
@@ -218,6 +234,11 @@ class History(Sequence[Iteration]):
 
     __hash__ = None  # type: ignore[assignment]
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Of a pickle: what an earlier version did not have is as in a new history."""
+        new = vars(History())
+        self.__dict__.update({**new, **state, "_columns": {**new["_columns"], **state["_columns"]}})
+
     def __add__(self, other: History) -> History:
         """This run and the one that went on where it ended, as one history: see `core.joined`."""
         from .joined import joined
@@ -225,9 +246,32 @@ class History(Sequence[Iteration]):
         return joined(self, other) if isinstance(other, History) else NotImplemented
 
     @property
-    def index(self) -> NDArray[np.int64]:  # type: ignore[override]
-        """The column, as for every other field; not the search that sequences have."""
-        return self.column("index")
+    def index(self) -> IndexColumn:
+        """The column, as for every other field; called, the search of sequences: `history.index(iteration)`.
+
+        An iteration is found by its values, NaN included, also in a history that was read from a file.
+        """
+        return IndexColumn.of(self.column("index"), self._position)
+
+    def count(self, value: object) -> int:
+        """How many iterations have the same values, NaN included."""
+        return sum(1 for _ in self._rows_like(value))
+
+    def __contains__(self, value: object) -> bool:
+        return any(True for _ in self._rows_like(value))
+
+    def _position(self, value: object, start: int, stop: int | None) -> int:
+        inside = range(len(self))[start:stop]
+        for row in self._rows_like(value):
+            if row in inside:
+                return row
+        raise ArgumentError(f"{value!r} is not among the {len(inside)} iterations; give an Iteration of this history")
+
+    def _rows_like(self, value: object) -> Iterator[int]:
+        if isinstance(value, Iteration):
+            wanted = record(value)
+            alike: list[int] = np.flatnonzero(self.column("index") == value.index).tolist()
+            yield from (row for row in alike if record(self[row]) == wanted)
 
     def __getattr__(self, name: str) -> NDArray[Any]:
         if name in _COLUMNS:

@@ -57,6 +57,10 @@ class LeastSquaresSpec:
     radius: str = "loop"
     cost: str = "1 closure call, and a Jacobian of M×N where the point is accepted"
 
+    def __reduce__(self) -> tuple[Callable[[str], LeastSquaresSpec], tuple[str]]:
+        """A row is copied and pickled by name."""
+        return _row, (self.name,)
+
     def plan(self, m: int, n: int, jacobian: str, tr_solver: str | None, budget: int | None) -> str:
         """ "dense" or "operator" for a Jacobian of shape (m, n). Raises ArgumentError or MemoryBudgetError."""
         if self.overdetermined and m < n:
@@ -147,6 +151,12 @@ _ALL = (
 )
 
 LEAST_SQUARES_METHODS: Mapping[str, LeastSquaresSpec] = MappingProxyType({spec.name: spec for spec in _ALL})
+
+
+def _row(name: str) -> LeastSquaresSpec:
+    return LEAST_SQUARES_METHODS[name]
+
+
 """The methods of `scipy.optimize.least_squares`, keyed by SciPy's spelling."""
 
 _ARGUMENTS = ("method", "bounds", "callback")

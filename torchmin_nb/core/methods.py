@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import UnknownMethodError
+from .stored_fields import fields_by_name, set_fields
 
 __all__ = ["CUSTOM", "METHODS", "OWN_METHODS", "MethodSpec", "OptionSpec", "find_method", "put_own", "take_own"]
 
@@ -45,6 +46,9 @@ class OptionSpec:
     unlimited: float | None = None
     shape: tuple[str, ...] = ()
     none: bool = False
+
+    __getstate__ = fields_by_name
+    __setstate__ = set_fields
 
 
 @dataclass(frozen=True, slots=True)

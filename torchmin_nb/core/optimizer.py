@@ -104,6 +104,7 @@ class MinimizeWrapper(ScipyOptimizer):
     """
 
     takes_up = True
+    _loss_scale: float | str = 1.0  # of a pickle that an earlier version wrote
 
     def __init__(
         self,

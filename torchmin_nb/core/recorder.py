@@ -267,7 +267,7 @@ class Recorder:
             iteration=len(self.history),
             loss=point.loss,
             grad_norm=_norms(point.gradient)[0],
-            step=step,
+            step_norm=step,
             elapsed=self._objective.control.elapsed,
             metrics=point.metrics,
         )

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import MISSING, fields
+from dataclasses import fields
 from types import NoneType
 from typing import Any, Generic, TypeVar, overload
 
 import numpy as np
+
+from .stored_fields import default_of, earlier_names
 
 __all__ = ["Rows", "as_float"]
 
@@ -156,11 +158,11 @@ class Rows(Sequence[_Record], Generic[_Record]):
         self._later: list[_Record] = []
 
     def extend_stored(self, records: list[Any]) -> None:
-        """Take records as JSON has them; a field that has a default may be missing.
+        """Take records as JSON has them; a field that has a default may be missing, or have its earlier name.
 
         Raises TypeError, KeyError, AttributeError, OverflowError for something else.
         """
-        for name in set().union(*records) - self._columns.keys():
+        for name in set().union(*records) - self._columns.keys() - earlier_names(self._kind).keys():
             raise KeyError(f"{self._kind.__name__} has no {name}")
         for name, column in self._columns.items():
             column.extend(self._values(name, records))
@@ -200,6 +202,15 @@ class Rows(Sequence[_Record], Generic[_Record]):
     def __repr__(self) -> str:
         return f"<{len(self)} of {self._kind.__name__}>"
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Of a pickle, which an earlier version may have written: with a field less, or under its earlier name."""
+        renamed, new = earlier_names(state["_kind"]), Rows(state["_kind"])
+        stored = {renamed.get(name, name): column for name, column in state["_columns"].items()}
+        for name in new._columns.keys() - stored.keys():
+            new._columns[name].extend([new._default(name)] * state["_stored"])
+        columns = {name: stored.get(name, column) for name, column in new._columns.items()}
+        self.__dict__.update({**state, "_columns": columns})
+
     def _at(self, row: int) -> _Record:
         if row >= self._stored:
             return self._later[row - self._stored]
@@ -209,13 +220,9 @@ class Rows(Sequence[_Record], Generic[_Record]):
         try:
             return [record[name] for record in records]
         except KeyError:
-            default = self._default(name)
-            return [record.get(name, default) for record in records]
+            known, default = earlier_names(self._kind), self._default(name)
+            earlier = next((each for each in known if known[each] == name), name)
+            return [record.get(name, record.get(earlier, default)) for record in records]
 
     def _default(self, name: str) -> Any:
-        field = next(field for field in fields(self._kind) if field.name == name)  # type: ignore[arg-type]
-        if field.default_factory is not MISSING:
-            return field.default_factory()
-        if field.default is MISSING:
-            raise KeyError(f"{name} is missing")
-        return field.default
+        return default_of(next(field for field in fields(self._kind) if field.name == name))  # type: ignore[arg-type]

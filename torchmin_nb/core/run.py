@@ -131,7 +131,7 @@ class _Course:
             self._waiters.pop(waiter, None)
 
     def _begin(self) -> None:
-        self.optimizer.history = History(self.optimizer.name)
+        self.optimizer.history, self.optimizer.result = History(self.optimizer.name), None
         self._begun = True
 
     def _tell_end(self) -> None:

@@ -1,5 +1,6 @@
 """What an explorer of methods knows, without any widget: rows, fits, suggestions, calls, scripts, races and reports."""
 
+from .._public import called_as_its_function, publish
 from ..core.own import method, unregister
 from .call import Call, Form, Reading, read_form
 from .catalogue import Entry, catalogue, entry, groups
@@ -48,3 +49,13 @@ __all__ = [
     "traits",
     "unregister",
 ]
+
+_NAMED_AS_THEIR_FUNCTION = ("catalogue", "fit", "plan", "race", "script", "suggest", "traits")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+globals().update({name: called_as_its_function(f"{__name__}.{name}") for name in _NAMED_AS_THEIR_FUNCTION})
+publish(__name__)

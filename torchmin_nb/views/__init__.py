@@ -5,25 +5,41 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from .._public import publish, published
 from .progress import ProgressLine
 
 if TYPE_CHECKING:
     from .animate import animated_html
     from .bundle import show
+    from .chart import Axis, Chart, Contours, Mark, Region
+    from .chart_figure import chart_figure
+    from .chart_picture import Picture, chart_picture
     from .explorer import MethodExplorer
     from .figures import convergence_figure
-    from .landscape import landscape_figure, landscape_picture
+    from .landscape import landscape_chart, landscape_figure, landscape_picture
     from .live import Dashboard
     from .order_chart import order_figure, order_picture
+    from .palette import INK, RUNS, style
     from .profile_chart import profile_figure, profile_picture
     from .step_chart import step_figure, step_picture
 
 __all__ = [
+    "INK",
+    "RUNS",
+    "Axis",
+    "Chart",
+    "Contours",
     "Dashboard",
+    "Mark",
     "MethodExplorer",
+    "Picture",
     "ProgressLine",
+    "Region",
     "animated_html",
+    "chart_figure",
+    "chart_picture",
     "convergence_figure",
+    "landscape_chart",
     "landscape_figure",
     "landscape_picture",
     "order_figure",
@@ -33,13 +49,25 @@ __all__ = [
     "show",
     "step_figure",
     "step_picture",
+    "style",
 ]
 
 _LAZY = {
+    "INK": ".palette",
+    "RUNS": ".palette",
+    "Axis": ".chart",
+    "Chart": ".chart",
+    "Contours": ".chart",
     "Dashboard": ".live",
+    "Mark": ".chart",
     "MethodExplorer": ".explorer",
+    "Picture": ".chart_picture",
+    "Region": ".chart",
     "animated_html": ".animate",
+    "chart_figure": ".chart_figure",
+    "chart_picture": ".chart_picture",
     "convergence_figure": ".figures",
+    "landscape_chart": ".landscape",
     "landscape_figure": ".landscape",
     "landscape_picture": ".landscape",
     "order_figure": ".order_chart",
@@ -49,6 +77,7 @@ _LAZY = {
     "show": ".bundle",
     "step_figure": ".step_chart",
     "step_picture": ".step_chart",
+    "style": ".palette",
 }
 
 
@@ -56,6 +85,15 @@ def __getattr__(name: str) -> Any:
     if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:
-        return getattr(import_module(_LAZY[name], __name__), name)
+        module = import_module(_LAZY[name], __name__)
     except ModuleNotFoundError as error:
         raise ImportError(f"{name} needs {error.name}: pip install 'torchmin-nb[notebook]'") from error
+    # An imported submodule becomes an attribute of the package: where it has the name of its function, it is called.
+    return module if module.__name__ == f"{__name__}.{name}" else published(getattr(module, name), __name__)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+publish(__name__)

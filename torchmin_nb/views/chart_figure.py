@@ -7,12 +7,15 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
+from .._public import called_as_its_function
 from ..core.html import Html, html
 from .chart import FEW_DECADES, Axis, Chart, Contours, Layer, Mark, Region, wrapped_lines
 from .palette import GRID, HIDDEN_BUTTONS, INK
 from .plotly_text import plotly_text
 
 __all__ = ["chart_figure", "chart_sketch"]
+
+called_as_its_function(__name__)
 
 _CLEAR = "rgba(0,0,0,0)"
 _LINE_HEIGHT = 18

@@ -13,10 +13,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from PIL import Image
 
+from .._public import called_as_its_function
 from .chart import FEW_DECADES, Axis, Chart, Contours, Mark, Region, wrapped_lines
 from .palette import DASHES, INK
 
 __all__ = ["Picture", "chart_picture", "plain", "small_png", "write_out"]
+
+called_as_its_function(__name__)
 
 _LINES: dict[str, Any] = dict(zip(DASHES, ("-", "--", ":", "-.", (0, (8, 2)), (0, (8, 2, 1, 2))), strict=True))
 _LINES[""] = "none"

@@ -5,7 +5,7 @@ Keywords, defaults and their meaning: https://docs.scipy.org/doc/scipy/reference
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
@@ -42,6 +42,10 @@ class GlobalSpec:
     most: int = 1000
     cost: str = ""
     descent: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+
+    def __reduce__(self) -> tuple[Callable[[str], GlobalSpec], tuple[str]]:
+        """A row is copied and pickled by name."""
+        return _row, (self.name,)
 
     def local_arguments(self, given: Mapping[str, Any]) -> Mapping[str, Any]:
         """minimizer_args of the local method: those given, with what is SciPy's where none are."""
@@ -290,4 +294,10 @@ SHGO_OPTIONS = _rows(
 """The `options` of shgo. The local method's are handed to it."""
 
 GLOBAL_METHODS: Mapping[str, GlobalSpec] = MappingProxyType({spec.name: spec for spec in _ALL})
+
+
+def _row(name: str) -> GlobalSpec:
+    return GLOBAL_METHODS[name]
+
+
 """The global methods, keyed by the name of SciPy's function."""

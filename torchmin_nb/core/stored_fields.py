@@ -1,0 +1,47 @@
+"""The fields of stored records: by name, so that files and pickles of earlier versions fit those of this one.
+
+A field that has been renamed has its former name as `metadata["earlier_name"]`. One that was put between others, when
+pickles were still lists of values, has `metadata["added_later"]`. Both need a default.
+"""
+
+from __future__ import annotations
+
+from dataclasses import MISSING, Field, fields
+from typing import Any
+
+__all__ = ["default_of", "earlier_names", "fields_by_name", "set_fields"]
+
+
+def earlier_names(kind: Any) -> dict[str, str]:
+    """The names that fields had in earlier versions, and those that they have."""
+    return {each.metadata["earlier_name"]: each.name for each in fields(kind) if "earlier_name" in each.metadata}
+
+
+def default_of(field: Field[Any]) -> Any:
+    """What a record has that was stored without the field. Raises KeyError where it cannot be missing."""
+    if field.default_factory is not MISSING:
+        return field.default_factory()
+    if field.default is MISSING:
+        raise KeyError(f"{field.name} is missing")
+    return field.default
+
+
+def fields_by_name(record: Any) -> dict[str, Any]:
+    """`__getstate__` of a frozen dataclass with slots."""
+    return {each.name: getattr(record, each.name) for each in fields(record)}
+
+
+def set_fields(record: Any, state: Any) -> None:
+    """`__setstate__` of a frozen dataclass with slots: of a dict by name, or of a list, as versions before wrote."""
+    stored = state if isinstance(state, dict) else _named(record, state)
+    renamed = earlier_names(record)
+    stored = {renamed.get(name, name): value for name, value in stored.items()}
+    for each in fields(record):
+        value = stored[each.name] if each.name in stored else default_of(each)
+        object.__setattr__(record, each.name, value)
+
+
+def _named(record: Any, values: list[Any]) -> dict[str, Any]:
+    all_fields = fields(record)
+    then = [each for each in all_fields if len(values) == len(all_fields) or "added_later" not in each.metadata]
+    return dict(zip((each.name for each in then), values, strict=False))
