@@ -31,6 +31,7 @@ PROMISED = {
     "MinimizeWrapper",
     "Run",
     "SHGOWrapper",
+    "Status",
     "TensorBoard",
     "__version__",
     "method",

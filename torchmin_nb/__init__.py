@@ -5,6 +5,7 @@ from typing import Any
 from ._version import __version__
 from .core.checkpoint import Checkpoint
 from .core.constraints import Constraint
+from .core.control import Status
 from .core.events import Callback, Evaluation, History, Iteration
 from .core.functional import minimize
 from .core.global_search import (
@@ -48,6 +49,7 @@ __all__ = [
     "MinimizeWrapper",
     "Run",
     "SHGOWrapper",
+    "Status",
     "TensorBoard",
     "__version__",
     "method",

@@ -60,7 +60,9 @@ def test_the_page_cache_can_be_had(machine, write, limit, used, cache, left):
 
 
 @VERSIONS
-@pytest.mark.parametrize("stat", [None, "", "anon 5\n", "inactive_file\ntotal_inactive_file\n", "\n\ninactive_file x\n"])
+@pytest.mark.parametrize(
+    "stat", [None, "", "anon 5\n", "inactive_file\ntotal_inactive_file\n", "\n\ninactive_file x\n"]
+)
 def test_without_its_size_the_page_cache_counts_as_used(machine, write, stat):
     write(machine, str(8 * GB), str(3 * GB), stat)
     assert memory.available_bytes() == 5 * GB

@@ -24,9 +24,7 @@ class _Group(NamedTuple):
 
 _GROUPS = (
     _Group("memory.max", "memory.current", "memory.stat", "inactive_file"),
-    _Group(
-        "memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat", "total_inactive_file"
-    ),
+    _Group("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat", "total_inactive_file"),
 )
 
 
