@@ -3,6 +3,7 @@
 from typing import Any
 
 from ._version import __version__
+from .analysis.landscape import landscape_data
 from .core.checkpoint import Checkpoint
 from .core.constraints import Constraint
 from .core.control import Status
@@ -27,6 +28,7 @@ from .core.optimizer import MinimizeWrapper
 from .core.own import method
 from .core.report import animated_by
 from .core.run import Run, panel_shown_by
+from .core.signatures import shows_keywords
 from .core.tensorboard import TensorBoard
 
 __all__ = [
@@ -78,3 +80,4 @@ def _animated(history: History, **shown: Any) -> str:
 
 panel_shown_by(_show_run)
 animated_by(_animated)
+shows_keywords(landscape_data)(History.to_html)  # what core passes on to a page of views

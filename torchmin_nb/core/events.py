@@ -330,15 +330,24 @@ class History(Sequence[Iteration]):
 
     # Stored forms
 
-    def to_html(self, path: str | Path | None = None, *, animate: bool = False, **shown: Any) -> str:
+    def to_html(
+        self,
+        path: str | Path | None = None,
+        *,
+        animate: bool = False,
+        function: Any = None,
+        title: str = "",
+        **landscape: Any,
+    ) -> str:
         """The run as a whole HTML page that needs no network, also written to `path` if given.
 
-        animate: with curves that grow under a slider, and a play button; needs plotly. shown: what `animated_html` of
-        `torchmin_nb.views` takes besides, such as the `function` whose landscape a run of two parameters crosses.
+        animate: with curves that grow under a slider, and a play button; needs plotly. The other keywords are for
+        an animated page: its title; `function`, the loss x (..., 2) -> (...), whose landscape a run of two parameters
+        crosses; and how that is drawn, as `torchmin_nb.analysis.landscape_data` says.
         """
         from .report import animated_page, history_page
 
-        text = animated_page(self, **shown) if animate else history_page(self)
+        text = animated_page(self, function=function, title=title, **landscape) if animate else history_page(self)
         return _written(text, path)
 
     def to_dataframe(self) -> pandas.DataFrame:

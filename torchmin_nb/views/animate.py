@@ -13,9 +13,11 @@ import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
+from ..analysis.landscape import landscape_data
 from ..core.events import History
 from ..core.html import Html, html
 from ..core.report import html_page
+from ..core.signatures import shows_keywords
 from ..errors import ArgumentError
 from .palette import GRID, HIDDEN_BUTTONS, INK, style
 from .plotly_text import plotly_text
@@ -71,6 +73,7 @@ def animation_data(histories: Mapping[str, History] | History, *, frames: int = 
     return Animation(tracks, tuple(np.unique(np.linspace(0, last, min(frames, last + 1)).round().astype(int)).tolist()))
 
 
+@shows_keywords(landscape_data)
 def animation_figure(
     histories: Mapping[str, History] | History, *, function: Any = None, title: str = "", **landscape: Any
 ) -> go.Figure:
@@ -102,6 +105,7 @@ def animation_figure(
     return figure
 
 
+@shows_keywords(landscape_data)
 def animated_html(
     histories: Mapping[str, History] | History,
     path: str | Path | None = None,

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from ..analysis.landscape import Landscape, Path, Runs, landscape_data
 from ..analysis.surface import Function, Levels, Surface
+from ..core.signatures import shows_keywords
 from .chart import Axis, Chart, Contours, Layer, Mark, Region, superscript
 from .palette import INK, WARNING, style
 
@@ -25,6 +26,7 @@ _MARKED = 80
 _NOT_SEEN = 0.02
 
 
+@shows_keywords(landscape_data)
 def landscape_figure(
     function: Function | Surface | Landscape, histories: Runs | None = None, *, title: str = "", **options: Any
 ) -> go.Figure:
@@ -41,6 +43,7 @@ def landscape_figure(
     return chart_figure(landscape_chart(_landscape(function, histories, options), title))
 
 
+@shows_keywords(landscape_data)
 def landscape_picture(
     function: Function | Surface | Landscape, histories: Runs | None = None, *, title: str = "", **options: Any
 ) -> Picture:

@@ -8,6 +8,7 @@ import numpy as np
 
 from ..analysis.landscape import Runs
 from ..analysis.order import Order, order_data
+from ..core.signatures import shows_keywords
 from .chart import Axis, Chart, Mark
 from .palette import INK, style
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["order_chart", "order_figure", "order_picture"]
 
 
+@shows_keywords(order_data)
 def order_figure(histories: Runs, *, title: str = "Order of convergence", **options: Any) -> go.Figure:
     """log e(k+1) against log e(k) of one or several runs, with the fitted slopes, as a Plotly figure.
 
@@ -29,6 +31,7 @@ def order_figure(histories: Runs, *, title: str = "Order of convergence", **opti
     return chart_figure(order_chart(order_data(histories, **options), title))
 
 
+@shows_keywords(order_data)
 def order_picture(histories: Runs, *, title: str = "Order of convergence", **options: Any) -> Picture:
     """The same by matplotlib. Needs matplotlib."""
     from .chart_picture import chart_picture
