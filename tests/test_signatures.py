@@ -173,8 +173,9 @@ def test_help_and_the_docstring_have_every_keyword(wrapper):
 
 @pytest.mark.parametrize("function", [*WRAPPERS, minimize, Dashboard], ids=lambda f: f.__name__)
 def test_shift_tab_in_ipython_has_every_keyword(function):
-    oinspect = pytest.importorskip("IPython.core.oinspect")
-    info = oinspect.Inspector().info(function, oname=function.__name__)
+    inspector = pytest.importorskip("IPython.core.oinspect").Inspector
+    plain = {"theme_name": "nocolor"} if "theme_name" in inspect.signature(inspector).parameters else {}
+    info = inspector(**plain).info(function, oname=function.__name__)
     shown = info["init_definition"] or info["definition"]
     for name, each in keywords(function).items():
         assert f"{name}:" in shown
@@ -267,6 +268,8 @@ CHOICES = [
     (MinimizeWrapper, "loss_scale", {"auto"}),
     (minimize, "method", set(METHODS)),
     (minimize, "curvature", {"autograd", "finite-difference"}),
+    (minimize, "jac", {"2-point", "3-point"}),
+    (minimize, "hess", {"2-point", "3-point"}),
     (LeastSquaresWrapper, "jacobian", {"auto", "dense", "operator"}),
     (LeastSquaresWrapper, "least_squares_args", set(LEAST_SQUARES_METHODS)),
     (Dashboard, "x", set(X_AXES)),

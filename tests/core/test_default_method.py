@@ -40,11 +40,13 @@ def bounded(*parameters, bounds=(0, 1)):
         ((0, 1), ROUND, "SLSQP"),
         ((0, 1), [ROUND], "SLSQP"),
         ((0, 1), [], "L-BFGS-B"),
+        ((0, 1), None, "L-BFGS-B"),
+        (None, None, "BFGS"),
     ],
 )
 def test_what_is_there_decides(arguments, bounds, constraints, expected):
-    given = dict(arguments or {}) | ({"constraints": constraints} if constraints else {})
-    optimizer = MinimizeWrapper(bounded(parameter(), bounds=bounds), given or arguments)
+    given = arguments if constraints == () else {**(arguments or {}), "constraints": constraints}
+    optimizer = MinimizeWrapper(bounded(parameter(), bounds=bounds), given)
     assert (optimizer.name, optimizer.request.spec.name) == (expected, expected)
     assert optimizer.history.method == expected
     assert optimizer.state_dict()["run"]["method"] == expected
@@ -129,6 +131,15 @@ def test_a_method_that_is_named_is_kept(named):
     with pytest.raises(ArgumentError, match="cannot take bounds"):
         MinimizeWrapper(bounded(parameter()), named)
     assert MinimizeWrapper(bounded(parameter()), "TNC").name == "TNC"
+
+
+def test_what_can_be_read_only_once_is_read_once():
+    x = parameter()
+    optimizer = MinimizeWrapper([x], {"bounds": iter([(0, 1), (0, 1)])})
+    assert optimizer.name == "L-BFGS-B"
+    for _ in range(2):
+        optimizer.step(lambda: parabola(x))
+        np.testing.assert_allclose(optimizer.result.x, [0.5, 1.0], atol=1e-6)
 
 
 def test_bounds_in_both_places_are_refused_as_ever():

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Unpack
 
 import torch
-from scipy.optimize import OptimizeResult
+from scipy.optimize import HessianUpdateStrategy, OptimizeResult
 
 from ..errors import ArgumentTypeError
 from .arguments import known_keywords
@@ -14,6 +14,7 @@ from .common import COMMON, Common, LossScale
 from .constraints import Constraint, read_constraints
 from .methods import MethodName
 from .optimizer import Curvature, MinimizeWrapper
+from .request import Differences
 from .result import Result
 from .signatures import keyword_only, shows_keywords
 
@@ -31,8 +32,8 @@ def minimize(
     bounds: Any = None,
     constraints: Any = None,
     callback: Callable[..., Any] | None = None,
-    jac: Any = None,
-    hess: Any = None,
+    jac: Callable[..., Any] | Differences | bool | None = None,
+    hess: Callable[..., Any] | Differences | HessianUpdateStrategy | None = None,
     hessp: Callable[..., Any] | None = None,
     curvature: Curvature = "autograd",
     hessian_chunk: int | None = None,

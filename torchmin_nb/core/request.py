@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from numbers import Real
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 from scipy.optimize import HessianUpdateStrategy
@@ -18,12 +18,13 @@ from .memory import available_bytes, readable_bytes
 from .methods import CUSTOM, METHODS, MethodSpec, find_method
 from .option_values import read_value, shown
 
-__all__ = ["Request", "read_request", "require_fit", "require_memory", "without_method"]
+__all__ = ["Differences", "Request", "read_request", "require_fit", "require_memory", "without_method"]
 
 MinimizerArgs = Mapping[str, Any] | str | Callable[..., Any] | None
 
 _KEYS = ("method", "options", "tol", "bounds", "constraints", "callback", "jac", "hess", "hessp")
-_DIFFERENCES = ("2-point", "3-point")
+Differences = Literal["2-point", "3-point"]
+_DIFFERENCES = get_args(Differences)
 _SUPPLIED = "torchmin_nb supplies it: `fun` is the closure, `x0` the parameters' values"
 
 
@@ -92,12 +93,12 @@ class Request:
 
 
 def without_method(minimizer_args: MinimizerArgs) -> dict[str, Any] | None:
-    """A copy of `minimizer_args` that name no method: bounds of param groups then have a say. None where they do.
+    """A copy of `minimizer_args` where the bounds of param groups choose the method; None where these args do.
 
     Raises ArgumentTypeError.
     """
     args = _as_mapping(minimizer_args)
-    if args.get("method") is not None:
+    if args.get("method") is not None or args.get("bounds") is not None or _has_constraints(args):
         return None
     return {name: dict(value) if isinstance(value, Mapping) else value for name, value in args.items()}
 
@@ -156,9 +157,14 @@ def _as_mapping(minimizer_args: object) -> Mapping[str, Any]:
     )
 
 
+def _has_constraints(args: Mapping[str, Any]) -> bool:
+    constraints = args.get("constraints")
+    return constraints is not None and np.size(constraints) > 0
+
+
 def _default_method(args: Mapping[str, Any], *, bounded: bool) -> str:
     """SciPy's own choice where none is named."""
-    if np.size(args.get("constraints", ())):
+    if _has_constraints(args):
         return "SLSQP"
     return "L-BFGS-B" if bounded or args.get("bounds") is not None else "BFGS"
 

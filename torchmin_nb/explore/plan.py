@@ -73,7 +73,9 @@ def build(
 ) -> tuple[ScipyOptimizer, Callable[[], torch.Tensor]]:
     """The optimizer and the closure of a call.
 
-    problem: made afresh if None. The other keywords go to the wrapper: see MinimizeWrapper. Raises what the wrapper's constructor raises.
+    problem: made afresh if None. The other keywords go to the wrapper: see MinimizeWrapper.
+
+    Raises what the wrapper's constructor raises.
     """
     made = plan(call, call.make() if problem is None else problem)
     keywords = {name: piece.value for name, piece in made.keywords.items()}

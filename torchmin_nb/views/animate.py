@@ -80,7 +80,7 @@ def animation_figure(
     """The animation as a Plotly figure with a slider over iterations, a play and a pause button.
 
     function: the loss, x (..., 2) -> (...); with it, runs of two parameters that were kept with keep_parameters=True
-    cross its landscape. landscape: of `landscape_figure`, such as window and minimizers.
+    cross its landscape. The other keywords: of `landscape_data`, such as window and minimizers.
     """
     animation = animation_data(histories)
     plane = function is not None and animation.plane

@@ -33,8 +33,7 @@ def landscape_figure(
     """Runs of two parameters on the contours of their loss, as a Plotly figure.
 
     function: the loss, x (..., 2) -> (...); or a Surface or Landscape made before. histories: one History or
-    {name: History}, kept with keep_parameters=True. options: of `landscape_data`: window, up_to, log, minimizers,
-    best_loss, bounds, constraints, scale, region, trials, resolution.
+    {name: History}, kept with keep_parameters=True. The other keywords: as `landscape_data` takes them.
 
     Raises what `landscape_data` raises.
     """

@@ -24,7 +24,7 @@ __all__ = ["order_chart", "order_figure", "order_picture"]
 def order_figure(histories: Runs, *, title: str = "Order of convergence", **options: Any) -> go.Figure:
     """log e(k+1) against log e(k) of one or several runs, with the fitted slopes, as a Plotly figure.
 
-    options: of `order_data`: minimizer or best_loss, and floor. Raises what that raises.
+    minimizer, best_loss, floor: as `order_of_convergence` takes them. Raises what that raises.
     """
     from .chart_figure import chart_figure
 

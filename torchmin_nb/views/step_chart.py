@@ -36,7 +36,7 @@ _HEADROOM = 1.5
 def step_figure(loss: Callable[..., Any], history: History, k: int, **options: Any) -> go.Figure:
     """Inside the step from iterate k to k + 1, as a Plotly figure.
 
-    loss: a function of x, or a closure together with parameters=. options: `parameters` and `scale` as `step_data`
+    loss: a function of x, or a closure together with parameters=. `parameters` and `scale`: as `step_data`
     takes them. A simplex is drawn on the contours of its loss and so needs a function of two variables, (..., 2).
 
     Raises what `step_data` raises, and ArgumentError for a simplex in other than two dimensions.

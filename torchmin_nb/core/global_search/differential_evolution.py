@@ -40,7 +40,7 @@ class DifferentialEvolutionWrapper(GlobalOptimizer):
     closure that has `model` and `loss(model)`, a generation is evaluated at once under `torch.func.vmap`
     (`vectorized`, which makes `updating` deferred; constraints are evaluated one by one). Where vmap
     refuses, one by one, with the same result. Each point
-    counts as one closure call. Else as BasinHoppingWrapper.
+    counts as one closure call. The other keywords: as BasinHoppingWrapper.
 
     An iteration is a generation; its metrics are `generation` and `convergence`, above which 1 ends
     the run.
