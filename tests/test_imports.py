@@ -24,7 +24,7 @@ PROMISED = {
         BasinHoppingWrapper BruteWrapper Callback Checkpoint ClosureReport Constraint Covariance
         DifferentialEvolutionWrapper DirectWrapper DualAnnealingWrapper Evaluation GLOBAL_METHODS History HistoryFile
         Iteration LEAST_SQUARES_METHODS LeastSquaresWrapper METHODS MethodSpec MinimizeWrapper OptionSpec Result Run
-        SHGOWrapper SavedRun TensorBoard __version__ method minimize observe record unregister
+        SHGOWrapper SavedRun Status TensorBoard __version__ method minimize observe record unregister
     """,
     "torchmin_nb.views": """
         Axis Chart Contours Dashboard INK Mark MethodExplorer Picture ProgressLine RUNS Region animated_html

@@ -4,9 +4,11 @@ from typing import Any
 
 from ._public import publish
 from ._version import __version__
+from .analysis.landscape import landscape_data
 from .core.check import ClosureReport
 from .core.checkpoint import Checkpoint, SavedRun
 from .core.constraints import Constraint
+from .core.control import Status
 from .core.events import Callback, Evaluation, History, Iteration
 from .core.functional import minimize
 from .core.global_search import (
@@ -29,6 +31,7 @@ from .core.own import method, unregister
 from .core.report import animated_by
 from .core.result import Result
 from .core.run import Run, panel_shown_by
+from .core.signatures import shows_keywords
 from .core.tensorboard import TensorBoard
 from .core.uncertainty import Covariance
 
@@ -58,6 +61,7 @@ __all__ = [
     "Run",
     "SHGOWrapper",
     "SavedRun",
+    "Status",
     "TensorBoard",
     "__version__",
     "method",
@@ -91,4 +95,5 @@ def _animated(history: History, **shown: Any) -> str:
 
 panel_shown_by(_show_run)
 animated_by(_animated)
+shows_keywords(landscape_data)(History.to_html)  # what core passes on to a page of views
 publish(__name__)

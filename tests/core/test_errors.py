@@ -117,7 +117,7 @@ BAD_ARGS = {
     "method key": ({"method": "adam"}, UnknownMethodError, ValueError, "'adam'.*trust-ncg"),
     "method type": ({"method": 3}, ArgumentTypeError, TypeError, "a name or a callable, got 3; names: .*BFGS"),
     "not a dict": (3, ArgumentTypeError, TypeError, r"a dict such as dict\(.*or a method name, got int"),
-    "None": (None, ArgumentTypeError, TypeError, "got NoneType"),
+    "a list": ([("method", "CG")], ArgumentTypeError, TypeError, "got list"),
     "unknown key": ({"metod": "CG"}, ArgumentError, ValueError, "'metod'; allowed are method, options"),
     "fun": ({"fun": abs}, ArgumentError, ValueError, "'fun'; torchmin_nb supplies it"),
     "x0": ({"x0": [1]}, ArgumentError, ValueError, "'x0'; torchmin_nb supplies it"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import scipy.sparse.linalg
@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from ..core.events import History
+from ..core.signatures import shows_keywords
 from ..errors import ArgumentError, ClosureError
 from .landscape import Landscape, Path, Runs, named_runs
 from .loss import Local, opened
@@ -18,6 +19,7 @@ from .surface import Surface, Window, contour_levels, read_window, window_around
 
 __all__ = ["Plane", "hessian_plane", "plane_landscape", "trajectory_plane"]
 
+Which = Literal["largest", "both ends"]
 _WHICH = {"largest": "LA", "both ends": "BE"}
 
 
@@ -71,12 +73,13 @@ def trajectory_plane(histories: Runs) -> Plane:
     )
 
 
+@shows_keywords()
 def hessian_plane(
     closure: Callable[..., Any],
     parameters: Iterable[torch.Tensor],
     *,
     at: NDArray[np.float64] | None = None,
-    which: str = "largest",
+    which: Which = "largest",
     seed: int = 0,
 ) -> Plane:
     """The plane of two eigenvectors of the Hessian at `at` (n,), or at the parameters' present values.

@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..core.constraints import FEASIBLE
 from ..core.events import History
+from ..core.signatures import shows_keywords
 from ..errors import ArgumentError
 
 __all__ = ["CostTable", "Profile", "cost_table", "data_profile", "performance_profile"]
 
 Costs = Mapping[str, Mapping[str, float]]
+Measure = Literal["closure calls", "iterations", "seconds"]
 _MEASURES = {"closure calls": "nfev", "iterations": "index", "seconds": "elapsed"}
 
 
@@ -80,11 +82,12 @@ def data_profile(costs: Costs | CostTable, dimensions: Mapping[str, int]) -> Pro
     return Profile(_shares(table / units, methods, 0.0), len(table), f"κ, {measure} / (n + 1)", note)
 
 
+@shows_keywords()
 def cost_table(
     runs: Mapping[str, Mapping[str, History]],
     *,
     tau: float = 1e-3,
-    measure: str = "closure calls",
+    measure: Measure = "closure calls",
     best_losses: Mapping[str, float] | None = None,
 ) -> CostTable:
     """What each run took to pass f(x) <= f_L + τ (f(x0) − f_L), runs[problem][method].

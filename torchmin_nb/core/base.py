@@ -5,10 +5,10 @@ from __future__ import annotations
 import inspect
 import warnings
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from numbers import Integral
-from typing import Any, TypedDict, Unpack
+from typing import Any, Unpack
 
 import torch
 from scipy.optimize import Bounds, OptimizeResult
@@ -18,19 +18,14 @@ from .arguments import (
     GROUP_DEFAULTS,
     group_errors,
     known_group_keys,
-    known_keywords,
-    number,
     positive,
-    read_callbacks,
-    read_errors,
-    read_threads,
     refuse_several_processes,
     require_state_form,
-    truth,
 )
 from .bounds import clipped, group_bounds, group_scale
 from .check import ClosureReport, check_closure
 from .closure import Closure, require_closure
+from .common import NONFINITE_ERRORS, Common, read_common
 from .control import STOPPED, Control
 from .engine import Engine
 from .events import Callback, History
@@ -43,60 +38,43 @@ from .state import packed, unpacked
 from .uncertainty import parameter_names
 from .variables import Variables
 
-__all__ = ["Common", "ScipyOptimizer"]
+__all__ = ["ScipyOptimizer"]
 
-_NONFINITE_ERRORS = (torch.linalg.LinAlgError,)  # type: ignore[attr-defined]
-"""What a factorisation raises that fails far from the minimum."""
 _TORCH_PRIVATE = ("_optimizer_", "_zero_grad_profile_name")
-
-
-class Common(TypedDict, total=False):
-    """Keywords of every wrapper: see MinimizeWrapper."""
-
-    callbacks: Callback | Iterable[Callback]
-    max_seconds: float | None
-    max_evaluations: int | None
-    target_loss: float | None
-    keep_parameters: bool
-    keep_evaluations: bool
-    memory_budget: int | None
-    blas_threads: int | str | None
-    start_check: bool
-    nonfinite_errors: type[Exception] | Iterable[type[Exception]]
 
 
 class ScipyOptimizer(torch.optim.Optimizer):
     """A solver of SciPy as a torch optimizer. Subclasses say in `_prepare` what a run is made of.
 
-    `result` is the last run's OptimizeResult, `history` its iterations.
+    `result` is the last run's OptimizeResult, `history` its iterations. `name`, the method's, is set by subclasses:
+    before the constructor here, or when the groups are known.
     """
 
+    name: str
     takes_up = False
     """Whether a loaded run's memory is taken up by the method."""
-    _nonfinite_errors: tuple[type[Exception], ...] = _NONFINITE_ERRORS  # of a pickle that an earlier version wrote
+    _built = False
+    _nonfinite_errors: tuple[type[Exception], ...] = NONFINITE_ERRORS  # of a pickle that an earlier version wrote
 
-    def __init__(self, params: Any, name: str, **common: Unpack[Common]):
-        known_keywords(type(self).__name__, common, [*_own_keywords(type(self)), *Common.__annotations__])
+    def __init__(self, params: Any, **common: Unpack[Common]):
+        common_values = read_common(type(self).__name__, _own_keywords(type(self)), common)
         with group_errors():
             super().__init__(params, dict(GROUP_DEFAULTS))
+        self._built = True
+        self._groups_changed()
         self._bounds(self._flat())
         group_scale(self.param_groups, trainable(self.param_groups))
-        self.name = name
-        self.callbacks = read_callbacks(common.get("callbacks", ()))
-        self._budgets = {
-            "max_seconds": positive("max_seconds", common.get("max_seconds")),
-            "max_evaluations": positive("max_evaluations", common.get("max_evaluations"), Integral),
-            "target_loss": number("target_loss", common.get("target_loss")),
-        }
-        self._keep = {name: truth(name, common.get(name)) for name in ("keep_parameters", "keep_evaluations")}
-        self._memory_budget = positive("memory_budget", common.get("memory_budget"))
-        self._blas_threads = read_threads(common.get("blas_threads", "auto"))
-        self._start_check = truth("start_check", common.get("start_check", True))
-        self._nonfinite_errors = read_errors("nonfinite_errors", common.get("nonfinite_errors", _NONFINITE_ERRORS))
+        self.callbacks: list[Callback] = common_values["callbacks"]
+        self._budgets = {name: common_values[name] for name in ("max_seconds", "max_evaluations", "target_loss")}
+        self._keep = {name: common_values[name] for name in ("keep_parameters", "keep_evaluations")}
+        self._memory_budget: int | None = common_values["memory_budget"]
+        self._blas_threads: int | str | None = common_values["blas_threads"]
+        self._start_check: bool = common_values["start_check"]
+        self._nonfinite_errors: tuple[type[Exception], ...] = common_values["nonfinite_errors"]
         self._objective: Objective | None = None
         self._running: Control | None = None
         self._loaded: tuple[History, OptimizeResult] | None = None
-        self.history: History = History(name)
+        self.history: History = History(self.name)
         self.result: OptimizeResult | None = None
 
     @abstractmethod
@@ -138,6 +116,7 @@ class ScipyOptimizer(torch.optim.Optimizer):
         control = Control(
             **self._budgets, iterations=iterations, pace=positive("pace", pace or None) or 0.0, paused=paused
         )
+        self._groups_changed()
         tensors = trainable(self.param_groups)
         return Run(self, lambda: self._execute_with_hooks(closure), control, tensors, held=self._steered_by(control))
 
@@ -151,6 +130,7 @@ class ScipyOptimizer(torch.optim.Optimizer):
             self._running = None
 
     def _execute(self, closure: Closure) -> torch.Tensor:
+        self._groups_changed()
         self.result, self.history = None, History(self.name)
         try:
             if self._loaded is not None and not self.takes_up:
@@ -230,6 +210,8 @@ class ScipyOptimizer(torch.optim.Optimizer):
             if isinstance(param_group, Mapping):
                 known_group_keys([param_group])
             super().add_param_group(param_group)
+        if self._built:  # torch's constructor adds the first groups one by one
+            self._groups_changed()
 
     def state_dict(self) -> dict[str, Any]:
         """torch's state_dict, with the last run's history and result under "run": plain types and tensors."""
@@ -248,6 +230,7 @@ class ScipyOptimizer(torch.optim.Optimizer):
         known_group_keys(state_dict["param_groups"])
         run = unpacked(state_dict["run"]) if "run" in state_dict else None
         super().load_state_dict({name: value for name, value in state_dict.items() if name != "run"})
+        self._groups_changed()
         if run is not None:
             self.history, self.result = run
             self._loaded = None if self.result is None else (self.history, self.result)
@@ -256,6 +239,9 @@ class ScipyOptimizer(torch.optim.Optimizer):
         """For copies and pickles: torch's part and ours, without hooks."""
         own = {name: value for name, value in self.__dict__.items() if not name.startswith(_TORCH_PRIVATE)}
         return {**super().__getstate__(), **own, "_objective": None, "_running": None}
+
+    def _groups_changed(self) -> None:
+        """Called when the param groups are there, after each change of them, and before each run."""
 
     def _flat(self) -> FlatParameters:
         """The trainable parameters as one vector. Raises ParameterError where they cannot be moved on their own."""

@@ -17,6 +17,7 @@ from scipy.optimize import OptimizeResult
 
 from ..errors import ArgumentTypeError, BusyError, ParameterError, StorageError
 from .arguments import positive
+from .control import UNDER_WAY
 from .events import Evaluation, History, Iteration
 from .flat import FlatParameters, trainable
 from .state import packed
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
 __all__ = ["Checkpoint", "SavedRun"]
 
 _FORMAT = "torchmin_nb checkpoint 1"
-_UNDER_WAY = "Under way when it was saved."
-_STATUS = 110
 _IDLE = 19
 """A save is followed by this many times its own duration without one: at most a twentieth of the time goes into it."""
 
@@ -258,9 +257,7 @@ def _under_way(history: History, x: NDArray[np.float64]) -> OptimizeResult:
     """The result of a run that goes on, at its current iterate: success is False."""
     last = history[-1]
     counts = {name: getattr(last, name) for name in ("nfev", "njev", "nhev")}
-    return OptimizeResult(
-        x=x, fun=last.loss, nit=last.index, **counts, success=False, status=_STATUS, message=_UNDER_WAY
-    )
+    return OptimizeResult(x=x, fun=last.loss, nit=last.index, **counts, **UNDER_WAY._asdict())
 
 
 def _model_state(

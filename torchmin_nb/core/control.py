@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
+from enum import IntEnum
 from typing import NamedTuple
 
 from ..errors import text_of
@@ -22,40 +23,95 @@ __all__ = [
     "NONFINITE_CURVATURE",
     "NONFINITE_GRADIENT",
     "NONFINITE_JACOBIAN",
+    "NONFINITE_LOSS",
     "SECONDS",
     "STOPPED",
     "TARGET",
     "UNCONVERGED",
     "UNDEFINED",
+    "UNDER_WAY",
     "Abort",
     "Control",
     "Ending",
+    "Status",
     "StopRun",
 ]
+
+
+class Status(IntEnum):
+    """Why torchmin_nb ended a run, or did not accept SciPy's ending: `result.status`, which equals the integer.
+
+    SciPy's own codes are small numbers, whose meaning depends on the method: they stay plain integers.
+
+    label: what `result.message` says; a message may say more. A method of your own may return any number:
+    `history.ended_early` says whether torchmin_nb ended the run.
+
+    >>> Status(103).name, Status.STOPPED == 99
+    ('MAX_SECONDS', True)
+    """
+
+    label: str
+
+    NONFINITE_GRADIENT = 98, "jac has NaN or infinite entries where the loss is finite."
+    STOPPED = 99, "Stopped on request."
+    MAX_ITERATIONS = 101, "Maximum number of iterations has been exceeded."
+    MAX_EVALUATIONS = 102, "The budget of closure calls (max_evaluations) is spent."
+    MAX_SECONDS = 103, "The time budget (max_seconds) is spent."
+    TARGET_REACHED = 104, "The target loss has been reached."
+    NONFINITE_CURVATURE = 105, "A Hessian-vector product is NaN or infinite."
+    INTERRUPTED = 106, "Interrupted."
+    FAILED = 107, "Failed: an error was raised."
+    NONFINITE_JACOBIAN = 108, "The Jacobian has NaN or infinite entries where the residuals are finite."
+    NONFINITE_LOSS = 109, "The loss or its gradient became NaN or infinite."
+    UNDEFINED = 110, "SciPy ended where the loss is not finite; the best point seen is kept."
+    UNCONVERGED = 111, "The method did not converge."
+    UNDER_WAY = 112, "Under way when it was saved."
+
+    def __new__(cls, number: int, label: str = "") -> Status:
+        """A member: its number, and its label, which is its docstring too."""
+        member = int.__new__(cls, number)
+        member._value_ = number
+        member.label = member.__doc__ = label
+        return member
+
+    @classmethod
+    def read(cls, number: int) -> int:
+        """The member of this number, or the number itself where there is none."""
+        try:
+            return cls(number)
+        except ValueError:
+            return number
 
 
 class Ending(NamedTuple):
     """Why we, and not SciPy, ended a run: the status, success and message of its result."""
 
-    status: int
+    status: Status
     success: bool
     message: str
 
+    @classmethod
+    def of(cls, status: Status, message: str = "") -> Ending:
+        """An ending of this status; only that at the target is a success."""
+        return cls(status, status is Status.TARGET_REACHED, message or status.label)
 
-NONFINITE_GRADIENT = Ending(98, False, "jac has NaN or infinite entries where the loss is finite.")
-STOPPED = Ending(99, False, "Stopped on request.")
-CALLBACK = Ending(99, False, "Stopped by a callback.")
-ABANDONED = Ending(99, False, "Stopped: it stood still, and nothing was left that could let it go on.")
-ITERATIONS = Ending(101, False, "Maximum number of iterations has been exceeded.")
-EVALUATIONS = Ending(102, False, "The budget of closure calls (max_evaluations) is spent.")
-SECONDS = Ending(103, False, "The time budget (max_seconds) is spent.")
-TARGET = Ending(104, True, "The target loss has been reached.")
-NONFINITE_CURVATURE = Ending(105, False, "A Hessian-vector product is NaN or infinite.")
-INTERRUPTED = Ending(106, False, "Interrupted.")
-NONFINITE_JACOBIAN = Ending(108, False, "The Jacobian has NaN or infinite entries where the residuals are finite.")
-UNDEFINED = Ending(110, False, "SciPy ended where the loss is not finite; the best point seen is kept.")
-UNCONVERGED = Ending(111, False, "The method did not converge.")
-FAILED = Ending(107, False, "Failed: an error was raised.")
+
+NONFINITE_GRADIENT = Ending.of(Status.NONFINITE_GRADIENT)
+STOPPED = Ending.of(Status.STOPPED)
+CALLBACK = Ending.of(Status.STOPPED, "Stopped by a callback.")
+ABANDONED = Ending.of(Status.STOPPED, "Stopped: it stood still, and nothing was left that could let it go on.")
+ITERATIONS = Ending.of(Status.MAX_ITERATIONS)
+EVALUATIONS = Ending.of(Status.MAX_EVALUATIONS)
+SECONDS = Ending.of(Status.MAX_SECONDS)
+TARGET = Ending.of(Status.TARGET_REACHED)
+NONFINITE_CURVATURE = Ending.of(Status.NONFINITE_CURVATURE)
+INTERRUPTED = Ending.of(Status.INTERRUPTED)
+FAILED = Ending.of(Status.FAILED)
+NONFINITE_JACOBIAN = Ending.of(Status.NONFINITE_JACOBIAN)
+NONFINITE_LOSS = Ending.of(Status.NONFINITE_LOSS)
+UNDEFINED = Ending.of(Status.UNDEFINED)
+UNCONVERGED = Ending.of(Status.UNCONVERGED)
+UNDER_WAY = Ending.of(Status.UNDER_WAY)
 
 
 class StopRun(BaseException):

@@ -60,6 +60,7 @@ class Engine:
         self.history = recorder.history
         self.start = start
         self.result = OptimizeResult()
+        self._early = False
         self._recorder = recorder
         self._threads = threads
         self._disp = disp
@@ -118,7 +119,7 @@ class Engine:
 
     def _refused(self, ending: Ending) -> None:
         totals = Totals(0, 0, 0, 0, self.objective.control.elapsed)
-        self.history.ended(**ending._asdict(), loss=None, totals=totals)
+        self.history.ended(**ending._asdict(), loss=None, totals=totals, early=True)
         self.objective.release()
         self._recorder.end()
 
@@ -176,13 +177,8 @@ class Engine:
         return found
 
     def _from_best(self, ending: Ending) -> OptimizeResult:
-        return OptimizeResult(
-            **self._best_point(),
-            **self._counted(),
-            success=ending.success,
-            status=ending.status,
-            message=ending.message,
-        )
+        self._early = True
+        return OptimizeResult(**self._best_point(), **self._counted(), **ending._asdict())
 
     def _best_point(self) -> dict[str, Any]:
         best = self.objective.best
@@ -206,10 +202,11 @@ class Engine:
         result, objective, counts = self.result, self.objective, self.objective.counts
         self.history.ended(
             success=bool(result.success),
-            status=int(result.status),
+            status=result.status,
             message=str(result.message),
             loss=result.fun,
             totals=Totals(counts.nfev, counts.njev, counts.nhev, counts.nhvp, objective.control.elapsed),
+            early=self._early,
         )
         self.result = Result.of_run(result, self.history)
         if self._disp:

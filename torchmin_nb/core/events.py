@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast, overload, runtim
 import numpy as np
 
 from ..errors import ArgumentError, HistoryError, text_of
+from .control import Status
 from .index_column import IndexColumn
 from .rows import Rows, as_float
 from .storage import UNREADABLE, ordinary, write_text
@@ -157,15 +158,23 @@ _COLUMNS = tuple(name for name in FIELDS if name != "metrics")
 _COUNT_COLUMNS = frozenset({"index", "nfev", "njev", "nhev", "nhvp", "rejected_errors"})
 
 
+_EARLY = range(98, 110)
+"""The statuses by which runs of older versions, which stored no `ended_early`, are known to have ended early."""
+
+
 class History(Sequence[Iteration]):
     """The iterations of one run, in order; each field of Iteration also as a NumPy column: `history.loss`.
 
     Columns are float64 with NaN for what is not reported; `index` and the counts are int64. `metrics` is a dict of
-    columns. `status`, `success`, `message`, `final_loss` and `totals` are None until the run has ended. `errors`
+    columns. `status`, `success`, `message`, `ended_early`, `final_loss` and `totals` are None until the run has
+    ended; a `status` of torchmin_nb's own is a `Status`. `errors`
     counts, by name, the errors of the closure that stood for a NaN loss. `parameters` (k, n) and `evaluations` are
     kept on request only, `trials` where both are.
     `history + other` joins a run and the one that went on where it ended.
     """
+
+    _early: bool | None = None
+    """None in histories that an older version stored or pickled."""
 
     def __init__(
         self,
@@ -211,10 +220,22 @@ class History(Sequence[Iteration]):
             self._trials.append(np.array(x, dtype=np.float64))
         self.evaluations.append(evaluation)
 
-    def ended(self, *, success: bool, status: int, message: str, loss: float | None, totals: Totals) -> None:
-        """Note how the run ended and what it cost."""
+    def ended(
+        self, *, success: bool, status: int, message: str, loss: float | None, totals: Totals, early: bool = False
+    ) -> None:
+        """Note how the run ended and what it cost; early: the solver did not end it."""
         self.success, self.status, self.message, self.final_loss = success, status, message, loss
-        self.totals = totals
+        self.totals, self._early = totals, early
+
+    @property
+    def ended_early(self) -> bool | None:
+        """True where torchmin_nb ended the run: a stop, a budget, the target or an error; False where the solver did.
+
+        None until the run has ended.
+        """
+        if self.message is None:
+            return None
+        return self.status in _EARLY if self._early is None else self._early
 
     @overload
     def __getitem__(self, index: int) -> Iteration: ...
@@ -353,15 +374,24 @@ class History(Sequence[Iteration]):
 
     # Stored forms
 
-    def to_html(self, path: str | Path | None = None, *, animate: bool = False, **shown: Any) -> str:
+    def to_html(
+        self,
+        path: str | Path | None = None,
+        *,
+        animate: bool = False,
+        function: Any = None,
+        title: str = "",
+        **landscape: Any,
+    ) -> str:
         """The run as a whole HTML page that needs no network, also written to `path` if given.
 
-        animate: with curves that grow under a slider, and a play button; needs plotly. shown: what `animated_html` of
-        `torchmin_nb.views` takes besides, such as the `function` whose landscape a run of two parameters crosses.
+        animate: with curves that grow under a slider, and a play button; needs plotly. The other keywords are for
+        an animated page: its title; `function`, the loss x (..., 2) -> (...), whose landscape a run of two parameters
+        crosses; and how that is drawn, as `torchmin_nb.analysis.landscape_data` says.
         """
         from .report import animated_page, history_page
 
-        text = animated_page(self, **shown) if animate else history_page(self)
+        text = animated_page(self, function=function, title=title, **landscape) if animate else history_page(self)
         return _written(text, path)
 
     def to_dataframe(self) -> pandas.DataFrame:
@@ -426,7 +456,8 @@ class History(Sequence[Iteration]):
         """How the run ended and what it cost, ready for JSON; None for all of it before that."""
         return {
             "success": self.success,
-            "status": self.status,
+            "status": None if self.status is None else int(self.status),
+            "ended_early": self.ended_early,
             "message": self.message,
             "final_loss": _encode(self.final_loss),
             "totals": None if self.totals is None else _encode(asdict(self.totals)),
@@ -473,8 +504,11 @@ class History(Sequence[Iteration]):
 
     def _take_ending(self, stored: Mapping[str, Any]) -> None:
         self.success = _typed(stored, "success", bool | None)
-        self.status = _typed(stored, "status", int | None)
         self.message = _typed(stored, "message", str | None)
+        self.status = _typed(stored, "status", int | None)
+        self._early = _typed({"ended_early": None, **stored}, "ended_early", bool | None)
+        if self.status is not None and self.ended_early:
+            self.status = Status.read(self.status)
         self.final_loss = as_float(stored["final_loss"])
         self.errors = _counts(stored.get("errors") or {})  # a history of an older version has none
         self.totals = None if stored["totals"] is None else _rows(Totals, [stored["totals"]])[0]

@@ -3,26 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Unpack
 
 import torch
-from scipy.optimize import OptimizeResult
+from scipy.optimize import HessianUpdateStrategy, OptimizeResult
 
 from ..errors import ArgumentTypeError
+from .arguments import known_keywords
+from .common import COMMON, Common, LossScale
 from .constraints import Constraint, read_constraints
-from .optimizer import MinimizeWrapper
+from .methods import MethodName
+from .optimizer import Curvature, MinimizeWrapper
+from .request import Differences
 from .result import Result
+from .signatures import keyword_only, shows_keywords
 
 __all__ = ["minimize"]
 
-_SCIPY = ("options", "tol", "bounds", "constraints", "callback", "jac", "hess", "hessp")
 
-
+@shows_keywords(COMMON)
 def minimize(
     fun: Callable[[Any], torch.Tensor],
     x0: Any,
-    method: str | Callable[..., Any] | None = None,
-    **kwargs: Any,
+    method: MethodName | str | Callable[..., Any] | None = None,
+    *,
+    options: Mapping[str, Any] | None = None,
+    tol: float | None = None,
+    bounds: Any = None,
+    constraints: Any = None,
+    callback: Callable[..., Any] | None = None,
+    jac: Callable[..., Any] | Differences | bool | None = None,
+    hess: Callable[..., Any] | Differences | HessianUpdateStrategy | None = None,
+    hessp: Callable[..., Any] | None = None,
+    curvature: Curvature = "autograd",
+    hessian_chunk: int | None = None,
+    loss_scale: LossScale = 1.0,
+    **common: Unpack[Common],
 ) -> OptimizeResult:
     """Minimise fun(x), a scalar tensor, over a tensor x, or a dict of tensors.
 
@@ -41,12 +57,26 @@ def minimize(
         raise ArgumentTypeError(f"fun must be a function of x, got {type(fun).__name__}")
     leaves = {name: _leaf(name, value) for name, value in _as_dict(x0).items()}
     x: Any = leaves if isinstance(x0, Mapping) else leaves["x0"]
-    minimizer_args = {name: kwargs.pop(name) for name in _SCIPY if name in kwargs}
-    if method is not None:
-        minimizer_args["method"] = method
-    if minimizer_args.get("constraints") is not None:
-        minimizer_args["constraints"] = [_of_x(each, x) for each in read_constraints(minimizer_args["constraints"])]
-    optimizer = MinimizeWrapper([(str(name), leaf) for name, leaf in leaves.items()], minimizer_args, **kwargs)
+    minimizer_args = {
+        "method": method,
+        "options": options,
+        "tol": tol,
+        "bounds": bounds,
+        "callback": callback,
+        "jac": jac,
+        "hess": hess,
+        "hessp": hessp,
+        "constraints": None if constraints is None else [_of_x(each, x) for each in read_constraints(constraints)],
+    }
+    known_keywords("minimize", common, [each.name for each in keyword_only(minimize)])
+    optimizer = MinimizeWrapper(
+        [(str(name), leaf) for name, leaf in leaves.items()],
+        {name: value for name, value in minimizer_args.items() if value is not None},
+        curvature=curvature,
+        hessian_chunk=hessian_chunk,
+        loss_scale=loss_scale,
+        **common,
+    )
     optimizer.step(lambda: fun(x))
     assert optimizer.result is not None
     ended = {name: leaf.detach() for name, leaf in leaves.items()}

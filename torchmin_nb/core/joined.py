@@ -156,8 +156,9 @@ def _end(history: History, second: History, spent: Totals) -> None:
     own = _spent(second)
     history.ended(
         success=bool(second.success),
-        status=int(second.status or 0),
+        status=second.status or 0,
         message=str(second.message),
         loss=second.final_loss,
         totals=Totals(*(getattr(spent, each.name) + getattr(own, each.name) for each in fields(Totals))),
+        early=bool(second.ended_early),
     )

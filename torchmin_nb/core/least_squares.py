@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, Unpack
+from typing import Any, Literal, Unpack, get_args
 
 import numpy as np
 import scipy.optimize
@@ -13,19 +13,27 @@ from scipy.optimize import Bounds
 
 from ..errors import ArgumentError
 from .arguments import one_of, read_loss_scale
-from .base import Common, ScipyOptimizer
+from .base import ScipyOptimizer
 from .bounds import SMALLEST_SCALE, outside
 from .check import ClosureReport, left_as_it_was
 from .closure import Closure, require_closure
+from .common import COMMON, Common, LossScale
 from .control import Abort, Control
 from .cost import Cost
 from .engine import Engine
 from .flat import FlatParameters, trainable
-from .least_squares_methods import LARGE_JACOBIAN, LeastSquaresRequest, read_least_squares, read_least_squares_bounds
+from .least_squares_methods import (
+    LARGE_JACOBIAN,
+    LeastSquaresMethod,
+    LeastSquaresRequest,
+    read_least_squares,
+    read_least_squares_bounds,
+)
 from .optimality import EndingCheck, tolerances_in_words
 from .option_values import shown
 from .recorder import Recorder
 from .residuals import Residuals, as_residuals
+from .signatures import shows_keywords
 from .solver_residuals import SolverResiduals, told_as_scipy_does
 from .threads import LARGE_DENSE
 from .trust_region import PROBES
@@ -34,7 +42,7 @@ from .variables import Variables
 
 __all__ = ["LeastSquaresWrapper"]
 
-_JACOBIANS = ("auto", "dense", "operator")
+Jacobian = Literal["auto", "dense", "operator"]
 
 
 class LeastSquaresWrapper(ScipyOptimizer):
@@ -53,7 +61,7 @@ class LeastSquaresWrapper(ScipyOptimizer):
         fit (trf and dogbox, with tr_solver "lsmr"); "auto", dense where it fits the memory budget and is
         not very large.
     loss_scale: SciPy sees cost/loss_scale, as for MinimizeWrapper.
-    common: callbacks, budgets and the rest, as for MinimizeWrapper; `memory_budget` in bytes, for the Jacobian and
+    callbacks, budgets and the other keywords: as for MinimizeWrapper; `memory_budget` in bytes, for the Jacobian and
         SciPy's copies of it.
 
     `result` is SciPy's OptimizeResult, with `fun` and `cost` the final cost (a number, as in every other result),
@@ -76,20 +84,22 @@ class LeastSquaresWrapper(ScipyOptimizer):
     array([1., 1.])
     """
 
+    @shows_keywords(COMMON)
     def __init__(
         self,
         params: Any,
-        least_squares_args: Mapping[str, Any] | str = "trf",
+        least_squares_args: Mapping[str, Any] | LeastSquaresMethod | str = "trf",
         *,
-        jacobian: str = "auto",
-        loss_scale: float | str = 1.0,
+        jacobian: Jacobian = "auto",
+        loss_scale: LossScale = 1.0,
         **common: Unpack[Common],
     ):
         self.request: LeastSquaresRequest = read_least_squares(least_squares_args)
-        self._jacobian = one_of("jacobian", jacobian, _JACOBIANS)
+        self._jacobian = one_of("jacobian", jacobian, get_args(Jacobian))
         self._loss_scale = read_loss_scale(loss_scale)
         _require_solver(self.request, self._jacobian)
-        super().__init__(params, self.request.spec.name, **common)
+        self.name = self.request.spec.name
+        super().__init__(params, **common)
         _read_scale(self.request.options.get("x_scale"), self._flat().n)
 
     def __repr__(self) -> str:

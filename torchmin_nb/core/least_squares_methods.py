@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from scipy.optimize import Bounds
@@ -24,12 +24,15 @@ from .option_values import read_value
 __all__ = [
     "LARGE_JACOBIAN",
     "LEAST_SQUARES_METHODS",
+    "LeastSquaresMethod",
     "LeastSquaresRequest",
     "LeastSquaresSpec",
     "read_least_squares",
     "read_least_squares_bounds",
 ]
 
+LeastSquaresMethod = Literal["trf", "dogbox", "lm"]
+"""The names of LEAST_SQUARES_METHODS, for editors and type checkers."""
 _LOSSES = ("linear", "soft_l1", "huber", "cauchy", "arctan")
 LARGE_JACOBIAN = 2**25
 """Entries of a Jacobian from which products are worth more than a factorisation."""

@@ -4,11 +4,28 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import NamedTuple
 
 __all__ = ["available_bytes", "readable_bytes"]
 
 _MEMINFO = Path("/proc/meminfo")
 _CGROUP = Path("/sys/fs/cgroup")
+_UNLIMITED = 2**63
+
+
+class _Group(NamedTuple):
+    """Where a version of Linux's control groups says what a container may take, and what it has."""
+
+    limit: str
+    used: str
+    stat: str
+    inactive: str
+
+
+_GROUPS = (
+    _Group("memory.max", "memory.current", "memory.stat", "inactive_file"),
+    _Group("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat", "total_inactive_file"),
+)
 
 
 def available_bytes() -> int:
@@ -34,9 +51,31 @@ def _system_available() -> int:
 
 
 def _container_available() -> int:
+    """What the tightest limit of a control group leaves; very much where there is none."""
+    return min((_left_of(group) for group in _GROUPS), default=_UNLIMITED)
+
+
+def _left_of(group: _Group) -> int:
+    """Bytes below the limit. The page cache that the kernel gives up first is counted as used, but can be had."""
+    limit, used = _number(_CGROUP / group.limit), _number(_CGROUP / group.used)
+    if limit is None or used is None:
+        return _UNLIMITED
+    reclaimable = _entry(_CGROUP / group.stat, group.inactive) or 0
+    return max(0, limit - max(0, used - reclaimable))
+
+
+def _number(path: Path) -> int | None:
+    """The number in a file; None where there is no such file, or a word such as "max"."""
     try:
-        limit = (_CGROUP / "memory.max").read_text().strip()
-        used = (_CGROUP / "memory.current").read_text().strip()
-        return int(limit) - int(used)
+        return int(path.read_text())
     except (OSError, ValueError):
-        return 2**63
+        return None
+
+
+def _entry(path: Path, name: str) -> int | None:
+    """The number beside a name in a file of lines "name number"; None where there is none."""
+    try:
+        rows = (line.split() for line in path.read_text().splitlines())
+        return next((int(row[1]) for row in rows if row[:1] == [name]), None)
+    except (OSError, ValueError, IndexError):
+        return None

@@ -8,14 +8,43 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from ..errors import UnknownMethodError
 from .stored_fields import fields_by_name, set_fields
 
-__all__ = ["CUSTOM", "METHODS", "OWN_METHODS", "MethodSpec", "OptionSpec", "find_method", "put_own", "take_own"]
+__all__ = [
+    "CUSTOM",
+    "METHODS",
+    "OWN_METHODS",
+    "MethodName",
+    "MethodSpec",
+    "OptionSpec",
+    "find_method",
+    "put_own",
+    "take_own",
+]
+
+MethodName = Literal[
+    "Nelder-Mead",
+    "Powell",
+    "CG",
+    "BFGS",
+    "L-BFGS-B",
+    "TNC",
+    "SLSQP",
+    "Newton-CG",
+    "dogleg",
+    "trust-ncg",
+    "trust-krylov",
+    "trust-exact",
+    "trust-constr",
+    "COBYLA",
+    "COBYQA",
+]
+"""The names of METHODS, for editors and type checkers."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from ..errors import ArgumentTypeError, ClosureError
 from .arguments import count, number, positive, read_callbacks, refuse_several_processes
 from .base import ScipyOptimizer
 from .closure import Closure, ClosureResult, as_loss, backpropagate, gradient_left, require_closure
-from .control import Abort, Control, Ending, StopRun
+from .control import NONFINITE_LOSS, Abort, Control, StopRun
 from .engine import Engine
 from .events import Callback, History
 from .explained import explained
@@ -32,9 +32,7 @@ from .recorder import Recorder
 from .run import Run
 from .trust_region import PROBES
 
-__all__ = ["NONFINITE", "observe"]
-
-NONFINITE = Ending(109, False, "The loss or its gradient became NaN or infinite.")
+__all__ = ["observe"]
 
 
 def observe(
@@ -162,7 +160,7 @@ class _Observed:
                 raise ClosureError(f"{self.name}.step did not call its closure; observe needs a step that does")
         x = watched.flat.read()
         if not np.isfinite(x).all():
-            raise StopRun(NONFINITE)
+            raise StopRun(NONFINITE_LOSS)
         end = watched.known(x)
         if self._evaluate_end:
             observer.await_iterate()
@@ -195,7 +193,7 @@ class _Observer:
         self.awaiting = False
         self.recorder.evaluated(point)  # tells index 0 as well
         if first and not _finite(point):
-            raise StopRun(NONFINITE)
+            raise StopRun(NONFINITE_LOSS)
         if first and started:
             self.recorder.iterated(point)
 

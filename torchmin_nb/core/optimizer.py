@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from numbers import Integral
-from typing import Any, Unpack
+from typing import Any, Literal, Unpack, get_args
 
 import numpy as np
 import scipy.optimize
@@ -13,20 +13,22 @@ from scipy.optimize import Bounds, OptimizeResult
 
 from ..errors import ArgumentError
 from .arguments import one_of, positive, read_loss_scale
-from .base import Common, ScipyOptimizer
+from .base import ScipyOptimizer
 from .bounds import read_bounds
 from .closure import Closure
+from .common import COMMON, Common, LossScale
 from .constraints import FEASIBLE, ConstraintSet
 from .engine import VIOLATIONS, Engine
 from .flat import FlatParameters, trainable
 from .iterates import objective_of
 from .loss_covariance import loss_covariance
-from .methods import METHODS
+from .methods import METHODS, MethodName
 from .objective import Derivatives, Objective
 from .optimality import EndingCheck, tolerances_in_words
 from .option_values import require_arrays
 from .recorder import Recorder
-from .request import Request, read_request, require_fit, require_memory
+from .request import Request, read_request, require_fit, require_memory, without_method
+from .signatures import shows_keywords
 from .start_check import StartCheck
 from .state import continued
 from .threads import LARGE_DENSE
@@ -34,9 +36,9 @@ from .trust_region import PROBES
 from .uncertainty import Covariance
 from .variables import SolverObjective, Variables
 
-__all__ = ["MinimizeWrapper"]
+__all__ = ["Curvature", "MinimizeWrapper"]
 
-_CURVATURE = ("autograd", "finite-difference")
+Curvature = Literal["autograd", "finite-difference"]
 
 
 class MinimizeWrapper(ScipyOptimizer):
@@ -48,7 +50,8 @@ class MinimizeWrapper(ScipyOptimizer):
         are in those units, everything else is in x, options that are arrays over the parameters included.
     minimizer_args: what `scipy.optimize.minimize` takes besides `fun`, `x0` and `args`, as a dict — `method`,
         `options`, `tol`, `bounds`, `constraints`, `callback`, `jac`, `hess`, `hessp` — or just a method name, matched
-        without regard to case. `maxiter` and `disp` work for every method. Gradients, Hessians and products come from
+        without regard to case. Without a method: SLSQP with constraints, L-BFGS-B with bounds, here or of a group, else
+        BFGS, as in SciPy. `maxiter` and `disp` work for every method. Gradients, Hessians and products come from
         autograd unless `jac`, `hess` or `hessp` say otherwise. Not mutated.
     callbacks: callables of an `Iteration`; `True` stops the run. One may also have `on_start(history)`,
         `on_evaluation(evaluation)` and `on_end(history)`.
@@ -105,23 +108,37 @@ class MinimizeWrapper(ScipyOptimizer):
 
     takes_up = True
     _loss_scale: float | str = 1.0  # of a pickle that an earlier version wrote
+    _unnamed: dict[str, Any] | None = None
 
+    @shows_keywords(COMMON)
     def __init__(
         self,
         params: Any,
-        minimizer_args: Mapping[str, Any] | str | Callable[..., Any] = "BFGS",
+        minimizer_args: Mapping[str, Any] | MethodName | str | Callable[..., Any] | None = None,
         *,
-        curvature: str = "autograd",
+        curvature: Curvature = "autograd",
         hessian_chunk: int | None = None,
-        loss_scale: float | str = 1.0,
+        loss_scale: LossScale = 1.0,
         **common: Unpack[Common],
     ):
-        self.request: Request = read_request(minimizer_args)
-        super().__init__(params, _method_name(self.request), **common)
+        self.request: Request
+        self._unnamed = without_method(minimizer_args)
+        if self._unnamed is None:
+            self._take(read_request(minimizer_args))
+        super().__init__(params, **common)
         self._require_arrays(self._flat().n)
-        self._curvature = one_of("curvature", curvature, _CURVATURE)
+        self._curvature = one_of("curvature", curvature, get_args(Curvature))
         self._hessian_chunk = positive("hessian_chunk", hessian_chunk, Integral)
         self._loss_scale = read_loss_scale(loss_scale)
+
+    def _groups_changed(self) -> None:
+        """Where no method is named, one that takes the bounds of the groups."""
+        if self._unnamed is not None:
+            bounded = any(group.get("bounds") is not None for group in self.param_groups if _moves(group))
+            self._take(read_request(self._unnamed, bounded=bounded))
+
+    def _take(self, request: Request) -> None:
+        self.request, self.name = request, _method_name(request)
 
     def __repr__(self) -> str:
         options = ", ".join(f"{name}={value!r}" for name, value in self.request.options.items())
@@ -320,6 +337,11 @@ def _fixed(objective: Objective, constraints: ConstraintSet, x: NDArray[np.float
     fun, point = objective.value(x), objective.known(x)
     gradient = {} if point is None or point.gradient is None else {"jac": point.gradient}
     return OptimizeResult(x=x, fun=fun, success=feasible, status=0 if feasible else 1, message=message, **gradient)
+
+
+def _moves(group: Mapping[str, Any]) -> bool:
+    """Whether a param group has a parameter that is optimised."""
+    return any(tensor.requires_grad for tensor in group["params"])
 
 
 def _method_name(request: Request) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from functools import wraps
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,10 +15,12 @@ from scipy.optimize import OptimizeResult
 
 from ..errors import ArgumentError, ArgumentTypeError
 from .methods import METHODS, MethodSpec, OptionSpec, put_own, take_own
+from .signatures import shows_keywords
 
 __all__ = ["NEEDS", "method", "unregister"]
 
 Solver = TypeVar("Solver", bound=Callable[..., Any])
+Need = Literal["loss", "gradient", "products", "hessian"]
 NEEDS: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
         "loss": ("none", "none"),
@@ -36,8 +38,9 @@ _DOC = "https://docs.scipy.org/doc/scipy/reference/generated/scipy.optimize.mini
 _KINDS = {bool: "bool", int: "int", float: "float"}
 
 
+@shows_keywords()
 def method(
-    name: str, *, needs: str | None = None, bounds: bool = False, constraints: bool = False, summary: str = ""
+    name: str, *, needs: Need | None = None, bounds: bool = False, constraints: bool = False, summary: str = ""
 ) -> Callable[[Solver], Solver]:
     """Register a method of your own under a name that MinimizeWrapper, minimize and the explorer then know.
 

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from numbers import Real
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 from scipy.optimize import HessianUpdateStrategy
@@ -18,10 +18,13 @@ from .memory import available_bytes, readable_bytes
 from .methods import CUSTOM, METHODS, MethodSpec, find_method
 from .option_values import read_value, shown
 
-__all__ = ["Request", "read_request", "require_fit", "require_memory"]
+__all__ = ["Differences", "Request", "read_request", "require_fit", "require_memory", "without_method"]
+
+MinimizerArgs = Mapping[str, Any] | str | Callable[..., Any] | None
 
 _KEYS = ("method", "options", "tol", "bounds", "constraints", "callback", "jac", "hess", "hessp")
-_DIFFERENCES = ("2-point", "3-point")
+Differences = Literal["2-point", "3-point"]
+_DIFFERENCES = get_args(Differences)
 _SUPPLIED = "torchmin_nb supplies it: `fun` is the closure, `x0` the parameters' values"
 
 
@@ -89,17 +92,29 @@ class Request:
         return bool(self.options.get("disp", False)) and "disp" in self.spec.options
 
 
-def read_request(minimizer_args: Mapping[str, Any] | str | Callable[..., Any]) -> Request:
+def without_method(minimizer_args: MinimizerArgs) -> dict[str, Any] | None:
+    """A copy of `minimizer_args` where the bounds of param groups choose the method; None where these args do.
+
+    Raises ArgumentTypeError.
+    """
+    args = _as_mapping(minimizer_args)
+    if args.get("method") is not None or args.get("bounds") is not None or _has_constraints(args):
+        return None
+    return {name: dict(value) if isinstance(value, Mapping) else value for name, value in args.items()}
+
+
+def read_request(minimizer_args: MinimizerArgs, *, bounded: bool = False) -> Request:
     """Check `minimizer_args`, or a bare method. The caller's dict is not touched.
 
-    Raises UnknownMethodError, UnknownOptionError, ArgumentError or ArgumentTypeError.
+    bounded: the param groups have bounds, so that the method, where none is named, must take some. Raises
+    UnknownMethodError, UnknownOptionError, ArgumentError or ArgumentTypeError.
     """
     args = _as_mapping(minimizer_args)
     for key in args:
         if key not in _KEYS:
             reason = _SUPPLIED if key in ("fun", "x0", "args") else f"allowed are {', '.join(_KEYS)}"
             raise ArgumentError(f"minimizer_args has the key {key!r}; {reason}")
-    method = _default_method(args) if args.get("method") is None else args["method"]
+    method = _default_method(args, bounded=bounded) if args.get("method") is None else args["method"]
     spec = CUSTOM if callable(method) else find_method(_require_name(method))
     request = Request(
         spec=spec,
@@ -130,6 +145,8 @@ def require_memory(spec: MethodSpec, n: int, budget: int | None = None) -> None:
 
 
 def _as_mapping(minimizer_args: object) -> Mapping[str, Any]:
+    if minimizer_args is None:
+        return {}
     if isinstance(minimizer_args, Mapping):
         return minimizer_args
     if isinstance(minimizer_args, str) or callable(minimizer_args):
@@ -140,11 +157,16 @@ def _as_mapping(minimizer_args: object) -> Mapping[str, Any]:
     )
 
 
-def _default_method(args: Mapping[str, Any]) -> str:
+def _has_constraints(args: Mapping[str, Any]) -> bool:
+    constraints = args.get("constraints")
+    return constraints is not None and np.size(constraints) > 0
+
+
+def _default_method(args: Mapping[str, Any], *, bounded: bool) -> str:
     """SciPy's own choice where none is named."""
-    if np.size(args.get("constraints", ())):
+    if _has_constraints(args):
         return "SLSQP"
-    return "BFGS" if args.get("bounds") is None else "L-BFGS-B"
+    return "L-BFGS-B" if bounded or args.get("bounds") is not None else "BFGS"
 
 
 def _require_name(method: object) -> str:

@@ -152,8 +152,8 @@ def _wake(waiter: asyncio.Future[None]) -> None:
 class Run:
     """A minimisation under way: what `optimizer.start(closure)` returns. Awaitable.
 
-    state: "pending" (no closure call yet), "running", "paused", "stopped" (by `stop` or a budget), "finished" (SciPy
-    ended it), "failed". As the last line of a cell it shows its panel.
+    state: "pending" (no closure call yet), "running", "paused", "stopped" (by `stop`, a budget or a NaN: see
+    `torchmin_nb.Status`), "finished" (the method ended it), "failed". As the last line of a cell it shows its panel.
 
     A Run that nobody keeps goes on to its end; where it stands still, it ends there, as nobody could let it go on. A
     script that ends while a run goes on stops it at its next closure call.
@@ -266,7 +266,7 @@ class Run:
         if self.exception is not None:
             return FAILED
         assert self.result is not None
-        return STOPPED if self.result.status in _OURS and not self.result.success else FINISHED
+        return STOPPED if self.history.ended_early and not self.result.success else FINISHED
 
     @property
     def history(self) -> History:
@@ -300,10 +300,6 @@ class Run:
         except BaseException as error:  # those that were told see a run that has failed
             self._course.refuse(error)
             raise
-
-
-_OURS = range(98, 110)
-"""The statuses of endings that are ours: see control.Ending."""
 
 
 def _thread_context() -> Callable[[], ExitStack]:

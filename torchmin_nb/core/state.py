@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from dataclasses import replace
+from enum import IntEnum
 from typing import Any
 
 import numpy as np
@@ -36,9 +37,14 @@ def unpacked(state: Mapping[str, Any]) -> tuple[History, OptimizeResult | None]:
         result, stored = state["result"], state["history"]
         fields = None if result is None else {str(name): _numpy(value) for name, value in result.items()}
         history = History.from_text(stored)
-        return history, None if fields is None else Result.of_run(fields, history)
+        return history, None if fields is None else Result.of_run(_with_status(fields, history), history)
     except (*UNREADABLE, RuntimeError) as error:
         raise HistoryError(f"the state_dict holds no run: {error}; give what state_dict() returned") from error
+
+
+def _with_status(fields: dict[str, Any], history: History) -> dict[str, Any]:
+    """The fields of a result, its status as the history has it where both have the same."""
+    return {**fields, "status": history.status} if fields.get("status", -1) == history.status else fields
 
 
 def continued(request: Request, history: History, result: OptimizeResult | None, *, plain: bool) -> Request:
@@ -82,6 +88,8 @@ def _first_array(value: Any) -> Any:
     """Nelder-Mead's final_simplex is a pair of points and losses; the points are what continues."""
     if isinstance(value, tuple) and value and isinstance(value[0], np.ndarray):
         return value[0]
+    if isinstance(value, IntEnum):  # torch.load reads no classes
+        return int(value)
     return value.item() if isinstance(value, np.generic) else value
 
 

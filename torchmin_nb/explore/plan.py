@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Unpack, cast
 
 import torch
 
 from ..core.base import ScipyOptimizer
+from ..core.common import COMMON, Common
 from ..core.global_search import (
     GLOBAL_METHODS,
     BasinHoppingWrapper,
@@ -22,6 +22,7 @@ from ..core.global_search import (
 )
 from ..core.least_squares import LeastSquaresWrapper
 from ..core.optimizer import MinimizeWrapper
+from ..core.signatures import shows_keywords
 from ..errors import ArgumentError
 from ..problems import Problem
 from .call import Call
@@ -66,12 +67,15 @@ def plan(call: Call, problem: Problem) -> Plan:
     return _PLANS[call.entry.kind](call, problem)
 
 
+@shows_keywords(COMMON)
 def build(
-    call: Call, problem: Problem | None = None, **common: Any
+    call: Call, problem: Problem | None = None, **common: Unpack[Common]
 ) -> tuple[ScipyOptimizer, Callable[[], torch.Tensor]]:
-    """The optimizer and the closure of a call; `common` goes to the wrapper, callbacks and what to keep of it.
+    """The optimizer and the closure of a call.
 
-    problem: made afresh if None. Raises what the wrapper's constructor raises.
+    problem: made afresh if None. The other keywords go to the wrapper: see MinimizeWrapper.
+
+    Raises what the wrapper's constructor raises.
     """
     made = plan(call, call.make() if problem is None else problem)
     keywords = {name: piece.value for name, piece in made.keywords.items()}
@@ -125,7 +129,7 @@ def _global(call: Call, problem: Problem) -> Plan:
         else:
             keywords["minimizer_args"] = _keywords({"constraints": constraints})
     if parts:
-        keywords[_kwargs_name(wrapper)] = _keywords(parts)
+        keywords["search_args"] = _keywords(parts)
     return Plan(wrapper, (_parameters(call, problem),), keywords, _closure(problem))
 
 
@@ -134,11 +138,6 @@ _PLANS: Mapping[str, Callable[[Call, Problem], Plan]] = {
     LEAST_SQUARES: _least_squares,
     GLOBAL: _global,
 }
-
-
-def _kwargs_name(wrapper: type[ScipyOptimizer]) -> str:
-    """What the wrapper calls SciPy's keywords: each has a name of its own."""
-    return next(name for name in inspect.signature(wrapper).parameters if name.endswith("_kwargs"))
 
 
 def _parameters(call: Call, problem: Problem) -> Piece:

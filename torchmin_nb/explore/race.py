@@ -5,10 +5,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Unpack
 
 from ..core.base import ScipyOptimizer
+from ..core.common import COMMON, Common
 from ..core.events import History
+from ..core.signatures import shows_keywords
 from ..errors import BusyError
 from ..problems import Problem
 from .call import Call
@@ -18,17 +20,26 @@ from .table import RunRow, row_of
 __all__ = ["Race", "race", "run"]
 
 
-def run(call: Call, *, name: str | None = None, **common: Any) -> RunRow:
+@shows_keywords(COMMON)
+def run(call: Call, *, name: str | None = None, **common: Unpack[Common]) -> RunRow:
     """Run a call to its end. An error of the closure, the method or the call is a row with its reason.
 
-    common: keywords of the wrapper, such as callbacks, keep_parameters and blas_threads.
+    name: of the row; the method's if None. The other keywords are those of every wrapper: see MinimizeWrapper.
     """
     return Race([call], names=[name or call.method], warm=False, **common).run_all()[0]
 
 
-def race(calls: Iterable[Call], **common: Any) -> list[RunRow]:
-    """All runs of a Race, as rows."""
-    return Race(list(calls), **common).run_all()
+@shows_keywords(COMMON)
+def race(
+    calls: Iterable[Call],
+    *,
+    names: Sequence[str] | None = None,
+    warm: bool = True,
+    on_begin: Callable[[int, Call], None] | None = None,
+    **common: Unpack[Common],
+) -> list[RunRow]:
+    """All runs of a Race, as rows: its keywords are those of Race."""
+    return Race(list(calls), names=names, warm=warm, on_begin=on_begin, **common).run_all()
 
 
 class Race:
@@ -38,12 +49,14 @@ class Race:
     gallery is made afresh for each; the parameters of the user's model are put back to where they were at first.
     names: of the rows; the methods' if None. warm: evaluate the closure and its gradient once before each run, outside
     all counts, so that the first runner does not pay for what torch does only once.
-    on_begin: called with (index, call) before a run. common: keywords of every wrapper, callbacks included.
+    on_begin: called with (index, call) before a run. The other keywords are those of every wrapper, callbacks included:
+    see MinimizeWrapper.
 
     Runs never overlap, and each has the machine to itself, with the BLAS threads that it would have alone
     (blas_threads="auto"); give a number to hold all to the same.
     """
 
+    @shows_keywords(COMMON)
     def __init__(
         self,
         calls: Sequence[Call],
@@ -51,7 +64,7 @@ class Race:
         names: Sequence[str] | None = None,
         warm: bool = True,
         on_begin: Callable[[int, Call], None] | None = None,
-        **common: Any,
+        **common: Unpack[Common],
     ):
         self.calls = list(calls)
         self.rows: list[RunRow] = []
@@ -106,7 +119,7 @@ class Race:
         history = History(call.method) if optimizer is None else optimizer.history
         return row_of(call, history, problem, name=name, error=failure)
 
-    def _with_stop(self) -> dict[str, Any]:
+    def _with_stop(self) -> Common:
         """The common keywords, and a callback that heeds a stop which came before the run had begun."""
         given = self._common.get("callbacks", ())
         callbacks = [given] if callable(given) else list(given)

@@ -82,12 +82,17 @@ def subject_of(
     *,
     model: torch.nn.Module | Sequence[torch.nn.Parameter] | None = None,
     closure: Callable[[], torch.Tensor] | None = None,
-    **limits: Any,
+    name: str | None = None,
+    bounds: tuple[Any, Any] | None = None,
+    constraints: Sequence[Any] = (),
+    residuals: Callable[..., torch.Tensor] | None = None,
 ) -> Subject | None:
     """What is given: a function and its start, a model and its closure, or nothing at all, None.
 
-    limits: name, bounds, constraints and residuals. Raises ArgumentError for a half, and as `of_function`.
+    name, bounds, constraints, residuals: as `of_function` and `of_model` take them. Raises ArgumentError for a half,
+    and as `of_function`.
     """
+    limits: dict[str, Any] = {"name": name, "bounds": bounds, "constraints": constraints, "residuals": residuals}
     if function is not None:
         if x0 is None:
             raise ArgumentError("a function needs a start; give function and x0")

@@ -13,9 +13,11 @@ import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
+from ..analysis.landscape import landscape_data
 from ..core.events import History
 from ..core.html import Html, html
 from ..core.report import html_page
+from ..core.signatures import shows_keywords
 from ..core.storage import write_text
 from ..errors import ArgumentError
 from .palette import GRID, HIDDEN_BUTTONS, INK, style
@@ -72,13 +74,14 @@ def animation_data(histories: Mapping[str, History] | History, *, frames: int = 
     return Animation(tracks, tuple(np.unique(np.linspace(0, last, min(frames, last + 1)).round().astype(int)).tolist()))
 
 
+@shows_keywords(landscape_data)
 def animation_figure(
     histories: Mapping[str, History] | History, *, function: Any = None, title: str = "", **landscape: Any
 ) -> go.Figure:
     """The animation as a Plotly figure with a slider over iterations, a play and a pause button.
 
     function: the loss, x (..., 2) -> (...); with it, runs of two parameters that were kept with keep_parameters=True
-    cross its landscape. landscape: of `landscape_figure`, such as window and minimizers.
+    cross its landscape. The other keywords: of `landscape_data`, such as window and minimizers.
     """
     animation = animation_data(histories)
     plane = function is not None and animation.plane
@@ -103,6 +106,7 @@ def animation_figure(
     return figure
 
 
+@shows_keywords(landscape_data)
 def animated_html(
     histories: Mapping[str, History] | History,
     path: str | Path | None = None,

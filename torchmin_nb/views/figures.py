@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
 from ..core.events import History
+from ..core.signatures import shows_keywords
 from ..errors import ArgumentError
 from .menus import menus as _menus
 from .palette import GRID, HIDDEN_BUTTONS, INK, POWERS, RUNS, WARNING, style
-from .panels import AUTO, PANELS, POINTS, RATIO, REJECTED, Curve, RunCurves, chosen_panels, convergence_data, named
+from .panels import (
+    AUTO,
+    PANELS,
+    POINTS,
+    RATIO,
+    REJECTED,
+    Curve,
+    PanelName,
+    RunCurves,
+    XAxis,
+    chosen_panels,
+    convergence_data,
+    named,
+)
 from .plotly_text import plotly_text
 
 __all__ = [
@@ -21,6 +35,7 @@ __all__ = [
     "SCALES",
     "TITLE_HEIGHT",
     "Drawing",
+    "Scale",
     "convergence_figure",
     "drawing",
     "layout",
@@ -29,7 +44,8 @@ __all__ = [
     "wrapped_title",
 ]
 
-SCALES = ("log", "linear")
+Scale = Literal["log", "linear"]
+SCALES: tuple[str, ...] = get_args(Scale)
 FEW_DECADES = 1.3
 _MARKED = 60
 """Up to this many points, each is marked."""
@@ -40,12 +56,13 @@ _NARROW = 480
 """Pixels between the margins of a narrow figure: the legend must fit there."""
 
 
+@shows_keywords()
 def convergence_figure(
     histories: Mapping[str, History] | History,
     *,
-    x: str = "iteration",
-    panels: str | Sequence[str] = AUTO,
-    scale: str = "log",
+    x: XAxis = "iteration",
+    panels: Literal["auto"] | PanelName | Sequence[str] = AUTO,
+    scale: Scale = "log",
     title: str | None = None,
     height: int = 560,
     menus: bool = False,

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from ..analysis.landscape import Landscape, Path, Runs, landscape_data
 from ..analysis.surface import Function, Levels, Surface
+from ..core.signatures import shows_keywords
 from .chart import Axis, Chart, Contours, Layer, Mark, Region, superscript
 from .palette import INK, WARNING, style
 
@@ -25,14 +26,14 @@ _MARKED = 80
 _NOT_SEEN = 0.02
 
 
+@shows_keywords(landscape_data)
 def landscape_figure(
     function: Function | Surface | Landscape, histories: Runs | None = None, *, title: str = "", **options: Any
 ) -> go.Figure:
     """Runs of two parameters on the contours of their loss, as a Plotly figure.
 
     function: the loss, x (..., 2) -> (...); or a Surface or Landscape made before. histories: one History or
-    {name: History}, kept with keep_parameters=True. options: of `landscape_data`: window, up_to, log, minimizers,
-    best_loss, bounds, constraints, scale, region, trials, resolution.
+    {name: History}, kept with keep_parameters=True. The other keywords: as `landscape_data` takes them.
 
     Raises what `landscape_data` raises.
     """
@@ -41,6 +42,7 @@ def landscape_figure(
     return chart_figure(landscape_chart(_landscape(function, histories, options), title))
 
 
+@shows_keywords(landscape_data)
 def landscape_picture(
     function: Function | Surface | Landscape, histories: Runs | None = None, *, title: str = "", **options: Any
 ) -> Picture:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 from weakref import WeakSet, ref
 
 from ..core.events import History, Iteration
 from ..core.run import Run
+from ..core.signatures import shows_keywords
 from ..errors import ArgumentError
 from .frontend import HEADLESS, NOTEBOOK, STATIC, TERMINAL, cell, front_end
 from .own_panel import OwnPanel
-from .panels import AUTO, named
+from .panels import AUTO, PanelName, XAxis, named
 from .progress import ProgressLine
-from .scene import Scene
+from .scene import Scene, ViewScale
 from .screens import LiveScreen, PictureScreen, Screen, StaticScreen
 from .session import Session, dropped
 from .words import status_line
@@ -44,12 +45,13 @@ class Dashboard:
     for a rate that is not positive.
     """
 
+    @shows_keywords()
     def __init__(
         self,
         *,
-        x: str = "iteration",
-        panels: str | Sequence[str] = AUTO,
-        scale: str = "log",
+        x: XAxis = "iteration",
+        panels: Literal["auto"] | PanelName | Sequence[str] = AUTO,
+        scale: ViewScale = "log",
         overlay: bool = False,
         compare: Mapping[str, History] | History | None = None,
         panel: Callable[[History], Any] | None = None,

@@ -8,6 +8,7 @@ import numpy as np
 
 from ..analysis.landscape import Runs
 from ..analysis.order import Order, order_data
+from ..core.signatures import shows_keywords
 from .chart import Axis, Chart, Mark
 from .palette import INK, style
 
@@ -19,16 +20,18 @@ if TYPE_CHECKING:
 __all__ = ["order_chart", "order_figure", "order_picture"]
 
 
+@shows_keywords(order_data)
 def order_figure(histories: Runs, *, title: str = "Order of convergence", **options: Any) -> go.Figure:
     """log e(k+1) against log e(k) of one or several runs, with the fitted slopes, as a Plotly figure.
 
-    options: of `order_data`: minimizer or best_loss, and floor. Raises what that raises.
+    minimizer, best_loss, floor: as `order_of_convergence` takes them. Raises what that raises.
     """
     from .chart_figure import chart_figure
 
     return chart_figure(order_chart(order_data(histories, **options), title))
 
 
+@shows_keywords(order_data)
 def order_picture(histories: Runs, *, title: str = "Order of convergence", **options: Any) -> Picture:
     """The same by matplotlib. Needs matplotlib."""
     from .chart_picture import chart_picture

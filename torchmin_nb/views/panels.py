@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,9 @@ __all__ = [
     "X_AXES",
     "Curve",
     "Panel",
+    "PanelName",
     "RunCurves",
+    "XAxis",
     "chosen_panels",
     "convergence_data",
     "named",
@@ -32,6 +34,20 @@ __all__ = [
 ]
 
 Floats = NDArray[np.float64]
+
+XAxis = Literal["iteration", "closure calls", "seconds"]
+PanelName = Literal[
+    "loss",
+    "loss - best",
+    "gradient norm",
+    "trust radius",
+    "step norm",
+    "constraint violation",
+    "HVPs",
+    "closure calls",
+    "metrics",
+]
+"""The keys of X_AXES and of PANELS, for editors and type checkers."""
 
 X_AXES = {"iteration": "index", "closure calls": "nfev", "seconds": "elapsed"}
 """What the x axis may show, and the column it comes from."""
@@ -69,7 +85,7 @@ PANELS = {
 }
 """What can be shown, one panel below the other."""
 
-AUTO = "auto"
+AUTO: Literal["auto"] = "auto"
 """Loss; then gradient norm, trust radius (or else step norm), constraint violation and metrics where there are any."""
 
 

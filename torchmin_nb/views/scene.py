@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 from ..core.events import History
 from ..errors import ArgumentError
 from .bundle import PLOTLY, bundle, picture
-from .figures import SCALES, Drawing, drawing, wrapped
+from .figures import Drawing, Scale, drawing, wrapped
 from .panels import AUTO, POINTS, chosen_panels, x_column
 
-__all__ = ["VIEW_SCALES", "Scene"]
+__all__ = ["VIEW_SCALES", "Scene", "ViewScale"]
 
-VIEW_SCALES = (*SCALES, "loss - best")
+ViewScale = Literal[Scale, "loss - best"]
+VIEW_SCALES: tuple[str, ...] = get_args(ViewScale)
 """What a person may choose for the y axes: the last shows loss − best in the loss panel."""
 
 

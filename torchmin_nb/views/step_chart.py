@@ -14,6 +14,7 @@ from ..analysis.step import Step, step_data
 from ..analysis.surface import Surface, contour_levels, sample, window_around
 from ..analysis.trust_region_step import RegionStep
 from ..core.events import History
+from ..core.signatures import shows_keywords
 from ..errors import ArgumentError
 from .chart import Axis, Chart, Layer, Mark
 from .landscape import surface_layers
@@ -31,10 +32,11 @@ _CIRCLE = np.linspace(0, 2 * np.pi, 121)
 _HEADROOM = 1.5
 
 
+@shows_keywords(step_data)
 def step_figure(loss: Callable[..., Any], history: History, k: int, **options: Any) -> go.Figure:
     """Inside the step from iterate k to k + 1, as a Plotly figure.
 
-    loss: a function of x, or a closure together with parameters=. options: `parameters` and `scale` as `step_data`
+    loss: a function of x, or a closure together with parameters=. `parameters` and `scale`: as `step_data`
     takes them. A simplex is drawn on the contours of its loss and so needs a function of two variables, (..., 2).
 
     Raises what `step_data` raises, and ArgumentError for a simplex in other than two dimensions.
@@ -44,6 +46,7 @@ def step_figure(loss: Callable[..., Any], history: History, k: int, **options: A
     return chart_figure(step_chart(step_data(loss, history, k, **options), history.method, loss))
 
 
+@shows_keywords(step_data)
 def step_picture(loss: Callable[..., Any], history: History, k: int, **options: Any) -> Picture:
     """The same by matplotlib. Needs matplotlib."""
     from .chart_picture import chart_picture

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.optimize import Bounds, OptimizeResult
 
 from ...errors import ArgumentError, ArgumentTypeError
-from ..base import Common, ScipyOptimizer
+from ..base import ScipyOptimizer
 from ..closure import Closure, require_closure
 from ..constraints import ConstraintSet, read_constraints
 from ..engine import Engine
@@ -25,7 +25,16 @@ from ..run import Run
 from ..start_check import StartCheck
 from ..trust_region import PROBES
 from ..variables import Variables
-from .kwargs import is_pair, read_kwargs, read_search_bounds, read_start, require_finite, require_width
+from .kwargs import (
+    SearchCommon,
+    by_one_name,
+    is_pair,
+    read_kwargs,
+    read_search_bounds,
+    read_start,
+    require_finite,
+    require_width,
+)
 from .local import LocalSearch, as_arguments, local_derivatives, read_local
 from .minima import Minima
 from .population import LossOfParameters, population_of
@@ -44,18 +53,20 @@ class GlobalOptimizer(ScipyOptimizer):
         self,
         params: Any,
         minimizer_args: Any,
-        kwargs: Mapping[str, Any] | None,
+        search_args: Mapping[str, Any] | None,
         *,
         loss: LossOfParameters | None = None,
-        **common: Unpack[Common],
+        **common: Unpack[SearchCommon],
     ):
-        self._kwargs = read_kwargs(self.spec, kwargs)
-        self._arguments = as_arguments(minimizer_args)
+        given, shared = by_one_name(type(self).__name__, self.spec.older, search_args, common)
+        self._arguments = as_arguments(self._local_arguments(minimizer_args, given))
+        self._kwargs = read_kwargs(self.spec, given)
         if loss is not None and not callable(loss):
             raise ArgumentTypeError(f"loss must be a function of the list of parameters, got {type(loss).__name__}")
         self._loss = loss
         self._constraints = self._read_constraints()
-        super().__init__(params, self.spec.name, **common)
+        self.name = self.spec.name
+        super().__init__(params, **shared)
         self._require(self._flat())
         self.request: Request | None = self._read_local(self._bounds(self._flat())) if self._polishes() else None
 
@@ -100,6 +111,10 @@ class GlobalOptimizer(ScipyOptimizer):
         return self.spec.local
 
     # Arguments
+
+    def _local_arguments(self, minimizer_args: Any, search_args: Any) -> Any:
+        """What is said of the local method, there or here."""
+        return minimizer_args
 
     def _given_bounds(self, n: int) -> Bounds | None:
         return read_search_bounds(self._kwargs.get("bounds"), n)

@@ -10,9 +10,10 @@ import scipy.optimize
 from numpy.typing import NDArray
 from scipy.optimize import OptimizeResult
 
-from ..base import Common
+from ..common import COMMON
+from ..signatures import shows_keywords
 from .base import GlobalOptimizer
-from .kwargs import with_random
+from .kwargs import SearchCommon, with_random
 from .search import Search
 from .table import GLOBAL_METHODS
 
@@ -23,8 +24,9 @@ class BasinHoppingWrapper(GlobalOptimizer):
     """`scipy.optimize.basinhopping`: random hops, each followed by a local method with autograd derivatives.
 
     params: as MinimizeWrapper takes them. minimizer_args: the local method, as MinimizeWrapper takes it; BFGS if
-    None, or L-BFGS-B within bounds (of minimizer_args or of the param groups). basinhopping_kwargs: SciPy's other
-    keywords; see GLOBAL_METHODS. Dicts are not mutated. common: as MinimizeWrapper.
+    None, or L-BFGS-B within bounds (of minimizer_args or of the param groups). search_args: SciPy's other
+    keywords; see GLOBAL_METHODS. Dicts are not mutated. The other
+    keywords, callbacks and budgets among them: as MinimizeWrapper.
 
     An iteration is a hop; its metrics are `candidate`, the hop's local minimum, and `minima`, how many distinct ones
     are known; `accepted` says whether Metropolis took it. A closure without gradients is served by finite
@@ -36,14 +38,15 @@ class BasinHoppingWrapper(GlobalOptimizer):
 
     spec = GLOBAL_METHODS["basinhopping"]
 
+    @shows_keywords(COMMON)
     def __init__(
         self,
         params: Any,
         minimizer_args: Any = None,
-        basinhopping_kwargs: Mapping[str, Any] | None = None,
-        **common: Unpack[Common],
+        search_args: Mapping[str, Any] | None = None,
+        **common: Unpack[SearchCommon],
     ):
-        super().__init__(params, minimizer_args, basinhopping_kwargs, **common)
+        super().__init__(params, minimizer_args, search_args, **common)
 
     def _solve(self, search: Search) -> OptimizeResult:
         kwargs = with_random(scipy.optimize.basinhopping, self._passed("disp", "callback"))

@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 from scipy.optimize import Bounds, OptimizeResult
 
 from ...errors import ArgumentError
-from ..base import Common
+from ..common import COMMON
 from ..flat import FlatParameters
+from ..signatures import shows_keywords
 from ..variables import Variables
 from .base import GlobalOptimizer
 from .grid import Grid, read_ranges, twice
-from .kwargs import is_pair
+from .kwargs import SearchCommon, is_pair
 from .local import as_polish
 from .population import LossOfParameters
 from .search import Search, pairs
@@ -28,7 +29,7 @@ __all__ = ["BruteWrapper"]
 class BruteWrapper(GlobalOptimizer):
     """`scipy.optimize.brute`: a grid, and a descent from its best point on autograd derivatives.
 
-    brute_kwargs: SciPy's keywords; `ranges` may be one pair for all variables, and `bounds`, or bounds of the param
+    search_args: SciPy's keywords; `ranges` may be one pair for all variables, and `bounds`, or bounds of the param
     groups, will do as well. `finish`: True descends with L-BFGS-B within the ranges; or name a method, give
     minimizer_args, or a function as SciPy takes it; None leaves the point of the grid. loss: as
     DifferentialEvolutionWrapper takes it. Else as BasinHoppingWrapper.
@@ -41,15 +42,19 @@ class BruteWrapper(GlobalOptimizer):
 
     spec = GLOBAL_METHODS["brute"]
 
+    @shows_keywords(COMMON)
     def __init__(
         self,
         params: Any,
-        brute_kwargs: Mapping[str, Any] | None = None,
+        search_args: Mapping[str, Any] | None = None,
         *,
         loss: LossOfParameters | None = None,
-        **common: Unpack[Common],
+        **common: Unpack[SearchCommon],
     ):
-        super().__init__(params, as_polish(brute_kwargs, "finish"), brute_kwargs, loss=loss, **common)
+        super().__init__(params, None, search_args, loss=loss, **common)
+
+    def _local_arguments(self, minimizer_args: Any, search_args: Any) -> Any:
+        return as_polish(search_args, "finish")
 
     def _polishes(self) -> bool:
         finish = self._kwargs.get("finish", True)

@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 from scipy.optimize import Bounds, NonlinearConstraint, OptimizeResult
 
 from ...errors import ArgumentError, ArgumentTypeError
-from ..base import Common
+from ..common import COMMON
 from ..constraints import ConstraintSet
 from ..flat import FlatParameters
+from ..signatures import shows_keywords
 from ..variables import Variables
 from .base import GlobalOptimizer
-from .kwargs import with_random
+from .kwargs import SearchCommon, with_random
 from .local import as_polish
 from .population import LossOfParameters
 from .search import Search, pairs
@@ -31,7 +32,7 @@ _FEWEST = 5
 class DifferentialEvolutionWrapper(GlobalOptimizer):
     """`scipy.optimize.differential_evolution`: a population that mutates and recombines.
 
-    de_kwargs: SciPy's keywords, `bounds` among them unless the param groups carry them. `x0` is the parameters'
+    search_args: SciPy's keywords, `bounds` among them unless the param groups carry them. `x0` is the parameters'
     values unless given. `polish`: True descends from the best with L-BFGS-B (SLSQP with constraints); or name a
     method, give minimizer_args, or a callable as SciPy takes it, polish(func, x0, bounds=..., constraints=...), which
     returns an OptimizeResult; what it costs is counted, and it is kept where it is lower, inside the bounds and
@@ -39,7 +40,7 @@ class DifferentialEvolutionWrapper(GlobalOptimizer):
     closure that has `model` and `loss(model)`, a generation is evaluated at once under `torch.func.vmap`
     (`vectorized`, which makes `updating` deferred; constraints are evaluated one by one). Where vmap
     refuses, one by one, with the same result. Each point
-    counts as one closure call. Else as BasinHoppingWrapper.
+    counts as one closure call. The other keywords: as BasinHoppingWrapper.
 
     An iteration is a generation; its metrics are `generation` and `convergence`, above which 1 ends
     the run.
@@ -50,17 +51,21 @@ class DifferentialEvolutionWrapper(GlobalOptimizer):
 
     spec = GLOBAL_METHODS["differential_evolution"]
 
+    @shows_keywords(COMMON)
     def __init__(
         self,
         params: Any,
-        de_kwargs: Mapping[str, Any] | None = None,
+        search_args: Mapping[str, Any] | None = None,
         *,
         loss: LossOfParameters | None = None,
-        **common: Unpack[Common],
+        **common: Unpack[SearchCommon],
     ):
-        super().__init__(params, as_polish(de_kwargs, "polish"), de_kwargs, loss=loss, **common)
+        super().__init__(params, None, search_args, loss=loss, **common)
         if self._kwargs.get("vectorized") and self._kwargs.get("updating") == "immediate":
             raise ArgumentError("vectorized=True needs updating='deferred': a generation is evaluated at once")
+
+    def _local_arguments(self, minimizer_args: Any, search_args: Any) -> Any:
+        return as_polish(search_args, "polish")
 
     def _polishes(self) -> bool:
         polish = self._kwargs.get("polish", True)

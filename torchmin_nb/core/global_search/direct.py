@@ -10,8 +10,10 @@ import scipy.optimize
 from numpy.typing import NDArray
 from scipy.optimize import OptimizeResult
 
-from ..base import Common
+from ..common import COMMON
+from ..signatures import shows_keywords
 from .base import GlobalOptimizer
+from .kwargs import SearchCommon
 from .search import Search
 from .table import GLOBAL_METHODS
 
@@ -21,7 +23,7 @@ __all__ = ["DirectWrapper"]
 class DirectWrapper(GlobalOptimizer):
     """`scipy.optimize.direct`: divides the box into ever smaller rectangles; deterministic, and without gradients.
 
-    direct_kwargs: SciPy's keywords, `bounds` among them unless the param groups carry them. Else as
+    search_args: SciPy's keywords, `bounds` among them unless the param groups carry them. Else as
     BasinHoppingWrapper. An iteration is one of SciPy's.
 
     Sources: https://docs.scipy.org/doc/scipy/reference/generated/scipy.optimize.direct.html; D. R. Jones, C. D.
@@ -31,8 +33,9 @@ class DirectWrapper(GlobalOptimizer):
 
     spec = GLOBAL_METHODS["direct"]
 
-    def __init__(self, params: Any, direct_kwargs: Mapping[str, Any] | None = None, **common: Unpack[Common]):
-        super().__init__(params, None, direct_kwargs, **common)
+    @shows_keywords(COMMON)
+    def __init__(self, params: Any, search_args: Mapping[str, Any] | None = None, **common: Unpack[SearchCommon]):
+        super().__init__(params, None, search_args, **common)
 
     def _solve(self, search: Search) -> OptimizeResult:
         user = self._kwargs.get("callback")

@@ -11,9 +11,10 @@ import scipy.optimize
 from numpy.typing import NDArray
 from scipy.optimize import OptimizeResult
 
-from ..base import Common
+from ..common import COMMON
+from ..signatures import shows_keywords
 from .base import GlobalOptimizer
-from .kwargs import with_random
+from .kwargs import SearchCommon, with_random
 from .search import Search, pairs
 from .table import GLOBAL_METHODS
 
@@ -23,7 +24,7 @@ __all__ = ["DualAnnealingWrapper"]
 class DualAnnealingWrapper(GlobalOptimizer):
     """`scipy.optimize.dual_annealing`: generalised simulated annealing, with local searches on autograd derivatives.
 
-    da_kwargs: SciPy's keywords, `bounds` among them unless the param groups carry them. `x0` is the parameters'
+    search_args: SciPy's keywords, `bounds` among them unless the param groups carry them. `x0` is the parameters'
     values unless given; None leaves it to SciPy. minimizer_args: the local method; L-BFGS-B if None. Else as
     BasinHoppingWrapper.
 
@@ -37,14 +38,15 @@ class DualAnnealingWrapper(GlobalOptimizer):
 
     spec = GLOBAL_METHODS["dual_annealing"]
 
+    @shows_keywords(COMMON)
     def __init__(
         self,
         params: Any,
         minimizer_args: Any = None,
-        da_kwargs: Mapping[str, Any] | None = None,
-        **common: Unpack[Common],
+        search_args: Mapping[str, Any] | None = None,
+        **common: Unpack[SearchCommon],
     ):
-        super().__init__(params, minimizer_args, da_kwargs, **common)
+        super().__init__(params, minimizer_args, search_args, **common)
 
     def _polishes(self) -> bool:
         return not self._kwargs.get("no_local_search", False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,11 +13,14 @@ from scipy.optimize import Bounds
 
 from ...errors import ArgumentError, ArgumentTypeError, UnknownOptionError
 from ..bounds import read_bounds
+from ..common import Common
 from ..methods import OptionSpec
 from ..option_values import read_value, shown
 from .table import SHGO_OPTIONS, GlobalSpec
 
 __all__ = [
+    "SearchCommon",
+    "by_one_name",
     "is_pair",
     "read_kwargs",
     "read_search_bounds",
@@ -28,6 +31,31 @@ __all__ = [
 ]
 
 _SUPPLIED = ("func", "args", "minimizer_kwargs", "workers", "full_output")
+
+
+class SearchCommon(Common, total=False):
+    """Keywords of every wrapper of a global method, and what each of them called `search_args` before."""
+
+    basinhopping_kwargs: Mapping[str, Any] | None
+    brute_kwargs: Mapping[str, Any] | None
+    da_kwargs: Mapping[str, Any] | None
+    de_kwargs: Mapping[str, Any] | None
+    direct_kwargs: Mapping[str, Any] | None
+    shgo_kwargs: Mapping[str, Any] | None
+
+
+def by_one_name(
+    wrapper: str, older: str, search_args: Mapping[str, Any] | None, common: SearchCommon
+) -> tuple[Mapping[str, Any] | None, Common]:
+    """`search_args`, also where its older name was used, and the keywords without that one. Raises ArgumentError."""
+    others = {name: value for name, value in common.items() if name != older}
+    given = cast("Mapping[str, Any]", common).get(older)
+    if search_args is not None and given is not None:
+        raise ArgumentError(
+            f"{wrapper} was given search_args={shown(search_args)} and {older}={shown(given)}, which is the older name "
+            f"of the same; give search_args alone"
+        )
+    return given if search_args is None else search_args, cast("Common", others)
 
 
 def read_kwargs(spec: GlobalSpec, kwargs: Mapping[str, Any] | None) -> dict[str, Any]:

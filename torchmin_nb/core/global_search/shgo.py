@@ -10,8 +10,10 @@ import scipy.optimize
 from numpy.typing import NDArray
 from scipy.optimize import OptimizeResult
 
-from ..base import Common
+from ..common import COMMON
+from ..signatures import shows_keywords
 from .base import GlobalOptimizer
+from .kwargs import SearchCommon
 from .local import as_arguments
 from .population import LossOfParameters
 from .search import Search, pairs
@@ -23,7 +25,7 @@ __all__ = ["SHGOWrapper"]
 class SHGOWrapper(GlobalOptimizer):
     """`scipy.optimize.shgo`: samples the box, and descends from each candidate basin on autograd derivatives.
 
-    shgo_kwargs: SciPy's keywords, `bounds` among them unless the param groups carry them. minimizer_args: the local
+    search_args: SciPy's keywords, `bounds` among them unless the param groups carry them. minimizer_args: the local
     method; SLSQP if none is named, with `ftol=1e-12` if None, as in SciPy. Its options all count: SciPy's shgo drops
     most of them. `jac`, `hess`, `hessp` and `ftol` may also stand in SciPy's `options`.
     loss: the loss as a function of the list of parameters, in the order of the optimizer; samples are then evaluated
@@ -37,16 +39,20 @@ class SHGOWrapper(GlobalOptimizer):
 
     spec = GLOBAL_METHODS["shgo"]
 
+    @shows_keywords(COMMON)
     def __init__(
         self,
         params: Any,
         minimizer_args: Any = None,
-        shgo_kwargs: Mapping[str, Any] | None = None,
+        search_args: Mapping[str, Any] | None = None,
         *,
         loss: LossOfParameters | None = None,
-        **common: Unpack[Common],
+        **common: Unpack[SearchCommon],
     ):
-        super().__init__(params, _with_options(minimizer_args, shgo_kwargs), shgo_kwargs, loss=loss, **common)
+        super().__init__(params, minimizer_args, search_args, loss=loss, **common)
+
+    def _local_arguments(self, minimizer_args: Any, search_args: Any) -> Any:
+        return _with_options(minimizer_args, search_args)
 
     def _vectorizes(self, *, possible: bool) -> bool:
         return not self._constraints

@@ -21,7 +21,8 @@ __all__ = ["GLOBAL_METHODS", "SHGO_OPTIONS", "GlobalSpec"]
 class GlobalSpec:
     """One global method: what it needs and what it takes.
 
-    kwargs: SciPy's own keywords, and those that torchmin_nb adds (`ours`). bounds: whether it needs finite bounds on
+    kwargs: SciPy's own keywords, and those that torchmin_nb adds (`ours`). older: what the wrapper called
+    `search_args` before. bounds: whether it needs finite bounds on
     every variable. stochastic: whether it draws random numbers (`rng`, or `seed` for SciPy's legacy generators).
     local: whether it polishes with a local method. constraints: whether it can take any. of_x: keywords that speak of
     the search's variables, and so cannot go with scales or fixed entries. source: the paper. most: the search is of no
@@ -41,6 +42,7 @@ class GlobalSpec:
     of_x: tuple[str, ...] = ()
     most: int = 1000
     cost: str = ""
+    older: str = ""
     descent: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
 
     def __reduce__(self) -> tuple[Callable[[str], GlobalSpec], tuple[str]]:
@@ -108,6 +110,7 @@ _ALL = (
         of_x=("take_step", "accept_test", "callback"),
         most=1000,
         cost="a whole local minimisation from a random step",
+        older="basinhopping_kwargs",
     ),
     GlobalSpec(
         "dual_annealing",
@@ -133,6 +136,7 @@ _ALL = (
         of_x=("callback",),
         most=100,
         cost="2·N closure calls, and local searches where it improves",
+        older="da_kwargs",
     ),
     GlobalSpec(
         "shgo",
@@ -163,6 +167,7 @@ _ALL = (
         most=8,
         cost="about 100 closure calls and a descent from each basin; 2^N + 1 at least",
         descent=MappingProxyType({"method": "SLSQP", "options": {"ftol": 1e-12}}),
+        older="shgo_kwargs",
     ),
     GlobalSpec(
         "differential_evolution",
@@ -228,6 +233,7 @@ _ALL = (
         of_x=("callback", "init", "integrality", "strategy"),
         most=50,
         cost="15·N closure calls, a generation at once where vmap allows",
+        older="de_kwargs",
     ),
     GlobalSpec(
         "direct",
@@ -250,6 +256,7 @@ _ALL = (
         of_x=("callback",),
         most=15,
         cost="a few closure calls for each rectangle that is divided",
+        older="direct_kwargs",
     ),
     GlobalSpec(
         "brute",
@@ -270,6 +277,7 @@ _ALL = (
         of_x=("ranges",),
         most=4,
         cost="a part of 20^N closure calls, then a descent",
+        older="brute_kwargs",
     ),
 )
 

@@ -52,11 +52,19 @@ class MethodExplorer:
         residuals: Callable[..., torch.Tensor] | None = None,
         height: int = 340,
     ):
-        limits = {"name": name, "bounds": bounds, "constraints": constraints, "residuals": residuals}
         subject: Subject | None = None
         message = ""
         try:
-            subject = subject_of(function, x0, model=model, closure=closure, **limits)
+            subject = subject_of(
+                function,
+                x0,
+                model=model,
+                closure=closure,
+                name=name,
+                bounds=bounds,
+                constraints=constraints,
+                residuals=residuals,
+            )
         except Exception as error:
             message = f"{explained(error)} Until then, here are the problems of the gallery."
         self._bench = Workbench(subject, message=message, height=height)

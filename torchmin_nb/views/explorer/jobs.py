@@ -6,6 +6,7 @@ from collections.abc import Hashable, Sequence
 from contextlib import suppress
 
 from ...analysis.profiles import Profile, cost_table, performance_profile
+from ...core.common import Common
 from ...core.events import History
 from ...core.run import FAILED, FINISHED, PAUSED, STOPPED, Run
 from ...core.workers import WorkerThread
@@ -21,7 +22,7 @@ _EVALUATIONS = 50
 """Above so many parameters, trial points are not kept: nothing draws them."""
 
 
-def keeps(n: int, iterations: int | None) -> dict[str, bool]:
+def keeps(n: int, iterations: int | None) -> Common:
     """What of a run is kept to be drawn: its trajectory, while that takes 256 MB at most."""
     whole = 8.0 * n * (iterations or _UNLIMITED) <= _MEMORY
     return {"keep_parameters": whole, "keep_evaluations": whole and n <= _EVALUATIONS}

@@ -1,0 +1,263 @@
+"""Status: one enum for the endings of torchmin_nb's own; whether a run ended early is a flag of its own."""
+
+import io
+import json
+import math
+import pickle
+from contextlib import suppress
+from copy import deepcopy
+
+import numpy as np
+import pytest
+import torch
+from scipy.optimize import OptimizeResult
+
+import torchmin_nb
+from torchmin_nb import (
+    BasinHoppingWrapper,
+    Checkpoint,
+    History,
+    HistoryFile,
+    LeastSquaresWrapper,
+    MinimizeWrapper,
+    Status,
+    observe,
+)
+from torchmin_nb.core import control
+
+LONG = 60
+NUMBERS = {98, 99, 101, 102, 103, 104, 105, 106, 107, 108, 109, 110, 111, 112}
+ENDINGS = [value for value in vars(control).values() if isinstance(value, control.Ending)]
+
+
+def parameter():
+    return torch.nn.Parameter(torch.tensor([-1.2, 1.0], dtype=torch.float64))
+
+
+def rosenbrock(x):
+    return (1 - x[0]) ** 2 + 100 * (x[1] - x[0] ** 2) ** 2
+
+
+def residuals(x):
+    return torch.stack([1 - x[0], 10 * (x[1] - x[0] ** 2)])
+
+
+def interrupt(iteration):
+    raise KeyboardInterrupt
+
+
+def fail(iteration):
+    raise RuntimeError("a callback failed")
+
+
+def minimizing(loss=rosenbrock, method="BFGS", **common):
+    x = parameter()
+    return MinimizeWrapper([x], method, start_check=False, **common), lambda: loss(x)
+
+
+def fitting(**common):
+    x = parameter()
+    return LeastSquaresWrapper([x], **common), lambda: residuals(x)
+
+
+def hopping(**common):
+    x = parameter()
+    return BasinHoppingWrapper([x], "BFGS", {"rng": 0, "niter": 3}, **common), lambda: rosenbrock(x)
+
+
+EARLY = {
+    "a callback": (lambda: minimizing(callbacks=[lambda it: True]), Status.STOPPED),
+    "closure calls": (lambda: minimizing(max_evaluations=3), Status.MAX_EVALUATIONS),
+    "seconds": (lambda: minimizing(max_seconds=1e-9), Status.MAX_SECONDS),
+    "the target": (lambda: minimizing(target_loss=1.0), Status.TARGET_REACHED),
+    "iterations": (lambda: minimizing(method={"method": "TNC", "options": {"maxiter": 2}}), Status.MAX_ITERATIONS),
+    "an interrupt": (lambda: minimizing(callbacks=[interrupt]), Status.INTERRUPTED),
+    "an error": (lambda: minimizing(callbacks=[fail]), Status.FAILED),
+    "residuals": (lambda: fitting(max_evaluations=2), Status.MAX_EVALUATIONS),
+    "hops": (lambda: hopping(max_evaluations=40), Status.MAX_EVALUATIONS),
+}
+FAILING = (Status.INTERRUPTED, Status.FAILED)
+
+
+def run_to_its_end(make, status):
+    optimizer, closure = make()
+    if status in FAILING:
+        with pytest.raises(KeyboardInterrupt if status is Status.INTERRUPTED else RuntimeError):
+            optimizer.step(closure)
+    else:
+        optimizer.step(closure)
+    return optimizer
+
+
+def state_of(run):
+    with suppress(RuntimeError, KeyboardInterrupt):
+        run.wait(LONG)
+    return run.state
+
+
+def test_every_ending_of_ours_is_a_status_and_every_status_an_ending():
+    assert {ending.status for ending in ENDINGS} == set(Status)
+    assert {int(status) for status in Status} == NUMBERS
+    assert all(type(ending.status) is Status for ending in ENDINGS)
+    assert [ending for ending in ENDINGS if ending.success] == [control.TARGET]
+
+
+def test_each_status_says_what_it_means():
+    assert len({status.label for status in Status}) == len(Status)
+    for status in Status:
+        assert status.label == status.__doc__
+        assert status.label.endswith(".")
+        assert (status == int(status), Status(int(status)) is status) == (True, True)
+    assert torchmin_nb.Status is control.Status
+    assert control.EVALUATIONS.message == Status.MAX_EVALUATIONS.label
+
+
+@pytest.mark.parametrize("copied", [deepcopy, lambda status: pickle.loads(pickle.dumps(status))])
+def test_copies_are_the_same(copied):
+    assert all(copied(status) is status for status in Status)
+
+
+@pytest.mark.parametrize(("make", "status"), EARLY.values(), ids=EARLY)
+def test_a_run_that_we_end_says_so(make, status):
+    optimizer = run_to_its_end(make, status)
+    result, history = optimizer.result, optimizer.history
+    assert result.status is status
+    assert history.status is status
+    assert result.status == int(status)
+    assert (history.ended_early, history.success) == (True, status is Status.TARGET_REACHED)
+
+
+@pytest.mark.parametrize(("make", "status"), EARLY.values(), ids=EARLY)
+def test_the_state_of_its_run(make, status):
+    optimizer, closure = make()
+    expected = "finished" if status is Status.TARGET_REACHED else "failed" if status in FAILING else "stopped"
+    assert state_of(optimizer.start(closure)) == expected
+
+
+@pytest.mark.parametrize("make", [minimizing, fitting, hopping], ids=["minimize", "least squares", "global"])
+def test_a_run_that_scipy_ends_has_scipys_own_code(make):
+    optimizer, closure = make()
+    assert optimizer.history.ended_early is None
+    run = optimizer.start(closure)
+    assert run.wait(LONG).status == optimizer.history.status
+    assert type(optimizer.result.status) is int
+    assert (run.state, optimizer.history.ended_early) == ("finished", False)
+
+
+@pytest.mark.parametrize("success", [True, False])
+@pytest.mark.parametrize("number", [*sorted(NUMBERS), 0, 1, 97, 100])
+def test_a_method_of_the_users_may_return_any_number(number, success):
+    def own(fun, x0, args=(), **options):
+        x = np.ones_like(x0)
+        return OptimizeResult(x=x, fun=fun(x), success=success, status=number, message="as it likes", nit=0)
+
+    optimizer, closure = minimizing(method=own)
+    run = optimizer.start(closure)
+    assert run.wait(LONG).status == number
+    assert type(optimizer.result.status) is int
+    assert (run.state, optimizer.history.ended_early) == ("finished", False)
+    stored = History.from_json(optimizer.history.to_json())
+    assert (stored.status, stored.ended_early) == (number, False)
+    assert stored == optimizer.history
+
+
+def test_where_scipy_ended_at_no_finite_loss_the_run_was_not_stopped():
+    def own(fun, x0, args=(), **options):
+        fun(x0)
+        return OptimizeResult(x=np.full_like(x0, 9e9), fun=0.0, success=True, status=0, message="")
+
+    optimizer, closure = minimizing(lambda x: rosenbrock(x) + torch.where(x[0] > 1e9, math.nan, 0.0), own)
+    run = optimizer.start(closure)
+    assert run.wait(LONG).status is Status.UNDEFINED
+    assert (run.state, run.history.ended_early) == ("finished", False)
+
+
+def test_torchs_own_optimizers_end_by_the_same_statuses():
+    x = parameter()
+    optimizer = torch.optim.SGD([x], lr=1e6)
+    run = observe(optimizer, lambda: rosenbrock(x), 50)
+    assert run.wait(LONG).status is Status.NONFINITE_LOSS
+    assert (run.state, run.history.ended_early) == ("stopped", True)
+    y = parameter()
+    done = observe(torch.optim.SGD([y], lr=1e-4), lambda: rosenbrock(y), 3)
+    assert done.wait(LONG).status == 0
+    assert (done.state, done.history.ended_early) == ("finished", False)
+
+
+# Stored forms
+
+
+def test_a_state_dict_is_plain_and_the_status_comes_back():
+    optimizer = run_to_its_end(*EARLY["closure calls"])
+    file = io.BytesIO()
+    torch.save(optimizer.state_dict(), file)
+    file.seek(0)
+    other, _ = minimizing()
+    other.load_state_dict(torch.load(file, weights_only=True))
+    assert other.result.status is Status.MAX_EVALUATIONS
+    assert other.history.status is Status.MAX_EVALUATIONS
+    assert other.history.ended_early is True
+    assert other.history == optimizer.history
+
+
+@pytest.mark.parametrize(("make", "status"), EARLY.values(), ids=EARLY)
+def test_history_files_keep_the_flag(make, status, tmp_path):
+    optimizer, closure = make()
+    optimizer.callbacks.insert(0, HistoryFile(tmp_path / "run.jsonl"))
+    state_of(optimizer.start(closure))
+    stored = HistoryFile.read(tmp_path / "run.jsonl")
+    assert (stored.status, stored.ended_early) == (status, True)
+    assert type(stored.status) is Status
+    assert stored == optimizer.history
+
+
+def test_a_checkpoint_of_a_run_under_way_has_a_status_of_its_own(tmp_path):
+    saved = []
+
+    def look(iteration):
+        saved.append(Checkpoint.load(tmp_path / "run.pt"))
+        return len(saved) > 2
+
+    clock = iter(range(10**6))
+    keeper = Checkpoint(tmp_path / "run.pt", every=1e-9, clock=lambda: next(clock))
+    optimizer, closure = minimizing(callbacks=[keeper, look])
+    optimizer.step(closure)
+    assert saved[-1].optimizer["run"]["result"]["status"] == Status.UNDER_WAY
+    assert saved[-1].history.ended_early is None
+    assert Checkpoint.load(tmp_path / "run.pt").history.ended_early is True
+
+
+@pytest.mark.parametrize(
+    ("number", "message", "expected"),
+    [(99, "Stopped on request.", True), (109, "", True), (110, "", False), (0, "", False), (None, None, None)],
+)
+def test_a_history_of_an_older_version_is_known_by_its_number(number, message, expected):
+    stored = json.loads(run_to_its_end(*EARLY["closure calls"]).history.to_json())
+    del stored["ended_early"]
+    stored.update(status=number, message=message, success=None if number is None else False)
+    history = History.from_json(json.dumps(stored))
+    assert (history.status, history.ended_early) == (number, expected)
+
+
+def test_a_pickled_history_of_an_older_version_is_known_by_its_number():
+    history = run_to_its_end(*EARLY["closure calls"]).history
+    state = {name: value for name, value in history.__dict__.items() if name != "_early"}
+    older = History.__new__(History)
+    older.__dict__.update(state, status=102)
+    assert older.ended_early is True
+
+
+def test_what_is_no_flag_is_refused():
+    stored = json.loads(run_to_its_end(*EARLY["closure calls"]).history.to_json())
+    with pytest.raises(torchmin_nb.errors.HistoryError, match="ended_early"):
+        History.from_json(json.dumps({**stored, "ended_early": "yes"}))
+
+
+def test_a_joined_history_ends_as_its_second_run():
+    first = run_to_its_end(*EARLY["closure calls"]).history
+    optimizer, closure = minimizing()
+    optimizer.step(closure)
+    joint, other = first + optimizer.history, optimizer.history + first
+    assert (joint.status, joint.ended_early) == (optimizer.history.status, False)
+    assert (other.status, other.ended_early) == (Status.MAX_EVALUATIONS, True)
+    assert type(other.status) is Status
