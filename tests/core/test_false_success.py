@@ -13,6 +13,7 @@ from torchmin_nb import METHODS, Constraint, LeastSquaresWrapper, MinimizeWrappe
 from torchmin_nb.core.optimality import LinearisedConstraints, kkt
 from torchmin_nb.errors import ArgumentError, ConvergenceWarning, StartWarning
 
+SCIPY = tuple(map(int, scipy.__version__.split(".")[:2]))
 GRADIENT = [name for name, spec in METHODS.items() if spec.gradient != "none"]
 TINY = 1e-20
 UNSOLVED = ("3", "10", "14", "22", "23", "33", "34", "44", "45")
@@ -240,6 +241,8 @@ def test_the_functional_form_takes_it_too():
 @pytest.mark.parametrize("loss", [lambda x: x.abs().sum(), lambda x: x.abs().sqrt().sum()], ids=["abs", "sqrt"])
 @pytest.mark.filterwarnings("ignore::torchmin_nb.errors.StartWarning")
 def test_a_run_without_success_leaves_the_best_point(method, loss):
+    if SCIPY < (1, 17) and method in ("trust-exact", "dogleg"):
+        pytest.skip("this SciPy's trust-exact may never end where the Hessian is not finite or zero")
     x = parameter(1.1)
     optimizer = MinimizeWrapper([x], method, max_evaluations=3000, keep_evaluations=True, keep_parameters=True)
     optimizer.step(lambda: loss(x))

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+import scipy
 import torch
 
 import torchmin_nb
@@ -23,6 +24,7 @@ LOSSES = {
 STARTS = [[1.1, -0.7], [0.0, 0.0], [-0.0, 0.5], [0.0, -0.0], [2.0, 1.0]]
 EACH_LOSS = pytest.mark.parametrize("function", LOSSES.values(), ids=LOSSES)
 QUIET = "ignore::RuntimeWarning"
+SCIPY = tuple(map(int, scipy.__version__.split(".")[:2]))
 
 
 def belongs(made, loss):
@@ -40,6 +42,8 @@ def belongs(made, loss):
 @EACH_LOSS
 @pytest.mark.parametrize("method", METHODS)
 def test_of_a_local_method(method, function, start):
+    if SCIPY < (1, 17) and method in ("trust-exact", "dogleg"):
+        pytest.skip("this SciPy's trust-exact may never end where the Hessian is not finite or zero")
     loss = Loss(function, start)
     made = MinimizeWrapper([loss.x], dict(method=method, options=dict(maxiter=60)))
     made.step(loss)

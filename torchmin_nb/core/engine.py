@@ -247,7 +247,7 @@ def _ending_of(failure: BaseException) -> Ending:
 
 def _left_out(result: Mapping[str, Any]) -> dict[str, Any]:
     """Success, status and message, for a method that leaves some of them out: what it does say decides."""
-    success = bool(result["success"]) if "success" in result else not np.any(result.get("status", 0))
+    success = bool(result["success"]) if "success" in result else result.get("status", 0) in (0, None)
     return {"success": success, "status": 0 if success else 1, "message": ""}
 
 
