@@ -6,6 +6,7 @@ import pickle
 import subprocess
 import sys
 from dataclasses import fields
+from enum import EnumType
 from importlib import import_module
 from pathlib import Path
 from types import FunctionType
@@ -127,7 +128,7 @@ def test_public_names_say_where_they_are_from(package, name):
     elif isinstance(value, type | FunctionType):
         assert value.__module__ == ("torchmin_nb" if name in FROM_THE_ROOT else package)
         assert pickle.loads(pickle.dumps(value)) is value
-        assert f"{value.__module__}.{name}" in repr(value) or isinstance(value, FunctionType)
+        assert f"{value.__module__}.{name}" in repr(value) or isinstance(value, FunctionType | EnumType)
     else:
         assert not callable(value)
 

@@ -145,7 +145,8 @@ def _held(part: Path) -> BinaryIO:
 def _remove_if_left(part: Path) -> None:
     with suppress(OSError), part.open("rb") as file:
         _lock(file, wait=False)
-        part.unlink()
+        if os.path.samestat(os.fstat(file.fileno()), os.stat(part)):  # not a new file of the same name
+            part.unlink()
 
 
 def _lock(file: BinaryIO, *, wait: bool) -> None:
