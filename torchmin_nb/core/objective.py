@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["ROUNDING", "Counts", "Derivatives", "Objective", "Observer", "Point"]
 
 _MEMO = 2
-_FEW, _EARLY, _OFTEN = 1000, 8, 4
+_FEW, _EARLY, _OFTEN = 1000, 8, 16
 """With so few entries, the early closure calls are looked at, and then one in so many: did it move the parameters?"""
 ROUNDING = 1e-12
 """Points that differ by less, relatively, are one: solvers round what they scale."""
