@@ -77,13 +77,13 @@ def solve(solver: Solver[Any], problem: Any, *, steps: int | None = None) -> Pat
     path = Path()
     state = solver.init(problem)
     path.note(state)
-    while (path.ending := solver.terminate(problem, state)) is None and (steps is None or steps > 0):
+    while (ending := solver.terminate(problem, state)) is None and (steps is None or steps > 0):
         before = state.iteration
         state = solver.step(problem, state)
         if state.iteration > before:
             path.note(state)
         steps = None if steps is None else steps - 1
-    path.state = state
+    path.state, path.ending = state, ending
     return path
 
 
