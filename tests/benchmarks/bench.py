@@ -23,7 +23,7 @@ import numpy as np
 import torch
 
 from torchmin_nb.core.closure import evaluate_curvature
-from torchmin_nb.core.curvature import DenseHessian, HvpGraph
+from torchmin_nb.core.curvature import DenseHessian
 from torchmin_nb.core.flat import FlatParameters
 
 from .contenders import METHODS, Outcome, ours
@@ -177,7 +177,7 @@ def _our_hessian(problem: Problem) -> torch.Tensor:
     flat = FlatParameters(list(model.parameters()))
     result = evaluate_curvature(problem.closure(model), flat)
     assert result.graph is not None
-    return torch.from_numpy(DenseHessian(flat.n).build(HvpGraph(result.graph, flat), flat.n, lambda: None))
+    return torch.from_numpy(DenseHessian(flat.n).build(result.graph, flat.n, lambda: None))
 
 
 def _functional_hessian(problem: Problem, *, vectorize: bool) -> torch.Tensor:

@@ -200,7 +200,7 @@ def test_clipping_after_a_plain_return_leaves_the_graph_alone(p):
     flat = FlatParameters([p])
     result = evaluate_curvature(lambda: (p**4).sum(), flat)
     p.grad.zero_()
-    torch.testing.assert_close(result.graph[0].detach(), 4 * p.detach() ** 3)
+    torch.testing.assert_close(result.graph.gradient[0].detach(), 4 * p.detach() ** 3)
 
 
 @pytest.mark.parametrize("evaluate", [evaluate_gradient, evaluate_curvature])
@@ -240,7 +240,7 @@ def test_module_hooks_fire_for_first_order_methods():
 def test_no_grad_outside_does_not_matter(p):
     with torch.no_grad():
         result = evaluate_curvature(lambda: (p**4).sum(), FlatParameters([p]))
-    assert result.graph[0].requires_grad
+    assert result.graph.gradient[0].requires_grad
 
 
 def test_unused_parameters_are_none(p, q):

@@ -17,9 +17,10 @@ from scipy.sparse.linalg import LinearOperator
 
 from tests.core.constrained import HOCK
 from torchmin_nb import METHODS, MinimizeWrapper, minimize
+from torchmin_nb.core.calls import Calls
+from torchmin_nb.core.closure import ClosureEvaluator
 from torchmin_nb.core.constraints import Constraint, ConstraintSet, read_constraints
 from torchmin_nb.core.flat import FlatParameters
-from torchmin_nb.core.objective import Derivatives, Objective
 from torchmin_nb.core.threads import blas_threads
 from torchmin_nb.core.variables import Variables
 from torchmin_nb.errors import ArgumentError, ArgumentTypeError, NonFiniteStartError, SecondDerivativeError
@@ -346,10 +347,10 @@ def test_scipys_constraints(name, translated, method):
 
 
 def _pieces(n):
-    """An objective and variables that never run."""
+    """Calls and variables of no run."""
     flat = FlatParameters([_parameter(np.full(n, 0.25))])
-    objective = Objective(lambda: pytest.fail("called"), flat, Derivatives("value"), control=None)
-    return objective, Variables(flat.read(), None, None)
+    calls = Calls(ClosureEvaluator(lambda: pytest.fail("called"), flat), flat, control=None)
+    return calls, Variables(flat.read(), None, None)
 
 
 def test_scipys_objects_take_scipys_own_run():
@@ -390,7 +391,7 @@ def test_an_error_in_scipys_constraint_reaches_the_user(method):
 
 def _side(problem, dtype=torch.float64):
     flat = FlatParameters([_parameter(problem.x0, dtype)])
-    objective = Objective(lambda: pytest.fail("called"), flat, Derivatives("value"), control=None)
+    objective = Calls(ClosureEvaluator(lambda: pytest.fail("called"), flat), flat, control=None)
     variables = Variables(flat.read(), None, None)
     constraints = ConstraintSet([Constraint(problem.constraint, problem.lower, problem.upper)], objective, variables)
     return constraints._sides[0]

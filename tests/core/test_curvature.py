@@ -14,9 +14,10 @@ import scipy.optimize
 import torch
 
 from torchmin_nb import METHODS, MinimizeWrapper
-from torchmin_nb.core.closure import evaluate_curvature
+from torchmin_nb.core.calls import Calls
+from torchmin_nb.core.closure import ClosureEvaluator, evaluate_curvature
 from torchmin_nb.core.control import Abort, Control
-from torchmin_nb.core.curvature import DenseHessian, HvpGraph, finite_difference_product, positive_definite
+from torchmin_nb.core.curvature import DenseHessian, finite_difference_product, positive_definite
 from torchmin_nb.core.flat import FlatParameters
 from torchmin_nb.core.objective import Derivatives, Objective
 from torchmin_nb.errors import ClosureWarning, SecondDerivativeError
@@ -37,7 +38,8 @@ def _parameter(values, dtype=torch.float64):
 
 
 def _objective(closure, tensors, *, level="curvature", **kwargs):
-    return Objective(closure, FlatParameters(tensors), Derivatives(level, **kwargs), Control())
+    flat = FlatParameters(tensors)
+    return Objective(Calls(ClosureEvaluator(closure, flat), flat, Control()), Derivatives(level, **kwargs))
 
 
 def _mlp(dtype=torch.float64, hidden=5):
@@ -161,7 +163,7 @@ def test_what_refuses_vmap_is_done_row_by_row():
 
 def test_a_stop_is_heard_between_chunks():
     p = _parameter(np.ones(9))
-    graph = HvpGraph(evaluate_curvature(lambda: (p**4).sum(), FlatParameters([p])).graph, FlatParameters([p]))
+    graph = evaluate_curvature(lambda: (p**4).sum(), FlatParameters([p])).graph
     calls = []
     DenseHessian(9, chunk=2).build(graph, 9, lambda: calls.append(1))
     assert len(calls) == 5

@@ -89,18 +89,22 @@ def test_scatter_and_gather_are_inverse(make):
 @EACH_SET
 def test_rows_are_scattered_one_by_one(make):
     flat = FlatParameters(make())
-    rows = np.random.default_rng(2).standard_normal((3, flat.n)).astype(np.float32).astype(np.float64)
-    stacked = flat.scatter_rows(rows)
+    rows = torch.from_numpy(np.random.default_rng(2).standard_normal((3, flat.n))).float().double()
+    stacked = flat.split_rows(rows)
     for index, row in enumerate(rows):
-        for piece, single in zip(stacked, flat.scatter(row), strict=True):
+        for piece, single in zip(stacked, flat.split(row), strict=True):
             assert torch.equal(piece[index], single)
-    np.testing.assert_array_equal(flat.gather_rows(stacked, 3), rows)
+    joined = torch.zeros(3, flat.n, dtype=torch.float64)
+    flat.join_rows(stacked, joined)
+    assert torch.equal(joined, rows)
 
 
 def test_missing_gradients_are_zeros():
     flat = FlatParameters([_leaf(2), _leaf(3)])
     np.testing.assert_array_equal(flat.gather([None, torch.ones(3)]), [0, 0, 1, 1, 1])
-    np.testing.assert_array_equal(flat.gather_rows([torch.ones(2, 2), None], 2), [[1, 1, 0, 0, 0]] * 2)
+    rows = torch.zeros(2, 5, dtype=torch.float64)
+    flat.join_rows([torch.ones(2, 2), None], rows)
+    assert rows.tolist() == [[1, 1, 0, 0, 0]] * 2
 
 
 def test_sparse_gradients_are_densified_and_summed():

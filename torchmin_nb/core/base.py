@@ -23,8 +23,9 @@ from .arguments import (
     require_state_form,
 )
 from .bounds import clipped, group_bounds, group_scale
+from .calls import Calls
 from .check import ClosureReport, check_closure
-from .closure import Closure, require_closure
+from .closure import Closure, Evaluator, require_closure
 from .common import NONFINITE_ERRORS, Common, read_common
 from .control import STOPPED, Control
 from .engine import Engine
@@ -139,9 +140,7 @@ class ScipyOptimizer(torch.optim.Optimizer):
             with _recorded(), self._bound():
                 engine, solve = self._prepare(closure)
                 self._loaded, self.history, self._objective = None, engine.history, engine.objective
-                engine.objective.nonfinite_errors = (
-                    self._nonfinite_errors
-                )  # from here on: what a start raises is raised
+                engine.objective.calls.nonfinite_errors = self._nonfinite_errors  # not for what the set-up calls
                 try:
                     engine.run(solve)
                 finally:
@@ -192,7 +191,7 @@ class ScipyOptimizer(torch.optim.Optimizer):
         """
         recorded = numbers(metrics)
         if self._objective is not None:
-            self._objective.metrics.update(recorded)
+            self._objective.calls.metrics.update(recorded)
 
     def check(self, closure: Closure) -> ClosureReport:
         """Check a closure without a run: determinism, gradient and curvature against differences, timings.
@@ -268,6 +267,10 @@ class ScipyOptimizer(torch.optim.Optimizer):
             f"parameter {name} of shape {tuple(tensor.shape)}"
             for name, tensor in zip(parameter_names(self.param_groups), tensors, strict=True)
         ]
+
+    def _calls(self, evaluator: Evaluator, flat: FlatParameters, check: StartCheck | None) -> Calls:
+        """The closure calls of the run under way."""
+        return Calls(evaluator, flat, self._control(), check)
 
     def _control(self) -> Control:
         """The budgets and stop request of the run under way."""

@@ -50,7 +50,7 @@ class CaptureBackward(TorchFunctionMode):
         self._parameters = list(parameters)
         self.gradient: Gradient = (None,) * len(self._parameters)
         self.called = False
-        self.total: float | None = 0.0
+        self.total: torch.Tensor | float | None = 0.0
 
     def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -118,7 +118,7 @@ class CaptureBackward(TorchFunctionMode):
     def _add_to_total(self, outputs: Sequence[torch.Tensor], grad_outputs: Sequence[torch.Tensor | None]) -> None:
         plain = all(out.numel() == 1 and weight is None for out, weight in zip(outputs, grad_outputs, strict=True))
         if self.total is not None:
-            self.total = self.total + sum(float(out.detach()) for out in outputs) if plain else None
+            self.total = self.total + sum(out.detach().reshape(()) for out in outputs) if plain else None
 
 
 def _as_list(tensors: Any) -> list[Any]:

@@ -16,8 +16,8 @@ import numpy as np
 import torch
 
 from ..errors import ClosureError, InconsistentClosureError
-from .closure import Closure, ClosureResult, Evaluator, evaluate_curvature, evaluate_gradient, evaluate_value
-from .curvature import HvpGraph, finite_difference_product
+from .closure import Closure, ClosureResult, Evaluate, evaluate_curvature, evaluate_gradient, evaluate_value
+from .curvature import finite_difference_product
 from .explained import explained
 from .graph import nodes_of, precision
 
@@ -90,7 +90,7 @@ class ClosureReport:
 def require_consistent(real: ClosureResult, captured: ClosureResult, eps: float) -> None:
     """InconsistentClosureError where captured and real derivatives differ, with the likely cause."""
     tolerance = 1e3 * eps
-    total = captured.backpropagated
+    total = None if captured.backpropagated is None else float(captured.backpropagated)
     if total is not None and abs(total - captured.loss) > tolerance * (1 + abs(captured.loss)):
         raise InconsistentClosureError(
             f"the closure returned {captured.loss:.6g} but called backward() on losses that add up to {total:.6g}; "
@@ -237,7 +237,7 @@ class _Directional:
         captured = self._at(self._x, evaluate_curvature)
         require_consistent(self._real, captured, self._flat.eps)
         assert captured.graph is not None
-        graph = HvpGraph(captured.graph, self._flat)
+        graph = captured.graph
         _, self.seconds_per_product = _timed(lambda: graph.hvp(self._directions[0]))
         products = [graph.hvp(direction) for direction in self._directions]
         return float(max(map(self._deviation, products, self._directions)))
@@ -252,7 +252,7 @@ class _Directional:
         gradient = self._at(x, evaluate_gradient).gradient
         return np.full(self._flat.n, np.nan) if gradient is None else gradient
 
-    def _at(self, x: NDArray[np.float64], evaluate: Evaluator) -> ClosureResult:
+    def _at(self, x: NDArray[np.float64], evaluate: Evaluate) -> ClosureResult:
         self._rewind()
         self._flat.write(np.ascontiguousarray(x))
         return evaluate(self._closure, self._flat)

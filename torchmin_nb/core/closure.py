@@ -1,4 +1,6 @@
-"""What one closure call yields, at three levels: the loss, the gradient, the gradient with its graph.
+"""What one evaluation yields, at three levels: the loss, the gradient, the gradient with its graph.
+
+An Evaluator is where they come from. Here it is one closure call; results stay tensors on the parameters' device.
 
 A closure is any callable without arguments that computes the loss from the parameters. It may call
 `backward()` once, several times (the sum counts) or not at all; it need not call `zero_grad()`, since gradients
@@ -9,18 +11,19 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from numbers import Real
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ..errors import ArgumentTypeError, ClosureError, ConstantLossError, text_of
-from .capture import CaptureBackward, differentiable_gradient
+from .capture import CaptureBackward, Gradient, differentiable_gradient
+from .curvature import HvpGraph
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -28,9 +31,10 @@ if TYPE_CHECKING:
     from .flat import FlatParameters
 
 __all__ = [
-    "EVALUATORS",
     "Closure",
+    "ClosureEvaluator",
     "ClosureResult",
+    "Evaluate",
     "Evaluator",
     "as_loss",
     "backpropagate",
@@ -38,27 +42,61 @@ __all__ = [
     "gradient_left",
     "math_attention",
     "require_closure",
+    "scalar_of",
 ]
 
 Closure = Callable[[], Any]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False, slots=True)
 class ClosureResult:
-    """One closure call: loss, gradient of shape (n,) or None, and the gradient's graph for curvature.
+    """One evaluation: the loss, a number or a 0-d tensor, and the gradient in parts, one a parameter, or None.
 
-    A loss that is not finite needs no gradient.
-
-    `graph` has one tensor a parameter, differentiable, or None where the loss does not depend on it.
-    `backpropagated` is the sum of what the closure called `backward()` on, or None if it did not. undefined: see
+    A loss that is not finite needs no gradient. graph: of the gradient, for products with the Hessian, or None.
+    backpropagated: the sum of what the closure called `backward()` on, or None if it did not. undefined: see
     `Objective`; never set by an evaluator.
     """
 
-    loss: float
-    gradient: NDArray[np.float64] | None
-    graph: tuple[torch.Tensor | None, ...] | None = None
-    backpropagated: float | None = None
+    value: torch.Tensor | float
+    parts: Sequence[torch.Tensor | None] | None = None
+    flat: FlatParameters | None = field(default=None, repr=False)
+    graph: HvpGraph | None = None
+    backpropagated: torch.Tensor | float | None = None
     undefined: bool = False
+    _gathered: NDArray[np.float64] | None = field(default=None, repr=False)
+
+    @property
+    def gradient(self) -> NDArray[np.float64] | None:
+        """The gradient at SciPy's border, float64 of shape (n,), gathered once; None where there is none."""
+        if self._gathered is None and self.parts is not None and self.flat is not None:
+            self._gathered = self.flat.gather(self.parts)
+        return self._gathered
+
+    @property
+    def loss(self) -> float:
+        """The loss as a number; a tensor is brought to the host once."""
+        self.value = float(self.value)
+        return self.value
+
+
+class Evaluator(Protocol):
+    """Where loss, gradient and products come from: one closure, or what sums up many."""
+
+    def evaluate(self, level: str) -> ClosureResult:
+        """The result at the parameters' present values, at one of LEVELS. Fills `.grad` where there is a gradient."""
+        ...
+
+
+class ClosureEvaluator:
+    """Evaluates by one closure call."""
+
+    def __init__(self, closure: Closure, flat: FlatParameters):
+        self.closure = closure
+        self._flat = flat
+
+    def evaluate(self, level: str) -> ClosureResult:
+        """See Evaluator."""
+        return LEVELS[level](self.closure, self._flat)
 
 
 def require_closure(closure: object) -> Closure:
@@ -81,7 +119,7 @@ def evaluate_value(closure: Closure, flat: FlatParameters) -> ClosureResult:
     flat.clear_gradients()
     with torch.enable_grad():
         returned = closure()
-    return ClosureResult(as_loss(returned), _gathered(flat))
+    return ClosureResult(as_loss(returned), _left(flat), flat)
 
 
 def evaluate_sample(closure: Closure, flat: FlatParameters) -> ClosureResult:
@@ -92,7 +130,7 @@ def evaluate_sample(closure: Closure, flat: FlatParameters) -> ClosureResult:
     loss = as_loss(returned)
     if math.isfinite(loss) and _untouched(flat):
         _differentiable(returned, loss)
-    return ClosureResult(loss, _gathered(flat))
+    return ClosureResult(loss, _left(flat), flat)
 
 
 def evaluate_gradient(closure: Closure, flat: FlatParameters) -> ClosureResult:
@@ -100,23 +138,23 @@ def evaluate_gradient(closure: Closure, flat: FlatParameters) -> ClosureResult:
     flat.clear_gradients()
     with torch.enable_grad():
         returned = closure()
-        loss = as_loss(returned)
+        loss = scalar_of(returned)
         if _untouched(flat) and _needs_gradient(returned, loss):
             backpropagate(returned, loss)
-    return ClosureResult(loss, gradient_left(flat, loss))
+    return ClosureResult(loss, gradient_left(flat, loss), flat)
 
 
-def backpropagate(returned: object, loss: float) -> None:
+def backpropagate(returned: object, loss: torch.Tensor | float) -> None:
     """`backward()` of what the closure returned; ConstantLossError if it cannot be differentiated."""
     _backward(_differentiable(returned, loss))
 
 
-def gradient_left(flat: FlatParameters, loss: float) -> NDArray[np.float64] | None:
-    """What is in `.grad`, shape (n,). If nothing is: None for a loss that is not finite, else ConstantLossError."""
-    gradient = _gathered(flat)
-    if gradient is None and math.isfinite(loss):
-        raise ConstantLossError(_INDEPENDENT, loss)
-    return gradient
+def gradient_left(flat: FlatParameters, loss: torch.Tensor | float) -> list[torch.Tensor | None] | None:
+    """What is in `.grad`. If nothing is: None for a loss that is not finite, else ConstantLossError."""
+    parts = _left(flat)
+    if parts is None and math.isfinite(loss):
+        raise ConstantLossError(_INDEPENDENT, float(loss))
+    return parts
 
 
 def evaluate_probe(closure: Closure, flat: FlatParameters) -> ClosureResult:
@@ -127,7 +165,7 @@ def evaluate_probe(closure: Closure, flat: FlatParameters) -> ClosureResult:
         if _untouched(flat) and isinstance(returned, torch.Tensor) and returned.requires_grad:
             as_loss(returned)
             _backward(returned.reshape(()))
-    return ClosureResult(as_loss(returned), _gathered(flat))
+    return ClosureResult(as_loss(returned), _left(flat), flat)
 
 
 def evaluate_curvature(closure: Closure, flat: FlatParameters) -> ClosureResult:
@@ -141,16 +179,17 @@ def evaluate_curvature(closure: Closure, flat: FlatParameters) -> ClosureResult:
     with torch.enable_grad(), math_attention():
         with capture:
             returned = closure()
-        loss = as_loss(returned)
+        loss = scalar_of(returned)
         if not capture.called and not _needs_gradient(returned, loss):
-            return ClosureResult(loss, _gathered(flat))
-        graph = capture.gradient if capture.called else _captured(returned, loss, flat)
-    if all(part is None for part in graph):
+            return ClosureResult(loss, _left(flat), flat)
+        gradient = capture.gradient if capture.called else _captured(returned, loss, flat)
+    if all(part is None for part in gradient):
         if not math.isfinite(loss):
-            return ClosureResult(loss, None)
+            return ClosureResult(loss)
         hidden = "; torch.utils.checkpoint hides them too, unless use_reentrant=False"
-        raise ConstantLossError(_INDEPENDENT + hidden, loss)
-    return ClosureResult(loss, flat.gather(graph), graph, capture.total if capture.called else None)
+        raise ConstantLossError(_INDEPENDENT + hidden, float(loss))
+    total = capture.total if capture.called else None
+    return ClosureResult(loss, gradient, flat, HvpGraph(gradient, flat), total)
 
 
 _attention_lock = threading.Lock()
@@ -174,8 +213,8 @@ def math_attention() -> Iterator[None]:
                 stack.close()
 
 
-Evaluator = Callable[[Closure, "FlatParameters"], ClosureResult]
-EVALUATORS: dict[str, Evaluator] = {
+Evaluate = Callable[[Closure, "FlatParameters"], ClosureResult]
+LEVELS: dict[str, Evaluate] = {
     "value": evaluate_value,
     "sample": evaluate_sample,
     "gradient": evaluate_gradient,
@@ -200,6 +239,11 @@ _NO_GRAPH = (
 
 def as_loss(returned: object) -> float:
     """The returned loss as a Python float."""
+    return float(scalar_of(returned))
+
+
+def scalar_of(returned: object) -> torch.Tensor | float:
+    """The returned loss as a number, or as a 0-d tensor that stays on its device. Raises ClosureError."""
     if returned is None:
         raise ClosureError("the closure returned nothing; end it with `return loss`")
     if isinstance(returned, torch.Tensor):
@@ -210,7 +254,7 @@ def as_loss(returned: object) -> float:
             )
         if returned.is_complex():
             raise ClosureError(f"the closure returned a complex loss ({returned.dtype}); return its .real or .abs()")
-        return float(returned.detach())
+        return returned.detach().reshape(())
     if isinstance(returned, np.ndarray | np.generic) and returned.size == 1:
         returned = returned.item()
     if not isinstance(returned, Real):
@@ -233,20 +277,20 @@ def constant_of(returned: object) -> NDArray[np.float64] | None:
         return None
 
 
-def _needs_gradient(returned: object, loss: float) -> bool:
+def _needs_gradient(returned: object, loss: torch.Tensor | float) -> bool:
     """Whether a gradient is missing without which the loss is of no use: one that is not finite may have none."""
-    return math.isfinite(loss) or (isinstance(returned, torch.Tensor) and returned.requires_grad)
+    return (isinstance(returned, torch.Tensor) and returned.requires_grad) or math.isfinite(loss)
 
 
-def _differentiable(returned: object, loss: float) -> torch.Tensor:
+def _differentiable(returned: object, loss: torch.Tensor | float) -> torch.Tensor:
     if not isinstance(returned, torch.Tensor):
-        raise ConstantLossError(_NO_GRAPH.format(what=f"it returned a {type(returned).__name__}"), loss)
+        raise ConstantLossError(_NO_GRAPH.format(what=f"it returned a {type(returned).__name__}"), float(loss))
     if not returned.requires_grad:
-        raise ConstantLossError(_NO_GRAPH.format(what="its loss has no graph"), loss)
+        raise ConstantLossError(_NO_GRAPH.format(what="its loss has no graph"), float(loss))
     return returned.reshape(())
 
 
-def _captured(returned: object, loss: float, flat: FlatParameters) -> tuple[torch.Tensor | None, ...]:
+def _captured(returned: object, loss: torch.Tensor | float, flat: FlatParameters) -> Gradient:
     graph = differentiable_gradient(_differentiable(returned, loss), flat.tensors)
     for tensor, part in zip(flat.tensors, graph, strict=True):
         tensor.grad = None if part is None else part.detach().clone()
@@ -266,5 +310,7 @@ def _untouched(flat: FlatParameters) -> bool:
     return all(gradient is None for gradient in flat.gradients())
 
 
-def _gathered(flat: FlatParameters) -> NDArray[np.float64] | None:
-    return None if _untouched(flat) else flat.gather(flat.gradients())
+def _left(flat: FlatParameters) -> list[torch.Tensor | None] | None:
+    """What is in `.grad`, one entry a parameter; None where nothing is."""
+    parts = flat.gradients()
+    return None if all(part is None for part in parts) else parts

@@ -30,7 +30,7 @@ from .variables import as_matrix
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from .objective import Objective
+    from .calls import Calls
     from .variables import Variables
 
 __all__ = ["FEASIBLE", "Constraint", "ConstraintSet", "read_constraints"]
@@ -101,16 +101,16 @@ class ConstraintSet:
     parameters are left as they were.
     """
 
-    def __init__(self, constraints: Sequence[Any], objective: Objective, variables: Variables):
+    def __init__(self, constraints: Sequence[Any], calls: Calls, variables: Variables):
         self._variables = variables
         self._sides: list[_Side] = []
-        before, failure = objective.flat.read(), None
+        before, failure = calls.flat.read(), None
         try:
-            self._sides = [_side_of(constraint, objective, variables.base) for constraint in constraints]
+            self._sides = [_side_of(constraint, calls, variables.base) for constraint in constraints]
         except Abort as abort:
             failure = abort.error
         finally:
-            objective.place(before)
+            calls.place(before)
         if failure is not None:
             raise failure
 
@@ -147,7 +147,7 @@ class ConstraintSet:
 class _Side(ABC):
     """lower <= values(x) <= upper, all of shape (m,).
 
-    objective: of the same run. Its control is asked before what SciPy asks for: that may be constraints only, for long.
+    calls: of the same run. Their control is asked before what SciPy asks for: that may be constraints only, for long.
     """
 
     differences: Any = None
@@ -158,7 +158,7 @@ class _Side(ABC):
         lower: NDArray[np.float64],
         upper: NDArray[np.float64],
         at_start: NDArray[np.float64],
-        objective: Objective,
+        calls: Calls,
     ):
         wrong = ~(lower <= upper) | (lower == np.inf) | (upper == -np.inf)
         if wrong.any():
@@ -170,7 +170,7 @@ class _Side(ABC):
         if not np.isfinite(at_start).all():
             raise NonFiniteStartError(f"a constraint is {at_start} at the starting point; start where it is defined")
         self.lower, self.upper, self.equal = lower, upper, lower == upper
-        self._objective = objective
+        self._calls = calls
 
     @abstractmethod
     def values(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -186,12 +186,12 @@ class _Side(ABC):
 
     def asked_values(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
         """c(x) for SciPy, shape (m,): here a stop, a pause and the time budget are seen."""
-        self._objective.control.before_work()
+        self._calls.control.before_work()
         return self.values(x)
 
     def asked_jacobian(self, x: NDArray[np.float64]) -> Any:
         """dc/dx for SciPy, shape (m, n)."""
-        self._objective.control.before_work()
+        self._calls.control.before_work()
         return self.jacobian(x)
 
     def violation(self, x: NDArray[np.float64]) -> float:
@@ -236,9 +236,9 @@ class _Side(ABC):
 class _TorchSide(_Side):
     """A torch constraint as NumPy functions of x."""
 
-    def __init__(self, constraint: Constraint, objective: Objective, start: NDArray[np.float64]):
-        self._objective = objective
-        self._flat = objective.flat
+    def __init__(self, constraint: Constraint, calls: Calls, start: NDArray[np.float64]):
+        self._calls = calls
+        self._flat = calls.flat
         self._call = _caller(constraint.fun, self._flat.tensors)
         self._x: NDArray[np.float64] | None = None
         self._tensor: torch.Tensor | None = None
@@ -248,7 +248,7 @@ class _TorchSide(_Side):
         self._size = c.size
         lower = _limits("lower", constraint.lower, c.size, -np.inf)
         upper = _limits("upper", constraint.upper, c.size, np.inf)
-        super().__init__(lower, upper, c, objective)
+        super().__init__(lower, upper, c, calls)
         self._tensor = None  # what else checks the start may write to the parameters, and its graph with them
 
     def values(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -257,7 +257,7 @@ class _TorchSide(_Side):
     def jacobian(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
         tensor = self._at(x)
         if self._jacobian is None:
-            self._objective.place(x)
+            self._calls.place(x)
             rows = [self._row(entry) for entry in tensor]
             self._jacobian = np.stack(rows) if rows else np.empty((0, x.size))
         return self._jacobian.copy()
@@ -265,7 +265,7 @@ class _TorchSide(_Side):
     def hessian(self, x: NDArray[np.float64], v: NDArray[np.float64]) -> LinearOperator:
         """The Hessian of vᵀc at x, as products."""
         tensor = self._at(x)
-        self._objective.place(x)
+        self._calls.place(x)
         weights = torch.as_tensor(v, dtype=tensor.dtype, device=tensor.device)
         with second_derivatives_named(_REMEDY):
             gradient = self._gradient(tensor, weights)
@@ -274,7 +274,7 @@ class _TorchSide(_Side):
         graph = HvpGraph(gradient, self._flat)
 
         def product(p: NDArray[np.float64]) -> NDArray[np.float64]:
-            self._objective.place(x)
+            self._calls.place(x)
             with second_derivatives_named(_REMEDY):
                 return graph.hvp(np.ascontiguousarray(p).ravel())
 
@@ -286,7 +286,7 @@ class _TorchSide(_Side):
 
     def _object(self, variables: Variables, mask: NDArray[np.bool_], curvature: bool) -> NonlinearConstraint:
         def hessian(z: NDArray[np.float64], v: NDArray[np.float64]) -> LinearOperator:
-            self._objective.control.before_work()
+            self._calls.control.before_work()
             whole = np.zeros(self.lower.size)
             whole[mask] = v
             return variables.hessian(self.hessian(variables.to_user(z), whole))
@@ -301,7 +301,7 @@ class _TorchSide(_Side):
 
     def _at(self, x: NDArray[np.float64]) -> torch.Tensor:
         if self._tensor is None or self._x is None or not np.array_equal(self._x, x):
-            self._objective.place(x)
+            self._calls.place(x)
             try:
                 with torch.enable_grad():
                     self._tensor = _as_vector(self._call(), self._size)
@@ -314,7 +314,7 @@ class _TorchSide(_Side):
         """NaN where the constraint raised what stands for it; at the start the error."""
         if self._size is None:
             raise Abort(error) from error
-        self._objective.forgive(error)
+        self._calls.forgive(error)
         return torch.full((self._size,), torch.nan, dtype=torch.float64)
 
     def _row(self, entry: torch.Tensor) -> NDArray[np.float64]:
@@ -332,7 +332,7 @@ class _TorchSide(_Side):
 class _ScipySide(_Side):
     """A constraint of SciPy's own: functions of x as a NumPy vector."""
 
-    def __init__(self, given: Any, objective: Objective, start: NDArray[np.float64]):
+    def __init__(self, given: Any, calls: Calls, start: NDArray[np.float64]):
         self._given = given
         self._size: int | None = None
         self._x: NDArray[np.float64] | None = None
@@ -346,7 +346,7 @@ class _ScipySide(_Side):
         except (TypeError, ValueError):
             raise ArgumentTypeError("a constraint's fun must return a number or a vector of them") from None
         lower, upper = _limits("lb", low, c.size, -np.inf), _limits("ub", high, c.size, np.inf)
-        super().__init__(lower, upper, c, objective)
+        super().__init__(lower, upper, c, calls)
         self._size = c.size
 
     def values(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -361,7 +361,7 @@ class _ScipySide(_Side):
         except Abort as abort:
             if self._size is None or not isinstance(abort.error, Exception):
                 raise
-            self._objective.forgive(abort.error)
+            self._calls.forgive(abort.error)
             return np.full(self._size, np.nan)
 
     def jacobian(self, x: NDArray[np.float64]) -> Any:
@@ -436,10 +436,10 @@ def _dense(matrix: Any) -> NDArray[np.float64]:
     return np.asarray(matrix.toarray() if issparse(matrix) else matrix)
 
 
-def _side_of(constraint: Any, objective: Objective, start: NDArray[np.float64]) -> _Side:
+def _side_of(constraint: Any, calls: Calls, start: NDArray[np.float64]) -> _Side:
     if isinstance(constraint, Constraint):
-        return _TorchSide(constraint, objective, start)
-    return _ScipySide(constraint, objective, start)
+        return _TorchSide(constraint, calls, start)
+    return _ScipySide(constraint, calls, start)
 
 
 def _caller(fun: Callable[..., torch.Tensor], tensors: Sequence[torch.Tensor]) -> Callable[[], object]:

@@ -37,11 +37,13 @@ _MISSING = re.compile(
 class HvpGraph:
     """The graph of one gradient, for products with the Hessian at its point.
 
-    Valid while the parameters hold the values of that point.
+    gradient: differentiable, one tensor a parameter, None where the loss does not depend on it. Valid while the
+    parameters hold the values of that point.
     """
 
     def __init__(self, gradient: Gradient, flat: FlatParameters):
         self._flat = flat
+        self.gradient = gradient
         pairs = [(index, part) for index, part in enumerate(gradient) if part is not None and part.requires_grad]
         self._indices = [index for index, _ in pairs]
         self._outputs = [part for _, part in pairs]
@@ -54,10 +56,13 @@ class HvpGraph:
         """H @ v, one tensor a parameter; None where no gradient depends on that parameter."""
         return self._backward(self._flat.scatter(v), batched=False)
 
-    def rows(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
-        """H @ each row of shape (k, n) under vmap, shape (k, n)."""
-        parts = self._backward(self._flat.scatter_rows(rows), batched=True)
-        return self._flat.gather_rows(parts, len(rows))
+    def product(self, v: torch.Tensor) -> torch.Tensor:
+        """H @ v on the device of v (n,), in its dtype."""
+        return self._flat.join(self._backward(self._flat.split(v), batched=False), v.dtype, v.device)
+
+    def rows(self, rows: torch.Tensor, out: torch.Tensor) -> None:
+        """H @ each row of shape (k, n) under vmap, into `out`, which is zeros before."""
+        self._flat.join_rows(self._backward(self._flat.split_rows(rows), batched=True), out)
 
     def _backward(self, weights: list[torch.Tensor], *, batched: bool) -> Gradient:
         if not self._outputs:  # a linear loss: its gradient is constant
@@ -85,26 +90,36 @@ class DenseHessian:
         self.chunk = chunk or int(np.clip(_CACHE_BYTES // per_row, 1, min(_MAX_CHUNK, n)))
         self.vectorised = True
 
-    def build(self, graph: HvpGraph, n: int, before_chunk: Callable[[], None]) -> NDArray[np.float64]:
+    def build(
+        self,
+        graph: HvpGraph,
+        n: int,
+        before_chunk: Callable[[], None],
+        dtype: torch.dtype = torch.float64,
+        device: torch.device | None = None,
+    ) -> torch.Tensor:
         """The symmetric Hessian, shape (n, n). `before_chunk` runs before each batch and may raise."""
-        hessian = np.empty((n, n))
+        hessian = torch.zeros(n, n, dtype=dtype, device=device)
         for start in range(0, n, self.chunk):
             before_chunk()
             stop = min(start + self.chunk, n)
-            hessian[start:stop] = self._rows(graph, np.eye(stop - start, n, k=start))
-        hessian += hessian.T.copy()
-        hessian *= 0.5
-        return hessian
+            units = torch.zeros(stop - start, n, dtype=dtype, device=device)
+            units.diagonal(start).fill_(1)
+            self._fill(graph, units, hessian[start:stop])
+        hessian += hessian.T.clone()
+        return hessian.mul_(0.5)
 
-    def _rows(self, graph: HvpGraph, units: NDArray[np.float64]) -> NDArray[np.float64]:
+    def _fill(self, graph: HvpGraph, units: torch.Tensor, out: torch.Tensor) -> None:
         if self.vectorised:
             try:
-                return graph.rows(units)
+                graph.rows(units, out)
+                return
             except (RuntimeError, ValueError) as error:
                 if isinstance(error, torch.OutOfMemoryError | SecondDerivativeError):
                     raise
                 self.vectorised = False
-        return np.stack([graph.hvp(unit) for unit in units])
+        for unit, row in zip(units, out, strict=True):
+            row.copy_(graph.product(unit))
 
 
 def finite_difference_product(

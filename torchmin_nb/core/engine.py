@@ -20,6 +20,7 @@ from .objective import Objective
 from .optimality import EndingCheck
 from .recorder import Recorder
 from .result import Result
+from .scipy_iterates import ScipyIterates
 from .threads import blas_threads
 
 __all__ = ["VIOLATIONS", "Engine"]
@@ -40,8 +41,9 @@ _SCIPY, _NUMPY, _OURS = Path(scipy.__file__).parent, Path(np.__file__).parent, P
 class Engine:
     """Calls a solver of SciPy on an objective, and ends the run well however it ends.
 
-    start: x before the run, shape (n,). threads: what `blas_threads` takes. disp: print a summary at the end.
-    check: called with the result of a run that raised nothing, while parameters and constraints can still be asked.
+    start: x before the run, shape (n,). iterates: counts the iterations, where the method does so its own way.
+    threads: what `blas_threads` takes. disp: print a summary at the end. check: called with the result of a run that
+    raised nothing, while parameters and constraints can still be asked.
     `result` is SciPy's OptimizeResult with the gaps filled.
     """
 
@@ -51,6 +53,7 @@ class Engine:
         recorder: Recorder,
         start: NDArray[np.float64],
         *,
+        iterates: ScipyIterates | None = None,
         threads: int | None = None,
         disp: bool = False,
         check: EndingCheck | None = None,
@@ -62,6 +65,7 @@ class Engine:
         self.result = OptimizeResult()
         self._early = False
         self._recorder = recorder
+        self._progress = recorder if iterates is None else iterates
         self._threads = threads
         self._disp = disp
         self._check = check
@@ -134,7 +138,9 @@ class Engine:
         if "fun" in filled:
             filled.fun = _number(filled, "fun", float)
         end = self.objective.known(filled.x)
-        loss = self._recorder.loss_at(filled.x) if end is None else end.loss
+        loss = None if end is None else end.loss
+        if end is None and (trial := self.objective.trials.at(filled.x)) is not None:
+            loss = trial.loss
         if loss is None and np.isfinite(filled.x).all():  # no point that was told, as far as can be seen
             end = self.objective.visited(filled.x)
             loss = end.loss
@@ -188,7 +194,7 @@ class Engine:
 
     def _counted(self) -> dict[str, int]:
         requests = self.objective.requests
-        return {"nit": self._recorder.iterations, "nfev": requests.nfev, "njev": requests.njev, "nhev": requests.nhev}
+        return {"nit": self._progress.iterations, "nfev": requests.nfev, "njev": requests.njev, "nhev": requests.nhev}
 
     def _settle(self) -> None:
         """Leave the end point in the parameters and its gradient in `.grad`, drop graphs, fill the history."""

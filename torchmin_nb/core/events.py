@@ -212,11 +212,11 @@ class History(Sequence[Iteration]):
             self._parameters.append(np.array(x, dtype=np.float64))
         self._iterations.append(iteration)
 
-    def evaluated(self, evaluation: Evaluation, x: NDArray[np.float64]) -> None:
+    def evaluated(self, evaluation: Evaluation, x: NDArray[np.float64] | None) -> None:
         """Keep one closure call where they are wanted, and a copy of its point x (n,) where the trajectory is too."""
         if not self.keep_evaluations:
             return
-        if self.keep_parameters:
+        if self.keep_parameters and x is not None:
             self._trials.append(np.array(x, dtype=np.float64))
         self.evaluations.append(evaluation)
 

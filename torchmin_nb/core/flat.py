@@ -1,13 +1,13 @@
-"""Parameters <-> one float64 vector.
+"""Parameters <-> one vector.
 
-SciPy sees one vector of double precision; the closure sees its own tensors, in their own dtype and on their
-own device. Nothing here copies a model.
+SciPy sees a float64 array, a solver on the device a tensor; the closure sees its own tensors, in their own dtype and
+on their own device. Nothing here copies a model.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import torch
@@ -18,9 +18,11 @@ from ..errors import ClosureError, ParameterError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["FlatParameters", "TrainableGroup", "require_own_memory", "trainable"]
+__all__ = ["FlatParameters", "TrainableGroup", "Vector", "require_own_memory", "trainable"]
 
 TrainableGroup = dict[str, object]
+Vector: TypeAlias = "NDArray[np.float64] | torch.Tensor"
+"""A point or direction, shape (n,): at SciPy's border or on the device."""
 _ALLOWED = (torch.float32, torch.float64)
 
 
@@ -107,9 +109,9 @@ def _words(tensor: torch.Tensor) -> torch.Tensor:
 
 
 class FlatParameters:
-    """A list of tensors seen as one vector x of shape (n,), float64.
+    """A list of tensors seen as one vector x of shape (n,): a float64 array, or a tensor.
 
-    `names`, if given, has one name a tensor. Frozen tensors do not belong in the list: see `trainable`.
+    Frozen tensors do not belong in the list: see `trainable`.
     """
 
     def __init__(self, tensors: Sequence[torch.Tensor]):
@@ -127,7 +129,7 @@ class FlatParameters:
         """The current values, a fresh vector of shape (n,)."""
         return self.gather([tensor.detach() for tensor in self.tensors])
 
-    def write(self, x: NDArray[np.float64]) -> None:
+    def write(self, x: Vector) -> None:
         """Copy x into the parameters, in place.
 
         Through `.data`, so that the graph of an earlier point stays usable: put that point's values back
@@ -136,7 +138,7 @@ class FlatParameters:
         for tensor, values in zip(self.tensors, self._chunks(x), strict=True):
             tensor.data.copy_(values)
 
-    def write_final(self, x: NDArray[np.float64]) -> None:
+    def write_final(self, x: Vector) -> None:
         """Copy x into the parameters so that autograd refuses graphs of earlier points."""
         with torch.no_grad():
             for tensor, values in zip(self.tensors, self._chunks(x), strict=True):
@@ -147,11 +149,13 @@ class FlatParameters:
         """Grows with every change in place that autograd hears of."""
         return sum(tensor._version for tensor in self.tensors)
 
-    def require_held(self, x: NDArray[np.float64]) -> None:
+    def require_held(self, x: Vector) -> None:
         """ClosureError where the parameters hold something else than x, which was written before a closure call."""
         if all(map(_equal, self.tensors, self._chunks(x))):
             return
-        held, written = self.read(), self.gather(self.scatter(x))
+        held, written = self.read(), self.gather(self._chunks(x))
+        if isinstance(x, np.ndarray):
+            written = self.gather(self.scatter(x))
         if not np.array_equal(held, written, equal_nan=True):
             raise ClosureError(
                 f"the closure moved the parameters, by up to {np.abs(held - written).max():.3g}; it must leave the "
@@ -165,13 +169,23 @@ class FlatParameters:
         return np.repeat([index in chosen for index in range(len(self.tensors))], self._sizes)
 
     def gather(self, parts: Sequence[torch.Tensor | None]) -> NDArray[np.float64]:
-        """One fresh vector of shape (n,) from one tensor a parameter; None counts as zeros."""
+        """One fresh array of shape (n,) from one tensor a parameter; None counts as zeros."""
+        return self.join(parts, torch.float64, torch.device("cpu")).numpy()
+
+    def join(self, parts: Sequence[torch.Tensor | None], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+        """The same as a tensor."""
         self._require_shapes()
-        out = np.empty(self.n)
-        whole = torch.from_numpy(out)
+        whole = torch.empty(self.n, dtype=dtype, device=device)
         for piece, part in zip(whole.split(self._sizes), parts, strict=True):
             _fill(piece, part)
-        return out
+        return whole
+
+    def split(self, v: torch.Tensor) -> list[torch.Tensor]:
+        """v of shape (n,) as tensors with the shape, dtype and device of each parameter: views where both are v's."""
+        return [
+            piece.to(device=tensor.device, dtype=tensor.dtype)
+            for tensor, piece in zip(self.tensors, self._chunks(v), strict=True)
+        ]
 
     def scatter(self, v: NDArray[np.float64]) -> list[torch.Tensor]:
         """v of shape (n,) as fresh tensors with the shape, dtype and device of each parameter."""
@@ -180,22 +194,19 @@ class FlatParameters:
             for tensor, values in zip(self.tensors, self._chunks(v), strict=True)
         ]
 
-    def scatter_rows(self, rows: NDArray[np.float64]) -> list[torch.Tensor]:
+    def split_rows(self, rows: torch.Tensor) -> list[torch.Tensor]:
         """Rows of shape (k, n) as tensors of shape (k, *parameter.shape)."""
-        pieces = torch.from_numpy(rows).split(self._sizes, dim=1)
+        pieces = rows.split(self._sizes, dim=1)
         return [
             piece.reshape(len(rows), *shape).to(device=tensor.device, dtype=tensor.dtype)
             for tensor, shape, piece in zip(self.tensors, self._shapes, pieces, strict=True)
         ]
 
-    def gather_rows(self, parts: Sequence[torch.Tensor | None], k: int) -> NDArray[np.float64]:
-        """The inverse of `scatter_rows`: shape (k, n)."""
-        out = np.zeros((k, self.n))
-        pieces = torch.from_numpy(out).split(self._sizes, dim=1)
-        for piece, part in zip(pieces, parts, strict=True):
+    def join_rows(self, parts: Sequence[torch.Tensor | None], rows: torch.Tensor) -> None:
+        """The inverse of `split_rows`: into rows of shape (k, n), which are zeros before."""
+        for piece, part in zip(rows.split(self._sizes, dim=1), parts, strict=True):
             if part is not None:
-                piece.copy_(part.detach().reshape(k, -1))
-        return out
+                piece.copy_(part.detach().reshape(len(rows), -1))
 
     def clear_gradients(self) -> None:
         """Set every `.grad` to None, so that what the closure leaves there is its own."""
@@ -206,9 +217,9 @@ class FlatParameters:
         """The `.grad` of each parameter."""
         return [tensor.grad for tensor in self.tensors]
 
-    def _chunks(self, x: NDArray[np.float64]) -> list[torch.Tensor]:
+    def _chunks(self, x: Vector) -> list[torch.Tensor]:
         self._require_shapes()
-        pieces = torch.from_numpy(x).split(self._sizes)
+        pieces = (torch.from_numpy(x) if isinstance(x, np.ndarray) else x).split(self._sizes)
         return [piece.view(shape) for piece, shape in zip(pieces, self._shapes, strict=True)]
 
     def _require_shapes(self) -> None:

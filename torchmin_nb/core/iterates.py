@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from .objective import Objective
-    from .recorder import Recorder
+    from .scipy_iterates import ScipyIterates
 
 __all__ = ["CountedObjective", "WatchedObjective", "objective_of"]
 
@@ -67,12 +67,14 @@ class CountedObjective(SolverObjective):
         return super().value(z)
 
 
-def objective_of(callback_at: str, objective: Objective, variables: Variables, recorder: Recorder) -> SolverObjective:
+def objective_of(
+    callback_at: str, objective: Objective, variables: Variables, iterates: ScipyIterates
+) -> SolverObjective:
     """What a method is given whose SciPy callback comes at "iterate", "trial" or "evaluation"."""
     if callback_at == "trial":
-        return WatchedObjective(objective, variables, recorder.accepted)
+        return WatchedObjective(objective, variables, iterates.accepted)
     if callback_at == "evaluation":
-        return CountedObjective(objective, variables, recorder.begun)
+        return CountedObjective(objective, variables, iterates.begun)
     return SolverObjective(objective, variables)
 
 

@@ -48,7 +48,9 @@ class JacobianGraph:
     def rows(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
         """Jᵀu for each row u of shape (k, m), under vmap, shape (k, n)."""
         parts = self._backward(self._weights(weights), batched=True)
-        return self._flat.gather_rows(parts, len(weights))
+        rows = torch.zeros(len(weights), self._flat.n, dtype=torch.float64)
+        self._flat.join_rows(parts, rows)
+        return rows.numpy()
 
     def product(self, v: NDArray[np.float64]) -> NDArray[np.float64]:
         """J v for v of shape (n,), shape (m,). Raises SecondDerivativeError."""
@@ -56,7 +58,7 @@ class JacobianGraph:
 
     def columns(self, directions: NDArray[np.float64]) -> NDArray[np.float64]:
         """J v for each row v of shape (k, n), under vmap, shape (k, m). Raises SecondDerivativeError."""
-        return self._forward(self._flat.scatter_rows(directions), batched=True)
+        return self._forward(self._flat.split_rows(torch.from_numpy(directions)), batched=True)
 
     def _weights(self, u: NDArray[np.float64]) -> torch.Tensor:
         return torch.from_numpy(np.ascontiguousarray(u)).to(self._residuals)

@@ -33,6 +33,7 @@ from .optimality import EndingCheck, tolerances_in_words
 from .option_values import shown
 from .recorder import Recorder
 from .residuals import Residuals, as_residuals
+from .scipy_iterates import ScipyCallback, ScipyIterates
 from .signatures import shows_keywords
 from .solver_residuals import SolverResiduals, told_as_scipy_does
 from .threads import LARGE_DENSE
@@ -172,14 +173,14 @@ class LeastSquaresWrapper(ScipyOptimizer):
             plan=self._plan(self._jacobian),
             check=lambda called, loss: self._checked(called, flat, variables, loss=loss),
         )
-        recorder = Recorder(
-            residuals.objective,
-            self._new_history(flat, request.options),
-            self.callbacks,
-            radius=PROBES[self.request.spec.radius],
-            scipy_callback=request.callback and told_as_scipy_does(request.callback, residuals),
-        )
+        recorder = Recorder(residuals.objective.calls, self._new_history(flat, request.options), self.callbacks)
         residuals.objective.observer, residuals.objective.bounds = recorder, variables.box
+        iterates = ScipyIterates(
+            residuals.objective,
+            recorder,
+            radius=PROBES[self.request.spec.radius],
+            user=request.callback and ScipyCallback(told_as_scipy_does(request.callback, residuals)),
+        )
         start = variables.to_user(variables.start)
         check = EndingCheck(
             self.name,
@@ -189,8 +190,10 @@ class LeastSquaresWrapper(ScipyOptimizer):
             tolerances_in_words(request.spec.options, request.options),
             None if variables.box is None else lambda x: outside(x, variables.box),
         )
-        engine = LeastSquaresEngine(residuals, recorder, start, threads=self._threads(flat.n), check=check)
-        return engine, lambda: self._call_scipy(residuals, variables, recorder, start)
+        engine = LeastSquaresEngine(
+            residuals, recorder, start, iterates=iterates, threads=self._threads(flat.n), check=check
+        )
+        return engine, lambda: self._call_scipy(residuals, variables, iterates, start)
 
     def _bounds(self, flat: FlatParameters) -> Bounds | None:
         """The bounds of least_squares_args or of the param groups. Without bounds, a method may still fix variables."""
@@ -204,11 +207,11 @@ class LeastSquaresWrapper(ScipyOptimizer):
         return bounds
 
     def _call_scipy(
-        self, residuals: Residuals, variables: Variables, recorder: Recorder, start: NDArray[np.float64]
+        self, residuals: Residuals, variables: Variables, iterates: ScipyIterates, start: NDArray[np.float64]
     ) -> object:
         try:
             variables.loss_scale = self._scale_of_loss(residuals, variables)
-            seen = SolverResiduals(residuals, variables, recorder)
+            seen = SolverResiduals(residuals, variables, iterates)
             if not variables.n:
                 return seen.only_point(start)
             result = scipy.optimize.least_squares(

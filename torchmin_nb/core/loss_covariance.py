@@ -9,8 +9,9 @@ import numpy as np
 from scipy.sparse.linalg import LinearOperator
 
 from ..errors import ArgumentError, NotAMinimumError
+from .calls import Calls
 from .check import left_as_it_was
-from .closure import Closure, require_closure
+from .closure import Closure, ClosureEvaluator, require_closure
 from .control import Abort, Control, StopRun
 from .objective import Derivatives, Objective
 from .uncertainty import Covariance, covariance_of_loss, named_values, warn_of_bounds
@@ -56,7 +57,7 @@ def loss_covariance(
 
 
 def _hessian_now(closure: Closure, flat: FlatParameters, derivatives: Derivatives) -> NDArray[np.float64]:
-    objective = Objective(closure, flat, derivatives, Control())
+    objective = Objective(Calls(ClosureEvaluator(closure, flat), flat, Control()), derivatives)
     try:
         with left_as_it_was(flat):
             return objective.hessian(flat.read())

@@ -7,56 +7,35 @@ a rejected trial's return to the old point, and the events, without further call
 from __future__ import annotations
 
 import math
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from ..errors import ClosureWarning, ConstantLossError, NonFiniteStartError, TorchminError
+from ..errors import NonFiniteStartError
 from .bounds import outside
+from .calls import Calls, Counts
 from .check import preserved_buffers
-from .closure import EVALUATORS, Closure, ClosureResult
-from .control import NONFINITE_CURVATURE, NONFINITE_GRADIENT, Abort, Control, StopRun
+from .control import NONFINITE_CURVATURE, NONFINITE_GRADIENT, Abort, StopRun
 from .curvature import DenseHessian, HvpGraph, finite_difference_product
-from .explained import explained
-from .metrics import collecting
+from .trials import Trials
 from .variables import as_array
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from scipy.optimize import Bounds
 
-    from .flat import FlatParameters
-    from .start_check import StartCheck
-
-__all__ = ["ROUNDING", "Counts", "Derivatives", "Objective", "Observer", "Point"]
+__all__ = ["ROUNDING", "Derivatives", "Objective", "Observer", "Point"]
 
 _MEMO = 2
-_FEW, _EARLY, _OFTEN = 1000, 8, 16
-"""With so few entries, the early closure calls are looked at, and then one in so many: did it move the parameters?"""
 ROUNDING = 1e-12
 """Points that differ by less, relatively, are one: solvers round what they scale."""
 _LOSS_ONLY = ("value", "sample", "probe")
-_CONSTANT = (
-    "the closure answered a trial with a constant, {loss:.6g}, that no gradient comes from; such trials are rejected, "
-    "as NaN would be. Return float('nan') where the loss is not defined, or a penalty computed from the parameters"
-)
 _JAC_AT_START = (
     "jac returned NaN or infinite entries at the starting point, where the loss is finite; leave it out for autograd's "
     "gradient, or start where it is defined"
 )
-
-
-@dataclass(slots=True)
-class Counts:
-    """Closure calls (nfev), gradients (njev), dense Hessians (nhev) and products (nhvp)."""
-
-    nfev: int = 0
-    njev: int = 0
-    nhev: int = 0
-    nhvp: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +82,21 @@ class Point:
     violation: float | None = None
     undefined: bool = False
 
+    @property
+    def norms(self) -> tuple[float | None, float | None]:
+        """2-norm and largest entry of the gradient, where there is one."""
+        if self.gradient is None:
+            return None, None
+        return float(np.linalg.norm(self.gradient)), float(np.abs(self.gradient).max())
+
+    def position(self) -> NDArray[np.float64]:
+        """x itself."""
+        return self.x
+
+    def distance(self, other: Point) -> float:
+        """From another point."""
+        return float(np.linalg.norm(self.x - other.x))
+
 
 class Observer(Protocol):
     """Told of every closure call."""
@@ -114,41 +108,31 @@ class Observer(Protocol):
 class Objective:
     """value, gradient, hvp and hessian of a closure, as functions of a float64 vector of shape (n,).
 
-    `counts` is what was really computed; `requests` is what SciPy asked for. `best` is the point of lowest
-    finite loss so far: of those inside `bounds` and, where `violation` tells the constraint violation at x, of those
-    that violate by no more than `feasible`. `first` is the start, kept where there are bounds or constraints.
-    SciPy sees the loss divided by `loss_scale`; here it is the loss itself. Exceptions of the closure leave as `Abort`,
-    stops and budgets as `StopRun`. After the first call, those of `nonfinite_errors` stand for a NaN loss; `errors`
-    counts them by name.
+    `counts`, those of the calls, is what was really computed; `requests` is what SciPy asked for. `best` is the point
+    of lowest finite loss so far: of those inside `bounds` and, where `violation` tells the constraint violation at x,
+    of those that violate by no more than `feasible`. `first` is the start, kept where there are bounds or constraints.
+    SciPy sees the loss divided by `loss_scale`; here it is the loss itself. constrained: under the user's
+    constraints.
     """
 
-    closure: Closure
-    flat: FlatParameters
+    calls: Calls
     derivatives: Derivatives
-    control: Control
     observer: Observer | None = None
-    start_check: StartCheck | None = None
     violation: Callable[[NDArray[np.float64]], float] | None = None
     feasible: float = 1e-6
     bounds: Bounds | None = None
-    nonfinite_errors: tuple[type[Exception], ...] = ()
-    errors: dict[str, int] = field(default_factory=dict)
-    counts: Counts = field(default_factory=Counts)
     requests: Counts = field(default_factory=Counts)
     best: Point | None = None
     first: Point | None = None
     loss_scale: float = 1.0
     constrained: bool = False
-    metrics: dict[str, float] = field(default_factory=dict)
+    trials: Trials = field(default_factory=Trials)
 
     def __post_init__(self) -> None:
+        self.flat, self.control, self.counts = self.calls.flat, self.calls.control, self.calls.counts
         self._memo: list[Point] = []
-        self._held: NDArray[np.float64] | None = None
         self._last_finite: Point | None = None
         self._dense: DenseHessian | None = None
-        self._warned = False
-        self._absent: Sequence[int] = range(len(self.flat.tensors))
-        self._bytes_per_row: int | None = None
 
     # What SciPy calls
 
@@ -238,36 +222,13 @@ class Objective:
         cheaper = (self.best.violation or 0.0) > (here.violation or 0.0) and not self._excess(here)
         return not cheaper and self._rank(self.best) < self._rank(here)
 
-    def hold(self, point: Point) -> None:
-        """Put the values of this point back into the parameters: its graph reads them, and so may a callback."""
-        self.place(point.x)
-
-    def place(self, x: NDArray[np.float64]) -> None:
-        """Put x into the parameters, where it is not there already. No closure call."""
-        if self._held is x:
-            return
-        if self._held is None or not np.array_equal(self._held, x):
-            self.flat.write(x)
-            self._held = np.array(x)
-
     def absent(self) -> NDArray[np.bool_] | None:
         """Entries of x to whose tensor no gradient has come yet, shape (n,); None where there is no such tensor.
 
         None under constraints too: those may hold a parameter that the loss does not depend on.
         """
-        some = 0 < len(self._absent) < len(self.flat.tensors) and not self.constrained
-        return self.flat.mask(self._absent) if some else None
-
-    def disturbed(self) -> None:
-        """Someone else's code ran: what the parameters hold is no longer known."""
-        self._held = None
-
-    def forgive(self, error: Exception) -> None:
-        """Count an error that stands for a loss or constraint that is not defined; raise any other as `Abort`."""
-        if isinstance(error, TorchminError) or not isinstance(error, self.nonfinite_errors):
-            raise Abort(error) from error
-        name = type(error).__name__.lstrip("_")
-        self.errors[name] = self.errors.get(name, 0) + 1
+        absent = () if self.constrained else self.calls.absent()
+        return self.flat.mask(absent) if absent else None
 
     def release(self) -> None:
         """Drop all graphs, and what knows this objective: observer, constraints, closure; values and gradients stay."""
@@ -275,8 +236,7 @@ class Objective:
             if point is not None:
                 point.graph = None
         self.observer = self.violation = None
-        self.closure = _over
-        self.start_check = None
+        self.calls.release()
 
     # What a search of several phases calls
 
@@ -310,6 +270,7 @@ class Objective:
             point = Point(x.copy(), loss, None, {}, violation=self.violation(x) if self.violation else None)
             self._show(point)
             shown[index], feasible[index] = point.shown_loss, not self._excess(point)
+            self.trials.add(point)
             if self.observer is not None:
                 self.observer.evaluated(point)
         self.control.after_evaluation(float(shown[feasible].min(initial=math.inf)))
@@ -334,79 +295,19 @@ class Objective:
         return None
 
     def _evaluate(self, x: NDArray[np.float64], level: str) -> Point:
-        self.control.before_evaluation(self.counts.nfev)
-        result, metrics = self._call(x, level)
-        point = Point(x, result.loss, result.gradient, metrics, undefined=result.undefined)
+        result = self.calls.call(x, level)
+        metrics = self.calls.metrics
+        point = Point(x, result.loss, result.gradient, metrics, result.graph, undefined=result.undefined)
         point.violation = self.violation(x) if self.violation else None
-        if result.graph is not None:
-            point.graph = HvpGraph(result.graph, self.flat)
         self._show(point)
         self._remember(point)
         if self.counts.nfev == 1 and (self.violation is not None or self.bounds is not None):
             self.first = point
+        self.trials.add(point)
         if self.observer is not None:
             self.observer.evaluated(point)
         self.control.after_evaluation(point.shown_loss, feasible=not self._excess(point))
         return point
-
-    def _call(self, x: NDArray[np.float64], level: str) -> tuple[ClosureResult, dict[str, float]]:
-        """One closure call at x, counted."""
-        self.flat.write(x)
-        self._held = x
-        self.metrics = {}
-        self.counts.nfev += 1
-        version = self.flat.version
-        check = self.start_check if self.counts.nfev == 1 else None
-        try:
-            with collecting(self.metrics):
-                evaluate = EVALUATORS[level]
-                result = check.first(evaluate, self.closure) if check else evaluate(self.closure, self.flat)
-            if self._look_now() or self.flat.version != version:
-                self.flat.require_held(x)
-            if result.gradient is not None and self._absent:
-                self._absent = [index for index in self._absent if self.flat.tensors[index].grad is None]
-            if check and not self.control.ending:
-                result = self._check_start(check, result, x)
-        except Exception as error:
-            result = self._rejected(error)
-        self.counts.njev += result.gradient is not None
-        return result, self.metrics
-
-    def _rejected(self, error: Exception) -> ClosureResult:
-        """What stands for a closure call that raised this: a rejected trial, or at the start the error itself."""
-        if self.counts.nfev == 1:
-            raise Abort(explained(error)) from error
-        if isinstance(error, ConstantLossError):
-            self._warn_of_constant(error)
-            return ClosureResult(error.loss, None, undefined=True)
-        self.forgive(explained(error))
-        return ClosureResult(math.nan, None, undefined=True)
-
-    def _warn_of_constant(self, error: ConstantLossError) -> None:
-        """Once a run."""
-        warned, self._warned = self._warned, True
-        if warned:
-            return
-        try:
-            warnings.warn(_CONSTANT.format(loss=error.loss), ClosureWarning, stacklevel=2)
-        except ClosureWarning as raised:  # where warnings are errors
-            raise Abort(raised) from error
-
-    def _look_now(self) -> bool:
-        """Whether to look for changes of the parameters that autograd does not hear of, as through `.data`."""
-        calls = self.counts.nfev
-        often = self.flat.n <= _FEW and (calls <= _EARLY or calls % _OFTEN == 0)
-        return often or calls & (calls - 1) == 0
-
-    def _check_start(self, check: StartCheck, first: ClosureResult, x: NDArray[np.float64]) -> ClosureResult:
-        """The calls of the start check; what the closure records in them is not kept."""
-        metrics, self.metrics = self.metrics, {}
-        try:
-            with collecting({}):
-                return check.compare(first, x)
-        finally:
-            self.metrics = metrics
-            self._bytes_per_row, self.start_check = check.bytes_per_row, None
 
     def _show(self, point: Point) -> None:
         """Fill in what the method is shown: the truth where it is finite, else something to back off from."""
@@ -464,7 +365,7 @@ class Objective:
                     Abort(NonFiniteStartError(_JAC_AT_START)) if self.counts.nfev == 1 else StopRun(NONFINITE_GRADIENT)
                 )
             return gradient
-        result, _ = self._call(point.x, "gradient")
+        result = self.calls.call(point.x, "gradient")
         return self._or_nan(result.gradient)
 
     # Curvature
@@ -488,7 +389,7 @@ class Objective:
 
     def _autograd_product(self, point: Point, v: NDArray[np.float64]) -> NDArray[np.float64]:
         assert point.graph is not None
-        self.hold(point)
+        self.calls.place(point.x)
         self.counts.nhvp += 1
         return point.graph.hvp(v)
 
@@ -498,9 +399,8 @@ class Objective:
 
     def _stray_gradient(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
         """The gradient beside the path of the method: counted, not remembered, no event."""
-        self.control.before_evaluation(self.counts.nfev)
         with preserved_buffers():
-            result, _ = self._call(np.ascontiguousarray(x), "gradient")
+            result = self.calls.call(np.ascontiguousarray(x), "gradient")
         return self._or_nan(result.gradient)
 
     def _or_nan(self, gradient: NDArray[np.float64] | None) -> NDArray[np.float64]:
@@ -520,18 +420,14 @@ class Objective:
         return hessian
 
     def _autograd_hessian(self, graph: HvpGraph, point: Point, n: int) -> NDArray[np.float64]:
-        self._dense = self._dense or DenseHessian(n, self._bytes_per_row, self.derivatives.chunk)
-        self.hold(point)
+        self._dense = self._dense or DenseHessian(n, self.calls.bytes_per_row, self.derivatives.chunk)
+        self.calls.place(point.x)
         try:
-            hessian = self._dense.build(graph, n, self.control.before_work)
+            hessian = self._dense.build(graph, n, self.control.before_work).numpy()
         except Exception as error:
             raise Abort(error) from error
         self.counts.nhvp += n
         return hessian
-
-
-def _over() -> float:
-    raise RuntimeError("the run is over; its closure is not called any more")
 
 
 def _nonfinite_start(point: Point) -> str:

@@ -7,7 +7,7 @@ their way: nothing is evaluated for the sake of watching, and the parameters mov
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from numbers import Integral
 from typing import Any
@@ -20,6 +20,7 @@ from scipy.optimize import OptimizeResult
 from ..errors import ArgumentTypeError, ClosureError
 from .arguments import count, number, positive, read_callbacks, refuse_several_processes
 from .base import ScipyOptimizer
+from .calls import Calls
 from .closure import Closure, ClosureResult, as_loss, backpropagate, gradient_left, require_closure
 from .control import NONFINITE_LOSS, Abort, Control, StopRun
 from .engine import Engine
@@ -27,10 +28,9 @@ from .events import Callback, History
 from .explained import explained
 from .flat import FlatParameters, trainable
 from .metrics import collecting
-from .objective import Counts, Derivatives, Objective, Point
+from .objective import Derivatives, Objective, Point
 from .recorder import Recorder
 from .run import Run
-from .trust_region import PROBES
 
 __all__ = ["observe"]
 
@@ -140,22 +140,32 @@ class _Observed:
     def execute(self, control: Control) -> None:
         """The whole run; fills `history` and `result`."""
         flat = FlatParameters(trainable(self._optimizer.param_groups))
-        watched = _Watched(self._closure, self._optimizer, flat, control)
-        recorder = Recorder(watched, self._new_history(flat), self.callbacks, radius=PROBES["none"])
-        watched.observer = observer = _Observer(recorder)
+        evaluator = _Evaluator(self._closure, self._optimizer, flat)
+        calls = _Calls(evaluator, flat, control)
+        recorder = Recorder(calls, self._new_history(flat), self.callbacks)
+        observer = _Observer(recorder)
+        watched = _Watched(calls, Derivatives("gradient"), observer, requests=calls.counts)
         self.history = recorder.history
         engine = _Engine(watched, recorder, flat.read())
+
+        def called() -> Any:
+            watched.evaluate_here()
+            returned, evaluator.returned = evaluator.returned, None
+            return returned
+
         try:
-            with watched.listening():
-                engine.run(lambda: self._train(watched, observer, engine))
+            with evaluator.listening():
+                engine.run(lambda: self._train(watched, observer, engine, called))
         finally:
             self.result = engine.result or None
 
-    def _train(self, watched: _Watched, observer: _Observer, engine: _Engine) -> OptimizeResult:
-        """The training loop."""
+    def _train(
+        self, watched: _Watched, observer: _Observer, engine: _Engine, called: Callable[[], Any]
+    ) -> OptimizeResult:
+        """The training loop. called: the closure that torch's optimizer is given; returns what the user's returns."""
         for _ in range(self._steps):
             observer.await_iterate()
-            self._optimizer.step(watched.call)
+            self._optimizer.step(called)
             if observer.awaiting:
                 raise ClosureError(f"{self.name}.step did not call its closure; observe needs a step that does")
         x = watched.flat.read()
@@ -164,7 +174,7 @@ class _Observed:
         end = watched.known(x)
         if self._evaluate_end:
             observer.await_iterate()
-            watched.call()
+            watched.evaluate_here()
         elif end is not None:
             observer.recorder.iterated(end)
         engine.left_as_it_is = True
@@ -208,42 +218,32 @@ class _Engine(Engine):
             super()._leave(x)
 
 
-class _Watched(Objective):
-    """An objective that is evaluated where the parameters are; it neither moves them nor clears their gradients."""
+class _Evaluator:
+    """The closure's loss and what is in `.grad` after it, as torch's optimizer will see them."""
 
-    def __init__(self, closure: Closure, optimizer: torch.optim.Optimizer, flat: FlatParameters, control: Control):
-        counts = Counts()
-        super().__init__(closure, flat, Derivatives("gradient"), control, counts=counts, requests=counts)
+    def __init__(self, closure: Closure, optimizer: torch.optim.Optimizer, flat: FlatParameters):
+        self.returned: Any = None
+        self._closure = closure
         self._optimizer = optimizer
-        self._returned: Any = None
+        self._flat = flat
         self._reached = False
-        self._last_loss = math.nan
 
-    def call(self) -> Any:
-        """The closure that torch's optimizer is given: returns what the user's returned."""
-        self._evaluate(self.flat.read(), "gradient")
-        returned, self._returned = self._returned, None
-        return returned
-
-    def place(self, x: NDArray[np.float64]) -> None:
-        """The parameters are torch's to move."""
-
-    def visited(self, x: NDArray[np.float64]) -> Point:
-        """The end, which is not evaluated for its own sake: with the last loss that was seen."""
-        return self.known(x) or Point(x, self._last_loss, None, {})
-
-    def ended(self, x: NDArray[np.float64], steps: int) -> OptimizeResult:
-        """The result at x (n,), after all steps."""
-        end = self.known(x)
-        gradient = {} if end is None or end.gradient is None else {"jac": end.gradient}
-        fun = self._last_loss if end is None else end.loss
-        done = f"The {steps} steps are done." if steps > 1 else "The step is done."
-        return OptimizeResult(x=x, fun=fun, **gradient, success=True, status=0, message=done, nit=steps)
+    def evaluate(self, level: str) -> ClosureResult:
+        """See Evaluator; `returned` then has what the closure returned."""
+        before = [(gradient, _version(gradient)) for gradient in self._flat.gradients()]
+        self._reached = False
+        self.returned = self._closure()
+        loss = as_loss(self.returned)
+        if not self._reached and not any(map(_replaced, self._flat.gradients(), before)):
+            self._optimizer.zero_grad()
+            if math.isfinite(loss):
+                backpropagate(self.returned, loss)
+        return ClosureResult(loss, gradient_left(self._flat, loss), self._flat)
 
     @contextmanager
     def listening(self) -> Iterator[None]:
         """Hear of every gradient that a `backward` adds to a parameter."""
-        handles = [tensor.register_post_accumulate_grad_hook(self._hear) for tensor in self.flat.tensors]
+        handles = [tensor.register_post_accumulate_grad_hook(self._hear) for tensor in self._flat.tensors]
         try:
             yield
         finally:
@@ -253,29 +253,47 @@ class _Watched(Objective):
     def _hear(self, tensor: torch.Tensor) -> None:
         self._reached = True
 
-    def _call(self, x: NDArray[np.float64], level: str) -> tuple[ClosureResult, dict[str, float]]:
+
+class _Calls(Calls):
+    """Calls where the parameters are: torch moves them, and clears their gradients."""
+
+    def call(self, x: Any, level: str) -> ClosureResult:
+        """See Calls."""
+        self.control.before_evaluation(self.counts.nfev)
         self.metrics = {}
         self.counts.nfev += 1
         try:
             with torch.enable_grad(), collecting(self.metrics):
-                result = self._differentiated()
+                result = self.evaluator.evaluate(level)
         except Exception as error:
             raise Abort(explained(error)) from error
         self.counts.njev += 1
-        self._last_loss = result.loss
-        return result, self.metrics
+        return result
 
-    def _differentiated(self) -> ClosureResult:
-        """The closure's loss and what is in `.grad` after it."""
-        before = [(gradient, _version(gradient)) for gradient in self.flat.gradients()]
-        self._reached = False
-        self._returned = self.closure()
-        loss = as_loss(self._returned)
-        if not self._reached and not any(map(_replaced, self.flat.gradients(), before)):
-            self._optimizer.zero_grad()
-            if math.isfinite(loss):
-                backpropagate(self._returned, loss)
-        return ClosureResult(loss, gradient_left(self.flat, loss))
+    def place(self, x: Any) -> None:
+        """The parameters are torch's to move."""
+
+
+class _Watched(Objective):
+    """An objective that is evaluated where the parameters are."""
+
+    last_loss = math.nan
+
+    def evaluate_here(self) -> None:
+        """One evaluation, which the observer hears of."""
+        self.last_loss = self._evaluate(self.flat.read(), "gradient").loss
+
+    def visited(self, x: NDArray[np.float64]) -> Point:
+        """The end, which is not evaluated for its own sake: with the last loss that was seen."""
+        return self.known(x) or Point(x, self.last_loss, None, {})
+
+    def ended(self, x: NDArray[np.float64], steps: int) -> OptimizeResult:
+        """The result at x (n,), after all steps."""
+        end = self.known(x)
+        gradient = {} if end is None or end.gradient is None else {"jac": end.gradient}
+        fun = self.last_loss if end is None else end.loss
+        done = f"The {steps} steps are done." if steps > 1 else "The step is done."
+        return OptimizeResult(x=x, fun=fun, **gradient, success=True, status=0, message=done, nit=steps)
 
 
 def _version(gradient: torch.Tensor | None) -> int:

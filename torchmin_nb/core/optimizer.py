@@ -15,7 +15,7 @@ from ..errors import ArgumentError
 from .arguments import one_of, positive, read_loss_scale
 from .base import ScipyOptimizer
 from .bounds import read_bounds
-from .closure import Closure
+from .closure import Closure, ClosureEvaluator
 from .common import COMMON, Common, LossScale
 from .constraints import FEASIBLE, ConstraintSet
 from .engine import VIOLATIONS, Engine
@@ -28,10 +28,12 @@ from .optimality import EndingCheck, tolerances_in_words
 from .option_values import require_arrays
 from .recorder import Recorder
 from .request import Request, read_request, require_fit, require_memory, without_method
+from .scipy_iterates import ScipyCallback, ScipyIterates
 from .signatures import shows_keywords
 from .start_check import StartCheck
 from .state import continued
 from .threads import LARGE_DENSE
+from .trials import Trials
 from .trust_region import PROBES
 from .uncertainty import Covariance
 from .variables import SolverObjective, Variables
@@ -181,9 +183,16 @@ class MinimizeWrapper(ScipyOptimizer):
             history, result = self._loaded
             plain = variables.plain and history.n_parameters in (None, flat.n)
             request = continued(request, history, result, plain=plain)
+        calls = self._calls(ClosureEvaluator(closure, flat), flat, self._new_check(closure, flat, variables))
+        constraints = ConstraintSet(request.constraints, calls, variables)
+        recorder = Recorder(
+            calls,
+            self._new_history(flat, request.options),
+            self.callbacks,
+            initial_radius=request.initial_radius,
+        )
         objective = Objective(
-            closure,
-            flat,
+            calls,
             Derivatives(
                 level=request.level,
                 nonfinite=spec.nonfinite,
@@ -193,34 +202,34 @@ class MinimizeWrapper(ScipyOptimizer):
                 scale=variables.scale,
                 chunk=self._hessian_chunk,
             ),
-            self._control(),
-            start_check=self._new_check(closure, flat, variables),
+            recorder,
+            violation=constraints.violation if constraints or variables.box is not None else None,
             bounds=variables.box,
             constrained=bool(request.constraints),
+            trials=Trials(may_be_older=spec.gradient == "none"),
         )
-        constraints = ConstraintSet(request.constraints, objective, variables)
         if spec.gradient != "none":
             variables.still = objective.absent
-        if constraints or variables.box is not None:
-            objective.violation = constraints.violation
-        start = variables.to_user(variables.start)
-        recorder = Recorder(
+        iterates = ScipyIterates(
             objective,
-            self._new_history(flat, request.options),
-            self.callbacks,
+            recorder,
             radius=PROBES[spec.radius],
-            initial_radius=request.initial_radius,
             max_iterations=request.max_iterations,
             skip_first=spec.first_callback_is_start,
             callback_at=spec.callback_at,
             counted_at_start=spec.counted_at_start,
-            comes_back=spec.gradient == "none",
-            scipy_callback=request.callback,
+            user=request.callback and ScipyCallback(request.callback),
         )
-        objective.observer = recorder
-        check = self._ending_check(objective, variables, constraints) if spec.gradient != "none" else None
-        engine = Engine(objective, recorder, start, threads=self._threads(flat.n), disp=request.disp, check=check)
-        return engine, lambda: self._call_scipy(request, objective, recorder, variables, constraints)
+        engine = Engine(
+            objective,
+            recorder,
+            variables.to_user(variables.start),
+            iterates=iterates,
+            threads=self._threads(flat.n),
+            disp=request.disp,
+            check=self._ending_check(objective, variables, constraints) if spec.gradient != "none" else None,
+        )
+        return engine, lambda: self._call_scipy(request, objective, iterates, variables, constraints)
 
     def _ending_check(self, objective: Objective, variables: Variables, constraints: ConstraintSet) -> EndingCheck:
         request, needs = self.request, "constraints" if constraints else "bounds"
@@ -251,7 +260,7 @@ class MinimizeWrapper(ScipyOptimizer):
         self,
         request: Request,
         objective: Objective,
-        recorder: Recorder,
+        iterates: ScipyIterates,
         variables: Variables,
         constraints: ConstraintSet,
     ) -> object:
@@ -259,10 +268,10 @@ class MinimizeWrapper(ScipyOptimizer):
             return _fixed(objective, constraints, variables.base)
         variables.loss_scale = objective.loss_scale = self._scale_of_loss(objective, variables)
         form = request.spec.constraint_form
-        seen = objective_of(request.spec.callback_at, objective, variables, recorder)
+        seen = objective_of(request.spec.callback_at, objective, variables, iterates)
 
         def callback(z: NDArray[np.float64], *state: OptimizeResult) -> bool:
-            return recorder.scipy_callback(variables.to_user(z), *map(variables.user_result, state))
+            return iterates.callback(variables.to_user(z), *map(variables.user_result, state))
 
         result = scipy.optimize.minimize(
             seen.value,
@@ -282,7 +291,7 @@ class MinimizeWrapper(ScipyOptimizer):
         told = variables.user_result(result)
         if isinstance(result.x, np.ndarray) and result.x.shape == variables.start.shape:
             told.x = variables.to_user(result.x)
-        recorder.ended(told.x, int(told.get("nit") or 0))
+        iterates.ended(told.x, int(told.get("nit") or 0))
         end = objective.known(told.x)
         variables.fill_fixed(told, None if end is None else end.gradient)
         if not variables.plain:  # SciPy's own number is of the solver's variables

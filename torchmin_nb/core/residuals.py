@@ -15,7 +15,8 @@ import numpy as np
 import torch
 
 from ..errors import ClosureError, ConstantLossError, InconsistentClosureError, NonFiniteStartError, text_of
-from .closure import Closure, constant_of, math_attention
+from .calls import Calls
+from .closure import Closure, ClosureEvaluator, constant_of, math_attention
 from .control import NONFINITE_JACOBIAN, Abort, Control, StopRun
 from .explained import compiled, explained
 from .graph import leaves, nodes_of
@@ -74,7 +75,8 @@ class Residuals:
         self._plan = plan
         start_check = check(self._called, lambda vector: cost.value(_as_array(vector)))
         self._checked = start_check is not None
-        self.objective = Objective(self._evaluated_cost, flat, Derivatives("value"), control, start_check=start_check)
+        calls = Calls(ClosureEvaluator(self._evaluated_cost, flat), flat, control, start_check)
+        self.objective = Objective(calls, Derivatives("value"))
         self.mode = ""
         self.m = 0
         self._trials: list[Trial] = []
@@ -151,7 +153,7 @@ class Residuals:
     def _again(self, trial: Trial) -> Trial:
         """Its graph is gone: one closure call, outside the events."""
         self.objective.control.before_evaluation(self.objective.counts.nfev)
-        self.objective.place(trial.x)
+        self.objective.calls.place(trial.x)
         self.objective.counts.nfev += 1
         try:
             trial.graph = self._graph(self._called())
@@ -217,7 +219,7 @@ class Residuals:
     def _linearise(self, trial: Trial) -> None:
         """Fill in the derivative, and let go of the last point's."""
         assert trial.graph is not None
-        self.objective.place(trial.x)
+        self.objective.calls.place(trial.x)
         try:
             self._differentiate(trial, trial.graph, self.cost.weighted(trial.residuals))
         except Exception as error:
@@ -268,7 +270,7 @@ class Residuals:
     def _operate(self, trial: Trial, product: Callable[[JacobianGraph], NDArray[np.float64]]) -> NDArray[np.float64]:
         assert trial.graph is not None
         self.objective.control.before_work()
-        self.objective.place(trial.x)
+        self.objective.calls.place(trial.x)
         self.objective.counts.nhvp += 1
         try:
             found = product(trial.graph)

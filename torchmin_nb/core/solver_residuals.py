@@ -14,8 +14,8 @@ from scipy.sparse.linalg import LinearOperator
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from .recorder import Recorder
     from .residuals import Residuals, Trial
+    from .scipy_iterates import ScipyIterates
     from .variables import Variables
 
 __all__ = ["SolverResiduals", "told_as_scipy_does"]
@@ -28,10 +28,10 @@ class SolverResiduals:
     its own callback, new in 1.16, is not there for lm.
     """
 
-    def __init__(self, residuals: Residuals, variables: Variables, recorder: Recorder):
+    def __init__(self, residuals: Residuals, variables: Variables, iterates: ScipyIterates):
         self.residuals = residuals
         self.variables = variables
-        self._recorder = recorder
+        self._iterates = iterates
         self._iterate: Trial | None = None
         self._factor = variables.direction(np.ones(variables.n))
         self._root = math.sqrt(variables.loss_scale)
@@ -44,7 +44,7 @@ class SolverResiduals:
         """Their derivative with respect to z: a fresh array, since SciPy scales it in place, or an operator."""
         trial = self.residuals.jacobian(self.variables.to_user(z))
         if self._iterate is not None and not np.array_equal(trial.x, self._iterate.x):
-            self._recorder.scipy_callback(trial.x)
+            self._iterates.callback(trial.x)
         self._iterate = trial
         if trial.jacobian is None:
             return self._operator(trial)

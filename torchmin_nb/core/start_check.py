@@ -22,15 +22,17 @@ from .check import (
     saved_bytes,
 )
 from .closure import (
+    LEVELS,
     Closure,
     ClosureResult,
+    Evaluate,
     Evaluator,
     evaluate_curvature,
     evaluate_gradient,
     evaluate_probe,
     evaluate_value,
 )
-from .curvature import Gradient, HvpGraph
+from .curvature import Gradient
 from .explained import MADE_BEFORE, failed_again, used_up
 from .graph import made_before
 
@@ -102,11 +104,11 @@ class StartCheck:
         self._eps = flat.eps
         self._near: NDArray[np.float64] | None = None
 
-    def first(self, evaluate: Evaluator, closure: Closure) -> ClosureResult:
-        """The first call of the run, which is counted; `closure` is the run's."""
-        self._evaluate = evaluate
+    def first(self, evaluator: Evaluator, level: str) -> ClosureResult:
+        """The first call of the run, which is counted; `evaluator` is the run's."""
+        self._evaluate = LEVELS[level]
         self._before = Generators.now()
-        return self._measured(evaluate, closure)
+        return self._measured(self._evaluate, lambda: evaluator.evaluate(level))
 
     def compare(self, first: ClosureResult, x: NDArray[np.float64]) -> ClosureResult:
         """The other calls, after the first at x (n,). Raises ClosureError; warns (ClosureWarning) once of a finding.
@@ -132,7 +134,7 @@ class StartCheck:
         if first.graph is None:
             return True
         try:
-            HvpGraph(first.graph, self._flat).parts(np.zeros(self._flat.n))
+            first.graph.parts(np.zeros(self._flat.n))
         except RuntimeError:
             return False
         return True
@@ -172,13 +174,13 @@ class StartCheck:
 
     # Calls
 
-    def _counterpart(self) -> Evaluator:
+    def _counterpart(self) -> Evaluate:
         """What the second call computes: the captured gradient beside the real one, or the same again."""
         if not self._curvature:
             return self._evaluate
         return evaluate_gradient if self._first.graph is not None else evaluate_curvature
 
-    def _again(self, evaluate: Evaluator, *, rewind: bool = False) -> ClosureResult:
+    def _again(self, evaluate: Evaluate, *, rewind: bool = False) -> ClosureResult:
         """Another call at the same point, with the same random numbers or new ones."""
         try:
             result = self._call(evaluate, self._x, rewind=rewind)
@@ -190,17 +192,17 @@ class StartCheck:
         self._flat.require_held(self._x)
         return result
 
-    def _call(self, evaluate: Evaluator, x: NDArray[np.float64], *, rewind: bool) -> ClosureResult:
+    def _call(self, evaluate: Evaluate, x: NDArray[np.float64], *, rewind: bool) -> ClosureResult:
         self._left -= 1
         if rewind:
             self._before.put_back()
         self._flat.write(x)
-        return self._measured(evaluate, self._seen)
+        return self._measured(evaluate, lambda: evaluate(self._seen, self._flat))
 
-    def _measured(self, evaluate: Evaluator, closure: Closure) -> ClosureResult:
+    def _measured(self, evaluate: Evaluate, call: Callable[[], ClosureResult]) -> ClosureResult:
         if not self._measure or evaluate is not evaluate_curvature:
-            return evaluate(closure, self._flat)
-        result, self.bytes_per_row = saved_bytes(lambda: evaluate(closure, self._flat), self._refused)
+            return call()
+        result, self.bytes_per_row = saved_bytes(call, self._refused)
         return result
 
     def _refused(self) -> None:
@@ -218,7 +220,7 @@ class StartCheck:
         warnings.warn(message, ClosureWarning, stacklevel=2)
         return False
 
-    def _moved(self, z: NDArray[np.float64], evaluate: Evaluator) -> _Move | None:
+    def _moved(self, z: NDArray[np.float64], evaluate: Evaluate) -> _Move | None:
         """The loss at z, with the same random numbers; None where nothing can be said of it."""
         at = self._variables.to_user(z)
         self._flat.write(self._x)
@@ -313,14 +315,14 @@ class StartCheck:
         assert captured.graph is not None
         self._flat.write(self._x)
         step = self._variables.to_user(self._near_by()) - self._x
-        return HvpGraph(captured.graph, self._flat).parts(step)
+        return captured.graph.parts(step)
 
     def _require_second_derivative(self, captured: ClosureResult, parts: Gradient, near: _Move | None) -> None:
         """SecondDerivativeError where the captured graph hides part of the curvature."""
         assert captured.graph is not None
-        hidden = once_differentiable(captured.graph)
+        hidden = once_differentiable(captured.graph.gradient)
         # A parameter on which no gradient depends: its loss is linear, or an operation hides its second derivative.
-        if any(part is None and seen is not None for part, seen in zip(parts, captured.graph, strict=True)):
+        if any(part is None and seen is not None for part, seen in zip(parts, captured.graph.gradient, strict=True)):
             hidden = hidden or self._misses(self._flat.gather(parts), near)
         if hidden:
             raise SecondDerivativeError(_HIDDEN)

@@ -13,7 +13,7 @@ from scipy.optimize import Bounds, OptimizeResult
 
 from ...errors import ArgumentError, ArgumentTypeError
 from ..base import ScipyOptimizer
-from ..closure import Closure, require_closure
+from ..closure import Closure, ClosureEvaluator, require_closure
 from ..constraints import ConstraintSet, read_constraints
 from ..engine import Engine
 from ..flat import FlatParameters, trainable
@@ -23,7 +23,6 @@ from ..recorder import Recorder
 from ..request import Request, require_fit
 from ..run import Run
 from ..start_check import StartCheck
-from ..trust_region import PROBES
 from ..variables import Variables
 from .kwargs import (
     SearchCommon,
@@ -174,20 +173,17 @@ class GlobalOptimizer(ScipyOptimizer):
         if self.request is not None:
             require_arrays(self.request.spec.name, self.request.spec.options.values(), self.request.options, flat.n)
         start = variables.to_user(variables.start)
+        calls = self._calls(ClosureEvaluator(closure, flat), flat, self._new_check(closure, flat, variables))
+        constraints = ConstraintSet(self._constraints, calls, variables)
+        recorder = Recorder(calls, self._new_history(flat, self._kwargs), self.callbacks)
         objective = Objective(
-            closure,
-            flat,
+            calls,
             Derivatives(level="probe", finite_start=not self.spec.bounds),
-            self._control(),
-            start_check=self._new_check(closure, flat, variables),
+            recorder,
+            violation=self._violation(constraints, variables),
             bounds=variables.box,
             constrained=bool(self._constraints),
         )
-        constraints = ConstraintSet(self._constraints, objective, variables)
-        objective.violation = self._violation(constraints, variables)
-        history = self._new_history(flat, self._kwargs)
-        recorder = Recorder(objective, history, self.callbacks, radius=PROBES["none"])
-        objective.observer = recorder
         width = variables.box.ub - variables.box.lb if self.spec.bounds and variables.box is not None else None
         search = Search(objective, recorder, variables, constraints, start, Minima(width))
         population = population_of(closure, self._loss, flat)

@@ -56,7 +56,7 @@ class Population:
 
     def losses(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
         """The losses at rows of shape (k, n), shape (k,). Raises what vmap raises where it cannot."""
-        parts = tuple(self._flat.scatter_rows(np.ascontiguousarray(rows)))
+        parts = tuple(self._flat.split_rows(torch.from_numpy(np.ascontiguousarray(rows))))
         found = self._batched(parts).detach().to(device="cpu", dtype=torch.float64).numpy()
         if found.size != len(rows):
             raise ArgumentTypeError(f"the loss returned shape {found.shape[1:]} a point; it must be a scalar")

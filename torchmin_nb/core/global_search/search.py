@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -74,7 +75,7 @@ class Search:
         """Use the population only if it gives the closure's loss at the start. Two calls outside all counts."""
         assert self.population is not None
         try:
-            self.objective.place(self.start)
+            self.objective.calls.place(self.start)
             self.population.fit()
             together = float(self.population.losses(self.start[None])[0])
         except Exception as error:
@@ -122,7 +123,7 @@ class Search:
         chunk = points[: min(self.population.chunk, room)]
         try:
             losses = self.population.losses(chunk)
-        except self.objective.nonfinite_errors:
+        except self.objective.calls.nonfinite_errors:
             return self._one_by_one(chunk)  # one of these points: the loop finds out which
         except Exception as error:
             self._without_population(error)
@@ -133,7 +134,12 @@ class Search:
     def progressed(self, metrics: Mapping[str, float], *, accepted: bool | None = None) -> None:
         """An iteration of the search."""
         found = {"minima": float(len(self.minima))} if len(self.minima) else {}
-        self.recorder.progressed({**metrics, **found}, accepted=accepted)
+        best = self.objective.best or Point(self.recorder.last.x, math.inf, None, {})
+        point = replace(best, metrics={**metrics, **found, **best.metrics})
+        if point.violation is None and self.objective.violation is not None:
+            point.violation = self.objective.violation(point.x)
+        self.objective.trials.next_iteration(point)
+        self.recorder.iterated(point, accepted=accepted)
 
     # The end
 
