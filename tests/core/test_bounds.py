@@ -11,8 +11,8 @@ from scipy.optimize import Bounds
 
 from tests.core.problems import PROBLEMS
 from torchmin_nb import METHODS, MinimizeWrapper, minimize
-from torchmin_nb.core.constraints import Constraint
-from torchmin_nb.core.threads import blas_threads
+from torchmin_nb.core.objective.constraints import Constraint
+from torchmin_nb.core.runtime.blas_threads import blas_threads
 from torchmin_nb.errors import ArgumentError, StartWarning
 
 # trust-constr ends within bounds before its barrier is gone: some 1e-4 of the loss are left.

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from torchmin_nb import METHODS, MinimizeWrapper
-from torchmin_nb.core.capture import CaptureBackward, differentiable_gradient
-from torchmin_nb.core.closure import evaluate_curvature, evaluate_gradient
-from torchmin_nb.core.flat import FlatParameters
+from torchmin_nb.core.autodiff.capture import CaptureBackward, differentiable_gradient
+from torchmin_nb.core.autodiff.closure import evaluate_curvature, evaluate_gradient
+from torchmin_nb.core.parameters.flat import FlatParameters
 from torchmin_nb.errors import ClosureError
 
 A = torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64)

@@ -17,11 +17,11 @@ from scipy.sparse.linalg import LinearOperator
 
 from tests.core.constrained import HOCK
 from torchmin_nb import METHODS, MinimizeWrapper, minimize
-from torchmin_nb.core.constraints import Constraint, ConstraintSet, read_constraints
-from torchmin_nb.core.flat import FlatParameters
-from torchmin_nb.core.objective import Derivatives, Objective
-from torchmin_nb.core.threads import blas_threads
-from torchmin_nb.core.variables import Variables
+from torchmin_nb.core.objective.constraints import Constraint, ConstraintSet, read_constraints
+from torchmin_nb.core.objective.objective import Derivatives, Objective
+from torchmin_nb.core.parameters.flat import FlatParameters
+from torchmin_nb.core.parameters.variables import Variables
+from torchmin_nb.core.runtime.blas_threads import blas_threads
 from torchmin_nb.errors import ArgumentError, ArgumentTypeError, NonFiniteStartError, SecondDerivativeError
 
 # trust-constr calls a trust radius that has shrunk away a success: some 1e-4 of the loss are left.

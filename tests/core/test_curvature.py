@@ -14,11 +14,11 @@ import scipy.optimize
 import torch
 
 from torchmin_nb import METHODS, MinimizeWrapper
-from torchmin_nb.core.closure import evaluate_curvature
-from torchmin_nb.core.control import Abort, Control
-from torchmin_nb.core.curvature import DenseHessian, HvpGraph, finite_difference_product, positive_definite
-from torchmin_nb.core.flat import FlatParameters
-from torchmin_nb.core.objective import Derivatives, Objective
+from torchmin_nb.core.autodiff.closure import evaluate_curvature
+from torchmin_nb.core.autodiff.hessian import DenseHessian, HvpGraph, finite_difference_product, positive_definite
+from torchmin_nb.core.objective.objective import Derivatives, Objective
+from torchmin_nb.core.parameters.flat import FlatParameters
+from torchmin_nb.core.runtime.control import Abort, Control
 from torchmin_nb.errors import ClosureWarning, SecondDerivativeError
 
 TOLERANCE = {torch.float64: 1e-11, torch.float32: 2e-4}

@@ -16,7 +16,7 @@ import scipy.optimize
 import torch
 
 from torchmin_nb import METHODS, Evaluation, History, HistoryFile, Iteration, MinimizeWrapper
-from torchmin_nb.core.events import Totals
+from torchmin_nb.core.history.records import Totals
 from torchmin_nb.errors import ArgumentError, HistoryError, StartWarning
 
 # trust-constr ends before its barrier is gone.

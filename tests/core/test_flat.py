@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from torchmin_nb.core.flat import FlatParameters, trainable
+from torchmin_nb.core.parameters.flat import FlatParameters, trainable
 from torchmin_nb.errors import ParameterError
 
 

@@ -1103,7 +1103,7 @@ def test_the_budget_holds_within_a_population(budget):
 
 
 def test_chunks(monkeypatch):
-    from torchmin_nb.core.global_search import population
+    from torchmin_nb.core.optimizers.global_search import population
 
     sizes = []
     losses = population.Population.losses
@@ -1122,8 +1122,8 @@ def test_chunks(monkeypatch):
 
 
 def test_a_large_intermediate_makes_small_chunks():
-    from torchmin_nb.core.flat import FlatParameters
-    from torchmin_nb.core.global_search.population import Population
+    from torchmin_nb.core.optimizers.global_search.population import Population
+    from torchmin_nb.core.parameters.flat import FlatParameters
 
     x = torch.nn.Parameter(torch.ones(10))
     weights = torch.ones(10, 20_000)

@@ -9,9 +9,9 @@ import scipy.optimize
 import torch
 
 from torchmin_nb import LEAST_SQUARES_METHODS, LeastSquaresWrapper
-from torchmin_nb.core.cost import Cost
-from torchmin_nb.core.flat import FlatParameters
-from torchmin_nb.core.jacobian import DenseJacobian, JacobianGraph
+from torchmin_nb.core.autodiff.jacobian import DenseJacobian, JacobianGraph
+from torchmin_nb.core.objective.robust_loss import Cost
+from torchmin_nb.core.parameters.flat import FlatParameters
 from torchmin_nb.errors import (
     ArgumentError,
     ArgumentTypeError,

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from torchmin_nb.core import memory
+from torchmin_nb.core.runtime import memory
 
 GB = 10**9
 STAT = "anon 1000\ninactive_file {}\nactive_file 5\ntotal_inactive_file {}\n"

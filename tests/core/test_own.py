@@ -8,10 +8,10 @@ import scipy.optimize
 import torch
 from scipy.optimize import OptimizeResult, rosen, rosen_der, rosen_hess
 
-import torchmin_nb.core.own
+import torchmin_nb.core.methods.user
 from torchmin_nb import METHODS, MinimizeWrapper, method, minimize
-from torchmin_nb.core.methods import OWN_METHODS, find_method
-from torchmin_nb.core.own import NEEDS, unregister
+from torchmin_nb.core.methods.local import OWN_METHODS, find_method
+from torchmin_nb.core.methods.user import NEEDS, unregister
 from torchmin_nb.errors import (
     ArgumentError,
     ArgumentTypeError,
@@ -221,4 +221,4 @@ def test_budgets_end_it():
 
 
 def test_the_docstring_is_true():
-    assert doctest.testmod(torchmin_nb.core.own).failed == 0
+    assert doctest.testmod(torchmin_nb.core.methods.user).failed == 0

@@ -7,7 +7,8 @@ import pytest
 
 from tests.views.histories import a_history
 from torchmin_nb import History, Iteration
-from torchmin_nb.core.report import comparison_rows, comparison_text, history_html, sparkline, text_table
+from torchmin_nb.core.display.tables import sparkline, text_table
+from torchmin_nb.core.history.comparison import comparison_rows, comparison_text
 
 # Text tables
 
@@ -111,7 +112,7 @@ class Cells(HTMLParser):
 
 
 def test_the_table_shows_what_the_method_reports():
-    cells = Cells(history_html(a_history("Powell", 4, radius=False, gradient=False)))
+    cells = Cells(a_history("Powell", 4, radius=False, gradient=False)._repr_html_())
     assert cells.head == ["iteration", "loss", "step norm", "closure calls", "HVPs", "seconds"]
     assert cells.rows[1:] == [
         [str(k), f"{2.0**-k:.4g}", "0.5" if k else "–", str(2 * k + 1), str(3 * k), f"{k / 2:.4g}"] for k in range(4)
@@ -119,24 +120,20 @@ def test_the_table_shows_what_the_method_reports():
 
 
 def test_the_ends_of_a_long_run_are_shown():
-    cells = Cells(history_html(a_history(length=1000)))
+    cells = Cells(a_history(length=1000)._repr_html_())
     assert [row[0] for row in cells.rows[1:]] == ["0", "1", "2", "3", "4", "…", "995", "996", "997", "998", "999"]
     assert cells.rows[1][cells.head.index("reduction ratio")] == "–"
 
 
 def test_an_empty_history_has_words_only():
-    assert history_html(History("CG")) == "<div><b>CG: no iteration yet</b></div>"
+    assert History("CG")._repr_html_() == "<div><b>CG: no iteration yet</b></div>"
 
 
 def test_names_and_messages_are_escaped():
     history = History("<script>alert(1)</script>")
     history.append(Iteration(0, 1.0))
-    assert "<script" not in history_html(history)
-    assert "&lt;script&gt;" in history_html(history)
-
-
-def test_the_repr_of_a_notebook_is_this_html():
-    assert a_history()._repr_html_() == history_html(a_history())
+    assert "<script" not in history._repr_html_()
+    assert "&lt;script&gt;" in history._repr_html_()
 
 
 def test_a_run_that_never_began_has_a_row():

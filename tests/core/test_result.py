@@ -12,8 +12,8 @@ import torch
 from scipy.optimize import OptimizeResult
 
 from torchmin_nb import BasinHoppingWrapper, LeastSquaresWrapper, MinimizeWrapper, minimize, observe
-from torchmin_nb.core.events import History
-from torchmin_nb.core.result import Result, result_html, result_rows
+from torchmin_nb.core.execution.result import Result, result_html, result_rows
+from torchmin_nb.core.history.history import History
 
 START = [-1.2, 1.0]
 

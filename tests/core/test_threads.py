@@ -8,8 +8,8 @@ import threadpoolctl
 import torch
 
 from torchmin_nb import METHODS, MinimizeWrapper
-from torchmin_nb.core import threads
-from torchmin_nb.core.threads import LARGE_DENSE, blas_threads
+from torchmin_nb.core.runtime import blas_threads as threads
+from torchmin_nb.core.runtime.blas_threads import LARGE_DENSE, blas_threads
 
 
 def _limits():

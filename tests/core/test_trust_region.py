@@ -9,9 +9,9 @@ import torch
 
 from tests.core.problems import PROBLEMS
 from torchmin_nb import METHODS, LeastSquaresWrapper, MinimizeWrapper
-from torchmin_nb.core import trust_region
-from torchmin_nb.core.curvature import positive_definite
-from torchmin_nb.core.threads import blas_threads
+from torchmin_nb.core.autodiff.hessian import positive_definite
+from torchmin_nb.core.execution import trust_region
+from torchmin_nb.core.runtime.blas_threads import blas_threads
 
 LOOP_METHODS = [name for name, spec in METHODS.items() if spec.radius == "loop"]
 STATE_METHODS = [name for name, spec in METHODS.items() if spec.radius == "state"]

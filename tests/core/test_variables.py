@@ -7,7 +7,7 @@ from scipy.sparse import csr_array
 from scipy.sparse.linalg import LinearOperator, aslinearoperator
 
 from torchmin_nb import METHODS
-from torchmin_nb.core.variables import Variables
+from torchmin_nb.core.parameters.variables import Variables
 
 N = 5
 RNG = np.random.default_rng(0)

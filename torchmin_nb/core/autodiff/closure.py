@@ -1,0 +1,270 @@
+"""What one closure call yields, at three levels: the loss, the gradient, the gradient with its graph.
+
+A closure is any callable without arguments that computes the loss from the parameters. It may call
+`backward()` once, several times (the sum counts) or not at all; it need not call `zero_grad()`, since gradients
+are cleared before each call; it may be an object with `model`, `loss(model)` and `__call__`.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from numbers import Real
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from ...errors import ArgumentTypeError, ClosureError, ConstantLossError, text_of
+from .capture import CaptureBackward, differentiable_gradient
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ..parameters.flat import FlatParameters
+
+__all__ = [
+    "EVALUATORS",
+    "Closure",
+    "ClosureResult",
+    "Evaluator",
+    "as_loss",
+    "backpropagate",
+    "constant_of",
+    "gradient_left",
+    "math_attention",
+    "require_closure",
+]
+
+Closure = Callable[[], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ClosureResult:
+    """One closure call: loss, gradient of shape (n,) or None, and the gradient's graph for curvature.
+
+    A loss that is not finite needs no gradient.
+
+    `graph` has one tensor a parameter, differentiable, or None where the loss does not depend on it.
+    `backpropagated` is the sum of what the closure called `backward()` on, or None if it did not. undefined: see
+    `Objective`; never set by an evaluator.
+    """
+
+    loss: float
+    gradient: NDArray[np.float64] | None
+    graph: tuple[torch.Tensor | None, ...] | None = None
+    backpropagated: float | None = None
+    undefined: bool = False
+
+
+def require_closure(closure: object) -> Closure:
+    """The closure itself; ArgumentTypeError if it cannot be called."""
+    if closure is None:
+        raise ArgumentTypeError(
+            "step() needs a closure: a function without arguments that computes the loss, "
+            "as in torch.optim.LBFGS; define `def closure(): ... return loss` and call step(closure)"
+        )
+    if not callable(closure):
+        raise ArgumentTypeError(
+            f"the closure must be callable without arguments, got {type(closure).__name__}; "
+            f"pass the function itself, not the loss it returns"
+        )
+    return closure
+
+
+def evaluate_value(closure: Closure, flat: FlatParameters) -> ClosureResult:
+    """The loss; the gradient too if the closure called `backward()` of its own accord."""
+    flat.clear_gradients()
+    with torch.enable_grad():
+        returned = closure()
+    return ClosureResult(as_loss(returned), _gathered(flat))
+
+
+def evaluate_sample(closure: Closure, flat: FlatParameters) -> ClosureResult:
+    """The loss of a closure that can be differentiated; ConstantLossError for a finite one without a graph."""
+    flat.clear_gradients()
+    with torch.enable_grad():
+        returned = closure()
+    loss = as_loss(returned)
+    if math.isfinite(loss) and _untouched(flat):
+        _differentiable(returned, loss)
+    return ClosureResult(loss, _gathered(flat))
+
+
+def evaluate_gradient(closure: Closure, flat: FlatParameters) -> ClosureResult:
+    """Loss and gradient by the real `backward`, so that hooks fire; called here if the closure did not."""
+    flat.clear_gradients()
+    with torch.enable_grad():
+        returned = closure()
+        loss = as_loss(returned)
+        if _untouched(flat) and _needs_gradient(returned, loss):
+            backpropagate(returned, loss)
+    return ClosureResult(loss, gradient_left(flat, loss))
+
+
+def backpropagate(returned: object, loss: float) -> None:
+    """`backward()` of what the closure returned; ConstantLossError if it cannot be differentiated."""
+    _backward(_differentiable(returned, loss))
+
+
+def gradient_left(flat: FlatParameters, loss: float) -> NDArray[np.float64] | None:
+    """What is in `.grad`, shape (n,). If nothing is: None for a loss that is not finite, else ConstantLossError."""
+    gradient = _gathered(flat)
+    if gradient is None and math.isfinite(loss):
+        raise ConstantLossError(_INDEPENDENT, loss)
+    return gradient
+
+
+def evaluate_probe(closure: Closure, flat: FlatParameters) -> ClosureResult:
+    """The loss, and the gradient where the closure allows one: not under `torch.no_grad()`, nor from a number."""
+    flat.clear_gradients()
+    with torch.enable_grad():
+        returned = closure()
+        if _untouched(flat) and isinstance(returned, torch.Tensor) and returned.requires_grad:
+            as_loss(returned)
+            _backward(returned.reshape(()))
+    return ClosureResult(as_loss(returned), _gathered(flat))
+
+
+def evaluate_curvature(closure: Closure, flat: FlatParameters) -> ClosureResult:
+    """Loss, gradient and the gradient's graph, ready for Hessian-vector products.
+
+    `backward()` is captured and differentiated with `create_graph=True`. Attention runs in the one backend
+    that has a second derivative.
+    """
+    flat.clear_gradients()
+    capture = CaptureBackward(flat.tensors)
+    with torch.enable_grad(), math_attention():
+        with capture:
+            returned = closure()
+        loss = as_loss(returned)
+        if not capture.called and not _needs_gradient(returned, loss):
+            return ClosureResult(loss, _gathered(flat))
+        graph = capture.gradient if capture.called else _captured(returned, loss, flat)
+    if all(part is None for part in graph):
+        if not math.isfinite(loss):
+            return ClosureResult(loss, None)
+        hidden = "; torch.utils.checkpoint hides them too, unless use_reentrant=False"
+        raise ConstantLossError(_INDEPENDENT + hidden, loss)
+    return ClosureResult(loss, flat.gather(graph), graph, capture.total if capture.called else None)
+
+
+_attention_lock = threading.Lock()
+_attention_holders: list[ExitStack] = []
+
+
+@contextmanager
+def math_attention() -> Iterator[None]:
+    """Attention in the MATH backend. The choice is process-wide: the last of several threads to leave restores it."""
+    with _attention_lock:
+        stack = _attention_holders[0] if _attention_holders else ExitStack()
+        if not _attention_holders:
+            stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+        _attention_holders.append(stack)
+    try:
+        yield
+    finally:
+        with _attention_lock:
+            _attention_holders.pop()
+            if not _attention_holders:
+                stack.close()
+
+
+Evaluator = Callable[[Closure, "FlatParameters"], ClosureResult]
+EVALUATORS: dict[str, Evaluator] = {
+    "value": evaluate_value,
+    "sample": evaluate_sample,
+    "gradient": evaluate_gradient,
+    "probe": evaluate_probe,
+    "curvature": evaluate_curvature,
+}
+
+_INDEPENDENT = (
+    "the loss does not depend on the parameters: no gradient reached any of them; compute it from the very "
+    "tensors given to the optimizer, without .detach(), .item() or torch.no_grad() on the way"
+)
+_OR_BEFORE = (
+    "; or what it depends on was computed before the closure was called, such as a prediction made outside it: compute "
+    "everything that depends on the parameters inside the closure, anew at each call"
+)
+_NO_GRAPH = (
+    "the closure gave no gradient: it neither called backward() nor returned a loss that can be differentiated "
+    "({what}); call loss.backward() in it, or return the loss tensor itself, outside torch.no_grad(); "
+    "the gradient-free methods (Nelder-Mead, Powell, COBYLA, COBYQA) take such a closure as it is"
+)
+
+
+def as_loss(returned: object) -> float:
+    """The returned loss as a Python float."""
+    if returned is None:
+        raise ClosureError("the closure returned nothing; end it with `return loss`")
+    if isinstance(returned, torch.Tensor):
+        if returned.numel() != 1:
+            raise ClosureError(
+                f"the closure returned a tensor of shape {tuple(returned.shape)}; the loss must be a scalar: "
+                f"reduce it with .sum() or .mean()"
+            )
+        if returned.is_complex():
+            raise ClosureError(f"the closure returned a complex loss ({returned.dtype}); return its .real or .abs()")
+        return float(returned.detach())
+    if isinstance(returned, np.ndarray | np.generic) and returned.size == 1:
+        returned = returned.item()
+    if not isinstance(returned, Real):
+        raise ClosureError(
+            f"the closure returned {type(returned).__name__}; the loss must be a scalar tensor or a real number"
+        )
+    return float(returned)
+
+
+def constant_of(returned: object) -> NDArray[np.float64] | None:
+    """The numbers that a closure returned without a graph, shape (k,); None where there is one, or no numbers."""
+    if isinstance(returned, torch.Tensor):
+        plain = not (returned.requires_grad or returned.is_complex())
+        return returned.detach().to("cpu", torch.float64).numpy().reshape(-1) if plain else None
+    if not isinstance(returned, Real | np.ndarray | np.generic):
+        return None
+    try:
+        return np.asarray(returned, dtype=np.float64).reshape(-1)
+    except (TypeError, ValueError):
+        return None
+
+
+def _needs_gradient(returned: object, loss: float) -> bool:
+    """Whether a gradient is missing without which the loss is of no use: one that is not finite may have none."""
+    return math.isfinite(loss) or (isinstance(returned, torch.Tensor) and returned.requires_grad)
+
+
+def _differentiable(returned: object, loss: float) -> torch.Tensor:
+    if not isinstance(returned, torch.Tensor):
+        raise ConstantLossError(_NO_GRAPH.format(what=f"it returned a {type(returned).__name__}"), loss)
+    if not returned.requires_grad:
+        raise ConstantLossError(_NO_GRAPH.format(what="its loss has no graph"), loss)
+    return returned.reshape(())
+
+
+def _captured(returned: object, loss: float, flat: FlatParameters) -> tuple[torch.Tensor | None, ...]:
+    graph = differentiable_gradient(_differentiable(returned, loss), flat.tensors)
+    for tensor, part in zip(flat.tensors, graph, strict=True):
+        tensor.grad = None if part is None else part.detach().clone()
+    return graph
+
+
+def _backward(loss: torch.Tensor) -> None:
+    try:
+        loss.backward()
+    except RuntimeError as error:
+        if "second time" in text_of(error):
+            raise ClosureError(_INDEPENDENT + _OR_BEFORE) from error
+        raise
+
+
+def _untouched(flat: FlatParameters) -> bool:
+    return all(gradient is None for gradient in flat.gradients())
+
+
+def _gathered(flat: FlatParameters) -> NDArray[np.float64] | None:
+    return None if _untouched(flat) else flat.gather(flat.gradients())
