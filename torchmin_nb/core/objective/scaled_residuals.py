@@ -23,8 +23,8 @@ __all__ = ["SolverResiduals", "told_as_scipy_does"]
 class SolverResiduals:
     """The residuals as SciPy sees them: functions of the solver's variables z.
 
-    iterated: called with x at each accepted point but the start. All three methods ask for a Jacobian at the start and once at every point they accept, in every version of SciPy;
-    its own callback, new in 1.16, is not there for lm.
+    iterated: called with x at each accepted point but the start. All three methods ask for a Jacobian at the start and
+    once at every point they accept, in every version of SciPy; its own callback, new in 1.16, is not there for lm.
     """
 
     def __init__(self, residuals: Residuals, variables: Variables, iterated: Callable[[NDArray[np.float64]], object]):
