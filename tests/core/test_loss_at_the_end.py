@@ -8,7 +8,7 @@ import scipy
 import torch
 
 import torchmin_nb
-from tests.core.test_global_search import GLOBAL_METHODS, WRAPPERS, Loss, optimizer, short
+from tests.core.optimizers.global_search.searches import GLOBAL_METHODS, WRAPPERS, Loss, optimizer, short
 from torchmin_nb import LEAST_SQUARES_METHODS, METHODS, Constraint, LeastSquaresWrapper, MinimizeWrapper
 
 LOSSES = {

@@ -7,7 +7,17 @@ import pytest
 import scipy.optimize
 import torch
 
-from tests.core.test_global_search import Loss, optimizer
+from tests.core.optimizers.global_search.searches import (
+    BOX,
+    RASTRIGIN,
+    X0,
+    Loss,
+    numpy_gradient,
+    numpy_rastrigin,
+    optimizer,
+    rastrigin,
+    run,
+)
 
 PI = math.pi
 
@@ -144,3 +154,15 @@ def test_a_smooth_minimum_costs_few_calls_more():
     made = optimizer("brute", [loss.x], dict(bounds=(0.0, 1.0), Ns=3))
     made.step(loss)
     assert loss.calls <= 9 + 1 + 1 + 2 * 2 + 3
+
+
+@pytest.mark.parametrize("sampling", ["simplicial", "halton", "sobol"])
+def test_shgo_finds_scipys_minima(sampling):
+    kwargs = dict(n=32, iters=2, sampling_method=sampling)
+    descent = dict(method="SLSQP", options=dict(ftol=1e-12))  # SciPy's own, where none is named
+    plain = scipy.optimize.shgo(numpy_rastrigin, BOX, minimizer_kwargs=dict(descent, jac=numpy_gradient), **kwargs)
+    made = run("shgo", Loss(rastrigin, X0), dict(bounds=RASTRIGIN, **kwargs))
+    assert made.result.funl == pytest.approx(plain.funl, abs=1e-8)
+    assert sorted(made.result.xl.round(5).tolist()) == sorted(plain.xl.round(5).tolist())  # equal losses, in any order
+    assert (made.result.nit, made.result.nlfev, made.result.nfev) == (plain.nit, plain.nlfev, plain.nfev)
+    assert made.result.njev == plain.nljev

@@ -165,7 +165,7 @@ KILLED = """
 import sys, time, torch
 from torchmin_nb import Checkpoint, MinimizeWrapper
 sys.path.insert(0, ".")
-from tests.core.test_checkpoint import Clock, Net
+from tests.core.callbacks.test_checkpoint import Clock, Net
 torch.manual_seed(0)
 model, clock, calls = Net(), Clock(), []
 
