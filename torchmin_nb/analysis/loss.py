@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..core.check import preserved_buffers
-from ..core.closure import Closure, ClosureEvaluator, ClosureResult
-from ..core.curvature import HvpGraph, second_derivatives_named
-from ..core.flat import FlatParameters
+from ..core.autodiff.closure import Closure, ClosureEvaluator, ClosureResult
+from ..core.autodiff.hessian import HvpGraph, second_derivatives_named
+from ..core.autodiff.side_effects import preserved_buffers
+from ..core.parameters.flat import FlatParameters
 from ..errors import ArgumentError, ClosureError
 
 __all__ = ["ClosureLoss", "FunctionLoss", "Local", "LossAt", "opened"]
