@@ -80,7 +80,7 @@ class Engine:
         claimed = False
         try:
             with blas_threads(self._threads):
-                self.result = self._from_scipy(solve())
+                self.result = self._completed(solve())
             claimed = True
         except StopRun as stop:
             self.result = self._from_best(stop.ending)
@@ -127,7 +127,7 @@ class Engine:
         self.objective.release()
         self._recorder.end()
 
-    def _from_scipy(self, result: object) -> OptimizeResult:
+    def _completed(self, result: object) -> OptimizeResult:
         if not isinstance(result, Mapping) or "x" not in result:
             raise ArgumentTypeError(
                 f"the method callable returned {type(result).__name__}; return a scipy.optimize.OptimizeResult with x"

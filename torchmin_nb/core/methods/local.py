@@ -1,4 +1,6 @@
-"""METHODS: one row a local method of `scipy.optimize.minimize`. Nothing else in the package names a method.
+"""METHODS: one row a local method: those of `scipy.optimize.minimize`, and those of our own engine.
+
+Nothing else in the package names a method, but for core/solvers/table.py: the class of each solver on the device.
 
 Options, defaults and their meaning: https://docs.scipy.org/doc/scipy/reference/optimize.html
 """
@@ -42,6 +44,8 @@ MethodName = Literal[
     "trust-constr",
     "COBYLA",
     "COBYQA",
+    "SSBFGS",
+    "SSBroyden",
 ]
 """The names of METHODS, for editors and type checkers."""
 
@@ -67,7 +71,8 @@ class MethodSpec:
     calls: about how many closure calls the first iteration takes with n variables; cost: what an iteration costs, in
     words. maxiter_counts: what its option of that name counts, "iterations" or "closure calls". custom: SciPy runs a
     callable instead of a solver of its own, which takes options that have no row where any_options;
-    solver: the callable of a row of OWN_METHODS.
+    solver: the callable of a row of OWN_METHODS. engines: who can run it, "scipy" and "torch", a solver on the
+    device; device_arrays: numbers of N×N arrays that the latter takes for n variables.
     """
 
     name: str
@@ -99,6 +104,8 @@ class MethodSpec:
     solver: Callable[..., Any] | None = None
     step: str = ""
     wolfe: tuple[float | str, float | str] | None = None
+    engines: tuple[str, ...] = ("scipy",)
+    device_arrays: float = 0.0
 
     def __reduce__(self) -> tuple[Callable[[str], MethodSpec], tuple[str]]:
         """A row is copied and pickled by name."""
@@ -113,8 +120,8 @@ class MethodSpec:
 
     @property
     def dense(self) -> bool:
-        """Whether it factorises N×N matrices."""
-        return self.arrays(1000) > 1000**2
+        """Whether it keeps N×N matrices."""
+        return self.arrays(1000) > 1000**2 or self.device_arrays > 0
 
     @property
     def needs(self) -> str:
@@ -159,13 +166,13 @@ def _tolerance(name: str, default: float, help: str, low: float = 0.0, high: flo
 
 
 _DISP = OptionSpec("disp", False, "bool", "Print a summary when the run ends.", ours=True)
-_RETURN_ALL = OptionSpec("return_all", False, "bool", "Keep every iterate in result.allvecs.")
+_RETURN_ALL = OptionSpec("return_all", False, "bool", "Keep every iterate in result.allvecs.", scipy_only=True)
 _ABSOLUTE = "Absolute step of finite differences when jac=False; with jac='2-point' finite_diff_rel_step counts."
 _RELATIVE = "Step of finite differences relative to x when jac='2-point' or '3-point'; in trust-constr also False."
 _DIFFERENCES = (
-    OptionSpec("eps", _STEP, "step", _ABSOLUTE, float32=_STEP32, shape=("N",)),
-    OptionSpec("finite_diff_rel_step", None, "step", _RELATIVE, float32=_STEP32, shape=("N",)),
-    OptionSpec("workers", None, "map", "Map for parallel finite differences (SciPy 1.16 or newer)."),
+    OptionSpec("eps", _STEP, "step", _ABSOLUTE, float32=_STEP32, shape=("N",), scipy_only=True),
+    OptionSpec("finite_diff_rel_step", None, "step", _RELATIVE, float32=_STEP32, shape=("N",), scipy_only=True),
+    OptionSpec("workers", None, "map", "Map for parallel finite differences (SciPy 1.16 or newer).", scipy_only=True),
 )
 _WORKERS = _DIFFERENCES[2:]
 _NORM = OptionSpec(
@@ -191,6 +198,7 @@ _TRUST_REGION = (
     _RETURN_ALL,
     *_WORKERS,
 )
+_BOTH = ("scipy", "torch")
 _GRADIENT_FREE = "gradient-free"
 _FIRST = "first order and quasi-Newton"
 _SECOND = "Newton and trust region"
@@ -201,6 +209,27 @@ _DOC = "https://docs.scipy.org/doc/scipy/reference/optimize.minimize-{}.html"
 def _doc(slug: str) -> str:
     return _DOC.format(slug)
 
+
+_BFGS = (
+    _maxiter(None, _PER_VARIABLE),
+    _tolerance("gtol", 1e-5, "Stop when the gradient norm is below this."),
+    OptionSpec("xrtol", 0.0, "float", "Stop when a step is below this times the norm of x.", low=0),
+    _NORM,
+    *_wolfe(0.9),
+    OptionSpec(
+        "hess_inv0",
+        None,
+        "array",
+        "Initial inverse Hessian, shape (N, N).",
+        both_axes=True,
+        loss_power=-1,
+        shape=("N", "N"),
+    ),
+    _DISP,
+    _RETURN_ALL,
+    *_DIFFERENCES,
+)
+_SELF_SCALED = "https://doi.org/10.1016/j.jcp.2024.113656"
 
 _ALL = (
     MethodSpec(
@@ -268,31 +297,14 @@ _ALL = (
         cost="about 2 closure calls with gradients",
         step="line search",
         wolfe=("c1", "c2"),
+        engines=_BOTH,
     ),
     MethodSpec(
         "BFGS",
         _FIRST,
         "Quasi-Newton with a dense inverse Hessian: the default up to about a thousand parameters.",
         _doc("bfgs"),
-        _rows(
-            _maxiter(None, _PER_VARIABLE),
-            _tolerance("gtol", 1e-5, "Stop when the gradient norm is below this."),
-            OptionSpec("xrtol", 0.0, "float", "Stop when a step is below this times the norm of x.", low=0),
-            _NORM,
-            *_wolfe(0.9),
-            OptionSpec(
-                "hess_inv0",
-                None,
-                "array",
-                "Initial inverse Hessian, shape (N, N).",
-                both_axes=True,
-                loss_power=-1,
-                shape=("N", "N"),
-            ),
-            _DISP,
-            _RETURN_ALL,
-            *_DIFFERENCES,
-        ),
+        _rows(*_BFGS),
         gradient="required",
         nonfinite="wall",
         arrays=_squares(6),
@@ -300,6 +312,38 @@ _ALL = (
         cost="1 or 2 closure calls with gradients, and N² arithmetic",
         step="line search",
         wolfe=("c1", "c2"),
+        engines=_BOTH,
+        device_arrays=1,
+    ),
+    MethodSpec(
+        "SSBFGS",
+        _FIRST,
+        "Self-scaled BFGS: rescales its inverse Hessian at each step; for stiff losses such as those of PINNs.",
+        _SELF_SCALED,
+        _rows(*(option for option in _BFGS if not option.scipy_only)),
+        gradient="required",
+        nonfinite="wall",
+        warm=(("hess_inv0", "hess_inv", _symmetric),),
+        cost="1 or 2 closure calls with gradients, and N² arithmetic",
+        step="line search",
+        wolfe=("c1", "c2"),
+        engines=("torch",),
+        device_arrays=1,
+    ),
+    MethodSpec(
+        "SSBroyden",
+        _FIRST,
+        "Self-scaled Broyden: beyond BFGS where curvatures differ by many powers of ten, as in PINNs.",
+        _SELF_SCALED,
+        _rows(*(option for option in _BFGS if not option.scipy_only)),
+        gradient="required",
+        nonfinite="wall",
+        warm=(("hess_inv0", "hess_inv", _symmetric),),
+        cost="1 or 2 closure calls with gradients, and N² arithmetic",
+        step="line search",
+        wolfe=("c1", "c2"),
+        engines=("torch",),
+        device_arrays=1,
     ),
     MethodSpec(
         "L-BFGS-B",
@@ -313,7 +357,7 @@ _ALL = (
             _tolerance("gtol", 1e-5, "Stop when the projected gradient is below this everywhere."),
             OptionSpec("maxcor", 10, "int", "Number of remembered corrections.", low=1, high=10000),
             _limit("maxls", 20, "Largest number of line-search steps an iteration."),
-            OptionSpec("eps", 1e-8, "step", _ABSOLUTE, float32=_STEP32, shape=("N",)),
+            OptionSpec("eps", 1e-8, "step", _ABSOLUTE, float32=_STEP32, shape=("N",), scipy_only=True),
             OptionSpec("iprint", -1, "int", "Ignored: SciPy is removing it; use disp.", high=_INT, ours=True),
             _DISP,
             *_DIFFERENCES[1:],
@@ -325,6 +369,7 @@ _ALL = (
         cost="1 or 2 closure calls with gradients",
         step="line search",
         wolfe=(1e-3, 0.9),
+        engines=_BOTH,
     ),
     MethodSpec(
         "TNC",
@@ -416,7 +461,13 @@ _ALL = (
             _tolerance("xtol", 1e-5, "Stop when the average step is below this."),
             *_wolfe(0.9),
             OptionSpec(
-                "eps", _STEP, "step", "Step when SciPy approximates the Hessian itself.", float32=_STEP32, shape=("N",)
+                "eps",
+                _STEP,
+                "step",
+                "Step when SciPy approximates the Hessian itself.",
+                float32=_STEP32,
+                shape=("N",),
+                scipy_only=True,
             ),
             _DISP,
             _RETURN_ALL,
@@ -428,6 +479,7 @@ _ALL = (
         cost="1 or 2 closure calls with gradients, and up to N products",
         step="line search",
         wolfe=("c1", "c2"),
+        engines=_BOTH,
     ),
     MethodSpec(
         "dogleg",
@@ -443,6 +495,8 @@ _ALL = (
         arrays=_squares(5),
         cost="1 closure call with its gradient, N products for the Hessian and N³ arithmetic",
         step="trust region",
+        engines=_BOTH,
+        device_arrays=4,
     ),
     MethodSpec(
         "trust-ncg",
@@ -456,6 +510,7 @@ _ALL = (
         radius_option="initial_trust_radius",
         cost="1 closure call with its gradient, and up to N products",
         step="trust region",
+        engines=_BOTH,
     ),
     MethodSpec(
         "trust-krylov",
@@ -471,6 +526,7 @@ _ALL = (
         radius_option="initial_trust_radius",
         cost="1 closure call with its gradient, and up to N products",
         step="trust region",
+        engines=_BOTH,
     ),
     MethodSpec(
         "trust-exact",
@@ -493,6 +549,8 @@ _ALL = (
         arrays=_squares(6),
         cost="1 closure call with its gradient, N products for the Hessian and N³ arithmetic",
         step="trust region",
+        engines=_BOTH,
+        device_arrays=4,
     ),
     MethodSpec(
         "trust-constr",

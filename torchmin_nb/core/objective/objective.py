@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from scipy.optimize import Bounds
 
-__all__ = ["ROUNDING", "Derivatives", "Objective", "Observer", "Point"]
+__all__ = ["ROUNDING", "Derivatives", "Objective", "Observer", "Point", "nonfinite_start", "power_of_two"]
 
 _MEMO = 2
 ROUNDING = 1e-12
@@ -248,7 +248,7 @@ class Objective:
         point = self._at(x)
         gradient = None if point.gradient is None else np.abs(slope(point.gradient))
         size = abs(point.loss) if gradient is None else float(np.max(gradient, initial=0.0))
-        return 2.0 ** math.floor(math.log2(size)) if 0 < size < 1 else 1.0
+        return power_of_two(size)
 
     def switch(self, derivatives: Derivatives) -> None:
         """From here on derivatives are made so. Remembered points are forgotten where they would be shown otherwise."""
@@ -331,7 +331,7 @@ class Objective:
             point.shown_loss = math.inf
             return
         if last is None:
-            raise Abort(NonFiniteStartError(_nonfinite_start(point)))
+            raise Abort(NonFiniteStartError(nonfinite_start(point.loss)))
         wall = last.loss + 10 * (self.loss_scale + abs(last.loss))
         point.shown_loss = wall if self.derivatives.nonfinite == "wall" else math.inf
         if point.undefined and self.derivatives.level == "sample":
@@ -438,9 +438,15 @@ class Objective:
         return hessian
 
 
-def _nonfinite_start(point: Point) -> str:
-    what = f"the loss is {point.loss}" if not math.isfinite(point.loss) else "the gradient has NaN or infinite entries"
+def nonfinite_start(loss: float) -> str:
+    """Why no run can begin at a point with this loss: if it is finite, its gradient is not."""
+    what = f"the loss is {loss}" if not math.isfinite(loss) else "the gradient has NaN or infinite entries"
     return (
         f"{what} at the starting point; no method can begin there: check the data for NaN, "
         f"and start where the loss is defined"
     )
+
+
+def power_of_two(size: float) -> float:
+    """The power of two below a size below 1; else 1."""
+    return 2.0 ** math.floor(math.log2(size)) if 0 < size < 1 else 1.0

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SolverObjective"]
 
-_STIFF = 1e6
+STIFF = 1e6
 """Curvature along entries without a gradient, beside the largest of the others: no step of trust-exact goes there."""
 
 
@@ -49,7 +49,7 @@ class SolverObjective:
         hessian = self._scaled(self._variables.hessian(self._objective.hessian(self._variables.to_user(z))))
         absent = self._absent()
         if absent is not None:
-            hessian[absent, absent] = _STIFF * (float(np.abs(hessian).max()) or 1.0)
+            hessian[absent, absent] = STIFF * (float(np.abs(hessian).max()) or 1.0)
         return positive_definite(hessian, self._objective.flat.eps) if self._objective.derivatives.shift else hessian
 
     def _absent(self) -> NDArray[np.bool_] | None:

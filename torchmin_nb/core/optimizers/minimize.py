@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from numbers import Integral
 from typing import Any, Literal, Unpack, get_args
 
 import numpy as np
 import scipy.optimize
+import torch
 from numpy.typing import NDArray
 from scipy.optimize import Bounds, OptimizeResult
 
-from ...errors import ArgumentError
+from ...errors import ArgumentError, StartWarning
 from ..autodiff.closure import Closure, ClosureEvaluator
 from ..autodiff.start_check import StartCheck
 from ..covariance.covariance import Covariance
@@ -21,22 +23,26 @@ from ..execution.iterates import objective_of
 from ..execution.optimality import EndingCheck, tolerances_in_words
 from ..execution.recorder import Recorder
 from ..execution.scipy_iterates import ScipyCallback, ScipyIterates
+from ..execution.torch_engine import KeptStates, TorchEngine, TorchRun
 from ..execution.trust_region import PROBES
 from ..methods.local import METHODS, MethodName
 from ..methods.options import require_arrays
 from ..objective.constraints import FEASIBLE, ConstraintSet
+from ..objective.device_objective import DeviceObjective
 from ..objective.objective import Derivatives, Objective
 from ..objective.scaled_objective import SolverObjective
 from ..objective.trials import Trials
 from ..parameters.bounds import read_bounds
+from ..parameters.device_variables import DeviceVariables
 from ..parameters.flat import FlatParameters, trainable
 from ..parameters.variables import Variables
 from ..runtime.blas_threads import LARGE_DENSE
 from ..signatures import shows_keywords
 from ..validation import one_of, positive
-from .arguments import read_loss_scale
+from .arguments import read_loss_scale, require_state_form
 from .base import ScipyOptimizer
 from .common import COMMON, Common, LossScale
+from .device_run import EngineName, Saved, choose_engine, read_engine, read_solver_dtype, solver_of, widest
 from .request import Request, read_request, require_fit, require_memory, without_method
 from .state import continued
 
@@ -70,6 +76,13 @@ class MinimizeWrapper(ScipyOptimizer):
     memory_budget: bytes that the method's N×N arrays may take; what the machine has available if None.
     blas_threads: threads of NumPy's and SciPy's BLAS during a run; "auto" takes one, except for large dense
         factorisations; None leaves them as they are.
+    engine: who runs the method: "scipy"; "torch", a solver whose vectors stay on the parameters' device and in their
+        dtype, for CG, BFGS, L-BFGS-B, Newton-CG, dogleg, trust-ncg, trust-krylov, trust-exact, and for SSBFGS and
+        SSBroyden, which SciPy does not have; "auto", torch where it has the method and nothing asked for needs SciPy;
+        None, SciPy where it has the method. METHODS[name].engines has the table.
+    solver_dtype: of a solver on the device; the widest among the parameters if None.
+    keep_states: keep the solver's state at every so many iterations, for `run.branch(iteration=...)`, within
+        `memory_budget`; the last one is always kept. With SciPy's solvers it is the point that is kept.
     start_check: compare the first closure call with at most three more, outside all counts: at the same point, and a
         little away inside the bounds. ClosureError where the closure moves the parameters, uses up an iterator, or
         depends on what was computed before it was called, and where captured and real derivatives differ;
@@ -111,6 +124,13 @@ class MinimizeWrapper(ScipyOptimizer):
     """
 
     takes_up = True
+    states = KeptStates()
+    """Of the last run: the solver's states, or the points of SciPy's, by iteration."""
+    _engine_asked: EngineName | None = None  # of a pickle that an earlier version wrote, as what follows
+    _solver_dtype: torch.dtype | None = None
+    _keep_states: int | None = None
+    _saved: Saved | None = None
+    _going_on: Saved | None = None
     _loss_scale: float | str = 1.0  # of a pickle that an earlier version wrote
     _unnamed: dict[str, Any] | None = None
 
@@ -123,9 +143,13 @@ class MinimizeWrapper(ScipyOptimizer):
         curvature: Curvature = "autograd",
         hessian_chunk: int | None = None,
         loss_scale: LossScale = 1.0,
+        engine: EngineName | None = None,
+        solver_dtype: torch.dtype | None = None,
+        keep_states: int | None = None,
         **common: Unpack[Common],
     ):
         self.request: Request
+        self._engine_asked = read_engine(engine)
         self._unnamed = without_method(minimizer_args)
         if self._unnamed is None:
             self._take(read_request(minimizer_args))
@@ -134,6 +158,13 @@ class MinimizeWrapper(ScipyOptimizer):
         self._curvature = one_of("curvature", curvature, get_args(Curvature))
         self._hessian_chunk = positive("hessian_chunk", hessian_chunk, Integral)
         self._loss_scale = read_loss_scale(loss_scale)
+        self._solver_dtype = read_solver_dtype(solver_dtype)
+        self._keep_states = positive("keep_states", keep_states, Integral)
+
+    @property
+    def engine(self) -> str:
+        """Who runs the method, "scipy" or "torch"."""
+        return choose_engine(self.request, self._engine_asked)
 
     def _groups_changed(self) -> None:
         """Where no method is named, one that takes the bounds of the groups."""
@@ -142,6 +173,7 @@ class MinimizeWrapper(ScipyOptimizer):
             self._take(read_request(self._unnamed, bounded=bounded))
 
     def _take(self, request: Request) -> None:
+        choose_engine(request, self._engine_asked)
         self.request, self.name = request, _method_name(request)
 
     def __repr__(self) -> str:
@@ -175,16 +207,22 @@ class MinimizeWrapper(ScipyOptimizer):
         )
 
     def _prepare(self, closure: Closure) -> tuple[Engine, Callable[[], object]]:
-        spec = self.request.spec
+        spec, on_device = self.request.spec, self.engine == "torch"
         flat = self._flat()
-        require_memory(spec, flat.n, self._memory_budget)
+        require_memory(spec, flat.n, self._memory_budget, on_device=on_device)
         self._require_arrays(flat.n)
         variables = self._variables(flat, self._bounds(flat))
+        going_on, self._going_on, self._saved = self._going_on, None, None
+        self.states = KeptStates(self._keep_states, self._memory_budget)
+        if on_device and going_on is not None and self._may_go_on(going_on, variables):
+            return self._prepare_on_device(closure, flat, variables, self.request, going_on)
         request = self.request
         if self._loaded is not None:
             history, result = self._loaded
             plain = variables.plain and history.n_parameters in (None, flat.n)
             request = continued(request, history, result, plain=plain)
+        if on_device:
+            return self._prepare_on_device(closure, flat, variables, request)
         calls = self._calls(ClosureEvaluator(closure, flat), flat, self._new_check(closure, flat, variables))
         constraints = ConstraintSet(request.constraints, calls, variables)
         recorder = Recorder(
@@ -233,7 +271,93 @@ class MinimizeWrapper(ScipyOptimizer):
         )
         return engine, lambda: self._call_scipy(request, objective, iterates, variables, constraints)
 
-    def _ending_check(self, objective: Objective, variables: Variables, constraints: ConstraintSet) -> EndingCheck:
+    def _prepare_on_device(
+        self,
+        closure: Closure,
+        flat: FlatParameters,
+        variables: Variables,
+        request: Request,
+        going_on: Saved | None = None,
+    ) -> tuple[TorchEngine, Callable[[], object]]:
+        """The same for a solver on the device. going_on: the state that it begins with."""
+        spec, device = request.spec, flat.tensors[0].device
+        calls = self._calls(ClosureEvaluator(closure, flat), flat, self._new_check(closure, flat, variables))
+        recorder = Recorder(
+            calls, self._new_history(flat, request.options), self.callbacks, initial_radius=request.initial_radius
+        )
+        derivatives = Derivatives(
+            level=request.level, nonfinite=spec.nonfinite, curvature=self._curvature, chunk=self._hessian_chunk
+        )
+        dtype = self._solver_dtype or widest(flat.tensors)
+        constraints = ConstraintSet((), calls, variables)
+        objective = DeviceObjective(
+            calls,
+            derivatives,
+            DeviceVariables(variables, dtype, device),
+            recorder,
+            violation=None if variables.box is None else constraints.violation,
+        )
+        state = None if going_on is None else going_on.state.copy()
+        run = TorchRun(
+            solver_of(request, state),
+            objective,
+            recorder,
+            variables,
+            self.states,
+            state=state,
+            loss_scale=self._loss_scale if going_on is None else going_on.loss_scale,
+            user=request.callback and ScipyCallback(request.callback),
+        )
+        engine = TorchEngine(
+            objective,
+            recorder,
+            variables.to_user(variables.start),
+            disp=request.disp,
+            check=self._ending_check(objective, variables, constraints),
+        )
+
+        def solve() -> OptimizeResult:
+            try:
+                return run.solve()
+            finally:
+                if run.state is not None:
+                    self._saved = Saved(self.name, objective.loss_scale, run.state)
+
+        return engine, solve
+
+    def _may_go_on(self, saved: Saved, variables: Variables) -> bool:
+        """Whether a loaded state is of this method, and of the point where the parameters are."""
+        x = saved.state.sample.x
+        if saved.method != self.name or x.numel() != variables.n:
+            return False
+        ended = [x.to("cpu", torch.float64).numpy()]
+        if self._loaded is not None and self._loaded[1] is not None:
+            ended.append(variables.to_solver(self._loaded[1].x))
+        here = any(np.array_equal(each, variables.start) for each in ended)
+        if not here:
+            message = f"{self.name} begins anew: the parameters are not where the loaded state left them"
+            warnings.warn(message, StartWarning, stacklevel=5)
+        return here
+
+    def state_dict(self) -> dict[str, Any]:
+        """torch's state_dict, with the last run under "run", and under "solver" the state of a solver on the device."""
+        solver = {} if self._saved is None else {"solver": self._saved.packed()}
+        return {**super().state_dict(), **solver}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """As every wrapper's. A run on the device then goes on from the solver's state, bit for bit on a CPU.
+
+        It begins at the state's point, also where the run before it has left a better one in the parameters; where
+        they are at neither, it begins anew, with a StartWarning.
+        """
+        require_state_form(state_dict)
+        solver = Saved.unpacked(state_dict["solver"]) if "solver" in state_dict else None
+        super().load_state_dict({name: value for name, value in state_dict.items() if name != "solver"})
+        self._saved = self._going_on = solver
+
+    def _ending_check(
+        self, objective: Objective | DeviceObjective, variables: Variables, constraints: ConstraintSet
+    ) -> EndingCheck:
         request, needs = self.request, "constraints" if constraints else "bounds"
         return EndingCheck(
             self.name,

@@ -187,7 +187,7 @@ class FlatParameters:
             for tensor, piece in zip(self.tensors, self._chunks(v), strict=True)
         ]
 
-    def scatter(self, v: NDArray[np.float64]) -> list[torch.Tensor]:
+    def scatter(self, v: Vector) -> list[torch.Tensor]:
         """v of shape (n,) as fresh tensors with the shape, dtype and device of each parameter."""
         return [
             values.to(device=tensor.device, dtype=tensor.dtype, copy=True)

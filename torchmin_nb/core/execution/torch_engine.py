@@ -1,0 +1,157 @@
+"""A run of a solver on the device: one loop that asks the solver, tells the recorder, and keeps states."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from scipy.optimize import OptimizeResult
+
+from ..objective.device_objective import DeviceObjective
+from ..runtime.memory import available_bytes
+from ..solvers.contract import Solver, State
+from .engine import Engine
+from .recorder import Recorder
+from .scipy_iterates import ScipyCallback
+from .trust_region import TrustRegion
+
+if TYPE_CHECKING:
+    from ..parameters.variables import Variables
+
+__all__ = ["KeptStates", "TorchEngine", "TorchRun"]
+
+
+class KeptStates:
+    """States of a run by iteration, each of its own memory: every so many of them, as long as the budget lasts.
+
+    every: None for none but the last, which is the run's own. budget: bytes; half of what is available if None.
+    """
+
+    def __init__(self, every: int | None = None, budget: int | None = None):
+        self._every = every
+        self._left = float(available_bytes() // 2 if budget is None else budget)
+        self._states: dict[int, State] = {}
+
+    def offer(self, iteration: int, state: State) -> None:
+        """Keep a copy, where one is wanted."""
+        if self._every is None or iteration % self._every:
+            return
+        size = _bytes(state.packed())
+        if size <= self._left:
+            self._left -= size
+            self._states[iteration] = state.copy()
+
+    def put_last(self, iteration: int, state: State) -> None:
+        """The state at which the run ended."""
+        self._states[iteration] = state.unpacked(state.packed())  # without the graph that its sample may know
+
+    def __getitem__(self, iteration: int) -> State:
+        return self._states[iteration]
+
+    def __iter__(self) -> Any:
+        return iter(sorted(self._states))
+
+    def __len__(self) -> int:
+        return len(self._states)
+
+
+class TorchRun:
+    """The loop.
+
+    state: to go on from, None for a start; loss_scale is then the number that it was made with. user: the user's SciPy
+    callback.
+    """
+
+    def __init__(
+        self,
+        solver: Solver[Any],
+        objective: DeviceObjective,
+        recorder: Recorder,
+        variables: Variables,
+        kept: KeptStates,
+        *,
+        state: State | None = None,
+        loss_scale: float | str = 1.0,
+        user: ScipyCallback | None = None,
+    ):
+        self._solver, self._objective, self._recorder, self._variables = solver, objective, recorder, variables
+        self._kept, self._user, self._loss_scale = kept, user, loss_scale
+        self.state = state
+
+    def solve(self) -> OptimizeResult:
+        """Iterate until the solver ends, or a stop leaves through here. `state` is the last whole one, always."""
+        solver, objective = self._solver, self._objective
+        state = self._begun()
+        try:
+            while (ending := solver.terminate(objective, state)) is None:
+                before = state.iteration
+                state = solver.step(objective, state)
+                self.state = state
+                if state.iteration > before:
+                    self._tell(state)
+        finally:
+            if self.state is not None:
+                self._kept.put_last(self._recorder.iterations, self.state)
+        end = objective.end_at(state.sample)
+        result = OptimizeResult({name: _on_the_host(value) for name, value in solver.result(state).items()})
+        result.update(x=self._variables.to_solver(end.x), success=ending.success, status=ending.status)
+        result = self._variables.user_result(result)
+        return OptimizeResult({**result, "x": end.x, "fun": end.loss, "jac": end.gradient, "message": ending.message})
+
+    def _begun(self) -> State:
+        objective = self._objective
+        if self.state is not None:
+            objective.loss_scale = self._variables.loss_scale = float(self._loss_scale)
+            self.state.sample = objective.taken_up(self.state.sample)
+            self.state.ended = None
+        else:
+            auto = self._loss_scale == "auto"
+            scale = objective.scale_by_the_start() if auto else float(self._loss_scale)
+            objective.loss_scale = self._variables.loss_scale = scale
+            self.state = self._solver.init(objective)
+        self._kept.offer(0, self.state)
+        return self.state
+
+    def _tell(self, state: State) -> None:
+        """An iteration is over."""
+        point = self._objective.point(state.sample)
+        step = state.step_norm if self._variables.plain else None
+        region = TrustRegion(state.radius, state.ratio)
+        self._kept.offer(self._recorder.iterations + 1, state)
+        self._recorder.iterated(point, region, step=step, accepted=state.accepted)
+        if self._user is not None:
+            self._objective.calls.place(point.x)
+            self._user(point.position(), point.loss)
+            self._objective.calls.invalidate()
+
+
+class TorchEngine(Engine):
+    """An Engine for TorchRun, whose results are complete."""
+
+    objective: DeviceObjective  # type: ignore[assignment]
+
+    def _completed(self, result: Any) -> OptimizeResult:
+        best = self.objective.best_on_the_host()
+        complete = OptimizeResult({**self._counted(), **result})
+        if not complete.success and best is not None and best.loss < complete.fun:
+            complete.update(scipy_x=complete.x, x=best.x, fun=best.loss, jac=best.gradient)
+        return complete
+
+    def _best_point(self) -> dict[str, Any]:
+        best = self.objective.best_on_the_host()
+        if best is None:
+            return {"x": self.start, "fun": np.nan}
+        return {"x": best.x, "fun": best.loss, "jac": best.gradient}
+
+
+def _on_the_host(value: Any) -> Any:
+    return value.to("cpu", torch.float64).numpy() if isinstance(value, torch.Tensor) else value
+
+
+def _bytes(value: Any) -> int:
+    if isinstance(value, torch.Tensor):
+        return value.numel() * value.element_size()
+    if isinstance(value, dict):
+        return sum(map(_bytes, value.values()))
+    return sum(map(_bytes, value)) if isinstance(value, list) else 0

@@ -1,0 +1,321 @@
+"""The objective of a solver on the device: loss, gradient and products as tensors that stay there."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import torch
+
+from ...errors import NonFiniteStartError
+from ..autodiff.hessian import DenseHessian, HvpGraph
+from ..autodiff.side_effects import preserved_buffers
+from ..runtime.control import NONFINITE_CURVATURE, Abort, StopRun
+from ..solvers.contract import Sample
+from .calls import Calls, Counts
+from .objective import Derivatives, Point, nonfinite_start, power_of_two
+from .scaled_objective import STIFF
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ..parameters.device_variables import DeviceVariables
+
+__all__ = ["DeviceObjective", "DevicePoint"]
+
+
+@dataclass(eq=False, slots=True)
+class DevicePoint:
+    """An evaluated point in the user's variables: x (n,) and the gradient are tensors; norms: 2-norm, largest entry.
+
+    graph: of the gradient, for products.
+    """
+
+    x: torch.Tensor
+    loss: float
+    gradient: torch.Tensor | None
+    norms: tuple[float | None, float | None]
+    metrics: dict[str, float]
+    graph: HvpGraph | None = None
+    violation: float | None = None
+
+    def position(self) -> NDArray[np.float64]:
+        """x on the host."""
+        return self.x.to("cpu", torch.float64).numpy()
+
+    def distance(self, other: DevicePoint) -> float:
+        """From another point."""
+        return float(torch.linalg.vector_norm(self.x - other.x))
+
+    def on_the_host(self) -> Point:
+        """The same as an array, without its graph."""
+        gradient = None if self.gradient is None else self.gradient.to("cpu", torch.float64).numpy().copy()
+        return Point(self.position().copy(), self.loss, gradient, self.metrics)
+
+
+class Observer(Protocol):
+    """Told of every closure call."""
+
+    def evaluated(self, point: DevicePoint) -> None: ...
+
+
+class _Evaluated(Sample):
+    """A Sample that knows its point. What is packed of it is the Sample."""
+
+    __slots__ = ("point",)
+    point: DevicePoint
+
+
+class DeviceObjective:
+    """A closure as the Problem that solvers see: z (n,) in the dtype and on the device of `variables`.
+
+    What the method is shown at a NaN or infinite trial is as for SciPy: see Derivatives. `best` is the point of lowest
+    finite loss, `first` the start. The solver sees the loss over `loss_scale`. `requests`: what the solver asked for,
+    as SciPy counts it. violation: of the bounds at x. A sample that has no graph, as one of a loaded state, is evaluated again for products.
+    """
+
+    def __init__(
+        self,
+        calls: Calls,
+        derivatives: Derivatives,
+        variables: DeviceVariables,
+        observer: Observer | None = None,
+        *,
+        violation: Callable[[NDArray[np.float64]], float] | None = None,
+    ):
+        self.violation = violation
+        self.calls, self.derivatives, self.variables = calls, derivatives, variables
+        self.flat, self.control, self.counts = calls.flat, calls.control, calls.counts
+        self.requests = Counts()
+        self.loss_scale = 1.0
+        self.best: DevicePoint | None = None
+        self.first: Point | None = None
+        self.n, self.dtype, self.device = variables.n, variables.dtype, variables.device
+        self.eps = max(self.flat.eps, torch.finfo(self.dtype).eps)
+        self.lower, self.upper = variables.lower, variables.upper
+        self._observer = observer
+        self._last_finite: _Evaluated | None = None
+        self._waiting: _Evaluated | None = None
+        self._dense: DenseHessian | None = None
+        self._end: Point | None = None
+
+    # What solvers call
+
+    def start(self) -> torch.Tensor:
+        """See Problem: where the parameters are, inside the bounds."""
+        return self.variables.start.clone()
+
+    def evaluate(self, x: torch.Tensor, along: torch.Tensor | None = None) -> Sample:
+        """See Problem."""
+        self.requests.nfev += 1
+        self.requests.njev += 1
+        if self._waiting is not None:
+            known, self._waiting = self._waiting, None
+            return known
+        user = self.variables.to_user(x)
+        result = self.calls.call(user, self.derivatives.evaluator)
+        if result.parts is None:
+            point = DevicePoint(user, result.loss, None, (None, None), self.calls.metrics)
+            return self._rejected(x, point, along)
+        gradient = self.flat.join(result.parts, self.dtype, self.device)
+        shown = self._shown(gradient)
+        loss, slope, norm, largest, *norms = self._numbers(result.value, shown, along, gradient)
+        two = (norms[0], norms[1]) if norms else (norm, largest)
+        point = DevicePoint(user, loss, gradient, two, self.calls.metrics, result.graph)
+        if not (math.isfinite(loss) and math.isfinite(largest)):
+            return self._rejected(x, point, along)
+        sample = _Evaluated(x, loss / self.loss_scale, shown, slope, largest, norm)
+        sample.point = point
+        self._last_finite = sample
+        if self.best is None or loss < self.best.loss:
+            self.best = DevicePoint(user, loss, gradient, two, point.metrics)
+        if self.first is None:
+            self.first = point.on_the_host()
+        self._tell(point, loss)
+        return sample
+
+    def product(self, sample: Sample, v: torch.Tensor) -> torch.Tensor:
+        """See Problem. v itself in entries that no gradient has reached yet: that keeps steps away from them."""
+        self.requests.nhev += 1
+        product = self._product(sample, v)
+        absent = self._absent()
+        return product if absent is None else torch.where(absent, v, product)
+
+    def hessian(self, sample: Sample) -> torch.Tensor:
+        """See Problem. Raises StopRun where it is not finite; stiff in entries that no gradient has reached yet."""
+        self.requests.nhev += 1
+        self.counts.nhev += 1
+        hessian = self._built(sample)
+        largest = float(hessian.abs().max())
+        if not math.isfinite(largest):
+            raise StopRun(NONFINITE_CURVATURE)
+        absent = self._absent()
+        if absent is not None:
+            hessian.diagonal()[absent] = STIFF * (largest or 1.0)
+        return hessian
+
+    # What events and endings read
+
+    def point(self, sample: Sample) -> DevicePoint:
+        """The point that a sample was made of; what a loaded one says of its own."""
+        if isinstance(sample, _Evaluated):
+            return sample.point
+        user = self.variables.to_user(sample.x)
+        gradient = self.variables.user_gradient(sample.gradient) * self.loss_scale
+        norms = torch.stack([torch.linalg.vector_norm(gradient), gradient.abs().max()]).tolist()
+        return DevicePoint(user, sample.loss * self.loss_scale, gradient, (norms[0], norms[1]), {})
+
+    def taken_up(self, sample: Sample) -> Sample:
+        """A sample of a loaded state as one of this run, which its observer hears of. No closure call."""
+        known = _Evaluated(*(getattr(sample, part.name) for part in fields(Sample)))
+        known.point = self.point(sample)
+        self._last_finite, self.best = known, known.point
+        self.first = known.point.on_the_host()
+        self._tell(known.point, known.point.loss)
+        return known
+
+    def scale_by_the_start(self) -> float:
+        """Evaluate the start, and let the solver see it in this unit: see Objective.typical_loss."""
+        first = self.evaluate(self.start())
+        self.requests = Counts()
+        self.loss_scale = scale = power_of_two(first.largest)
+        for name in ("loss", "slope", "largest", "norm"):
+            setattr(first, name, getattr(first, name) / scale)
+        first.gradient = first.gradient / scale
+        self._waiting = self._last_finite
+        return scale
+
+    def end_at(self, sample: Sample) -> Point:
+        """The end of the run on the host; `known` finds it."""
+        self._end = self.point(sample).on_the_host()
+        return self._end
+
+    def best_on_the_host(self) -> Point | None:
+        """The best point, as arrays."""
+        return None if self.best is None else self.best.on_the_host()
+
+    def known(self, x: NDArray[np.float64]) -> Point | None:
+        """The end or the best point, where x is one of them."""
+        kept = (self._end, self.best_on_the_host())
+        return next((point for point in kept if point is not None and np.array_equal(point.x, x)), None)
+
+    def release(self) -> None:
+        """Drop graphs, and what knows this objective; the end and the best point stay."""
+        self.violation = self._observer = self._last_finite = self._waiting = None
+        self.calls.release()
+
+    # Evaluation
+
+    def _numbers(
+        self, value: torch.Tensor | float, shown: torch.Tensor, along: torch.Tensor | None, gradient: torch.Tensor
+    ) -> list[float]:
+        """Loss, slope, norm and largest entry; the last two of the user's gradient too where it is another."""
+        norms = [torch.linalg.vector_norm(shown), shown.abs().max()]
+        if shown is not gradient:
+            norms += [torch.linalg.vector_norm(gradient), gradient.abs().max()]
+        numbers = [dot(shown, along)] if along is not None else []
+        if isinstance(value, torch.Tensor):
+            numbers.append(value.to(device=self.device))
+        wide = numbers[0].dtype if numbers and numbers[0].dtype is torch.float64 else norms[0].dtype
+        found = torch.stack([number.to(wide) for number in (*norms, *numbers)]).tolist()
+        slope = found[len(norms)] if along is not None else 0.0
+        loss = found[-1] if isinstance(value, torch.Tensor) else value
+        return [loss, slope, *found[: len(norms)]]
+
+    def _rejected(self, x: torch.Tensor, point: DevicePoint, along: torch.Tensor | None) -> Sample:
+        """What the method is shown where the loss is not defined: something to back off from."""
+        last = self._last_finite
+        if last is None:
+            raise Abort(NonFiniteStartError(nonfinite_start(point.loss)))
+        shown = math.inf
+        if self.derivatives.nonfinite == "wall":
+            shown = last.loss + 10 * (1 + abs(last.loss))
+        slope = 0.0 if along is None else float(dot(last.gradient, along))
+        self._tell(point, shown * self.loss_scale)
+        return Sample(x, shown, last.gradient, slope, last.largest, last.norm)
+
+    def _tell(self, point: DevicePoint, shown: float) -> None:
+        if self._observer is not None:
+            self._observer.evaluated(point)
+        self.control.after_evaluation(shown)
+
+    def _shown(self, gradient: torch.Tensor) -> torch.Tensor:
+        """A gradient or product as the solver sees it."""
+        shown = self.variables.gradient(gradient)
+        return shown if self.loss_scale == 1 else shown / self.loss_scale
+
+    # Curvature
+
+    def _product(self, sample: Sample, v: torch.Tensor) -> torch.Tensor:
+        self.control.before_work()
+        self.counts.nhvp += 1
+        direction = self.variables.direction(v)
+        try:
+            if self.derivatives.curvature != "autograd":
+                return self._shown(self._difference(self.point(sample).x, direction))
+            graph = self._graph(sample)
+            self.calls.place(self.point(sample).x)
+            return self._shown(graph.product(direction))
+        except Exception as error:
+            raise Abort(error) from error
+
+    def _built(self, sample: Sample) -> torch.Tensor:
+        if self.derivatives.curvature != "autograd":
+            units = torch.eye(self.n, dtype=self.dtype, device=self.device)
+            rows = torch.stack([self._product(sample, unit) for unit in units])
+            return (rows + rows.T) / 2
+        graph, n = self._graph(sample), self.flat.n
+        self.calls.place(self.point(sample).x)
+        self._dense = self._dense or DenseHessian(n, self.calls.bytes_per_row, self.derivatives.chunk)
+        try:
+            hessian = self._dense.build(graph, n, self.control.before_work, self.dtype, self.device)
+        except Exception as error:
+            raise Abort(error) from error
+        self.counts.nhvp += n
+        hessian = self.variables.hessian(hessian)
+        return hessian if self.loss_scale == 1 else hessian.div_(self.loss_scale)
+
+    def _graph(self, sample: Sample) -> HvpGraph:
+        point = self.point(sample)
+        if point.graph is None:
+            point.graph = self.calls.call(point.x, "curvature").graph
+        if point.graph is None:
+            raise StopRun(NONFINITE_CURVATURE)
+        return point.graph
+
+    def _difference(self, x: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+        """H v by a central difference of gradients along v, as `finite_difference_product`."""
+        scale = self.variables.scale
+        length = float(torch.linalg.vector_norm(v / scale))
+        if length == 0:
+            return torch.zeros_like(v)
+        h = self.flat.eps ** (1 / 3) * (1 + float(torch.linalg.vector_norm(x / scale))) / length
+        ahead, behind = self._stray_gradient(x + h * v), self._stray_gradient(x - h * v)
+        if ahead is not None and behind is not None:
+            return (ahead - behind) / (2 * h)
+        here = self._stray_gradient(x)
+        if here is None or (ahead is None and behind is None):
+            raise StopRun(NONFINITE_CURVATURE)
+        change = ahead - here if ahead is not None else here - behind  # type: ignore[operator]
+        return change / h
+
+    def _stray_gradient(self, x: torch.Tensor) -> torch.Tensor | None:
+        """The gradient beside the path of the method: counted, no event; None where it is not finite."""
+        with preserved_buffers():
+            result = self.calls.call(x, "gradient")
+        gradient = None if result.parts is None else self.flat.join(result.parts, self.dtype, self.device)
+        return gradient if gradient is not None and bool(torch.isfinite(gradient).all()) else None
+
+    def _absent(self) -> torch.Tensor | None:
+        absent = self.calls.absent()
+        return self.variables.free_of(self.flat.mask(absent)) if absent else None
+
+
+def dot(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """a·b, added up in float64 where the device has it: 0-d."""
+    if a.dtype is torch.float64 or a.device.type == "mps":
+        return torch.dot(a, b)
+    return torch.sum(a * b, dtype=torch.float64)

@@ -1,0 +1,40 @@
+"""SOLVERS: the class of each solver on the device, and of its state, by the name of the method."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from .bfgs import BFGS, QuasiNewtonState
+from .cg import CG, CGState
+from .contract import Solver, State
+from .dogleg import Dogleg
+from .lbfgsb import LBFGSB, LBFGSBState
+from .newton_cg import NewtonCG, NewtonCGState
+from .self_scaled import SSBFGS, SSBroyden
+from .trust_exact import TrustExact
+from .trust_krylov import TrustKrylov
+from .trust_ncg import TrustNCG
+from .trust_region import TrustRegionState
+
+__all__ = ["SOLVERS", "SolverSpec"]
+
+
+class SolverSpec(NamedTuple):
+    """solver: called with the options as keywords. state: what a saved state is read as."""
+
+    solver: type[Solver[Any]]
+    state: type[State]
+
+
+SOLVERS: dict[str, SolverSpec] = {
+    "CG": SolverSpec(CG, CGState),
+    "BFGS": SolverSpec(BFGS, QuasiNewtonState),
+    "SSBFGS": SolverSpec(SSBFGS, QuasiNewtonState),
+    "SSBroyden": SolverSpec(SSBroyden, QuasiNewtonState),
+    "L-BFGS-B": SolverSpec(LBFGSB, LBFGSBState),
+    "Newton-CG": SolverSpec(NewtonCG, NewtonCGState),
+    "dogleg": SolverSpec(Dogleg, TrustRegionState),
+    "trust-ncg": SolverSpec(TrustNCG, TrustRegionState),
+    "trust-krylov": SolverSpec(TrustKrylov, TrustRegionState),
+    "trust-exact": SolverSpec(TrustExact, TrustRegionState),
+}
