@@ -26,8 +26,6 @@ class Dogleg(TrustRegion):
 class TwoSegments:
     """Of a point it keeps the Hessian, shifted, with Newton's and the Cauchy point, both as steps."""
 
-    at_trials = False
-
     def model(self, problem: Problem, sample: Sample) -> dict[str, Any]:
         """Two transfers."""
         hessian, gradient = wide(problem.hessian(sample)), wide(sample.gradient)

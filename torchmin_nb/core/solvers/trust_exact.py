@@ -43,8 +43,6 @@ class MoreSorensen:
     damping with the radius that it is for.
     """
 
-    at_trials = True
-
     def __init__(self, maxiter: int = _MAXITER):
         self._maxiter = maxiter
 

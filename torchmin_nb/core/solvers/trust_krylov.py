@@ -45,8 +45,6 @@ class Lanczos:
     After a rejected step the space is kept: a shorter step from the same point often needs no product.
     """
 
-    at_trials = False
-
     def __init__(self, *, inexact: bool = True):
         self._inexact = inexact
         self._rows: torch.Tensor | None = None

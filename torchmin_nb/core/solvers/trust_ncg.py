@@ -28,8 +28,6 @@ class TrustNCG(TrustRegion):
 class Steihaug:
     """Conjugate gradients on the quadratic model, with one transfer a product. Nothing is kept of a point."""
 
-    at_trials = False
-
     def __init__(self) -> None:
         self._buffers: list[torch.Tensor] = []
 

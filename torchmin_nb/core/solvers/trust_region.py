@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Protocol, TypedDict
 
 import torch
@@ -15,6 +15,7 @@ import torch
 from ...errors import ArgumentError
 from ..control import Ending
 from .contract import Problem, Sample, State
+from .vectors import stands
 
 __all__ = ["Proposal", "Subproblem", "TrustRegion", "TrustRegionOptions", "TrustRegionState", "to_sphere"]
 
@@ -53,12 +54,7 @@ class Proposal(NamedTuple):
 
 
 class Subproblem(Protocol):
-    """How a step is found.
-
-    at_trials: whether the model of a trial is made before it is known to be accepted, as SciPy's trust-exact does.
-    """
-
-    at_trials: bool
+    """How a step is found."""
 
     def model(self, problem: Problem, sample: Sample) -> dict[str, Any]:
         """Tensors and numbers that serve all steps from this point: a Hessian, factorised or not; or nothing."""
@@ -71,9 +67,14 @@ class Subproblem(Protocol):
 
 @dataclass(slots=True)
 class TrustRegionState(State):
-    """model: what the subproblem keeps of the point, as tensors, numbers and lists of them."""
+    """model: what the subproblem keeps of the point, as tensors, numbers and lists of them.
+
+    rejected_loss: at the trial that the last step led to, where that was rejected and lies within the new radius: the
+    same step will be proposed again.
+    """
 
     model: dict[str, Any] = field(default_factory=dict)
+    rejected_loss: float | None = None
 
 
 class TrustRegion:
@@ -118,25 +119,29 @@ class TrustRegion:
         if found is None:
             state.ended = _NOT_SOLVED
             return state
-        trial = problem.evaluate(sample.x + found.step)
-        early = self._subproblem.at_trials and math.isfinite(trial.loss)
-        model = self._subproblem.model(problem, trial) if early else None
         # The sum is SciPy's, rounding included: where nothing of the loss is left to gain, it ends the run.
         predicted = sample.loss - ((sample.loss + found.slope) + 0.5 * found.curvature)
+        trial = self._evaluate(problem, state, found, predicted)
         if predicted <= 0:
             state.ended = _NO_REDUCTION
             return state
         ratio = (sample.loss - trial.loss) / predicted
         accepted = ratio > self._eta
-        if accepted:
-            state.model = self._subproblem.model(problem, trial) if model is None else model
-            state.sample, state.step_norm = trial, found.length
-        else:
-            state.model, state.step_norm = found.keep(), 0.0
+        state.model = self._subproblem.model(problem, trial) if accepted else found.keep()
         state.radius = self._next_radius(radius, ratio, found.on_boundary)
+        again = not accepted and not found.on_boundary and found.length < state.radius
+        state.rejected_loss = trial.loss if again else None
+        state.sample, state.step_norm = (trial, found.length) if accepted else (sample, 0.0)
         state.ratio, state.accepted = ratio, accepted
         state.iteration += 1
         return state
+
+    def _evaluate(self, problem: Problem, state: TrustRegionState, found: Proposal, predicted: float) -> Sample:
+        """The trial. SciPy evaluates no point twice running, and neither do we."""
+        if state.rejected_loss is not None and not found.on_boundary:
+            return replace(state.sample, loss=state.rejected_loss)
+        x = state.sample.x + found.step
+        return state.sample if stands(state.sample, x, predicted) else problem.evaluate(x)
 
     def terminate(self, problem: Problem, state: TrustRegionState) -> Ending | None:
         """SciPy's status and message, or None."""

@@ -1,4 +1,4 @@
-"""Dot products summed in float64, and several numbers in one transfer."""
+"""Products and norms summed in float64, and several numbers in one transfer."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import math
 import torch
 
 from ..control import NONFINITE_CURVATURE, StopRun
+from .contract import Sample
 
-__all__ = ["dot", "finite_curvature", "numbers", "wide"]
+__all__ = ["dot", "finite_curvature", "norm1", "numbers", "stands", "wide"]
 
 _BLOCK = 1024
 _MANY = 64 * _BLOCK
@@ -34,9 +35,22 @@ def dot(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     return wide(blocks).sum() + torch.dot(wide(a[whole:]), wide(b[whole:]))
 
 
+def norm1(a: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
+    """The sum of the absolute values of a vector, a scalar in float64. out: room for them."""
+    return torch.abs(a, out=out).sum(dtype=None if a.device.type == "mps" else torch.float64)
+
+
 def numbers(*values: torch.Tensor) -> list[float]:
     """Scalars of one dtype as Python floats: one transfer."""
     return torch.stack(values).tolist()
+
+
+def stands(sample: Sample, x: torch.Tensor, change: float) -> bool:
+    """Whether x is the sample's, a step from which the loss should change by `change`.
+
+    Looked at only where that is lost in rounding: SciPy evaluates no point again, and it costs a transfer.
+    """
+    return abs(change) <= torch.finfo(x.dtype).eps * abs(sample.loss) and torch.equal(x, sample.x)
 
 
 def finite_curvature(*values: float) -> None:
