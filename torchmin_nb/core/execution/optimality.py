@@ -9,7 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 from scipy.optimize import Bounds, OptimizeResult, nnls
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..methods.options import OptionSpec
-    from ..objective.objective import Objective
+    from ..objective.objective import Point
+    from ..parameters.flat import FlatParameters
     from ..parameters.variables import Variables
 
 __all__ = ["EndingCheck", "Kkt", "kkt", "tolerances_in_words"]
@@ -146,6 +147,15 @@ def tolerances_in_words(rows: Mapping[str, OptionSpec], given: Mapping[str, Any]
     return ", ".join(f"{name}={value:.3g}" for name, value in named if rows[name].tolerance and value is not None)
 
 
+class Ended(Protocol):
+    """What is known of a run that has ended: its first point, and the one at x, if it is remembered."""
+
+    flat: FlatParameters
+    first: Point | None
+
+    def known(self, x: NDArray[np.float64]) -> Point | None: ...
+
+
 @dataclass(eq=False)
 class EndingCheck:
     """Called with the result of a run: adds `kkt_residual` where there are constraints, and warns of a false success.
@@ -155,7 +165,7 @@ class EndingCheck:
     """
 
     name: str
-    objective: Objective
+    objective: Ended
     variables: Variables
     linearised: Callable[[NDArray[np.float64]], LinearisedConstraints | None]
     tolerances: str

@@ -15,6 +15,7 @@ from ..autodiff.hessian import DenseHessian, HvpGraph
 from ..autodiff.side_effects import preserved_buffers
 from ..runtime.control import NONFINITE_CURVATURE, Abort, StopRun
 from ..solvers.contract import Sample
+from ..solvers.vectors import dot
 from .calls import Calls, Counts
 from .objective import Derivatives, Point, nonfinite_start, power_of_two
 from .scaled_objective import STIFF
@@ -74,7 +75,8 @@ class DeviceObjective:
 
     What the method is shown at a NaN or infinite trial is as for SciPy: see Derivatives. `best` is the point of lowest
     finite loss, `first` the start. The solver sees the loss over `loss_scale`. `requests`: what the solver asked for,
-    as SciPy counts it. violation: of the bounds at x. A sample that has no graph, as one of a loaded state, is evaluated again for products.
+    as SciPy counts it. violation: of the bounds at x. A sample that has no graph, as one of a loaded state, is
+    evaluated again for products.
     """
 
     def __init__(
@@ -295,12 +297,12 @@ class DeviceObjective:
         h = self.flat.eps ** (1 / 3) * (1 + float(torch.linalg.vector_norm(x / scale))) / length
         ahead, behind = self._stray_gradient(x + h * v), self._stray_gradient(x - h * v)
         if ahead is not None and behind is not None:
-            return (ahead - behind) / (2 * h)
+            return (ahead - behind).div_(2 * h)
         here = self._stray_gradient(x)
         if here is None or (ahead is None and behind is None):
             raise StopRun(NONFINITE_CURVATURE)
         change = ahead - here if ahead is not None else here - behind  # type: ignore[operator]
-        return change / h
+        return change.div_(h)
 
     def _stray_gradient(self, x: torch.Tensor) -> torch.Tensor | None:
         """The gradient beside the path of the method: counted, no event; None where it is not finite."""
@@ -312,10 +314,3 @@ class DeviceObjective:
     def _absent(self) -> torch.Tensor | None:
         absent = self.calls.absent()
         return self.variables.free_of(self.flat.mask(absent)) if absent else None
-
-
-def dot(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """a·b, added up in float64 where the device has it: 0-d."""
-    if a.dtype is torch.float64 or a.device.type == "mps":
-        return torch.dot(a, b)
-    return torch.sum(a * b, dtype=torch.float64)

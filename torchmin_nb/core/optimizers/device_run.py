@@ -1,4 +1,4 @@
-"""A run of MinimizeWrapper on the device: which engine runs a request, its solver, and the state that it goes on from."""
+"""Runs on the device: which engine runs a request, the solver of it, and the state that it goes on from."""
 
 from __future__ import annotations
 
@@ -45,14 +45,16 @@ class Saved(NamedTuple):
 
 def read_engine(engine: object) -> EngineName | None:
     """`engine=`, checked. Raises ArgumentError."""
-    return None if engine is None else one_of("engine", engine, get_args(EngineName))  # type: ignore[return-value]
+    if engine is not None:
+        one_of("engine", engine, get_args(EngineName))
+    return engine  # type: ignore[return-value]
 
 
 def read_solver_dtype(dtype: object) -> torch.dtype | None:
     """`solver_dtype=`, checked. Raises ArgumentTypeError."""
     if dtype not in (None, torch.float32, torch.float64):
         raise ArgumentTypeError(f"solver_dtype must be torch.float32, torch.float64 or None, got {dtype!r}")
-    return dtype  # type: ignore[return-value]
+    return dtype
 
 
 def choose_engine(request: Request, asked: EngineName | None) -> str:

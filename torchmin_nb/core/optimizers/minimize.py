@@ -309,7 +309,7 @@ class MinimizeWrapper(ScipyOptimizer):
             user=request.callback and ScipyCallback(request.callback),
         )
         engine = TorchEngine(
-            objective,
+            objective,  # type: ignore[arg-type]
             recorder,
             variables.to_user(variables.start),
             disp=request.disp,

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from .bfgs import BFGS, QuasiNewtonState
-from .cg import CG, CGState
 from .contract import Solver, State
 from .dogleg import Dogleg
-from .lbfgsb import LBFGSB, LBFGSBState
 from .newton_cg import NewtonCG, NewtonCGState
-from .self_scaled import SSBFGS, SSBroyden
 from .trust_exact import TrustExact
 from .trust_krylov import TrustKrylov
 from .trust_ncg import TrustNCG
@@ -27,11 +23,6 @@ class SolverSpec(NamedTuple):
 
 
 SOLVERS: dict[str, SolverSpec] = {
-    "CG": SolverSpec(CG, CGState),
-    "BFGS": SolverSpec(BFGS, QuasiNewtonState),
-    "SSBFGS": SolverSpec(SSBFGS, QuasiNewtonState),
-    "SSBroyden": SolverSpec(SSBroyden, QuasiNewtonState),
-    "L-BFGS-B": SolverSpec(LBFGSB, LBFGSBState),
     "Newton-CG": SolverSpec(NewtonCG, NewtonCGState),
     "dogleg": SolverSpec(Dogleg, TrustRegionState),
     "trust-ncg": SolverSpec(TrustNCG, TrustRegionState),
