@@ -12,6 +12,7 @@ from scipy.optimize import OptimizeResult
 
 from ..objective.objective import ROUNDING, Objective, Point
 from ..runtime.control import CALLBACK, ITERATIONS, Abort, StopRun
+from .kept_states import KeptStates
 from .recorder import Recorder
 from .trust_region import Probe, unreported
 
@@ -27,7 +28,8 @@ class ScipyIterates:
     `radius` is the probe of trust_region.PROBES; `max_iterations` is enforced here for methods that cannot;
     `skip_first` drops a first SciPy callback that is the start itself; `callback_at` is where SciPy calls back,
     "iterate", "trial" or "evaluation": with trials `accepted` tells the iterates, with evaluations `begun`;
-    `counted_at_start` is how many iterations SciPy counts before the first; user: the user's own SciPy callback.
+    `counted_at_start` is how many iterations SciPy counts before the first; user: the user's own SciPy callback;
+    kept: takes the iterates.
     """
 
     def __init__(
@@ -41,6 +43,7 @@ class ScipyIterates:
         callback_at: str = "iterate",
         counted_at_start: int = 0,
         user: ScipyCallback | None = None,
+        kept: KeptStates | None = None,
     ):
         self._objective = objective
         self._recorder = recorder
@@ -50,6 +53,7 @@ class ScipyIterates:
         self._callback_at = callback_at
         self._counted_at_start = counted_at_start
         self._user = user
+        self._kept = kept
         self._begun = 0
         self._counts = False
         self._latest: NDArray[np.float64] | None = None
@@ -110,6 +114,8 @@ class ScipyIterates:
         step = point.distance(self._recorder.last)
         accepted = None if self._radius is unreported else step > 0
         self._objective.iterated(point)
+        if self._kept is not None:
+            self._kept.offer(self._recorder.iterations + 1, x)
         self._recorder.iterated(self._with_violation(point, state), region, step=step, accepted=accepted)
         if self._max_iterations is not None and self._recorder.iterations >= self._max_iterations:
             raise StopRun(ITERATIONS)

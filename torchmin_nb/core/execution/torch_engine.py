@@ -9,9 +9,9 @@ import torch
 from scipy.optimize import OptimizeResult
 
 from ..objective.device_objective import DeviceObjective
-from ..runtime.memory import available_bytes
 from ..solvers.contract import Solver, State
 from .engine import Engine
+from .kept_states import KeptStates
 from .recorder import Recorder
 from .scipy_iterates import ScipyCallback
 from .trust_region import TrustRegion
@@ -19,41 +19,7 @@ from .trust_region import TrustRegion
 if TYPE_CHECKING:
     from ..parameters.variables import Variables
 
-__all__ = ["KeptStates", "TorchEngine", "TorchRun"]
-
-
-class KeptStates:
-    """States of a run by iteration, each of its own memory: every so many of them, as long as the budget lasts.
-
-    every: None for none but the last, which is the run's own. budget: bytes; half of what is available if None.
-    """
-
-    def __init__(self, every: int | None = None, budget: int | None = None):
-        self._every = every
-        self._left = float(available_bytes() // 2 if budget is None else budget)
-        self._states: dict[int, State] = {}
-
-    def offer(self, iteration: int, state: State) -> None:
-        """Keep a copy, where one is wanted."""
-        if self._every is None or iteration % self._every:
-            return
-        size = _bytes(state.packed())
-        if size <= self._left:
-            self._left -= size
-            self._states[iteration] = state.copy()
-
-    def put_last(self, iteration: int, state: State) -> None:
-        """The state at which the run ended."""
-        self._states[iteration] = state.unpacked(state.packed())  # without the graph that its sample may know
-
-    def __getitem__(self, iteration: int) -> State:
-        return self._states[iteration]
-
-    def __iter__(self) -> Any:
-        return iter(sorted(self._states))
-
-    def __len__(self) -> int:
-        return len(self._states)
+__all__ = ["TorchEngine", "TorchRun"]
 
 
 class TorchRun:
@@ -110,6 +76,7 @@ class TorchRun:
             scale = objective.scale_by_the_start() if auto else float(self._loss_scale)
             objective.loss_scale = self._variables.loss_scale = scale
             self.state = self._solver.init(objective)
+        self._kept.loss_scale = objective.loss_scale
         self._kept.offer(0, self.state)
         return self.state
 
@@ -147,11 +114,3 @@ class TorchEngine(Engine):
 
 def _on_the_host(value: Any) -> Any:
     return value.to("cpu", torch.float64).numpy() if isinstance(value, torch.Tensor) else value
-
-
-def _bytes(value: Any) -> int:
-    if isinstance(value, torch.Tensor):
-        return value.numel() * value.element_size()
-    if isinstance(value, dict):
-        return sum(map(_bytes, value.values()))
-    return sum(map(_bytes, value)) if isinstance(value, list) else 0

@@ -19,7 +19,7 @@ from ..autodiff.closure_check import ClosureReport, check_closure
 from ..autodiff.start_check import StartCheck
 from ..covariance.covariance import parameter_names
 from ..execution.engine import Engine
-from ..execution.run import Run, claimed
+from ..execution.run import Branching, Run, claimed
 from ..history.callbacks import Callback
 from ..history.history import History
 from ..history.metrics import numbers
@@ -114,7 +114,18 @@ class ScipyOptimizer(torch.optim.Optimizer):
         )
         self._groups_changed()
         tensors = trainable(self.param_groups)
-        return Run(self, lambda: self._execute_with_hooks(closure), control, tensors, held=self._steered_by(control))
+        return Run(
+            self,
+            lambda: self._execute_with_hooks(closure),
+            control,
+            tensors,
+            held=self._steered_by(control),
+            branching=self._branching(closure),
+        )
+
+    def _branching(self, closure: Closure) -> Branching | None:
+        """What starts a branch of a run of this closure; None where there is none."""
+        return None
 
     @contextmanager
     def _steered_by(self, control: Control) -> Iterator[None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Literal, NamedTuple, get_args
 
 import torch
@@ -14,17 +15,18 @@ from ..solvers.table import SOLVERS
 from ..validation import one_of
 from .request import Request
 
-__all__ = ["EngineName", "Saved", "choose_engine", "read_engine", "read_solver_dtype", "solver_of", "widest"]
+__all__ = ["EngineName", "Saved", "choose_engine", "read_engine", "read_solver_dtype", "solver_of", "warmed", "widest"]
 
 EngineName = Literal["scipy", "torch", "auto"]
 
 
 class Saved(NamedTuple):
-    """What a run on the device leaves, and another goes on from."""
+    """What a run on the device leaves, and another goes on from. counts: its iterations count for `maxiter`."""
 
     method: str
     loss_scale: float
     state: State
+    counts: bool = False
 
     def packed(self) -> dict[str, Any]:
         """As plain types and tensors."""
@@ -76,15 +78,27 @@ def choose_engine(request: Request, asked: EngineName | None) -> str:
     return found
 
 
-def solver_of(request: Request, taken: State | None = None) -> Solver[Any]:
-    """The solver, with the options asked for. taken: the state that it goes on from, whose iterations do not count."""
+def warmed(request: Request, state: State) -> Request:
+    """The request of another method that begins where this state stands: with its inverse Hessian or trust radius."""
+    options, spec = dict(request.options), request.spec
+    hess_inv = getattr(state, "hess_inv", None)
+    if "hess_inv0" in spec.options and hess_inv is not None:
+        matrix = hess_inv.to("cpu", torch.float64).numpy()
+        options.setdefault("hess_inv0", (matrix + matrix.T) / 2)
+    if spec.radius_option is not None and state.radius is not None:
+        options.setdefault(spec.radius_option, state.radius)
+    return replace(request, options=options)
+
+
+def solver_of(request: Request, taken: Saved | None = None) -> Solver[Any]:
+    """The solver, with the options asked for. taken: what it goes on from."""
     rows = request.spec.options
     options = {name: value for name, value in request.options.items() if not rows[name].ours}
     if request.tol is not None:
         tolerances = [row.name for row in rows.values() if row.tolerance and not row.scipy_only]
         options = {**dict.fromkeys(tolerances, request.tol), **options}
-    if taken is not None and options.get("maxiter") is not None:
-        options["maxiter"] += taken.iteration
+    if taken is not None and not taken.counts and options.get("maxiter") is not None:
+        options["maxiter"] += taken.state.iteration
     return SOLVERS[request.spec.name].solver(**options)
 
 

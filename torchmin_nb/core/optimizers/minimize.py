@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Callable, Mapping
 from numbers import Integral
+from types import MappingProxyType
 from typing import Any, Literal, Unpack, get_args
 
 import numpy as np
@@ -20,11 +22,14 @@ from ..covariance.covariance import Covariance
 from ..covariance.of_loss import loss_covariance
 from ..execution.engine import VIOLATIONS, Engine
 from ..execution.iterates import objective_of
+from ..execution.kept_states import KeptStates
 from ..execution.optimality import EndingCheck, tolerances_in_words
 from ..execution.recorder import Recorder
+from ..execution.run import Branching, Run
 from ..execution.scipy_iterates import ScipyCallback, ScipyIterates
-from ..execution.torch_engine import KeptStates, TorchEngine, TorchRun
+from ..execution.torch_engine import TorchEngine, TorchRun
 from ..execution.trust_region import PROBES
+from ..history.history import History
 from ..methods.local import METHODS, MethodName
 from ..methods.options import require_arrays
 from ..objective.constraints import FEASIBLE, ConstraintSet
@@ -38,12 +43,13 @@ from ..parameters.flat import FlatParameters, trainable
 from ..parameters.variables import Variables
 from ..runtime.blas_threads import LARGE_DENSE
 from ..signatures import shows_keywords
+from ..solvers.contract import State
 from ..validation import one_of, positive
-from .arguments import read_loss_scale, require_state_form
+from .arguments import read_callbacks, read_loss_scale, require_state_form
 from .base import ScipyOptimizer
 from .common import COMMON, Common, LossScale
-from .device_run import EngineName, Saved, choose_engine, read_engine, read_solver_dtype, solver_of, widest
-from .request import Request, read_request, require_fit, require_memory, without_method
+from .device_run import EngineName, Saved, choose_engine, read_engine, read_solver_dtype, solver_of, warmed, widest
+from .request import Request, as_mapping, read_request, require_fit, require_memory, without_method
 from .state import continued
 
 __all__ = ["Curvature", "MinimizeWrapper"]
@@ -129,6 +135,7 @@ class MinimizeWrapper(ScipyOptimizer):
     _engine_asked: EngineName | None = None  # of a pickle that an earlier version wrote, as what follows
     _solver_dtype: torch.dtype | None = None
     _keep_states: int | None = None
+    _minimizer_args: Mapping[str, Any] = MappingProxyType({})
     _saved: Saved | None = None
     _going_on: Saved | None = None
     _loss_scale: float | str = 1.0  # of a pickle that an earlier version wrote
@@ -150,6 +157,7 @@ class MinimizeWrapper(ScipyOptimizer):
     ):
         self.request: Request
         self._engine_asked = read_engine(engine)
+        self._minimizer_args = as_mapping(minimizer_args)
         self._unnamed = without_method(minimizer_args)
         if self._unnamed is None:
             self._take(read_request(minimizer_args))
@@ -217,7 +225,9 @@ class MinimizeWrapper(ScipyOptimizer):
         if on_device and going_on is not None and self._may_go_on(going_on, variables):
             return self._prepare_on_device(closure, flat, variables, self.request, going_on)
         request = self.request
-        if self._loaded is not None:
+        if going_on is not None and going_on.method != self.name:
+            request = warmed(request, going_on.state)
+        elif self._loaded is not None:
             history, result = self._loaded
             plain = variables.plain and history.n_parameters in (None, flat.n)
             request = continued(request, history, result, plain=plain)
@@ -259,6 +269,7 @@ class MinimizeWrapper(ScipyOptimizer):
             callback_at=spec.callback_at,
             counted_at_start=spec.counted_at_start,
             user=request.callback and ScipyCallback(request.callback),
+            kept=self.states,
         )
         engine = Engine(
             objective,
@@ -299,7 +310,7 @@ class MinimizeWrapper(ScipyOptimizer):
         )
         state = None if going_on is None else going_on.state.copy()
         run = TorchRun(
-            solver_of(request, state),
+            solver_of(request, going_on),
             objective,
             recorder,
             variables,
@@ -333,11 +344,68 @@ class MinimizeWrapper(ScipyOptimizer):
         ended = [x.to("cpu", torch.float64).numpy()]
         if self._loaded is not None and self._loaded[1] is not None:
             ended.append(variables.to_solver(self._loaded[1].x))
-        here = any(np.array_equal(each, variables.start) for each in ended)
+        rounding = 4 * torch.finfo(x.dtype).eps * float(np.abs(variables.start).max(initial=0.0))  # of scale=
+        here = any(float(np.abs(each - variables.start).max(initial=0.0)) <= rounding for each in ended)
         if not here:
             message = f"{self.name} begins anew: the parameters are not where the loaded state left them"
             warnings.warn(message, StartWarning, stacklevel=5)
         return here
+
+    def _branching(self, closure: Closure) -> Branching:
+        def branch(run: Run, iteration: int | None, *, changes: Mapping[str, Any], steering: Mapping[str, Any]) -> Run:
+            branched = self._branched(run, iteration, **changes)
+            started = branched.start(closure, **steering)
+            started.origin = run
+            return started
+
+        return branch
+
+    def _branched(
+        self, run: Run, iteration: int | None, *, method: Any, options: Any, engine: Any, callbacks: Any
+    ) -> MinimizeWrapper:
+        """A wrapper of the same parameters, put where the run stood after this iteration, with what changes."""
+        kept, last = run.kept, run.history[-1].index if len(run.history) else None
+        iteration = last if iteration is None else iteration
+        if iteration in kept:
+            state = kept[iteration]
+        elif iteration == last and run.result is not None:
+            state = run.result.x
+        else:
+            raise ArgumentError(
+                f"iteration {iteration} was not kept; kept are {', '.join(map(str, kept)) or 'none'}, and the last: "
+                f"keep_states=1 keeps every one, within memory_budget"
+            )
+        branched = copy.copy(self)
+        arguments = {**self._minimizer_args, "bounds": self.request.bounds}
+        if method is not None:
+            arguments.update(as_mapping(method))
+            arguments["options"] = dict(as_mapping(method).get("options") or {})
+        arguments["options"] = {**(arguments.get("options") or {}), **(options or {})}
+        arguments["method"] = arguments.get("method") or self.request.spec.name
+        branched._branch_to(arguments, engine, callbacks)
+        saved = None
+        variables = self._variables(self._flat(), self._bounds(self._flat()))
+        if isinstance(state, State):
+            x = variables.to_user(state.sample.x.to("cpu", torch.float64).numpy())
+            saved = Saved(run.history.method, kept.loss_scale, state.copy(), counts=True)
+        else:
+            x = state
+            if iteration != last and branched.name == run.history.method:
+                message = f"{self.name} goes on from the kept point without what it had learned"
+                warnings.warn(message, StartWarning, stacklevel=5)
+        self._flat().write_final(x)
+        branched._going_on = saved
+        branched._loaded = (run.history, run.result) if iteration == last and saved is None else None
+        return branched
+
+    def _branch_to(self, arguments: Mapping[str, Any], engine: Any, callbacks: Any) -> None:
+        """Take these arguments in place of those that were copied."""
+        self._engine_asked = self._engine_asked if engine is None else read_engine(engine)
+        self._minimizer_args, self._unnamed = arguments, None
+        self._take(read_request(arguments))
+        self._require_arrays(self._flat().n)
+        self.callbacks = list(self.callbacks) if callbacks is None else read_callbacks(callbacks)
+        self.history, self.result, self._saved = History(self.name), None, None
 
     def state_dict(self) -> dict[str, Any]:
         """torch's state_dict, with the last run under "run", and under "solver" the state of a solver on the device."""
