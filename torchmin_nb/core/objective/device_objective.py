@@ -125,6 +125,7 @@ class DeviceObjective:
         gradient = self.flat.join(result.parts, self.dtype, self.device)
         shown = self._shown(gradient)
         loss, slope, norm, largest, *norms = self._numbers(result.value, shown, along, gradient)
+        slope = slope if along is not None else 0.0
         two = (norms[0], norms[1]) if norms else (norm, largest)
         point = DevicePoint(user, loss, gradient, two, self.calls.metrics, result.graph)
         if not (math.isfinite(loss) and math.isfinite(largest)):
@@ -215,17 +216,17 @@ class DeviceObjective:
         self, value: torch.Tensor | float, shown: torch.Tensor, along: torch.Tensor | None, gradient: torch.Tensor
     ) -> list[float]:
         """Loss, slope, norm and largest entry; the last two of the user's gradient too where it is another."""
-        norms = [torch.linalg.vector_norm(shown), shown.abs().max()]
+        norms = [torch.linalg.vector_norm(shown), torch.linalg.vector_norm(shown, math.inf)]
         if shown is not gradient:
-            norms += [torch.linalg.vector_norm(gradient), gradient.abs().max()]
-        numbers = [dot(shown, along)] if along is not None else []
-        if isinstance(value, torch.Tensor):
-            numbers.append(value.to(device=self.device))
-        wide = numbers[0].dtype if numbers and numbers[0].dtype is torch.float64 else norms[0].dtype
-        found = torch.stack([number.to(wide) for number in (*norms, *numbers)]).tolist()
-        slope = found[len(norms)] if along is not None else 0.0
-        loss = found[-1] if isinstance(value, torch.Tensor) else value
-        return [loss, slope, *found[: len(norms)]]
+            norms += [torch.linalg.vector_norm(gradient), torch.linalg.vector_norm(gradient, math.inf)]
+        slope = norms[0] if along is None else dot(shown, along)
+        loss = value.to(self.device) if isinstance(value, torch.Tensor) else norms[0]
+        kind = slope.dtype
+        numbers = [each if each.dtype is kind else each.to(kind) for each in (loss, slope, *norms)]
+        found: list[float] = torch.stack(numbers).tolist()
+        if not isinstance(value, torch.Tensor):
+            found[0] = value
+        return found
 
     def _rejected(self, x: torch.Tensor, point: DevicePoint, along: torch.Tensor | None) -> Sample:
         """What the method is shown where the loss is not defined: something to back off from."""
