@@ -104,11 +104,11 @@ class Residuals:
 
     def product(self, trial: Trial, v: NDArray[np.float64]) -> NDArray[np.float64]:
         """J v, shape (m,)."""
-        return self._operate(trial, lambda graph: graph.product(v))
+        return self._operate(trial, lambda graph: graph.product(_tensor(v)))
 
     def transposed_product(self, trial: Trial, u: NDArray[np.float64]) -> NDArray[np.float64]:
         """Jᵀu, shape (n,)."""
-        return self._operate(trial, lambda graph: graph.transposed_product(u))
+        return self._operate(trial, lambda graph: graph.adjoint(_tensor(u)))
 
     def typical_cost(
         self, x: NDArray[np.float64], slope: Callable[[NDArray[np.float64]], NDArray[np.float64]]
@@ -231,7 +231,7 @@ class Residuals:
             trial.jacobian = self._require_finite(self._built(graph))
             trial.gradient = trial.jacobian.T @ weighted
         else:
-            trial.gradient = self._require_finite(graph.transposed_product(weighted))
+            trial.gradient = self._require_finite(graph.adjoint(torch.from_numpy(weighted)).numpy())
             self._require_adjoint(graph)
 
     def _require_finite(self, derivative: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -248,7 +248,7 @@ class Residuals:
 
     def _built(self, graph: JacobianGraph) -> NDArray[np.float64]:
         self._dense = self._dense or DenseJacobian(*graph.shape, self._flat.eps)
-        return self._dense.build(graph, self.objective.control.before_work)
+        return self._dense.build(graph, self.objective.control.before_work).numpy()
 
     def _nonfinite(self) -> BaseException:
         if self._linearised is not None:
@@ -267,13 +267,13 @@ class Residuals:
             if point is not None and np.array_equal(point.x, trial.x):
                 point.gradient = trial.gradient
 
-    def _operate(self, trial: Trial, product: Callable[[JacobianGraph], NDArray[np.float64]]) -> NDArray[np.float64]:
+    def _operate(self, trial: Trial, product: Callable[[JacobianGraph], torch.Tensor]) -> NDArray[np.float64]:
         assert trial.graph is not None
         self.objective.control.before_work()
         self.objective.calls.place(trial.x)
         self.objective.counts.nhvp += 1
         try:
-            found = product(trial.graph)
+            found = product(trial.graph).numpy()
         except Exception as error:
             raise Abort(_explained(error)) from error
         if not np.isfinite(found).all():
@@ -286,7 +286,7 @@ class Residuals:
             return
         m, n = graph.shape
         u, v = np.cos(np.arange(m)), np.sin(1.0 + np.arange(n))
-        forward, backward = graph.product(v), graph.transposed_product(u)
+        forward, backward = graph.product(_tensor(v)).numpy(), graph.adjoint(_tensor(u)).numpy()
         size = np.abs(u) @ np.abs(forward) + np.abs(backward) @ np.abs(v)
         if abs(u @ forward - backward @ v) > np.sqrt(self._flat.eps) * size:
             raise InconsistentClosureError(
@@ -297,6 +297,10 @@ class Residuals:
 
 def _as_array(vector: torch.Tensor) -> NDArray[np.float64]:
     return vector.detach().to("cpu", torch.float64).numpy().copy()
+
+
+def _tensor(v: NDArray[np.float64]) -> torch.Tensor:
+    return torch.from_numpy(np.ascontiguousarray(v, dtype=np.float64))
 
 
 def _explained(error: Exception) -> Exception:
