@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from scipy.optimize import OptimizeResult
 
-from ..objective.device_objective import DeviceObjective
-from ..solvers.contract import Solver, State
+from ..objective.device_objective import OnDevice
+from ..solvers.contract import State
 from .engine import Engine
 from .kept_states import KeptStates
 from .recorder import Recorder
@@ -31,8 +31,8 @@ class TorchRun:
 
     def __init__(
         self,
-        solver: Solver[Any],
-        objective: DeviceObjective,
+        solver: Any,
+        objective: OnDevice,
         recorder: Recorder,
         variables: Variables,
         kept: KeptStates,
@@ -59,7 +59,7 @@ class TorchRun:
         finally:
             if self.state is not None:
                 self._kept.put_last(self._recorder.iterations, self.state)
-        end = objective.end_at(state.sample)
+        end = objective.end_at(state)
         result = OptimizeResult({name: _on_the_host(value) for name, value in solver.result(state).items()})
         result.update(x=self._variables.to_solver(end.x), success=ending.success, status=ending.status)
         result = self._variables.user_result(result)
@@ -69,8 +69,8 @@ class TorchRun:
         objective = self._objective
         if self.state is not None:
             objective.loss_scale = self._variables.loss_scale = float(self._loss_scale)
-            self.state.sample = objective.taken_up(self.state.sample)
             self.state.ended = None
+            objective.take_up(self.state)
         else:
             auto = self._loss_scale == "auto"
             scale = objective.scale_by_the_start() if auto else float(self._loss_scale)
@@ -82,7 +82,7 @@ class TorchRun:
 
     def _tell(self, state: State) -> None:
         """An iteration is over."""
-        point = self._objective.point(state.sample)
+        point = self._objective.point_of(state)
         step = state.step_norm if self._variables.plain else None
         region = TrustRegion(state.radius, state.ratio)
         self._kept.offer(self._recorder.iterations + 1, state)
@@ -96,7 +96,7 @@ class TorchRun:
 class TorchEngine(Engine):
     """An Engine for TorchRun, whose results are complete."""
 
-    objective: DeviceObjective  # type: ignore[assignment]
+    objective: OnDevice  # type: ignore[assignment]
 
     def _completed(self, result: Any) -> OptimizeResult:
         best = self.objective.best_on_the_host()

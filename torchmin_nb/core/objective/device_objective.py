@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from ...errors import NonFiniteStartError
 from ..autodiff.hessian import DenseHessian, HvpGraph
 from ..autodiff.side_effects import preserved_buffers
 from ..runtime.control import NONFINITE_CURVATURE, Abort, StopRun
-from ..solvers.contract import Sample
+from ..solvers.contract import Sample, State
 from ..solvers.vectors import dot
 from .calls import Calls, Counts
 from .objective import Derivatives, Point, nonfinite_start, power_of_two
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from ..parameters.device_variables import DeviceVariables
 
-__all__ = ["DeviceObjective", "DevicePoint"]
+__all__ = ["DeviceObjective", "DevicePoint", "OnDevice"]
 
 
 @dataclass(eq=False, slots=True)
@@ -70,26 +70,22 @@ class _Evaluated(Sample):
     point: DevicePoint
 
 
-class DeviceObjective:
-    """A closure as the Problem that solvers see: z (n,) in the dtype and on the device of `variables`.
+class OnDevice:
+    """What a solver on the device, its events and its endings share: variables z (n,), the best point, the end.
 
-    What the method is shown at a NaN or infinite trial is as for SciPy: see Derivatives. `best` is the point of lowest
-    finite loss, `first` the start. The solver sees the loss over `loss_scale`. `requests`: what the solver asked for,
-    as SciPy counts it. violation: of the bounds at x. A sample that has no graph, as one of a loaded state, is
-    evaluated again for products.
+    `best` is the point of lowest finite loss, `first` the start. The solver sees the loss over `loss_scale`. What it
+    asked for is in `requests`, as SciPy counts it. violation: of the bounds at x.
     """
 
     def __init__(
         self,
         calls: Calls,
-        derivatives: Derivatives,
         variables: DeviceVariables,
         observer: Observer | None = None,
         *,
         violation: Callable[[NDArray[np.float64]], float] | None = None,
     ):
-        self.violation = violation
-        self.calls, self.derivatives, self.variables = calls, derivatives, variables
+        self.calls, self.variables, self.violation = calls, variables, violation
         self.flat, self.control, self.counts = calls.flat, calls.control, calls.counts
         self.requests = Counts()
         self.loss_scale = 1.0
@@ -99,16 +95,79 @@ class DeviceObjective:
         self.eps = max(self.flat.eps, torch.finfo(self.dtype).eps)
         self.lower, self.upper = variables.lower, variables.upper
         self._observer = observer
-        self._last_finite: _Evaluated | None = None
-        self._waiting: _Evaluated | None = None
-        self._dense: DenseHessian | None = None
         self._end: Point | None = None
-
-    # What solvers call
 
     def start(self) -> torch.Tensor:
         """See Problem: where the parameters are, inside the bounds."""
         return self.variables.start.clone()
+
+    def point_of(self, state: State) -> DevicePoint:
+        """Where a state stands, in the user's variables; of a loaded one, as far as its sample says."""
+        sample = state.sample
+        gradient = self.variables.user_gradient(sample.gradient)
+        gradient = gradient if self.loss_scale == 1 else gradient * self.loss_scale
+        norms = [sample.norm * self.loss_scale, sample.largest * self.loss_scale]
+        if not self.variables.plain:
+            norms = torch.stack([torch.linalg.vector_norm(gradient, order) for order in (2, math.inf)]).tolist()
+        user = self.variables.to_user(sample.x)
+        return DevicePoint(user, sample.loss * self.loss_scale, gradient, (norms[0], norms[1]), {})
+
+    def take_up(self, state: State) -> None:
+        """Begin at a loaded state: its observer hears of the point. No closure call."""
+        point = self.point_of(state)
+        self.best, self.first = point, point.on_the_host()
+        self._tell(point, point.loss)
+
+    def scale_by_the_start(self) -> float:
+        """Let the solver see the loss in a unit that fits the start: see Objective.typical_loss."""
+        raise NotImplementedError
+
+    def end_at(self, state: State) -> Point:
+        """The end of the run on the host; `known` finds it."""
+        self._end = self.point_of(state).on_the_host()
+        return self._end
+
+    def best_on_the_host(self) -> Point | None:
+        """The best point, as arrays."""
+        return None if self.best is None else self.best.on_the_host()
+
+    def known(self, x: NDArray[np.float64]) -> Point | None:
+        """The end or the best point, where x is one of them."""
+        kept = (self._end, self.best_on_the_host())
+        return next((point for point in kept if point is not None and np.array_equal(point.x, x)), None)
+
+    def release(self) -> None:
+        """Drop graphs, and what knows this objective; the end and the best point stay."""
+        self.violation = self._observer = None
+        self.calls.release()
+
+    def _seen(self, point: DevicePoint) -> None:
+        """A point with a finite loss was evaluated."""
+        if self.best is None or point.loss < self.best.loss:
+            self.best = replace(point, graph=None)
+        if self.first is None:
+            self.first = point.on_the_host()
+        self._tell(point, point.loss)
+
+    def _tell(self, point: DevicePoint, shown: float) -> None:
+        if self._observer is not None:
+            self._observer.evaluated(point)
+        self.control.after_evaluation(shown)
+
+
+class DeviceObjective(OnDevice):
+    """A closure as the Problem that solvers see: z (n,) in the dtype and on the device of `variables`.
+
+    What the method is shown at a NaN or infinite trial is as for SciPy: see Derivatives. A sample that has no graph, as
+    one of a loaded state, is evaluated again for products.
+    """
+
+    def __init__(self, calls: Calls, derivatives: Derivatives, variables: DeviceVariables, *rest: Any, **more: Any):
+        super().__init__(calls, variables, *rest, **more)
+        self.derivatives = derivatives
+        self._last_finite: _Evaluated | None = None
+        self._waiting: _Evaluated | None = None
+        self._dense: DenseHessian | None = None
 
     def evaluate(self, x: torch.Tensor, along: torch.Tensor | None = None) -> Sample:
         """See Problem."""
@@ -133,11 +192,7 @@ class DeviceObjective:
         sample = _Evaluated(x, loss / self.loss_scale, shown, slope, largest, norm)
         sample.point = point
         self._last_finite = sample
-        if self.best is None or loss < self.best.loss:
-            self.best = DevicePoint(user, loss, gradient, two, point.metrics)
-        if self.first is None:
-            self.first = point.on_the_host()
-        self._tell(point, loss)
+        self._seen(point)
         return sample
 
     def product(self, sample: Sample, v: torch.Tensor) -> torch.Tensor:
@@ -162,26 +217,19 @@ class DeviceObjective:
 
     # What events and endings read
 
-    def point(self, sample: Sample) -> DevicePoint:
-        """The point that a sample was made of; what a loaded one says of its own."""
-        if isinstance(sample, _Evaluated):
-            return sample.point
-        user = self.variables.to_user(sample.x)
-        gradient = self.variables.user_gradient(sample.gradient) * self.loss_scale
-        norms = torch.stack([torch.linalg.vector_norm(gradient), gradient.abs().max()]).tolist()
-        return DevicePoint(user, sample.loss * self.loss_scale, gradient, (norms[0], norms[1]), {})
+    def point_of(self, state: State) -> DevicePoint:
+        """Where a state stands, in the user's variables; of a loaded one, as far as its sample says."""
+        return state.sample.point if isinstance(state.sample, _Evaluated) else super().point_of(state)
 
-    def taken_up(self, sample: Sample) -> Sample:
-        """A sample of a loaded state as one of this run, which its observer hears of. No closure call."""
-        known = _Evaluated(*(getattr(sample, part.name) for part in fields(Sample)))
-        known.point = self.point(sample)
-        self._last_finite, self.best = known, known.point
-        self.first = known.point.on_the_host()
-        self._tell(known.point, known.point.loss)
-        return known
+    def take_up(self, state: State) -> None:
+        """Begin at a loaded state: its observer hears of the point. No closure call."""
+        known = _Evaluated(*(getattr(state.sample, part.name) for part in fields(Sample)))
+        known.point = super().point_of(state)
+        self._last_finite = state.sample = known
+        super().take_up(state)
 
     def scale_by_the_start(self) -> float:
-        """Evaluate the start, and let the solver see it in this unit: see Objective.typical_loss."""
+        """Evaluate the start, and let the solver see the loss in this unit: see Objective.typical_loss."""
         first = self.evaluate(self.start())
         self.requests = Counts()
         self.loss_scale = scale = power_of_two(first.largest)
@@ -191,24 +239,10 @@ class DeviceObjective:
         self._waiting = self._last_finite
         return scale
 
-    def end_at(self, sample: Sample) -> Point:
-        """The end of the run on the host; `known` finds it."""
-        self._end = self.point(sample).on_the_host()
-        return self._end
-
-    def best_on_the_host(self) -> Point | None:
-        """The best point, as arrays."""
-        return None if self.best is None else self.best.on_the_host()
-
-    def known(self, x: NDArray[np.float64]) -> Point | None:
-        """The end or the best point, where x is one of them."""
-        kept = (self._end, self.best_on_the_host())
-        return next((point for point in kept if point is not None and np.array_equal(point.x, x)), None)
-
     def release(self) -> None:
-        """Drop graphs, and what knows this objective; the end and the best point stay."""
-        self.violation = self._observer = self._last_finite = self._waiting = None
-        self.calls.release()
+        """See OnDevice."""
+        self._last_finite = self._waiting = None
+        super().release()
 
     # Evaluation
 
@@ -240,11 +274,6 @@ class DeviceObjective:
         self._tell(point, shown * self.loss_scale)
         return Sample(x, shown, last.gradient, slope, last.largest, last.norm)
 
-    def _tell(self, point: DevicePoint, shown: float) -> None:
-        if self._observer is not None:
-            self._observer.evaluated(point)
-        self.control.after_evaluation(shown)
-
     def _shown(self, gradient: torch.Tensor) -> torch.Tensor:
         """A gradient or product as the solver sees it."""
         shown = self.variables.gradient(gradient)
@@ -252,15 +281,19 @@ class DeviceObjective:
 
     # Curvature
 
+    def _point(self, sample: Sample) -> DevicePoint:
+        assert isinstance(sample, _Evaluated)  # of this run: a loaded one was taken up
+        return sample.point
+
     def _product(self, sample: Sample, v: torch.Tensor) -> torch.Tensor:
         self.control.before_work()
         self.counts.nhvp += 1
         direction = self.variables.direction(v)
         try:
             if self.derivatives.curvature != "autograd":
-                return self._shown(self._difference(self.point(sample).x, direction))
+                return self._shown(self._difference(self._point(sample).x, direction))
             graph = self._graph(sample)
-            self.calls.place(self.point(sample).x)
+            self.calls.place(self._point(sample).x)
             return self._shown(graph.product(direction))
         except Exception as error:
             raise Abort(error) from error
@@ -271,7 +304,7 @@ class DeviceObjective:
             rows = torch.stack([self._product(sample, unit) for unit in units])
             return (rows + rows.T) / 2
         graph, n = self._graph(sample), self.flat.n
-        self.calls.place(self.point(sample).x)
+        self.calls.place(self._point(sample).x)
         self._dense = self._dense or DenseHessian(n, self.calls.bytes_per_row, self.derivatives.chunk)
         try:
             hessian = self._dense.build(graph, n, self.control.before_work, self.dtype, self.device)
@@ -282,7 +315,7 @@ class DeviceObjective:
         return hessian if self.loss_scale == 1 else hessian.div_(self.loss_scale)
 
     def _graph(self, sample: Sample) -> HvpGraph:
-        point = self.point(sample)
+        point = self._point(sample)
         if point.graph is None:
             point.graph = self.calls.call(point.x, "curvature").graph
         if point.graph is None:

@@ -18,12 +18,12 @@ __all__ = ["DeviceVariables"]
 class DeviceVariables:
     """Translates between x, shape (n,), and z, the free entries of x over their scale, both tensors.
 
-    dtype, device: of both. `start` is z at the start, `lower` and `upper` are bounds on z, or None.
+    dtype, device: of both. `plain`: z is x. `start` is z at the start, `lower` and `upper` are bounds on z, or None.
     """
 
     def __init__(self, variables: Variables, dtype: torch.dtype, device: torch.device):
         self.dtype, self.device = dtype, device
-        self.n = variables.n
+        self.n, self.plain = variables.n, variables.plain
         self.start = self._tensor(variables.start)
         self.lower = self.upper = None
         if variables.bounds is not None:
