@@ -63,20 +63,21 @@ class TorchRun:
         result = OptimizeResult({name: _on_the_host(value) for name, value in solver.result(state).items()})
         result.update(x=self._variables.to_solver(end.x), success=ending.success, status=ending.status)
         result = self._variables.user_result(result)
-        return OptimizeResult({**result, "x": end.x, "fun": end.loss, "jac": end.gradient, "message": ending.message})
+        found = {"x": end.x, "fun": end.loss, "message": ending.message}
+        return OptimizeResult({**result, **found, **objective.fields_at(state)})
 
     def _begun(self) -> State:
-        objective = self._objective
-        if self.state is not None:
-            objective.loss_scale = self._variables.loss_scale = float(self._loss_scale)
+        objective, scale = self._objective, self._loss_scale
+        if self.state is not None or scale != "auto":
+            objective.use_scale(float(scale))
+        else:
+            objective.scale_by_the_start()
+        self._variables.loss_scale = self._kept.loss_scale = objective.loss_scale
+        if self.state is None:
+            self.state = self._solver.init(objective)
+        else:
             self.state.ended = None
             objective.take_up(self.state)
-        else:
-            auto = self._loss_scale == "auto"
-            scale = objective.scale_by_the_start() if auto else float(self._loss_scale)
-            objective.loss_scale = self._variables.loss_scale = scale
-            self.state = self._solver.init(objective)
-        self._kept.loss_scale = objective.loss_scale
         self._kept.offer(0, self.state)
         return self.state
 

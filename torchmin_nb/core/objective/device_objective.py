@@ -122,10 +122,18 @@ class OnDevice:
         """Let the solver see the loss in a unit that fits the start: see Objective.typical_loss."""
         raise NotImplementedError
 
+    def use_scale(self, scale: float) -> None:
+        """Let the solver see the loss over this."""
+        self.loss_scale = scale
+
     def end_at(self, state: State) -> Point:
         """The end of the run on the host; `known` finds it."""
         self._end = self.point_of(state).on_the_host()
         return self._end
+
+    def fields_at(self, state: State) -> dict[str, Any]:
+        """What a result has beside x and the loss, in the user's variables."""
+        return {"jac": self.end_at(state).gradient}
 
     def best_on_the_host(self) -> Point | None:
         """The best point, as arrays."""

@@ -30,10 +30,10 @@ if TYPE_CHECKING:
     from ..parameters.flat import FlatParameters
     from .robust_loss import Cost
 
-__all__ = ["Residuals", "Trial", "as_residuals"]
+__all__ = ["INDEPENDENT", "Residuals", "Trial", "as_residuals", "jacobian_error", "rejected"]
 
 _MEMO = 2
-_INDEPENDENT = (
+INDEPENDENT = (
     "the residuals do not depend on the parameters: compute them from the very tensors given to the optimizer, without "
     ".detach(), .item() or torch.no_grad() on the way"
 )
@@ -164,7 +164,7 @@ class Residuals:
     def _evaluated_cost(self) -> float:
         """The closure of the cost. Its first call also linearises, which fills `.grad`: the start is always wanted."""
         returned, first = self._returned(), not self.mode
-        if not first and self._rejected(returned):
+        if not first and rejected(returned):
             return math.nan
         vector = as_residuals(returned)
         residuals = _as_array(vector)
@@ -193,18 +193,9 @@ class Residuals:
         with torch.enable_grad(), math_attention():
             return self._closure()
 
-    def _rejected(self, returned: object) -> bool:
-        """Whether a trial was answered with NaN or infinity without a graph; ConstantLossError for finite numbers."""
-        constant = constant_of(returned)
-        if constant is None or not constant.size:
-            return False
-        if np.isfinite(constant).all():
-            raise ConstantLossError(_INDEPENDENT, float(np.abs(constant).max()))
-        return True
-
     def _graph(self, vector: torch.Tensor) -> JacobianGraph:
         if not vector.requires_grad:
-            raise ClosureError(_INDEPENDENT)
+            raise ClosureError(INDEPENDENT)
         return JacobianGraph(vector, self._flat)
 
     def _remember(self, trial: Trial) -> None:
@@ -223,7 +214,7 @@ class Residuals:
         try:
             self._differentiate(trial, trial.graph, self.cost.weighted(trial.residuals))
         except Exception as error:
-            raise Abort(_explained(error)) from error
+            raise Abort(jacobian_error(error)) from error
         self._hand_over(trial)
 
     def _differentiate(self, trial: Trial, graph: JacobianGraph, weighted: NDArray[np.float64]) -> None:
@@ -275,7 +266,7 @@ class Residuals:
         try:
             found = product(trial.graph).numpy()
         except Exception as error:
-            raise Abort(_explained(error)) from error
+            raise Abort(jacobian_error(error)) from error
         if not np.isfinite(found).all():
             raise StopRun(NONFINITE_JACOBIAN)
         return found
@@ -303,7 +294,17 @@ def _tensor(v: NDArray[np.float64]) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(v, dtype=np.float64))
 
 
-def _explained(error: Exception) -> Exception:
+def rejected(returned: object) -> bool:
+    """Whether a trial was answered with NaN or infinity without a graph; ConstantLossError for finite numbers."""
+    constant = constant_of(returned)
+    if constant is None or not constant.size:
+        return False
+    if np.isfinite(constant).all():
+        raise ConstantLossError(INDEPENDENT, float(np.abs(constant).max()))
+    return True
+
+
+def jacobian_error(error: Exception) -> Exception:
     """The error of a graph that is gone, or of compiled code, as one of the closure."""
     if compiled(error):
         return explained(error)

@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, Protocol, get_args
 
 import torch
 
 from ...errors import ArgumentError, ArgumentTypeError, HistoryError
-from ..methods.local import METHODS, MethodSpec
+from ..methods.options import OptionSpec
 from ..solvers.contract import Solver, State
 from ..solvers.table import SOLVERS
 from ..validation import one_of
 from .request import Request
 
-__all__ = ["EngineName", "Saved", "choose_engine", "read_engine", "read_solver_dtype", "solver_of", "warmed", "widest"]
+__all__ = [
+    "EngineName",
+    "Saved",
+    "choose_engine",
+    "for_scipy_only",
+    "options_for_scipy_only",
+    "read_engine",
+    "read_solver_dtype",
+    "solver_of",
+    "warmed",
+    "widest",
+]
 
 EngineName = Literal["scipy", "torch", "auto"]
 
@@ -59,15 +70,27 @@ def read_solver_dtype(dtype: object) -> torch.dtype | None:
     return dtype
 
 
-def choose_engine(request: Request, asked: EngineName | None) -> str:
-    """The engine that runs this request, "scipy" or "torch". Raises ArgumentError where the one asked for cannot."""
-    spec = request.spec
-    against = _for_scipy_only(request)
+class Row(Protocol):
+    """What is read of a row of METHODS or LEAST_SQUARES_METHODS."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def engines(self) -> tuple[str, ...]: ...
+    @property
+    def options(self) -> Mapping[str, OptionSpec]: ...
+
+
+def choose_engine(spec: Row, asked: EngineName | None, against: str, rows: Iterable[Row]) -> str:
+    """The engine that runs this method, "scipy" or "torch". Raises ArgumentError where the one asked for cannot.
+
+    against: what was asked for that only SciPy can do, in words, or "". rows: the table.
+    """
     if asked == "auto":
         return "torch" if "torch" in spec.engines and not against else _first(spec)
     found = _first(spec) if asked is None else asked
     if found not in spec.engines:
-        able = [other.name for other in METHODS.values() if found in other.engines]
+        able = [other.name for other in rows if found in other.engines]
         raise ArgumentError(
             f"engine={found!r} has no {spec.name}; methods that it has: {', '.join(able)}; {spec.name} runs on "
             f"engine={spec.engines[0]!r}"
@@ -90,16 +113,18 @@ def warmed(request: Request, state: State) -> Request:
     return replace(request, options=options)
 
 
-def solver_of(request: Request, taken: Saved | None = None) -> Solver[Any]:
-    """The solver, with the options asked for. taken: what it goes on from."""
-    rows = request.spec.options
-    options = {name: value for name, value in request.options.items() if not rows[name].ours}
-    if request.tol is not None:
+def solver_of(
+    spec: Row, options: Mapping[str, Any], *, tol: float | None = None, taken: Saved | None = None
+) -> Solver[Any]:
+    """The solver, with the options asked for. tol: in place of every tolerance. taken: what it goes on from."""
+    rows = spec.options
+    options = {name: value for name, value in options.items() if not rows[name].ours}
+    if tol is not None:
         tolerances = [row.name for row in rows.values() if row.tolerance and not row.scipy_only]
-        options = {**dict.fromkeys(tolerances, request.tol), **options}
+        options = {**dict.fromkeys(tolerances, tol), **options}
     if taken is not None and not taken.counts and options.get("maxiter") is not None:
         options["maxiter"] += taken.state.iteration
-    return SOLVERS[request.spec.name].solver(**options)
+    return SOLVERS[spec.name].solver(**options)
 
 
 def widest(tensors: list[torch.Tensor]) -> torch.dtype:
@@ -107,11 +132,11 @@ def widest(tensors: list[torch.Tensor]) -> torch.dtype:
     return torch.float64 if any(tensor.dtype is torch.float64 for tensor in tensors) else torch.float32
 
 
-def _first(spec: MethodSpec) -> str:
+def _first(spec: Row) -> str:
     return "scipy" if "scipy" in spec.engines else spec.engines[0]
 
 
-def _for_scipy_only(request: Request) -> str:
+def for_scipy_only(request: Request) -> str:
     """What in the request a solver on the device cannot do, in words; empty if nothing."""
     asked: Mapping[str, Any] = {
         "constraints": request.constraints,
@@ -119,7 +144,11 @@ def _for_scipy_only(request: Request) -> str:
         "hess": request.hess,
         "hessp": request.hessp,
     }
-    rows = request.spec.options
     named = [name for name, value in asked.items() if value is not None and value != ()]
-    named += [f"option {name}" for name in request.options if name in rows and rows[name].scipy_only]
-    return named[0] if named else ""
+    return named[0] if named else options_for_scipy_only(request.spec, request.options)
+
+
+def options_for_scipy_only(spec: Row, options: Mapping[str, Any]) -> str:
+    """The first option that a solver on the device has no use for, in words; empty if none."""
+    named = [name for name in options if name in spec.options and spec.options[name].scipy_only]
+    return f"option {named[0]}" if named else ""

@@ -48,7 +48,17 @@ from ..validation import one_of, positive
 from .arguments import read_callbacks, read_loss_scale, require_state_form
 from .base import ScipyOptimizer
 from .common import COMMON, Common, LossScale
-from .device_run import EngineName, Saved, choose_engine, read_engine, read_solver_dtype, solver_of, warmed, widest
+from .device_run import (
+    EngineName,
+    Saved,
+    choose_engine,
+    for_scipy_only,
+    read_engine,
+    read_solver_dtype,
+    solver_of,
+    warmed,
+    widest,
+)
 from .request import Request, as_mapping, read_request, require_fit, require_memory, without_method
 from .state import continued
 
@@ -172,7 +182,10 @@ class MinimizeWrapper(ScipyOptimizer):
     @property
     def engine(self) -> str:
         """Who runs the method, "scipy" or "torch"."""
-        return choose_engine(self.request, self._engine_asked)
+        return self._engine_of(self.request)
+
+    def _engine_of(self, request: Request) -> str:
+        return choose_engine(request.spec, self._engine_asked, for_scipy_only(request), METHODS.values())
 
     def _groups_changed(self) -> None:
         """Where no method is named, one that takes the bounds of the groups."""
@@ -181,7 +194,7 @@ class MinimizeWrapper(ScipyOptimizer):
             self._take(read_request(self._unnamed, bounded=bounded))
 
     def _take(self, request: Request) -> None:
-        choose_engine(request, self._engine_asked)
+        self._engine_of(request)
         self.request, self.name = request, _method_name(request)
 
     def __repr__(self) -> str:
@@ -310,7 +323,7 @@ class MinimizeWrapper(ScipyOptimizer):
         )
         state = None if going_on is None else going_on.state.copy()
         run = TorchRun(
-            solver_of(request, going_on),
+            solver_of(spec, request.options, tol=request.tol, taken=going_on),
             objective,
             recorder,
             variables,

@@ -59,6 +59,11 @@ class DeviceVariables:
             matrix = matrix[self._free][:, self._free]
         return matrix if self._scale is None else matrix * self._scale * self._scale[:, None]
 
+    def rows(self, rows: torch.Tensor) -> torch.Tensor:
+        """Rows (k, n) of a Jacobian with respect to x as rows with respect to z."""
+        picked = rows if self._free is None else rows[:, self._free]
+        return picked if self._scale is None else picked * self._scale
+
     def free_of(self, mask: NDArray[np.bool_]) -> torch.Tensor:
         """What is true of entries of x, for those of z."""
         found = torch.from_numpy(mask).to(self.device)
