@@ -106,9 +106,7 @@ class LeastSquaresWrapper(DeviceOptimizer):
         self._jacobian = one_of("jacobian", jacobian, get_args(Jacobian))
         self._loss_scale = read_loss_scale(loss_scale)
         self._read_device(solver_dtype, keep_states)
-        self._take_arguments(
-            {"method": least_squares_args} if isinstance(least_squares_args, str) else least_squares_args
-        )
+        self._take_arguments(least_squares_args)
         super().__init__(params, **common)
         _read_scale(self.request.options.get("x_scale"), self._flat().n)
 
@@ -131,14 +129,14 @@ class LeastSquaresWrapper(DeviceOptimizer):
 
     def _changed(self, method: Any, options: Mapping[str, Any]) -> dict[str, Any]:
         """least_squares_args with another method, or other options."""
-        given = {} if method is None else {"method": method} if isinstance(method, str) else dict(method)
-        kept = {
-            name: value for name, value in self._arguments.items() if method is None or name in ("bounds", "callback")
-        }
-        return {**kept, **given, **options}
+        if method is None:
+            return {**self._arguments, **options}
+        kept = {name: self._arguments[name] for name in ("bounds", "callback") if name in self._arguments}
+        return {**kept, **({"method": method} if isinstance(method, str) else method), **options}
 
-    def _take_arguments(self, arguments: Mapping[str, Any]) -> None:
-        self._arguments, self.request = dict(arguments), read_least_squares(arguments)
+    def _take_arguments(self, arguments: Mapping[str, Any] | str) -> None:
+        self.request = read_least_squares(arguments)
+        self._arguments = {"method": arguments} if isinstance(arguments, str) else dict(arguments)
         self.name = self.request.spec.name
         if self.engine == "scipy":
             _require_solver(self.request, self._jacobian)
