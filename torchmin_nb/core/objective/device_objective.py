@@ -73,8 +73,8 @@ class _Evaluated(Sample):
 class OnDevice:
     """What a solver on the device, its events and its endings share: variables z (n,), the best point, the end.
 
-    `best` is the point of lowest finite loss, `first` the start. The solver sees the loss over `loss_scale`. What it
-    asked for is in `requests`, as SciPy counts it. violation: of the bounds at x.
+    `best` is the point of lowest finite loss, `first` the start, kept where there are bounds. The solver sees the loss
+    over `loss_scale`. What it asked for is in `requests`, as SciPy counts it. violation: of the bounds at x.
     """
 
     def __init__(
@@ -115,8 +115,8 @@ class OnDevice:
     def take_up(self, state: State) -> None:
         """Begin at a loaded state: its observer hears of the point. No closure call."""
         point = self.point_of(state)
-        self.best, self.first = point, point.on_the_host()
-        self._tell(point, point.loss)
+        self.best = None
+        self._seen(point)
 
     def scale_by_the_start(self) -> float:
         """Let the solver see the loss in a unit that fits the start: see Objective.typical_loss."""
@@ -153,7 +153,7 @@ class OnDevice:
         """A point with a finite loss was evaluated."""
         if self.best is None or point.loss < self.best.loss:
             self.best = replace(point, graph=None)
-        if self.first is None:
+        if self.first is None and self.violation is not None:
             self.first = point.on_the_host()
         self._tell(point, point.loss)
 
