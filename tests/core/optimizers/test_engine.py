@@ -1,4 +1,4 @@
-"""engine="torch": the same wrapper, events, stops and results as SciPy's engine, with vectors that stay on the device."""
+"""engine="torch": the same wrapper, events, stops and results as SciPy's engine; vectors stay on the device."""
 
 import io
 import subprocess
@@ -128,7 +128,7 @@ def test_the_valley_is_solved_and_everything_is_told(method):
     assert isinstance(result.x, np.ndarray)
     assert np.abs(result.jac).max() < 1e-2
     assert [each.index for each in seen] == list(range(len(history)))
-    assert history[-1].loss == result.fun == pytest.approx(float(valley(optimizer.param_groups[0]["params"][0])))
+    assert history[-1].loss == result.fun == pytest.approx(valley(optimizer.param_groups[0]["params"][0]).item())
     assert result.nit == history[-1].index
     assert result.nfev == history[-1].nfev == len(history.evaluations)
     assert all(each.grad_norm is not None and each.metrics == {} for each in history)
@@ -146,7 +146,7 @@ def test_the_dtype_of_the_solver(method, dtype):
     optimizer.step(lambda: valley(x))
     assert x.dtype is torch.float32
     assert optimizer.states[max(optimizer.states)].sample.x.dtype is dtype
-    assert float(valley(x)) == pytest.approx(3.70143, rel=1e-3) or float(valley(x)) < 1e-3
+    assert valley(x).item() == pytest.approx(3.70143, rel=1e-3) or valley(x).item() < 1e-3
 
 
 @EACH
@@ -178,7 +178,7 @@ def test_bounds_and_fixed_entries():
 def test_loss_scale_changes_what_the_solver_sees_and_nothing_else(method):
     plain = run(method, loss=lambda x: 1e-9 * valley(x), options={"maxiter": 400}, loss_scale="auto")
     assert plain.result.success
-    assert plain.history[0].loss == pytest.approx(1e-9 * float(valley(parameter())))
+    assert plain.history[0].loss == pytest.approx(1e-9 * valley(parameter()).item())
     assert 1e9 * plain.result.fun == pytest.approx(3.70143, rel=1e-3) or plain.result.fun < 1e-12
 
 
@@ -242,7 +242,7 @@ def test_stops_and_budgets_keep_the_best_point(method, keywords, status):
     optimizer = run(method, keep_evaluations=True, **keywords)
     assert optimizer.result.status == status
     assert optimizer.result.fun == min(each.loss for each in optimizer.history.evaluations)
-    assert float(valley(optimizer.param_groups[0]["params"][0])) == pytest.approx(optimizer.result.fun, rel=1e-12)
+    assert valley(optimizer.param_groups[0]["params"][0]).item() == pytest.approx(optimizer.result.fun, rel=1e-12)
 
 
 @EACH
@@ -329,7 +329,7 @@ def test_scipys_runs_branch_from_the_kept_point_and_say_so():
     first.wait()
     with pytest.warns(StartWarning, match="without what it had learned"):
         second = first.branch(iteration=8)
-        second.wait()
+    second.wait()
     assert second.history[0].loss == first.history[8].loss
     with pytest.raises(ArgumentError, match="iteration 7 was not kept; kept are 4, 8"):
         first.branch(iteration=7)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 import torch
@@ -63,10 +63,11 @@ class Observer(Protocol):
     def evaluated(self, point: DevicePoint) -> None: ...
 
 
+@dataclass(slots=True)
 class _Evaluated(Sample):
-    """A Sample that knows its point. What is packed of it is the Sample."""
+    """A Sample that knows its point."""
 
-    __slots__ = ("point",)
+    packed_as: ClassVar[type] = Sample
     point: DevicePoint
 
 
@@ -197,8 +198,7 @@ class DeviceObjective(OnDevice):
         point = DevicePoint(user, loss, gradient, two, self.calls.metrics, result.graph)
         if not (math.isfinite(loss) and math.isfinite(largest)):
             return self._rejected(x, point, along)
-        sample = _Evaluated(x, loss / self.loss_scale, shown, slope, largest, norm)
-        sample.point = point
+        sample = _Evaluated(x, loss / self.loss_scale, shown, slope, largest, norm, point)
         self._last_finite = sample
         self._seen(point)
         return sample
@@ -231,8 +231,8 @@ class DeviceObjective(OnDevice):
 
     def take_up(self, state: State) -> None:
         """Begin at a loaded state: its observer hears of the point. No closure call."""
-        known = _Evaluated(*(getattr(state.sample, part.name) for part in fields(Sample)))
-        known.point = super().point_of(state)
+        point = super().point_of(state)
+        known = _Evaluated(**{part.name: getattr(state.sample, part.name) for part in fields(Sample)}, point=point)
         self._last_finite = state.sample = known
         super().take_up(state)
 

@@ -247,8 +247,9 @@ class LeastSquaresWrapper(DeviceOptimizer):
         on_device = DeviceVariables(variables, self._solver_dtype or widest(flat.tensors), device)
         residuals = DeviceResiduals(evaluator, calls, on_device, recorder)
         state = None if going_on is None else going_on.state.copy()
+        budget = {"memory_budget": self._memory_budget} if request.spec.operator else {}
         run = TorchRun(
-            solver_of(request.spec, request.options, taken=going_on),
+            solver_of(request.spec, {**request.options, **budget}, taken=going_on),
             residuals,
             recorder,
             variables,
