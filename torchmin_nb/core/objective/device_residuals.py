@@ -95,7 +95,7 @@ class DeviceResiduals(OnDevice):
         super().__init__(calls, *rest, **more)
         self._evaluator = evaluator
         self._dense: DenseJacobian | None = None
-        self._waiting: _Linearised | None = None
+        self._scaled_start: _Linearised | None = None
         self._root = 1.0
 
     # What solvers call
@@ -103,8 +103,8 @@ class DeviceResiduals(OnDevice):
     def residuals(self, x: torch.Tensor) -> ResidualSample:
         """See ResidualProblem."""
         self.requests.nfev += 1
-        if self._waiting is not None:
-            known, self._waiting = self._waiting, None
+        if self._scaled_start is not None:
+            known, self._scaled_start = self._scaled_start, None
             return known
         user = self.variables.to_user(x)
         result = self.calls.call(user, "value")
@@ -120,7 +120,7 @@ class DeviceResiduals(OnDevice):
         values = vector.detach().to(self.device, self.dtype)
         values = values if self._root == 1 else values / self._root
         sample = _Linearised(x, values, loss / self.loss_scale, JacobianGraph(vector, self.flat), point)
-        self._seen(point)
+        self._record(point)
         return sample
 
     def jacobian(self, sample: ResidualSample) -> torch.Tensor:
@@ -137,21 +137,21 @@ class DeviceResiduals(OnDevice):
         like = torch.empty(0, dtype=self.dtype, device=self.device)
         try:
             if m * n * like.element_size() <= _WHOLE_BYTES:
-                yield self._seen_by_solver(self._dense.build(graph, self.control.before_work, self.dtype, self.device))
+                yield self._rows_to_solver(self._dense.build(graph, self.control.before_work, self.dtype, self.device))
             else:
                 for chunk in self._dense.rows(graph, self.control.before_work, like):
-                    yield self._seen_by_solver(chunk)
+                    yield self._rows_to_solver(chunk)
         except Exception as error:
             raise Abort(jacobian_error(error)) from error
 
     def product(self, sample: ResidualSample, v: torch.Tensor) -> torch.Tensor:
         """See ResidualProblem."""
-        product = self._operate(sample, lambda graph: graph.product(self.variables.direction(v)))
+        product = self._operate(sample, lambda graph: graph.product(self.variables.direction_to_user(v)))
         return product if self._root == 1 else product / self._root
 
     def adjoint(self, sample: ResidualSample, u: torch.Tensor) -> torch.Tensor:
         """See ResidualProblem."""
-        product = self.variables.gradient(self._operate(sample, lambda graph: graph.adjoint(u)))
+        product = self.variables.gradient_to_solver(self._operate(sample, lambda graph: graph.adjoint(u)))
         return product if self._root == 1 else product / self._root
 
     # What events and endings read
@@ -162,10 +162,10 @@ class DeviceResiduals(OnDevice):
         sample = state.point if isinstance(state, LeastSquaresState) else None
         return replace(found, metrics=sample.point.metrics) if isinstance(sample, _Linearised) else found
 
-    def fields_at(self, state: State) -> dict[str, Any]:
+    def result_fields(self, state: State) -> dict[str, Any]:
         """See OnDevice: as `scipy.optimize.least_squares` has them, with the Jacobian where it is small."""
         assert isinstance(state, LeastSquaresState)
-        end, point = self.end_at(state), state.point
+        end, point = self.finish_at(state), state.point
         found: dict[str, Any] = {
             "cost": end.loss,
             "grad": end.gradient,
@@ -173,22 +173,22 @@ class DeviceResiduals(OnDevice):
             "optimality": state.sample.largest * self.loss_scale,
         }
         if isinstance(point, _Linearised) and self._evaluator.m * self.flat.n * 8 <= _WHOLE_BYTES:
-            self.calls.place(point.point.x)
+            self.calls.write_parameters(point.point.x)
             dense = self._dense or DenseJacobian(*point.graph.shape, self.flat.eps)
             self.counts.njev += 1
             found["jac"] = dense.build(point.graph, self.control.before_work).numpy()
         return found
 
-    def scale_by_the_start(self) -> float:
+    def scale_by_start(self) -> float:
         """See OnDevice."""
         first = self.residuals(self.start())
         assert isinstance(first, _Linearised)
         assert first.point.gradient is not None
         self.requests = Counts()
-        largest = float(self.variables.gradient(first.point.gradient).abs().max())
+        largest = float(self.variables.gradient_to_solver(first.point.gradient).abs().max())
         self.use_scale(power_of_two(largest))
         first.residuals, first.cost = first.residuals / self._root, first.cost / self.loss_scale
-        self._waiting = first
+        self._scaled_start = first
         return self.loss_scale
 
     def use_scale(self, scale: float) -> None:
@@ -197,28 +197,28 @@ class DeviceResiduals(OnDevice):
 
     def release(self) -> None:
         """See OnDevice."""
-        self._evaluator.latest, self._waiting = None, None
+        self._evaluator.latest, self._scaled_start = None, None
         super().release()
 
     def _undefined(self, x: torch.Tensor, point: DevicePoint) -> ResidualSample:
         if self.best is None:
             raise Abort(NonFiniteStartError(nonfinite_start(point.loss)))
-        self._tell(point, math.inf)
+        self._notify(point, math.inf)
         return ResidualSample(x, torch.full((self._evaluator.m,), math.nan).to(x), math.inf)
 
     def _at(self, sample: ResidualSample) -> JacobianGraph:
         """The graph of a sample, with its point in the parameters."""
         if isinstance(sample, _Linearised):
-            self.calls.place(sample.point.x)
+            self.calls.write_parameters(sample.point.x)
             return sample.graph
         self.calls.call(self.variables.to_user(sample.x), "value")
         if self._evaluator.latest is None:
             raise Abort(ClosureError(INDEPENDENT))
         return JacobianGraph(self._evaluator.latest, self.flat)
 
-    def _seen_by_solver(self, rows: torch.Tensor) -> torch.Tensor:
+    def _rows_to_solver(self, rows: torch.Tensor) -> torch.Tensor:
         """Rows of a Jacobian with respect to x as rows with respect to z, of the scaled residuals."""
-        rows = self.variables.rows(rows)
+        rows = self.variables.rows_to_solver(rows)
         return rows if self._root == 1 else rows / self._root
 
     def _operate(self, sample: ResidualSample, product: Callable[[JacobianGraph], torch.Tensor]) -> torch.Tensor:

@@ -37,11 +37,11 @@ class DeviceOptimizer(ScipyOptimizer):
     """
 
     states = KeptStates()
-    _engine_asked: EngineName | None = None  # of a pickle that an earlier version wrote, as what follows
+    _requested_engine: EngineName | None = None  # of a pickle that an earlier version wrote, as what follows
     _solver_dtype: torch.dtype | None = None
     _keep_states: int | None = None
     _saved: Saved | None = None
-    _going_on: Saved | None = None
+    _resume_from: Saved | None = None
 
     def _read_device(self, solver_dtype: torch.dtype | None, keep_states: int | None) -> None:
         self._solver_dtype = read_solver_dtype(solver_dtype)
@@ -69,15 +69,15 @@ class DeviceOptimizer(ScipyOptimizer):
         require_state_form(state_dict)
         solver = Saved.unpacked(state_dict["solver"]) if "solver" in state_dict else None
         super().load_state_dict({name: value for name, value in state_dict.items() if name != "solver"})
-        self._saved = self._going_on = solver
+        self._saved = self._resume_from = solver
 
     def _begin_states(self) -> Saved | None:
         """Keep the states of a new run; returns what it goes on from, if it was given something."""
-        going_on, self._going_on, self._saved = self._going_on, None, None
+        resume_from, self._resume_from, self._saved = self._resume_from, None, None
         self.states = KeptStates(self._keep_states, self._memory_budget)
-        return going_on
+        return resume_from
 
-    def _noting(self, run: TorchRun, objective: OnDevice) -> Callable[[], OptimizeResult]:
+    def _saving_state(self, run: TorchRun, objective: OnDevice) -> Callable[[], OptimizeResult]:
         """Solve, and note the state at the end, however it ends."""
 
         def solve() -> OptimizeResult:
@@ -89,7 +89,7 @@ class DeviceOptimizer(ScipyOptimizer):
 
         return solve
 
-    def _may_go_on(self, saved: Saved, variables: Variables) -> bool:
+    def _can_resume(self, saved: Saved, variables: Variables) -> bool:
         """Whether a loaded state is of this method, and of the point where the parameters are."""
         x = saved.state.sample.x
         if saved.method != self.name or x.numel() != variables.n:
@@ -129,7 +129,7 @@ class DeviceOptimizer(ScipyOptimizer):
                 f"keep_states=1 keeps every one, within memory_budget"
             )
         branched, saved = copy.copy(self), None
-        branched._engine_asked = self._engine_asked if engine is None else read_engine(engine)
+        branched._requested_engine = self._requested_engine if engine is None else read_engine(engine)
         branched._take_arguments(self._changed(method, options or {}))
         branched.callbacks = list(self.callbacks) if callbacks is None else read_callbacks(callbacks)
         branched.history, branched.result, branched._saved = History(branched.name), None, None
@@ -143,6 +143,6 @@ class DeviceOptimizer(ScipyOptimizer):
                 message = f"{self.name} goes on from the kept point without what it had learned"
                 warnings.warn(message, StartWarning, stacklevel=5)
         self._flat().write_final(x)
-        branched._going_on = saved
+        branched._resume_from = saved
         branched._loaded = (run.history, run.result) if iteration == last and saved is None else None
         return branched

@@ -19,13 +19,13 @@ __all__ = [
     "EngineName",
     "Saved",
     "choose_engine",
-    "for_scipy_only",
-    "options_for_scipy_only",
+    "make_solver",
     "read_engine",
     "read_solver_dtype",
-    "solver_of",
-    "warmed",
-    "widest",
+    "scipy_only_argument",
+    "scipy_only_option",
+    "widest_dtype",
+    "with_warm_start",
 ]
 
 EngineName = Literal["scipy", "torch", "auto"]
@@ -70,7 +70,7 @@ def read_solver_dtype(dtype: object) -> torch.dtype | None:
     return dtype
 
 
-class Row(Protocol):
+class MethodRow(Protocol):
     """What is read of a row of METHODS or LEAST_SQUARES_METHODS."""
 
     @property
@@ -81,7 +81,7 @@ class Row(Protocol):
     def options(self) -> Mapping[str, OptionSpec]: ...
 
 
-def choose_engine(spec: Row, asked: EngineName | None, against: str, rows: Iterable[Row]) -> str:
+def choose_engine(spec: MethodRow, asked: EngineName | None, against: str, rows: Iterable[MethodRow]) -> str:
     """The engine that runs this method, "scipy" or "torch". Raises ArgumentError where the one asked for cannot.
 
     against: what was asked for that only SciPy can do, in words, or "". rows: the table.
@@ -101,7 +101,7 @@ def choose_engine(spec: Row, asked: EngineName | None, against: str, rows: Itera
     return found
 
 
-def warmed(request: Request, state: State) -> Request:
+def with_warm_start(request: Request, state: State) -> Request:
     """The request of another method that begins where this state stands: with its inverse Hessian or trust radius."""
     options, spec = dict(request.options), request.spec
     hess_inv = getattr(state, "hess_inv", None)
@@ -113,8 +113,8 @@ def warmed(request: Request, state: State) -> Request:
     return replace(request, options=options)
 
 
-def solver_of(
-    spec: Row, options: Mapping[str, Any], *, tol: float | None = None, taken: Saved | None = None
+def make_solver(
+    spec: MethodRow, options: Mapping[str, Any], *, tol: float | None = None, taken: Saved | None = None
 ) -> Solver[Any]:
     """The solver, with the options asked for. tol: in place of every tolerance. taken: what it goes on from."""
     rows = spec.options
@@ -128,16 +128,16 @@ def solver_of(
     return solver
 
 
-def widest(tensors: list[torch.Tensor]) -> torch.dtype:
-    """The widest dtype among the parameters."""
+def widest_dtype(tensors: list[torch.Tensor]) -> torch.dtype:
+    """The widest_dtype dtype among the parameters."""
     return torch.float64 if any(tensor.dtype is torch.float64 for tensor in tensors) else torch.float32
 
 
-def _first(spec: Row) -> str:
+def _first(spec: MethodRow) -> str:
     return "scipy" if "scipy" in spec.engines else spec.engines[0]
 
 
-def for_scipy_only(request: Request) -> str:
+def scipy_only_argument(request: Request) -> str:
     """What in the request a solver on the device cannot do, in words; empty if nothing."""
     asked: Mapping[str, Any] = {
         "constraints": request.constraints,
@@ -146,10 +146,10 @@ def for_scipy_only(request: Request) -> str:
         "hessp": request.hessp,
     }
     named = [name for name, value in asked.items() if value is not None and value != ()]
-    return named[0] if named else options_for_scipy_only(request.spec, request.options)
+    return named[0] if named else scipy_only_option(request.spec, request.options)
 
 
-def options_for_scipy_only(spec: Row, options: Mapping[str, Any]) -> str:
+def scipy_only_option(spec: MethodRow, options: Mapping[str, Any]) -> str:
     """The first option that a solver on the device has no use for, in words; empty if none."""
     named = [name for name in options if name in spec.options and spec.options[name].scipy_only]
     return f"option {named[0]}" if named else ""

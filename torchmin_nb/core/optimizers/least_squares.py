@@ -27,7 +27,7 @@ from ..methods.least_squares import LARGE_JACOBIAN, LEAST_SQUARES_METHODS, Least
 from ..objective.device_residuals import DeviceResiduals, ResidualEvaluator, half_square
 from ..objective.residuals import Residuals, as_residuals
 from ..objective.robust_loss import Cost
-from ..objective.scaled_residuals import SolverResiduals, told_as_scipy_does
+from ..objective.scaled_residuals import SolverResiduals, least_squares_callback
 from ..parameters.bounds import SMALLEST_SCALE, outside
 from ..parameters.device_variables import DeviceVariables
 from ..parameters.flat import FlatParameters, trainable
@@ -39,7 +39,7 @@ from ..validation import one_of, shown
 from .arguments import read_loss_scale
 from .common import COMMON, Common, LossScale
 from .device_optimizer import DeviceOptimizer
-from .device_run import EngineName, Saved, choose_engine, options_for_scipy_only, read_engine, solver_of, widest
+from .device_run import EngineName, Saved, choose_engine, read_engine, scipy_only_option, widest_dtype
 from .least_squares_request import LeastSquaresRequest, read_least_squares, read_least_squares_bounds
 
 __all__ = ["LeastSquaresWrapper"]
@@ -101,7 +101,7 @@ class LeastSquaresWrapper(DeviceOptimizer):
         keep_states: int | None = None,
         **common: Unpack[Common],
     ):
-        self._engine_asked = read_engine(engine)
+        self._requested_engine = read_engine(engine)
         self.request: LeastSquaresRequest = read_least_squares(least_squares_args)
         self._jacobian = one_of("jacobian", jacobian, get_args(Jacobian))
         self._loss_scale = read_loss_scale(loss_scale)
@@ -116,16 +116,16 @@ class LeastSquaresWrapper(DeviceOptimizer):
         return f"{type(self).__name__}({self.name!r}, options=dict({options}), parameters={count})"
 
     @property
-    def takes_up(self) -> bool:  # type: ignore[override]
+    def supports_warm_start(self) -> bool:  # type: ignore[override]
         """Whether a loaded run's memory is taken up."""
         return self.engine == "torch"
 
     @property
     def engine(self) -> str:
         """Who runs the method, "scipy" or "torch"."""
-        against = options_for_scipy_only(self.request.spec, self.request.options)
+        against = scipy_only_option(self.request.spec, self.request.options)
         against = against or ("jacobian='operator'" if self._jacobian == "operator" else "")
-        return choose_engine(self.request.spec, self._engine_asked, against, LEAST_SQUARES_METHODS.values())
+        return choose_engine(self.request.spec, self._requested_engine, against, LEAST_SQUARES_METHODS.values())
 
     def _changed(self, method: Any, options: Mapping[str, Any]) -> dict[str, Any]:
         """least_squares_args with another method, or other options."""
@@ -198,10 +198,10 @@ class LeastSquaresWrapper(DeviceOptimizer):
         request = self.request
         flat = self._flat()
         variables = self._variables(flat, self._bounds(flat))
-        going_on = self._begin_states()
+        resume_from = self._begin_states()
         if self.engine == "torch":
-            may = going_on is not None and self._may_go_on(going_on, variables)
-            return self._prepare_on_device(closure, flat, variables, going_on if may else None)
+            may = resume_from is not None and self._can_resume(resume_from, variables)
+            return self._prepare_on_device(closure, flat, variables, resume_from if may else None)
         residuals = Residuals(
             closure,
             flat,
@@ -216,7 +216,7 @@ class LeastSquaresWrapper(DeviceOptimizer):
             residuals.objective,
             recorder,
             radius=PROBES[self.request.spec.radius],
-            user=request.callback and ScipyCallback(told_as_scipy_does(request.callback, residuals)),
+            user=request.callback and ScipyCallback(least_squares_callback(request.callback, residuals)),
             kept=self.states,
         )
         start = variables.to_user(variables.start)
@@ -234,9 +234,9 @@ class LeastSquaresWrapper(DeviceOptimizer):
         return engine, lambda: self._call_scipy(residuals, variables, iterates, start)
 
     def _prepare_on_device(
-        self, closure: Closure, flat: FlatParameters, variables: Variables, going_on: Saved | None
+        self, closure: Closure, flat: FlatParameters, variables: Variables, resume_from: Saved | None
     ) -> tuple[TorchEngine, Callable[[], object]]:
-        """The same for a solver on the device. going_on: the state that it begins with."""
+        """The same for a solver on the device. resume_from: the state that it begins with."""
         request, device = self.request, flat.tensors[0].device
         evaluator = ResidualEvaluator(closure, flat)
         check = self._checked(
@@ -244,18 +244,18 @@ class LeastSquaresWrapper(DeviceOptimizer):
         )
         calls = self._calls(evaluator, flat, check)
         recorder = Recorder(calls, self._new_history(flat, request.options), self.callbacks)
-        on_device = DeviceVariables(variables, self._solver_dtype or widest(flat.tensors), device)
+        on_device = DeviceVariables(variables, self._solver_dtype or widest_dtype(flat.tensors), device)
         residuals = DeviceResiduals(evaluator, calls, on_device, recorder)
-        state = None if going_on is None else going_on.state.copy()
+        state = None if resume_from is None else resume_from.state.copy()
         budget = {"memory_budget": self._memory_budget} if request.spec.operator else {}
         run = TorchRun(
-            solver_of(request.spec, {**request.options, **budget}, taken=going_on),
+            make_solver(request.spec, {**request.options, **budget}, taken=resume_from),
             residuals,
             recorder,
             variables,
             self.states,
             state=state,
-            loss_scale=self._loss_scale if going_on is None else going_on.loss_scale,
+            loss_scale=self._loss_scale if resume_from is None else resume_from.loss_scale,
             user=request.callback and ScipyCallback(request.callback),
         )
         tolerances = tolerances_in_words(request.spec.options, request.options)
@@ -265,7 +265,7 @@ class LeastSquaresWrapper(DeviceOptimizer):
             variables.to_user(variables.start),
             check=EndingCheck(self.name, residuals, variables, _none, tolerances, None),
         )
-        return engine, self._noting(run, residuals)
+        return engine, self._saving_state(run, residuals)
 
     def _bounds(self, flat: FlatParameters) -> Bounds | None:
         """The bounds of least_squares_args or of the param groups. Without bounds, a method may still fix variables."""
@@ -298,7 +298,7 @@ class LeastSquaresWrapper(DeviceOptimizer):
 
     def _scale_of_loss(self, residuals: Residuals, variables: Variables) -> float:
         if self._loss_scale == "auto":
-            return residuals.typical_cost(variables.to_user(variables.start), variables.covector)
+            return residuals.typical_cost(variables.to_user(variables.start), variables.gradient_to_solver)
         return float(self._loss_scale)
 
     def _scipy_arguments(self, variables: Variables) -> dict[str, Any]:
@@ -335,7 +335,7 @@ class LeastSquaresEngine(Engine):
         told: dict[str, Any] = {"x": best.x, "fun": best.loss, "cost": best.loss}
         if best.gradient is not None:
             told["grad"] = best.gradient
-        trial = self._residuals.known(best.x)
+        trial = self._residuals.cached_point(best.x)
         if trial is not None:
             told["residuals"] = trial.residuals
         return told

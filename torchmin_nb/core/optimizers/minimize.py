@@ -42,7 +42,16 @@ from ..validation import one_of, positive
 from .arguments import read_loss_scale
 from .common import COMMON, Common, LossScale
 from .device_optimizer import DeviceOptimizer
-from .device_run import EngineName, Saved, choose_engine, for_scipy_only, read_engine, solver_of, warmed, widest
+from .device_run import (
+    EngineName,
+    Saved,
+    choose_engine,
+    make_solver,
+    read_engine,
+    scipy_only_argument,
+    widest_dtype,
+    with_warm_start,
+)
 from .request import Request, as_mapping, read_request, require_fit, require_memory, without_method
 from .state import continued
 
@@ -80,7 +89,7 @@ class MinimizeWrapper(DeviceOptimizer):
         dtype, for CG, BFGS, L-BFGS-B, Newton-CG, dogleg, trust-ncg, trust-krylov, trust-exact, and for SSBFGS and
         SSBroyden, which SciPy does not have; "auto", torch where it has the method and nothing asked for needs SciPy;
         None, SciPy where it has the method. METHODS[name].engines has the table.
-    solver_dtype: of a solver on the device; the widest among the parameters if None.
+    solver_dtype: of a solver on the device; the widest_dtype among the parameters if None.
     keep_states: keep the solver's state at every so many iterations, for `run.branch(iteration=...)`, within
         `memory_budget`; the last one is always kept. With SciPy's solvers it is the point that is kept.
     start_check: compare the first closure call with at most three more, outside all counts: at the same point, and a
@@ -123,7 +132,7 @@ class MinimizeWrapper(DeviceOptimizer):
     True
     """
 
-    takes_up = True
+    supports_warm_start = True
     _minimizer_args: Mapping[str, Any] = MappingProxyType({})  # of a pickle that an earlier version wrote
     _loss_scale: float | str = 1.0  # of a pickle that an earlier version wrote
     _unnamed: dict[str, Any] | None = None
@@ -143,7 +152,7 @@ class MinimizeWrapper(DeviceOptimizer):
         **common: Unpack[Common],
     ):
         self.request: Request
-        self._engine_asked = read_engine(engine)
+        self._requested_engine = read_engine(engine)
         self._minimizer_args = as_mapping(minimizer_args)
         self._unnamed = without_method(minimizer_args)
         if self._unnamed is None:
@@ -161,7 +170,7 @@ class MinimizeWrapper(DeviceOptimizer):
         return self._engine_of(self.request)
 
     def _engine_of(self, request: Request) -> str:
-        return choose_engine(request.spec, self._engine_asked, for_scipy_only(request), METHODS.values())
+        return choose_engine(request.spec, self._requested_engine, scipy_only_argument(request), METHODS.values())
 
     def _groups_changed(self) -> None:
         """Where no method is named, one that takes the bounds of the groups."""
@@ -209,12 +218,12 @@ class MinimizeWrapper(DeviceOptimizer):
         require_memory(spec, flat.n, self._memory_budget, on_device=on_device)
         self._require_arrays(flat.n)
         variables = self._variables(flat, self._bounds(flat))
-        going_on = self._begin_states()
-        if on_device and going_on is not None and self._may_go_on(going_on, variables):
-            return self._prepare_on_device(closure, flat, variables, self.request, going_on)
+        resume_from = self._begin_states()
+        if on_device and resume_from is not None and self._can_resume(resume_from, variables):
+            return self._prepare_on_device(closure, flat, variables, self.request, resume_from)
         request = self.request
-        if going_on is not None and going_on.method != self.name:
-            request = warmed(request, going_on.state)
+        if resume_from is not None and resume_from.method != self.name:
+            request = with_warm_start(request, resume_from.state)
         elif self._loaded is not None:
             history, result = self._loaded
             plain = variables.plain and history.n_parameters in (None, flat.n)
@@ -247,7 +256,7 @@ class MinimizeWrapper(DeviceOptimizer):
             trials=Trials(may_be_older=spec.gradient == "none"),
         )
         if spec.gradient != "none":
-            variables.still = objective.absent
+            variables.still = objective.unreached
         iterates = ScipyIterates(
             objective,
             recorder,
@@ -276,9 +285,9 @@ class MinimizeWrapper(DeviceOptimizer):
         flat: FlatParameters,
         variables: Variables,
         request: Request,
-        going_on: Saved | None = None,
+        resume_from: Saved | None = None,
     ) -> tuple[TorchEngine, Callable[[], object]]:
-        """The same for a solver on the device. going_on: the state that it begins with."""
+        """The same for a solver on the device. resume_from: the state that it begins with."""
         spec, device = request.spec, flat.tensors[0].device
         calls = self._calls(ClosureEvaluator(closure, flat), flat, self._new_check(closure, flat, variables))
         recorder = Recorder(
@@ -287,7 +296,7 @@ class MinimizeWrapper(DeviceOptimizer):
         derivatives = Derivatives(
             level=request.level, nonfinite=spec.nonfinite, curvature=self._curvature, chunk=self._hessian_chunk
         )
-        dtype = self._solver_dtype or widest(flat.tensors)
+        dtype = self._solver_dtype or widest_dtype(flat.tensors)
         constraints = ConstraintSet((), calls, variables)
         objective = DeviceObjective(
             calls,
@@ -296,15 +305,15 @@ class MinimizeWrapper(DeviceOptimizer):
             recorder,
             violation=None if variables.box is None else constraints.violation,
         )
-        state = None if going_on is None else going_on.state.copy()
+        state = None if resume_from is None else resume_from.state.copy()
         run = TorchRun(
-            solver_of(spec, request.options, tol=request.tol, taken=going_on),
+            make_solver(spec, request.options, tol=request.tol, taken=resume_from),
             objective,
             recorder,
             variables,
             self.states,
             state=state,
-            loss_scale=self._loss_scale if going_on is None else going_on.loss_scale,
+            loss_scale=self._loss_scale if resume_from is None else resume_from.loss_scale,
             user=request.callback and ScipyCallback(request.callback),
         )
         engine = TorchEngine(
@@ -315,7 +324,7 @@ class MinimizeWrapper(DeviceOptimizer):
             check=self._ending_check(objective, variables, constraints),
         )
 
-        return engine, self._noting(run, objective)
+        return engine, self._saving_state(run, objective)
 
     def _changed(self, method: Any, options: Mapping[str, Any]) -> dict[str, Any]:
         """minimizer_args with another method, or other options."""
@@ -393,7 +402,7 @@ class MinimizeWrapper(DeviceOptimizer):
         if isinstance(result.x, np.ndarray) and result.x.shape == variables.start.shape:
             told.x = variables.to_user(result.x)
         iterates.ended(told.x, int(told.get("nit") or 0))
-        end = objective.known(told.x)
+        end = objective.cached_point(told.x)
         variables.fill_fixed(told, None if end is None else end.gradient)
         if not variables.plain:  # SciPy's own number is of the solver's variables
             told.update({name: constraints.violation(told.x) for name in VIOLATIONS if name in told})
@@ -401,7 +410,7 @@ class MinimizeWrapper(DeviceOptimizer):
 
     def _scale_of_loss(self, objective: Objective, variables: Variables) -> float:
         if self._loss_scale == "auto":
-            return objective.typical_loss(variables.to_user(variables.start), variables.covector)
+            return objective.typical_loss(variables.to_user(variables.start), variables.gradient_to_solver)
         return float(self._loss_scale)
 
     def _derivatives(self, objective: SolverObjective) -> dict[str, Any]:
@@ -444,7 +453,7 @@ def _fixed(objective: Objective, constraints: ConstraintSet, x: NDArray[np.float
     """The result where there is nothing to vary."""
     feasible = constraints.violation(x) <= FEASIBLE
     message = "All variables are fixed." if feasible else "All variables are fixed where the constraints do not hold."
-    fun, point = objective.value(x), objective.known(x)
+    fun, point = objective.value(x), objective.cached_point(x)
     gradient = {} if point is None or point.gradient is None else {"jac": point.gradient}
     return OptimizeResult(x=x, fun=fun, success=feasible, status=0 if feasible else 1, message=message, **gradient)
 
