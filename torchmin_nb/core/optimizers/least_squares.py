@@ -39,7 +39,7 @@ from ..validation import one_of, shown
 from .arguments import read_loss_scale
 from .common import COMMON, Common, LossScale
 from .device_optimizer import DeviceOptimizer
-from .device_run import EngineName, Saved, choose_engine, read_engine, scipy_only_option, widest_dtype
+from .device_run import EngineName, Saved, choose_engine, make_solver, read_engine, scipy_only_option, widest_dtype
 from .least_squares_request import LeastSquaresRequest, read_least_squares, read_least_squares_bounds
 
 __all__ = ["LeastSquaresWrapper"]
