@@ -42,22 +42,29 @@ _ACCEPTED, _REJECTED, _REJECTIONS = 0.1, 2.0, 30
 _PROBE = 0.1
 _LONGEST_ACCELERATION = 1.5
 _CORRECTIONS = 2
+_CLIMB, _HIGHEST = 0.6, 3.0
+"""The part of its cost by which a damped step may climb, and the multiple of the lowest so far that is too high."""
+_FITTED = 0.99
+"""The part of the cost that the model must explain for a climb."""
 
 
 @dataclass(slots=True, kw_only=True)
 class GaussNewtonState(LeastSquaresState):
     """operator: whether J is only multiplied with. damping: λ of the next damped step, 0 before the first.
 
-    damped: how many of the next iterations are damped.
+    damped: how many of the next iterations are damped. lowest: the lowest cost so far.
     """
 
     operator: bool
+    lowest: float
     damping: float = 0.0
     damped: int = 0
 
 
 class GaussNewton:
     """Minimises ½‖r‖² in few Jacobians and many more residuals: about nine an iteration where the valley is narrow.
+
+    The cost decreases, but for damped steps along such a valley, which may climb to three times the lowest cost so far.
 
     ftol: ends where the cost decreased by less than ftol·cost, and the linear model promises no more than that. xtol:
     where ‖dx‖ ≤ xtol·(xtol + ‖x‖). gtol: where the cosine of the angle between r and the range of J is below it.
@@ -93,7 +100,7 @@ class GaussNewton:
         gradient = problem.adjoint(point, point.residuals)
         largest, norm = numbers(wide(gradient.abs().max()), dot(gradient, gradient).sqrt())
         sample = sample_of(point, gradient, largest, norm)
-        return GaussNewtonState(sample, point=point, operator=self._needs_products(point))
+        return GaussNewtonState(sample, point=point, operator=self._needs_products(point), lowest=point.cost)
 
     def step(self, problem: ResidualProblem, state: GaussNewtonState) -> GaussNewtonState:
         """One linearisation, and trials from it until the cost has decreased."""
@@ -113,7 +120,7 @@ class GaussNewton:
             damped = 0 if settled else _DAMPED_ITERATIONS
         if end is None and damped:
             damping = damping or _first_damping(model, state.sample.gradient)
-            end, damping = _damped_step(trials, model, damping)
+            end, damping = _damped_step(trials, model, damping, _bound(model, state))
             damped -= 1
         if end is None and trials.spent:
             return replace(state, nfev=trials.nfev)
@@ -173,7 +180,8 @@ class GaussNewton:
         by_step = settled and length <= self._xtol * (self._xtol + size)
         code = {(True, True): 4, (True, False): 2, (False, True): 3}.get((by_cost, by_step))
         sample = sample_of(end, gradient, largest, norm)
-        return replace(state, **memory, sample=sample, point=end, step_norm=length, accepted=True, ended=code)
+        memory.update(sample=sample, point=end, lowest=min(state.lowest, end.cost), step_norm=length)
+        return replace(state, **memory, accepted=True, ended=code)
 
 
 class _Trials:
@@ -220,11 +228,23 @@ def _line_search(trials: _Trials, step: torch.Tensor) -> ResidualSample | None:
     return best
 
 
-def _damped_step(trials: _Trials, model: _Model, damping: float) -> tuple[ResidualSample | None, float]:
-    """A point of lower cost, with more damping after every rejection, and the damping to begin with next time."""
+def _bound(model: _Model, state: GaussNewtonState) -> float:
+    """The cost below which a damped step may end.
+
+    Were no climb allowed, steps from the bottom of a curved valley would be tiny; near a minimum that leaves
+    residuals, or with as many variables as residuals, climbs lead astray.
+    """
+    cost = state.point.cost
+    if model.possible < _FITTED * cost or len(state.point.residuals) <= len(state.point.x):
+        return cost
+    return max(cost, min((1 + _CLIMB) * cost, _HIGHEST * state.lowest))
+
+
+def _damped_step(trials: _Trials, model: _Model, damping: float, below: float) -> tuple[ResidualSample | None, float]:
+    """A point whose cost is below a bound, and the damping to begin with next time; every rejection doubles it."""
     for _ in range(_REJECTIONS):
         end = trials.at(trials.here.x + _bent_step(trials, model, damping))
-        if end.cost < trials.here.cost:
+        if end.cost < below:
             return _corrected(trials, model, damping, end), _ACCEPTED * damping
         damping *= _REJECTED
     return None, damping
