@@ -301,7 +301,7 @@ def test_a_checkpoint_of_wrong_types_is_refused(tmp_path, whole):
 WRITING = """
 import sys, time
 from pathlib import Path
-from torchmin_nb.core.storage import replacing
+from torchmin_nb.core.storage.atomic_files import replacing
 with replacing(Path(sys.argv[1])) as file:
     file.write(b"half")
     file.flush()
