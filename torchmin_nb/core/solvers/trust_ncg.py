@@ -55,6 +55,8 @@ def _search(problem: Problem, sample: Sample, radius: float) -> tuple[torch.Tens
     while True:
         product = problem.product(sample, s)
         curving = dot(s, product)
+        if p is None and 0 < numbers(curving)[0] * radius <= sample.norm**3:  # the rest would be for nothing
+            return s * (-radius / sample.norm), radius, True
         alpha = rr / curving
         next_p = s * -alpha if p is None else torch.addcmul(p, s, alpha, value=-1)
         r = torch.addcmul(r, product, alpha, value=-1, out=None if p is None else r)
@@ -65,7 +67,8 @@ def _search(problem: Problem, sample: Sample, radius: float) -> tuple[torch.Tens
             return _lower_end(problem, sample, p, s, radius), radius, True
         length = math.sqrt(square)
         if length >= radius:
-            return _moved(p, s, _to_boundary(p, s, radius)[1]), radius, True
+            _, t = _to_boundary(p, s, radius)
+            return _moved(p, s, t), radius, True
         if math.sqrt(left) < tolerance:
             return next_p, length, False
         s = torch.addcmul(r, s, next_rr / rr, out=None if p is None else s)
