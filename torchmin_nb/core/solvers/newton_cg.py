@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 
 from ...errors import ArgumentError
-from ..control import Ending
+from ..runtime.control import Ending
 from .contract import Problem, Sample, State
 from .line_search import Line, search
 from .vectors import dot, finite_curvature, norm1, numbers

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Protocol, TypedDict
 import torch
 
 from ...errors import ArgumentError
-from ..control import Ending
+from ..runtime.control import Ending
 from .contract import Problem, Sample, State
 from .vectors import stands
 

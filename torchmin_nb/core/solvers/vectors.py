@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from ..control import NONFINITE_CURVATURE, StopRun
+from ..runtime.control import NONFINITE_CURVATURE, StopRun
 from .contract import Sample
 
 __all__ = ["dot", "finite_curvature", "norm1", "numbers", "stands", "wide"]

@@ -1,0 +1,183 @@
+"""The Jacobian of a residual vector, from the graph of one closure call: products, and the dense matrix.
+
+Jᵀu is one backward pass. J v is the derivative of u ↦ Jᵀu, a backward pass through a backward pass: with many residuals
+and few parameters, as in most fits, n such products are far cheaper than m rows.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+
+from ...errors import SecondDerivativeError
+from .hessian import second_derivatives_named
+
+if TYPE_CHECKING:
+    from ..parameters.flat import FlatParameters
+
+__all__ = ["DenseJacobian", "JacobianGraph"]
+
+_CACHE_BYTES = 64 * 2**20
+_MAX_CHUNK = 256
+_COLUMN_PRICE = 3
+"""What a product with J costs, in products with its transpose."""
+_REMEDY = "replace it, or pass jacobian='dense', which can do without"
+
+
+class JacobianGraph:
+    """The graph of the residuals at one point, for products with the Jacobian J, shape (m, n).
+
+    residuals: shape (m,), differentiable. Valid while the parameters hold the values of that point.
+    """
+
+    def __init__(self, residuals: torch.Tensor, flat: FlatParameters):
+        self._residuals = residuals
+        self._flat = flat
+        self.shape = (residuals.numel(), flat.n)
+        self._dual: tuple[torch.Tensor, list[torch.Tensor], list[int]] | None = None
+
+    def adjoint(self, u: torch.Tensor) -> torch.Tensor:
+        """Jᵀu for u of shape (m,), shape (n,), in the dtype and on the device of u."""
+        return self._flat.join(self._backward(u.to(self._residuals), batched=False), u.dtype, u.device)
+
+    def rows(self, weights: torch.Tensor) -> torch.Tensor:
+        """Jᵀu for each row u of shape (k, m), under vmap, shape (k, n)."""
+        rows = weights.new_zeros(len(weights), self._flat.n)
+        self._flat.join_rows(self._backward(weights.to(self._residuals), batched=True), rows)
+        return rows
+
+    def product(self, v: torch.Tensor) -> torch.Tensor:
+        """J v for v of shape (n,), shape (m,), in the dtype and on the device of v. Raises SecondDerivativeError."""
+        return self._forward(self._flat.split(v), v, (), batched=False)
+
+    def columns(self, directions: torch.Tensor) -> torch.Tensor:
+        """J v for each row v of shape (k, n), under vmap, shape (k, m). Raises SecondDerivativeError."""
+        return self._forward(self._flat.split_rows(directions), directions, (len(directions),), batched=True)
+
+    def _backward(self, weights: torch.Tensor, *, batched: bool) -> Sequence[torch.Tensor | None]:
+        return torch.autograd.grad(
+            self._residuals,
+            self._flat.tensors,
+            weights,
+            retain_graph=True,
+            allow_unused=True,
+            is_grads_batched=batched,
+        )
+
+    def _forward(
+        self, directions: Sequence[torch.Tensor], like: torch.Tensor, batch: tuple[int, ...], *, batched: bool
+    ) -> torch.Tensor:
+        with second_derivatives_named(_REMEDY):
+            dual, outputs, indices = self._dual = self._dual or self._transposed()
+            products: tuple[torch.Tensor | None, ...] = (None,)
+            if outputs:
+                products = torch.autograd.grad(
+                    outputs,
+                    [dual],
+                    [directions[index] for index in indices],
+                    retain_graph=True,
+                    allow_unused=True,
+                    is_grads_batched=batched,
+                )
+        product = products[0]
+        if product is None:
+            return like.new_zeros(*batch, self.shape[0])
+        return product.detach().to(like).reshape(*batch, self.shape[0])
+
+    def _transposed(self) -> tuple[torch.Tensor, list[torch.Tensor], list[int]]:
+        """u, and Jᵀu as a differentiable function of it: one tensor a parameter, for those that J depends on."""
+        dual = torch.ones_like(self._residuals, requires_grad=True)
+        parts = torch.autograd.grad(
+            self._residuals, self._flat.tensors, dual, create_graph=True, retain_graph=True, allow_unused=True
+        )
+        kept = [(index, part) for index, part in enumerate(parts) if part is not None and part.requires_grad]
+        return dual, [part for _, part in kept], [index for index, _ in kept]
+
+
+class DenseJacobian:
+    """Builds J, shape (m, n), in batches that fit the cache: by columns where n is small beside m, else by rows.
+
+    The first J built by columns is compared with one backward pass: an operation whose backward cannot itself be
+    differentiated, with an error or silently, is met by rows from then on; one that vmap refuses, by single products.
+    """
+
+    def __init__(self, m: int, n: int, eps: float):
+        self._eps = eps
+        self.by_columns = _COLUMN_PRICE * n < m
+        self.vectorised = True
+        self._trusted = False
+        self.chunk = min(max(_CACHE_BYTES // (8 * max(m, n)), 1), _MAX_CHUNK)
+
+    def build(
+        self,
+        graph: JacobianGraph,
+        before_chunk: Callable[[], None],
+        dtype: torch.dtype = torch.float64,
+        device: torch.device | None = None,
+    ) -> torch.Tensor:
+        """J, a fresh tensor. `before_chunk` runs before each batch and may raise."""
+        like = torch.empty(0, dtype=dtype, device=device)
+        if self.by_columns:
+            jacobian = self._try_columns(graph, before_chunk, like)
+            if jacobian is not None:
+                return jacobian
+            self.by_columns, self.vectorised = False, True
+        return torch.cat(list(self.rows(graph, before_chunk, like)))
+
+    def rows(
+        self, graph: JacobianGraph, before_chunk: Callable[[], None], like: torch.Tensor
+    ) -> Iterator[torch.Tensor]:
+        """J in batches of rows, in the dtype and on the device of `like`."""
+        return self._products(graph.shape[0], graph.rows, graph.adjoint, before_chunk, like)
+
+    def _try_columns(
+        self, graph: JacobianGraph, before_chunk: Callable[[], None], like: torch.Tensor
+    ) -> torch.Tensor | None:
+        try:
+            columns = torch.cat(list(self._products(graph.shape[1], graph.columns, graph.product, before_chunk, like)))
+        except SecondDerivativeError:
+            return None
+        jacobian = columns.T.contiguous()
+        self._trusted = self._trusted or _agrees(jacobian, graph, self._eps)
+        return jacobian if self._trusted else None
+
+    def _products(
+        self,
+        count: int,
+        batch: Callable[[torch.Tensor], torch.Tensor],
+        single: Callable[[torch.Tensor], torch.Tensor],
+        before_chunk: Callable[[], None],
+        like: torch.Tensor,
+    ) -> Iterator[torch.Tensor]:
+        """The products with all `count` unit vectors, one a row, batch by batch."""
+        for start in range(0, count, self.chunk):
+            before_chunk()
+            units = like.new_zeros(min(self.chunk, count - start), count)
+            units.diagonal(start).fill_(1)
+            yield self._batch(units, batch, single)
+
+    def _batch(
+        self,
+        units: torch.Tensor,
+        batch: Callable[[torch.Tensor], torch.Tensor],
+        single: Callable[[torch.Tensor], torch.Tensor],
+    ) -> torch.Tensor:
+        if self.vectorised and len(units) > 1:
+            try:
+                return batch(units)
+            except (RuntimeError, ValueError) as error:
+                if isinstance(error, torch.OutOfMemoryError | SecondDerivativeError):
+                    raise
+                self.vectorised = False
+        return torch.stack([single(unit) for unit in units])
+
+
+def _agrees(jacobian: torch.Tensor, graph: JacobianGraph, eps: float) -> bool:
+    """Whether Jᵀu is what one backward pass gives, for one u with nothing special about it. NaN agrees with NaN."""
+    u = torch.cos(torch.arange(len(jacobian), dtype=jacobian.dtype, device=jacobian.device))
+    expected, size = graph.adjoint(u), jacobian.T.abs() @ u.abs()
+    difference = (jacobian.T @ u - expected).abs()
+    return bool((~torch.isfinite(expected) | (difference <= math.sqrt(eps) * size)).all())
