@@ -18,10 +18,11 @@ from ..autodiff.closure import Closure, ClosureEvaluator
 from ..autodiff.start_check import StartCheck
 from ..covariance.covariance import Covariance
 from ..covariance.of_loss import loss_covariance
-from ..execution.engine import VIOLATIONS, Engine
+from ..execution.engine import Engine
 from ..execution.iterates import objective_of
 from ..execution.optimality import EndingCheck, tolerances_in_words
 from ..execution.recorder import Recorder
+from ..execution.scipy_engine import VIOLATIONS, ScipyEngine
 from ..execution.scipy_iterates import ScipyCallback, ScipyIterates
 from ..execution.torch_engine import TorchEngine, TorchRun
 from ..execution.trust_region import PROBES
@@ -268,7 +269,7 @@ class MinimizeWrapper(DeviceOptimizer):
             user=request.callback and ScipyCallback(request.callback),
             kept=self.states,
         )
-        engine = Engine(
+        engine = ScipyEngine(
             objective,
             recorder,
             variables.to_user(variables.start),
@@ -317,7 +318,7 @@ class MinimizeWrapper(DeviceOptimizer):
             user=request.callback and ScipyCallback(request.callback),
         )
         engine = TorchEngine(
-            objective,  # type: ignore[arg-type]
+            objective,
             recorder,
             variables.to_user(variables.start),
             disp=request.disp,
