@@ -224,7 +224,7 @@ class MinimizeWrapper(DeviceOptimizer):
             return self._prepare_on_device(closure, flat, variables, self.request, resume_from)
         request = self.request
         if resume_from is not None and resume_from.method != self.name:
-            request = with_warm_start(request, resume_from.state)
+            request = with_warm_start(request, resume_from)
         elif self._loaded is not None:
             history, result = self._loaded
             plain = variables.plain and history.n_parameters in (None, flat.n)
