@@ -1,6 +1,8 @@
 """Gauss-Newton on the device: least norm, damping where it stalls, both forms of J, and its endings."""
 
 import math
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -136,6 +138,57 @@ def test_a_network_is_fitted_where_undamped_steps_stall(monkeypatch):
     monkeypatch.setattr(gauss_newton, "_DAMPED_ITERATIONS", 0)
     undamped = solve(GaussNewton(max_iter=40), problem)
     assert problem.error(undamped.state.sample.x) > 0.1
+
+
+def _quadratic(x):
+    """Shape (4,), with a constant second derivative."""
+    return torch.stack([x[0] + x[1] ** 2, x[1] - x[0] * x[1], x[0] ** 2 - 1, x[0] - 2 * x[1]])
+
+
+def test_a_damped_step_bends_by_half_the_acceleration():
+    problem, method = FunctionResiduals(_quadratic, [1.0, -0.5]), GaussNewton()
+    state = method.init(problem)
+    model = method._linearised(problem, state)
+    trials = gauss_newton._Trials(problem, state.point, 1, None)
+    J, r = problem.jacobian(state.point), state.point.residuals
+    for damping in (0.3, 3.0):
+        inverse = torch.linalg.inv(J.T @ J + damping * torch.eye(2, dtype=torch.float64)) @ J.T
+        d = -inverse @ r
+        second = 2 * torch.stack([d[1] ** 2, -d[0] * d[1], d[0] ** 2, 0 * d[0]])
+        torch.testing.assert_close(gauss_newton._bent_step(trials, model, damping), d - inverse @ second / 2)
+    assert trials.nfev == 3
+
+
+def test_an_acceleration_longer_than_the_step_allows_is_left_out():
+    problem, method = FunctionResiduals(lambda x: torch.stack([x[0] - 1, 100 * x[0] ** 2]), [1e-3]), GaussNewton()
+    state = method.init(problem)
+    model = method._linearised(problem, state)
+    trials = gauss_newton._Trials(problem, state.point, 1, None)
+    step = gauss_newton._bent_step(trials, model, 1e-3)
+    torch.testing.assert_close(step, model.damped(1e-3, state.point.residuals))
+
+
+def test_a_step_of_lower_rank_is_taken_where_the_whole_one_fails():
+    """The second variable is badly determined: a whole step moves it far, where the third residual is large."""
+
+    def residuals(x):
+        return torch.stack([x[0] - 1, 1e-4 * (x[1] - 1), x[1] ** 2 * 10])
+
+    problem, method = FunctionResiduals(residuals, [0.0, 0.0]), GaussNewton(rcond=1e-5)
+    state = method.step(problem, method.init(problem))
+    np.testing.assert_allclose(state.sample.x, [1.0, 0.0], atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("m", "possible", "lowest", "below"),
+    [(3, 1.0, 1.0, 1.6), (3, 1.0, 0.5, 1.5), (3, 1.0, 0.2, 1.0), (3, 0.98, 1.0, 1.0), (2, 1.0, 1.0, 1.0)],
+)
+def test_how_far_a_damped_step_may_climb(m, possible, lowest, below):
+    """Not where residuals must stay, nor with as many variables as residuals, nor far above the lowest cost."""
+    problem = FunctionResiduals(lambda x: torch.cat([x, x.sum()[None]])[:m] - 1, [1.0, 1.0])
+    state = replace(GaussNewton().init(problem), lowest=lowest)
+    state.point.cost = 1.0
+    assert gauss_newton._bound(SimpleNamespace(possible=possible), state) == pytest.approx(below)
 
 
 @FORMS
