@@ -139,16 +139,16 @@ def test_an_optimizer_of_this_version_is_copied_and_runs_alike(name, way):
 
 
 PRIVATE = {
-    ("core.events", "Totals"),
-    ("core.global_search.table", "_row"),
-    ("core.least_squares_methods", "LeastSquaresRequest"),
-    ("core.least_squares_methods", "_row"),
-    ("core.methods", "_row"),
-    ("core.request", "Request"),
-    ("core.result", "Story"),
-    ("core.rows", "Rows"),
-    ("core.rows", "_Mappings"),
-    ("core.rows", "_Numbers"),
+    ("core.execution.result", "Story"),
+    ("core.history.records", "Totals"),
+    ("core.history.rows", "Rows"),
+    ("core.history.rows", "_Mappings"),
+    ("core.history.rows", "_Numbers"),
+    ("core.methods.global_search", "_row"),
+    ("core.methods.least_squares", "_row"),
+    ("core.methods.local", "_row"),
+    ("core.optimizers.least_squares_request", "LeastSquaresRequest"),
+    ("core.optimizers.request", "Request"),
 }
 """What a pickle of this version names within the packages: to be found there by later ones, whatever else moves."""
 

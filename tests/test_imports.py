@@ -62,7 +62,7 @@ def _imported_by(statement):
 
 def test_importing_brings_in_nothing_of_the_notebook():
     modules = _imported_by("import torchmin_nb")
-    assert "torchmin_nb.core.optimizer" in modules
+    assert "torchmin_nb.core.optimizers.minimize" in modules
     assert not [name for name in modules if name.split(".")[0] in NOTEBOOK]
     assert not [name for name in modules if name.startswith("torchmin_nb.views")]
 
@@ -93,12 +93,16 @@ def test_core_knows_nothing_of_the_views(path):
         assert not name.startswith("torchmin_nb.views"), name
         root = name.split(".")[0]
         # History.to_dataframe imports pandas when it is called, with a message of its own where it is missing.
-        assert root not in NOTEBOOK or (root, path.stem) == ("pandas", "events"), name
+        assert root not in NOTEBOOK or (root, path.stem) == ("pandas", "history"), name
 
 
 def test_the_import_reader_sees_relative_imports():
-    found = set(_imports(PACKAGE / "core" / "recorder.py"))
-    assert {"torchmin_nb.core.events", "torchmin_nb.core.events.Evaluation", "numpy", "inspect"} <= found
+    found = set(_imports(PACKAGE / "core" / "execution" / "recorder.py"))
+    assert {
+        "torchmin_nb.core.history.records",
+        "torchmin_nb.core.history.records.Evaluation",
+        "numpy",
+    } <= found
 
 
 @pytest.mark.parametrize("package", PROMISED)

@@ -174,7 +174,7 @@ def test_the_readme_names_the_targets_it_has():
 
 
 def test_the_readme_shows_the_tables_of_methods():
-    from torchmin_nb.core.tables import method_tables
+    from torchmin_nb.core.methods.tables import method_tables
 
     text = (ROOT / "README.md").read_text()
     for title, rows in method_tables().items():

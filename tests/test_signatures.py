@@ -30,10 +30,10 @@ from torchmin_nb import (
     minimize,
 )
 from torchmin_nb.analysis import cost_table, hessian_plane, landscape_data, order_data, plane, profiles, step_data
-from torchmin_nb.core.common import COMMON, Common
-from torchmin_nb.core.least_squares_methods import LeastSquaresMethod
-from torchmin_nb.core.methods import MethodName
-from torchmin_nb.core.own import NEEDS, Need
+from torchmin_nb.core.methods.least_squares import LeastSquaresMethod
+from torchmin_nb.core.methods.local import MethodName
+from torchmin_nb.core.methods.user import NEEDS, Need
+from torchmin_nb.core.optimizers.common import COMMON, Common
 from torchmin_nb.core.signatures import shows_keywords
 from torchmin_nb.errors import ArgumentError, ArgumentTypeError
 from torchmin_nb.explore import Race, build, race

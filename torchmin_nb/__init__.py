@@ -5,14 +5,26 @@ from typing import Any
 from ._public import publish
 from ._version import __version__
 from .analysis.landscape import landscape_data
-from .core.check import ClosureReport
-from .core.checkpoint import Checkpoint, SavedRun
-from .core.constraints import Constraint
-from .core.control import Status
-from .core.events import Callback, Evaluation, History, Iteration
-from .core.functional import minimize
-from .core.global_search import (
-    GLOBAL_METHODS,
+from .core.autodiff.closure_check import ClosureReport
+from .core.callbacks.checkpoint import Checkpoint, SavedRun
+from .core.callbacks.history_file import HistoryFile
+from .core.callbacks.tensorboard import TensorBoard
+from .core.covariance.covariance import Covariance
+from .core.display.hooks import animated_by, panel_shown_by
+from .core.execution.result import Result
+from .core.execution.run import Run
+from .core.history.callbacks import Callback
+from .core.history.history import History
+from .core.history.metrics import record
+from .core.history.records import Evaluation, Iteration
+from .core.methods.global_search import GLOBAL_METHODS
+from .core.methods.least_squares import LEAST_SQUARES_METHODS
+from .core.methods.local import METHODS, MethodSpec
+from .core.methods.options import OptionSpec
+from .core.methods.user import method, unregister
+from .core.objective.constraints import Constraint
+from .core.optimizers.functional import minimize
+from .core.optimizers.global_search import (
     BasinHoppingWrapper,
     BruteWrapper,
     DifferentialEvolutionWrapper,
@@ -20,20 +32,12 @@ from .core.global_search import (
     DualAnnealingWrapper,
     SHGOWrapper,
 )
-from .core.history_file import HistoryFile
-from .core.least_squares import LeastSquaresWrapper
-from .core.least_squares_methods import LEAST_SQUARES_METHODS
-from .core.methods import METHODS, MethodSpec, OptionSpec
-from .core.metrics import record
-from .core.observe import observe
-from .core.optimizer import MinimizeWrapper
-from .core.own import method, unregister
-from .core.report import animated_by
-from .core.result import Result
-from .core.run import Run, panel_shown_by
+from .core.optimizers.least_squares import LeastSquaresWrapper
+from .core.optimizers.minimize import MinimizeWrapper
+from .core.optimizers.observe import observe
+from .core.runtime.control import Status
 from .core.signatures import shows_keywords
-from .core.tensorboard import TensorBoard
-from .core.uncertainty import Covariance
+from .core.storage.earlier_modules import find_earlier_modules
 
 __all__ = [
     "GLOBAL_METHODS",
@@ -97,3 +101,4 @@ panel_shown_by(_show_run)
 animated_by(_animated)
 shows_keywords(landscape_data)(History.to_html)  # what core passes on to a page of views
 publish(__name__)
+find_earlier_modules()

@@ -8,8 +8,8 @@ import sys
 import textwrap
 from pathlib import Path
 
-from .core.report import text_table
-from .core.tables import method_tables
+from .core.display.tables import text_table
+from .core.methods.tables import method_tables
 
 __all__ = ["main"]
 

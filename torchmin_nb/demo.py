@@ -6,9 +6,9 @@ from pathlib import Path
 
 import torch
 
-from .core.events import History
-from .core.optimizer import MinimizeWrapper
-from .core.report import comparison_text
+from .core.history.comparison import comparison_text
+from .core.history.history import History
+from .core.optimizers.minimize import MinimizeWrapper
 from .problems import Split, digits
 from .views.figures import convergence_figure
 from .views.progress import ProgressLine

@@ -22,14 +22,13 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from torchmin_nb.core.closure import evaluate_curvature
-from torchmin_nb.core.curvature import DenseHessian, HvpGraph
-from torchmin_nb.core.flat import FlatParameters
-
-from .contenders import METHODS, Outcome, ours
-from .measure import Row, compare, rounds, show
-from .problems import Problem, digits_softmax, logistic, mlp
-from .watching import in_kernel, in_process
+from tests.benchmarks.contenders import METHODS, Outcome, ours
+from tests.benchmarks.measure import Row, compare, rounds, show
+from tests.benchmarks.problems import Problem, digits_softmax, logistic, mlp
+from tests.benchmarks.watching import in_kernel, in_process
+from torchmin_nb.core.autodiff.closure import evaluate_curvature
+from torchmin_nb.core.autodiff.hessian import DenseHessian
+from torchmin_nb.core.parameters.flat import FlatParameters
 
 
 class Effort(NamedTuple):
@@ -177,7 +176,7 @@ def _our_hessian(problem: Problem) -> torch.Tensor:
     flat = FlatParameters(list(model.parameters()))
     result = evaluate_curvature(problem.closure(model), flat)
     assert result.graph is not None
-    return torch.from_numpy(DenseHessian(flat.n).build(HvpGraph(result.graph, flat), flat.n, lambda: None))
+    return torch.from_numpy(DenseHessian(flat.n).build(result.graph, flat.n, lambda: None))
 
 
 def _functional_hessian(problem: Problem, *, vectorize: bool) -> torch.Tensor:

@@ -11,9 +11,8 @@ from typing import Any, NamedTuple
 
 import torch
 
+from tests.benchmarks.problems import Problem
 from torchmin_nb import MinimizeWrapper
-
-from .problems import Problem
 
 __all__ = ["METHODS", "NotOffered", "Outcome", "contenders_for", "floor", "ours"]
 
@@ -126,7 +125,7 @@ def torchmin_scipy(problem: Problem, method: Method, iterations: int) -> Outcome
 
 def torchmin_scipy_one_thread(problem: Problem, method: Method, iterations: int) -> Outcome:
     """What remains between ScipyMinimizer and ours when both leave BLAS one thread."""
-    from torchmin_nb.core.threads import blas_threads
+    from torchmin_nb.core.runtime.blas_threads import blas_threads
 
     with blas_threads(1):
         return torchmin_scipy(problem, method, iterations)

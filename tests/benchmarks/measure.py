@@ -9,10 +9,9 @@ from functools import partial
 from statistics import median
 from typing import NamedTuple
 
-from torchmin_nb.core.report import text_table
-
-from .contenders import METHODS, NotOffered, Outcome, contenders_for, floor
-from .problems import Problem
+from tests.benchmarks.contenders import METHODS, NotOffered, Outcome, contenders_for, floor
+from tests.benchmarks.problems import Problem
+from torchmin_nb.core.display.tables import text_table
 
 __all__ = ["Row", "compare", "rounds", "show"]
 

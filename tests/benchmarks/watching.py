@@ -21,11 +21,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from tests.benchmarks.measure import Row, rounds
+from tests.benchmarks.problems import mlp
 from torchmin_nb import History, Iteration, MinimizeWrapper
-from torchmin_nb.core.report import text_table
-
-from .measure import Row, rounds
-from .problems import mlp
+from torchmin_nb.core.display.tables import text_table
 
 __all__ = ["in_kernel", "in_process"]
 

@@ -18,8 +18,8 @@ import torch
 
 from tests.core.killing import ROOT, process
 from torchmin_nb import Checkpoint, Evaluation, History, HistoryFile, Iteration, MinimizeWrapper
-from torchmin_nb.core.rows import Rows
-from torchmin_nb.core.storage import replacing, require_writable
+from torchmin_nb.core.history.rows import Rows
+from torchmin_nb.core.storage.atomic_files import replacing, require_writable
 from torchmin_nb.errors import ArgumentTypeError, HistoryError, StorageError, TorchminError
 
 ODD = [

@@ -10,7 +10,8 @@ import torch
 
 from tests.published.hock_schittkowski import HS
 from torchmin_nb import METHODS, Constraint, LeastSquaresWrapper, MinimizeWrapper, minimize
-from torchmin_nb.core.optimality import LinearisedConstraints, kkt
+from torchmin_nb.core.execution.optimality import kkt
+from torchmin_nb.core.objective.constraints import LinearisedConstraints
 from torchmin_nb.errors import ArgumentError, ConvergenceWarning, StartWarning
 
 SCIPY = tuple(map(int, scipy.__version__.split(".")[:2]))

@@ -8,7 +8,7 @@ import scipy
 import torch
 
 import torchmin_nb
-from tests.core.test_global_search import GLOBAL_METHODS, WRAPPERS, Loss, optimizer, short
+from tests.core.optimizers.global_search.searches import GLOBAL_METHODS, WRAPPERS, Loss, optimizer, short
 from torchmin_nb import LEAST_SQUARES_METHODS, METHODS, Constraint, LeastSquaresWrapper, MinimizeWrapper
 
 LOSSES = {
@@ -92,7 +92,7 @@ def test_of_a_method_of_the_users_own_that_reports_another():
 
     def lies(fun, x0, **ignored):
         fun(x0)
-        return torchmin_nb.core.engine.OptimizeResult(x=x0 + 0.5, fun=-1.0)
+        return torchmin_nb.core.execution.engine.OptimizeResult(x=x0 + 0.5, fun=-1.0)
 
     made = MinimizeWrapper([loss.x], lies)
     made.step(loss)

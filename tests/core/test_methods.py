@@ -17,9 +17,9 @@ from scipy.optimize._trustregion import _minimize_trust_region
 import torchmin_nb.core
 from tests.core.problems import PROBLEMS
 from torchmin_nb import METHODS, MinimizeWrapper
-from torchmin_nb.core.methods import find_method
-from torchmin_nb.core.tables import method_tables
-from torchmin_nb.core.threads import blas_threads
+from torchmin_nb.core.methods.local import find_method
+from torchmin_nb.core.methods.tables import method_tables
+from torchmin_nb.core.runtime.blas_threads import blas_threads
 from torchmin_nb.errors import (
     ArgumentError,
     ArgumentTypeError,
@@ -435,7 +435,11 @@ def test_the_search_finds_what_it_is_for(source):
     assert singled_out(source)
 
 
-@pytest.mark.parametrize("path", sorted(Path(torchmin_nb.core.__path__[0]).glob("*.py")), ids=lambda path: path.name)
-def test_no_other_module_decides_by_the_name_of_a_method(path):
-    if path.name != "methods.py":
-        assert not singled_out(path.read_text())
+CORE = Path(torchmin_nb.core.__path__[0])
+
+
+@pytest.mark.parametrize(
+    "path", sorted(path for path in CORE.rglob("*.py") if path.parent.name != "methods"), ids=lambda path: path.name
+)
+def test_no_module_but_the_tables_decides_by_the_name_of_a_method(path):
+    assert not singled_out(path.read_text())

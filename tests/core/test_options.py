@@ -9,10 +9,10 @@ import pytest
 import scipy.optimize
 import torch
 
-from tests.core.test_global_search import WRAPPERS, Loss, bowl, optimizer
+from tests.core.optimizers.global_search.searches import WRAPPERS, Loss, bowl, optimizer
 from tests.core.test_methods import SOLVERS, scipy_options
 from torchmin_nb import GLOBAL_METHODS, LEAST_SQUARES_METHODS, METHODS, LeastSquaresWrapper, MinimizeWrapper
-from torchmin_nb.core.global_search.table import SHGO_OPTIONS
+from torchmin_nb.core.methods.global_search import SHGO_OPTIONS
 from torchmin_nb.errors import ArgumentError, TorchminError
 
 NASTY = [

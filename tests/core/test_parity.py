@@ -9,8 +9,8 @@ import torch
 
 from tests.core.problems import PROBLEMS
 from torchmin_nb import METHODS, MinimizeWrapper
-from torchmin_nb.core.curvature import positive_definite
-from torchmin_nb.core.threads import blas_threads
+from torchmin_nb.core.autodiff.hessian import positive_definite
+from torchmin_nb.core.runtime.blas_threads import blas_threads
 
 COUNTS = ("nit", "nfev", "njev", "nhev")
 

@@ -11,9 +11,9 @@ from scipy.sparse.linalg import LinearOperator
 
 from tests.core.problems import PROBLEMS
 from torchmin_nb import METHODS, MinimizeWrapper, minimize
-from torchmin_nb.core.constraints import Constraint
-from torchmin_nb.core.curvature import positive_definite
-from torchmin_nb.core.threads import blas_threads
+from torchmin_nb.core.autodiff.hessian import positive_definite
+from torchmin_nb.core.objective.constraints import Constraint
+from torchmin_nb.core.runtime.blas_threads import blas_threads
 from torchmin_nb.errors import ArgumentError
 
 # trust-constr calls a trust radius that has shrunk away a success: some 1e-4 of the loss are left.

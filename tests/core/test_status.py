@@ -23,7 +23,7 @@ from torchmin_nb import (
     Status,
     observe,
 )
-from torchmin_nb.core import control
+from torchmin_nb.core.runtime import control
 
 LONG = 60
 NUMBERS = {98, 99, 101, 102, 103, 104, 105, 106, 107, 108, 109, 110, 111, 112}

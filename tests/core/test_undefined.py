@@ -182,7 +182,7 @@ def test_other_ways_to_a_derivative(form, answer):
 
 def test_a_product_of_differences_at_the_edge_takes_the_side_that_is_defined():
     """H of x³ at 1 is 6; the loss is not defined beyond 1."""
-    from torchmin_nb.core.curvature import finite_difference_product
+    from torchmin_nb.core.autodiff.hessian import finite_difference_product
 
     def gradient(x):
         return np.where(x > 1, np.nan, 3 * x**2)

@@ -19,13 +19,12 @@ import scipy.optimize
 import torch
 from numpy.typing import NDArray
 
+from tests.published.hock_schittkowski import HS
+from tests.published.more_garbow_hillstrom import MGH, Published
 from torchmin_nb import METHODS, Constraint, MinimizeWrapper
-from torchmin_nb.core.methods import MethodSpec
-from torchmin_nb.core.report import text_table
-from torchmin_nb.core.threads import blas_threads
-
-from .hock_schittkowski import HS
-from .more_garbow_hillstrom import MGH, Published
+from torchmin_nb.core.display.tables import text_table
+from torchmin_nb.core.methods.local import MethodSpec
+from torchmin_nb.core.runtime.blas_threads import blas_threads
 
 __all__ = ["Case", "Ending", "cases_of", "main", "ours", "plain"]
 

@@ -3,7 +3,7 @@
 import math
 
 from torchmin_nb import History, Iteration, MinimizeWrapper
-from torchmin_nb.core.events import Totals
+from torchmin_nb.core.history.records import Totals
 from torchmin_nb.problems import PROBLEMS
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import plotly.graph_objects as go
 import pytest
 
-import torchmin_nb.core.report
+import torchmin_nb.core.display.hooks
 from tests.views.histories import a_history, runs_in_the_valley
 from torchmin_nb import History
 from torchmin_nb.errors import ArgumentError
@@ -113,6 +113,6 @@ def test_a_history_writes_itself(valley, tmp_path):
 
 
 def test_where_nobody_animates_the_error_names_what_to_install(monkeypatch):
-    monkeypatch.setattr(torchmin_nb.core.report, "_animate", None)
+    monkeypatch.setattr(torchmin_nb.core.display.hooks, "_animate", None)
     with pytest.raises(ImportError, match="torchmin-nb\\[notebook\\]"):
         a_history().to_html(animate=True)

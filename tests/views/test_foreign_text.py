@@ -16,10 +16,10 @@ import torchmin_nb
 from tests.views.histories import a_history
 from tests.views.shown import LONG
 from torchmin_nb import History, MinimizeWrapper
-from torchmin_nb.core.html import Html
-from torchmin_nb.core.html import html as made_html
-from torchmin_nb.core.result import Result
-from torchmin_nb.core.uncertainty import Covariance
+from torchmin_nb.core.covariance.covariance import Covariance
+from torchmin_nb.core.display.html import Html
+from torchmin_nb.core.display.html import html as made_html
+from torchmin_nb.core.execution.result import Result
 from torchmin_nb.explore import Call, RunTable, entry, method, of_function, report_html, run, traits, unregister
 from torchmin_nb.explore.fit import Fit
 from torchmin_nb.views import MethodExplorer, convergence_figure, landscape_figure
@@ -271,4 +271,4 @@ def formatted_tags(path):
 
 def test_no_f_string_puts_text_between_tags():
     places = [place for path in sorted(PACKAGE.rglob("*.py")) for place in formatted_tags(path)]
-    assert not places, "use torchmin_nb.core.html"
+    assert not places, "use torchmin_nb.core.display.html"

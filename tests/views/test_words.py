@@ -4,7 +4,7 @@ import pytest
 
 from tests.views.histories import a_history
 from torchmin_nb import History, Iteration
-from torchmin_nb.core.events import Totals
+from torchmin_nb.core.history.records import Totals
 from torchmin_nb.views.words import status_line
 
 

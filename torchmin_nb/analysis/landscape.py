@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..core.constraints import Constraint
-from ..core.events import History
+from ..core.history.history import History
+from ..core.objective.constraints import Constraint
 from ..errors import ArgumentError
 from .surface import (
     Function,

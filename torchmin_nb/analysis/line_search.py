@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.events import History
-from ..core.methods import MethodSpec, find_method
+from ..core.history.history import History
+from ..core.methods.local import MethodSpec, find_method
 from .loss import Local
 
 __all__ = ["LineStep", "line_step", "wolfe_constants"]

@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..core.check import preserved_buffers
-from ..core.closure import EVALUATORS, Closure
-from ..core.curvature import HvpGraph, second_derivatives_named
-from ..core.flat import FlatParameters
+from ..core.autodiff.closure import Closure, ClosureEvaluator, ClosureResult
+from ..core.autodiff.hessian import HvpGraph, second_derivatives_named
+from ..core.autodiff.side_effects import preserved_buffers
+from ..core.parameters.flat import FlatParameters
 from ..errors import ArgumentError, ClosureError
 
 __all__ = ["ClosureLoss", "FunctionLoss", "Local", "LossAt", "opened"]
@@ -86,7 +86,7 @@ class ClosureLoss:
     """Of a closure over parameters. Use it inside `opened`."""
 
     def __init__(self, closure: Closure, flat: FlatParameters):
-        self._closure = closure
+        self._evaluator = ClosureEvaluator(closure, flat)
         self._flat = flat
 
     def values(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -102,19 +102,19 @@ class ClosureLoss:
         """Value, gradient and products at x (n,)."""
         x = np.array(x, dtype=np.float64)
         result = self._evaluated("curvature", x)
-        if result.graph is None:
+        gradient, graph = result.gradient, result.graph
+        if graph is None or gradient is None:
             raise ClosureError(f"the loss is {result.loss} at x={x!r} and has no gradient there")
-        graph = HvpGraph(result.graph, self._flat)
 
         def product(v: NDArray[np.float64]) -> NDArray[np.float64]:
             self._flat.write(x)  # the graph reads the parameters
             return graph.hvp(np.array(v, dtype=np.float64))
 
-        return _Graph(result.loss, result.gradient, product)
+        return _Graph(result.loss, gradient, product)
 
-    def _evaluated(self, level: str, x: NDArray[np.float64]) -> Any:
+    def _evaluated(self, level: str, x: NDArray[np.float64]) -> ClosureResult:
         self._flat.write(np.array(x, dtype=np.float64))
-        return EVALUATORS[level](self._closure, self._flat)
+        return self._evaluator.evaluate(level)
 
 
 @contextmanager

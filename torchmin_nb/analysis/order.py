@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.events import History
+from ..core.history.history import History
 from ..errors import ArgumentError
 from .landscape import Runs, named_runs
 

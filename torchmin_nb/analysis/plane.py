@@ -10,7 +10,7 @@ import scipy.sparse.linalg
 import torch
 from numpy.typing import NDArray
 
-from ..core.events import History
+from ..core.history.history import History
 from ..core.signatures import shows_keywords
 from ..errors import ArgumentError, ClosureError
 from .landscape import Landscape, Path, Runs, named_runs

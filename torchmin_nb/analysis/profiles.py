@@ -13,8 +13,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.constraints import FEASIBLE
-from ..core.events import History
+from ..core.history.history import History
+from ..core.objective.constraints import FEASIBLE
 from ..core.signatures import shows_keywords
 from ..errors import ArgumentError
 

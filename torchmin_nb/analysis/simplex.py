@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.events import History
+from ..core.history.history import History
 from ..errors import HistoryError
 
 __all__ = ["SimplexStep", "simplex_step"]

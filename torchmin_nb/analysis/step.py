@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..core.events import History
-from ..core.methods import METHODS, find_method
+from ..core.history.history import History
+from ..core.methods.local import METHODS, find_method
 from ..errors import ArgumentError
 from .line_search import LineStep, line_step
 from .loss import Local, opened

@@ -11,9 +11,9 @@ import numpy as np
 import scipy.sparse.linalg
 from numpy.typing import NDArray
 
-from ..core.curvature import positive_definite
-from ..core.events import History
-from ..core.methods import MethodSpec, find_method
+from ..core.autodiff.hessian import positive_definite
+from ..core.history.history import History
+from ..core.methods.local import MethodSpec, find_method
 from ..errors import HistoryError
 from .loss import Local, LossAt
 from .surface import Surface

@@ -1,7 +1,7 @@
 """What an explorer of methods knows, without any widget: rows, fits, suggestions, calls, scripts, races and reports."""
 
 from .._public import called_as_its_function, publish
-from ..core.own import method, unregister
+from ..core.methods.user import method, unregister
 from .call import Call, Form, Reading, read_form
 from .catalogue import Entry, catalogue, entry, groups
 from .fit import Fit, fit

@@ -10,10 +10,10 @@ from typing import Any
 
 import torch
 
-from ..core.global_search.kwargs import read_kwargs
-from ..core.least_squares_methods import read_least_squares
-from ..core.methods import OptionSpec
-from ..core.request import read_request
+from ..core.methods.options import OptionSpec
+from ..core.optimizers.global_search.kwargs import read_kwargs
+from ..core.optimizers.least_squares_request import read_least_squares
+from ..core.optimizers.request import read_request
 from ..errors import ArgumentError, TorchminError
 from ..problems import PROBLEMS, Problem, ProblemSpec
 from .catalogue import GLOBAL, LEAST_SQUARES, LOCAL, Entry, entry

@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..core.global_search import GLOBAL_METHODS, GlobalSpec
-from ..core.least_squares_methods import LEAST_SQUARES_METHODS, LeastSquaresSpec
-from ..core.methods import METHODS, OWN_METHODS, MethodSpec, OptionSpec
+from ..core.methods.global_search import GLOBAL_METHODS, GlobalSpec
+from ..core.methods.least_squares import LEAST_SQUARES_METHODS, LeastSquaresSpec
+from ..core.methods.local import METHODS, OWN_METHODS, MethodSpec
+from ..core.methods.options import OptionSpec
 from ..errors import UnknownMethodError
 
 __all__ = ["GLOBAL", "LEAST_SQUARES", "LOCAL", "Entry", "catalogue", "entry", "groups"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ..core.memory import readable_bytes
+from ..core.runtime.memory import readable_bytes
 from .catalogue import GLOBAL, LEAST_SQUARES, Entry
 from .traits import Traits
 

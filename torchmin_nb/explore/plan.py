@@ -8,20 +8,19 @@ from typing import Any, Unpack, cast
 
 import torch
 
-from ..core.base import ScipyOptimizer
-from ..core.common import COMMON, Common
-from ..core.global_search import (
-    GLOBAL_METHODS,
+from ..core.methods.global_search import GLOBAL_METHODS, GlobalSpec
+from ..core.optimizers.base import ScipyOptimizer
+from ..core.optimizers.common import COMMON, Common
+from ..core.optimizers.global_search import (
     BasinHoppingWrapper,
     BruteWrapper,
     DifferentialEvolutionWrapper,
     DirectWrapper,
     DualAnnealingWrapper,
-    GlobalSpec,
     SHGOWrapper,
 )
-from ..core.least_squares import LeastSquaresWrapper
-from ..core.optimizer import MinimizeWrapper
+from ..core.optimizers.least_squares import LeastSquaresWrapper
+from ..core.optimizers.minimize import MinimizeWrapper
 from ..core.signatures import shows_keywords
 from ..errors import ArgumentError
 from ..problems import Problem

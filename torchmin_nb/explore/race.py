@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Unpack
 
-from ..core.base import ScipyOptimizer
-from ..core.common import COMMON, Common
-from ..core.events import History
+from ..core.history.history import History
+from ..core.optimizers.base import ScipyOptimizer
+from ..core.optimizers.common import COMMON, Common
 from ..core.signatures import shows_keywords
 from ..errors import BusyError
 from ..problems import Problem

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..core.html import Html, html, joined
-from ..core.report import html_page
-from ..core.storage import write_text
+from ..core.display.html import Html, html, html_page, joined
+from ..core.storage.atomic_files import write_text
 from .literal import comment
 from .script import script
 from .table import RunRow, RunTable

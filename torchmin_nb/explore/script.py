@@ -10,8 +10,8 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
-from ..core.methods import MethodSpec
-from ..core.own import NEEDS
+from ..core.methods.local import MethodSpec
+from ..core.methods.user import NEEDS
 from .call import Call
 from .literal import comment, is_name, literal, quoted
 from .plan import Plan, plan

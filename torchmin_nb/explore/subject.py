@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from ..core.check import check_closure
-from ..core.flat import FlatParameters
+from ..core.autodiff.closure_check import check_closure
+from ..core.parameters.flat import FlatParameters
 from ..errors import ArgumentError, ArgumentTypeError, ClosureError, NonFiniteStartError, TorchminError, text_of
 from ..problems import Problem
 

@@ -12,9 +12,9 @@ from typing import Any
 
 import torch
 
-from ..core.constraints import FEASIBLE
-from ..core.events import History
-from ..core.html import Html, html, joined
+from ..core.display.html import Html, html, joined
+from ..core.history.history import History
+from ..core.objective.constraints import FEASIBLE
 from ..errors import ArgumentError, text_of
 from ..problems import Problem
 from .call import Call

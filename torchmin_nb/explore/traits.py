@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from ..core.check import check_closure
-from ..core.constraints import Constraint
-from ..core.flat import FlatParameters
-from ..core.memory import available_bytes
+from ..core.autodiff.closure_check import check_closure
+from ..core.objective.constraints import Constraint
+from ..core.parameters.flat import FlatParameters
+from ..core.runtime.memory import available_bytes
 from ..problems import Problem, ProblemSpec
 
 __all__ = ["Traits", "measured", "traits"]

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import torch
 
-from ..core.constraints import FEASIBLE, Constraint
+from ..core.objective.constraints import FEASIBLE, Constraint
 from .classic import rosenbrock
 from .problem import Problem, ProblemSpec
 from .vector import Function, vector_problem

@@ -14,11 +14,10 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 
 from ..analysis.landscape import landscape_data
-from ..core.events import History
-from ..core.html import Html, html
-from ..core.report import html_page
+from ..core.display.html import Html, html, html_page
+from ..core.history.history import History
 from ..core.signatures import shows_keywords
-from ..core.storage import write_text
+from ..core.storage.atomic_files import write_text
 from ..errors import ArgumentError
 from .palette import GRID, HIDDEN_BUTTONS, INK, style
 from .plotly_text import plotly_text

@@ -9,7 +9,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from ..core.events import History
+from ..core.history.history import History
 from .figures import Drawing, drawing, wrapped
 from .frontend import HEADLESS, TERMINAL, front_end
 from .panels import AUTO, named

@@ -8,7 +8,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from .._public import called_as_its_function
-from ..core.html import Html, html
+from ..core.display.html import Html, html
 from .chart import FEW_DECADES, Axis, Chart, Contours, Layer, Mark, Region, wrapped_lines
 from .palette import GRID, HIDDEN_BUTTONS, INK
 from .plotly_text import plotly_text

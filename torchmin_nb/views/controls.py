@@ -7,8 +7,8 @@ from typing import Any
 
 import ipywidgets as widgets
 
-from ..core.html import Html, html
-from ..core.run import PAUSED, PENDING, RUNNING, Run
+from ..core.display.html import Html, html
+from ..core.execution.run import PAUSED, PENDING, RUNNING, Run
 from ..errors import text_of
 from .panels import X_AXES
 from .scene import VIEW_SCALES

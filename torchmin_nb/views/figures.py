@@ -9,7 +9,7 @@ import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from ..core.events import History
+from ..core.history.history import History
 from ..core.signatures import shows_keywords
 from ..errors import ArgumentError
 from .menus import menus as _menus

@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 from weakref import WeakSet, ref
 
-from ..core.events import History, Iteration
-from ..core.run import Run
+from ..core.execution.run import Run
+from ..core.history.history import History
+from ..core.history.records import Iteration
 from ..core.signatures import shows_keywords
 from ..errors import ArgumentError
 from .frontend import HEADLESS, NOTEBOOK, STATIC, TERMINAL, cell, front_end

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.events import History
+from ..core.history.history import History
 from .palette import GRID, INK, POWERS
 from .panels import X_AXES, RunCurves, x_column
 

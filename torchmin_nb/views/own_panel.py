@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from ..core.events import History
+from ..core.history.history import History
 from .bundle import bundle
 
 __all__ = ["OwnPanel"]

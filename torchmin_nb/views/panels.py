@@ -11,7 +11,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.events import History, Iteration
+from ..core.history.history import History
+from ..core.history.records import Iteration
 from ..errors import ArgumentError
 
 __all__ = [

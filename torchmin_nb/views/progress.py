@@ -7,7 +7,8 @@ import sys
 import time
 from typing import TextIO
 
-from ..core.events import History, Iteration
+from ..core.history.history import History
+from ..core.history.records import Iteration
 from .words import status_line
 
 __all__ = ["ProgressLine"]

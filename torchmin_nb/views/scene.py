@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from ..core.events import History
+from ..core.history.history import History
 from ..errors import ArgumentError
 from .bundle import PLOTLY, bundle, picture
 from .figures import Drawing, Scale, drawing, wrapped

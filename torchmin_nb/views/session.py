@@ -10,8 +10,8 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ..core.events import History
-from ..core.run import FAILED, FINISHED, PAUSED, PENDING, STOPPED, Run
+from ..core.execution.run import FAILED, FINISHED, PAUSED, PENDING, STOPPED, Run
+from ..core.history.history import History
 from ..errors import ViewWarning, text_of
 from .scene import Scene
 from .screens import Screen

@@ -13,7 +13,7 @@ from ..analysis.simplex import SimplexStep
 from ..analysis.step import Step, step_data
 from ..analysis.surface import Surface, contour_levels, sample, window_around
 from ..analysis.trust_region_step import RegionStep
-from ..core.events import History
+from ..core.history.history import History
 from ..core.signatures import shows_keywords
 from ..errors import ArgumentError
 from .chart import Axis, Chart, Layer, Mark

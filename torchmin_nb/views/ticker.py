@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from ..core.workers import WorkerThread
+from ..core.runtime.workers import WorkerThread
 
 __all__ = ["POLL", "Pace", "Ticker"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import islice
 
-from ..core.events import History
+from ..core.history.history import History
 
 __all__ = ["ending", "status_line"]
 

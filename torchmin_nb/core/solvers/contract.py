@@ -11,7 +11,7 @@ from typing import Any, Protocol, Self, TypeVar
 
 import torch
 
-from ..control import Ending
+from ..runtime.control import Ending
 
 __all__ = ["Problem", "Sample", "Solver", "State"]
 

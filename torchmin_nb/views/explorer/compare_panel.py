@@ -8,7 +8,7 @@ from typing import Any
 
 import ipywidgets as widgets
 
-from ...core.html import Html, html, joined
+from ...core.display.html import Html, html, joined
 from ...errors import ArgumentError
 from ...explore import COLUMNS, RunRow, RunTable
 from .fields import TableView

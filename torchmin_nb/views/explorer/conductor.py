@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Hashable
 from contextlib import AbstractContextManager
 
-from ...core.workers import interruptible
+from ...core.runtime.workers import interruptible
 from ..ticker import POLL, Pace, Ticker
 from .jobs import Job, Trial
 

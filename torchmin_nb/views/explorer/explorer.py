@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from ...core.events import History
+from ...core.history.history import History
 from ...explore import Call, Form, Reading, RunTable, Subject, Traits, subject_of
 from ..frontend import HEADLESS, TERMINAL, front_end
 from . import remember
@@ -73,7 +73,7 @@ class MethodExplorer:
         self._display: Any = None
         self._late = False
         self._place = remember.place_here()
-        before = remember.earlier(self._place)
+        before = _cells.earlier(self._place)
         if before is not None:
             self._bench.recall(before.memory())
             before.close(picture=False)
@@ -159,7 +159,7 @@ class MethodExplorer:
             self._display.update({"text/plain": "The explorer is shown further on."}, raw=True)
             self._bench.renew()
         self._bench.offer_methods()
-        remember.stand(self._place, self)
+        _cells.show(self._place, self)
         self._display = display(self.widget, display_id=True)
 
     def _attached(self, *_: Any) -> None:
@@ -186,10 +186,13 @@ class MethodExplorer:
                 return
             left = self._picture() if picture and self._display is not None else None
             self._bench.close()
-            remember.let_go(self)
+            _cells.remove(self)
         if left is not None:
             self._display.update(left, raw=True)
 
     def __repr__(self) -> str:
         count = len(self.table)
         return f"<MethodExplorer: {self.problem.value}, {self.method.value}, {count} run{'s' * (count != 1)}>"
+
+
+_cells: remember.Cells[MethodExplorer] = remember.Cells()

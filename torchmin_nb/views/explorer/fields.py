@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import anywidget
 import traitlets
 
-from ...core.html import Html, escaped
+from ...core.display.html import Html, escaped
 
 __all__ = ["STYLE", "Checks", "Choice", "Files", "Menu", "Range", "TableView"]
 

@@ -6,10 +6,10 @@ from collections.abc import Hashable, Sequence
 from contextlib import suppress
 
 from ...analysis.profiles import Profile, cost_table, performance_profile
-from ...core.common import Common
-from ...core.events import History
-from ...core.run import FAILED, FINISHED, PAUSED, STOPPED, Run
-from ...core.workers import WorkerThread
+from ...core.execution.run import FAILED, FINISHED, PAUSED, STOPPED, Run
+from ...core.history.history import History
+from ...core.optimizers.common import Common
+from ...core.runtime.workers import WorkerThread
 from ...explore import Call, Race, RunRow, build, row_of
 from ...problems import Problem
 from .stage import Stage

@@ -6,7 +6,7 @@ from typing import Any
 
 import ipywidgets as widgets
 
-from ...core.html import Html, html
+from ...core.display.html import Html, html
 from .compare_panel import ComparePanel
 from .fields import STYLE, Files
 from .form_panel import FormPanel

@@ -8,8 +8,8 @@ from typing import Any
 
 import ipywidgets as widgets
 
-from ...core.html import html
-from ...core.methods import OptionSpec
+from ...core.display.html import html
+from ...core.methods.options import OptionSpec
 from ...explore import Entry
 from .fields import Range
 from .parts import button, column, free, line, row

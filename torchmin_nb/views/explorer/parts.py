@@ -9,7 +9,7 @@ from typing import Any
 import ipywidgets as widgets
 import traitlets
 
-from ...core.html import Html, escaped
+from ...core.display.html import Html, escaped
 
 __all__ = ["HtmlLine", "button", "column", "dropdown", "free", "line", "row", "weakly"]
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from ...analysis.profiles import Profile
-from ...core.html import html, joined
+from ...core.display.html import html, joined
 from ...errors import TorchminError
 from ...explore import Call
 from ..chart import Chart

@@ -5,14 +5,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Generic, TypeVar
 
 from ...explore import RunTable
 
-if TYPE_CHECKING:
-    from .explorer import MethodExplorer
-
-__all__ = ["Choices", "Memory", "earlier", "let_go", "place_here", "put_back", "stand", "values"]
+__all__ = ["Cells", "Choices", "Memory", "place_here", "put_back", "values"]
 
 
 @dataclass(frozen=True)
@@ -48,7 +45,7 @@ def put_back(values: Mapping[str, Any], fields: Mapping[str, Any]) -> None:
 Place = tuple[str, int]
 """A cell, and which of the panels that it makes."""
 
-_standing: dict[Place, MethodExplorer] = {}
+_Panel = TypeVar("_Panel")
 _counted: tuple[str, int] = ("", 0)
 
 
@@ -68,18 +65,22 @@ def place_here() -> Place | None:
     return str(cell), _counted[1]
 
 
-def earlier(place: Place | None) -> MethodExplorer | None:
-    """The panel that this cell made when it was run before."""
-    return None if place is None else _standing.get(place)
+class Cells(Generic[_Panel]):
+    """Which panel is shown in which cell. One that is shown is kept."""
 
+    def __init__(self) -> None:
+        self._panels: dict[Place, _Panel] = {}
 
-def stand(place: Place | None, explorer: MethodExplorer) -> None:
-    """This panel stands here from now on, and is kept while it is shown."""
-    if place is not None:
-        _standing[place] = explorer
+    def earlier(self, place: Place | None) -> _Panel | None:
+        """The panel that this cell made when it was run before."""
+        return None if place is None else self._panels.get(place)
 
+    def show(self, place: Place | None, panel: _Panel) -> None:
+        """This panel is shown here from now on."""
+        if place is not None:
+            self._panels[place] = panel
 
-def let_go(explorer: MethodExplorer) -> None:
-    """It stands nowhere any more."""
-    for place in [place for place, standing in _standing.items() if standing is explorer]:
-        del _standing[place]
+    def remove(self, panel: _Panel) -> None:
+        """It is shown nowhere any more."""
+        for place in [place for place, shown in self._panels.items() if shown is panel]:
+            del self._panels[place]

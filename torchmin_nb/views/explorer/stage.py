@@ -15,7 +15,7 @@ from ...analysis.plane import Plane, hessian_plane, plane_landscape, trajectory_
 from ...analysis.profiles import Profile
 from ...analysis.step import explained_methods, step_data
 from ...analysis.surface import Function, Levels, Surface, Window, sample, window_around
-from ...core.events import History
+from ...core.history.history import History
 from ...errors import ArgumentError
 from ...explore import Call, Subject
 from ...problems import Problem

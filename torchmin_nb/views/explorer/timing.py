@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 
-from ...core.check import check_closure
-from ...core.flat import FlatParameters
+from ...core.autodiff.closure_check import check_closure
+from ...core.parameters.flat import FlatParameters
 from ...errors import TorchminError
 from ...explore import Traits, measured
 from ...problems import Problem

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from ...core.events import History
-from ...core.html import Html, html, joined
-from ...core.memory import readable_bytes
-from ...core.methods import OptionSpec
+from ...core.display.html import Html, html, joined
+from ...core.history.history import History
+from ...core.methods.options import OptionSpec
+from ...core.runtime.memory import readable_bytes
 from ...errors import TorchminError, text_of
 from ...explore import Advice, Entry, Fit, Subject, Suggestion, Traits
 from ...problems import ProblemSpec

@@ -1,0 +1,1 @@
+"""What one closure call yields, its derivatives, and whether they are right."""

@@ -1,0 +1,131 @@
+"""Second derivatives from a closure that calls `backward()`, without patching anything.
+
+Inside a `TorchFunctionMode`, `loss.backward()` is seen before it runs, and answered with
+`torch.autograd.grad(..., create_graph=True)`: the gradient with its graph, and no reference cycle between a
+parameter and its `.grad`. A closure's own `torch.autograd.grad` passes through untouched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch.overrides import TorchFunctionMode
+
+__all__ = ["CaptureBackward", "differentiable_gradient"]
+
+Gradient = tuple[torch.Tensor | None, ...]
+
+
+def differentiable_gradient(
+    outputs: torch.Tensor | Sequence[torch.Tensor],
+    parameters: Sequence[torch.Tensor],
+    grad_outputs: torch.Tensor | Sequence[torch.Tensor | None] | None = None,
+) -> Gradient:
+    """The gradient for each parameter, itself differentiable; None where `outputs` do not depend on it."""
+    outputs = _as_list(outputs)
+    given = [None] * len(outputs) if grad_outputs is None else _as_list(grad_outputs)
+    weights = [_tracked(output, weight) for output, weight in zip(outputs, given, strict=True)]
+    return torch.autograd.grad(outputs, parameters, weights, create_graph=True, allow_unused=True)
+
+
+def _tracked(output: torch.Tensor, weight: torch.Tensor | None) -> torch.Tensor | None:
+    """The weight as a tensor that requires grad: a once_differentiable backward then leaves a mark in the graph."""
+    if weight is None:
+        return torch.ones_like(output, requires_grad=True) if output.numel() == 1 else None
+    return weight if weight.requires_grad else weight.detach().requires_grad_()
+
+
+class CaptureBackward(TorchFunctionMode):
+    """Answers `Tensor.backward` and `torch.autograd.backward` with a differentiable gradient.
+
+    `gradient` is the sum over all calls, one entry a parameter; `.grad` holds a detached copy, as after a real
+    `backward`. `gradient=` and `inputs=` are honoured. A call that reaches no parameter, or whose `inputs` name other
+    tensors, fills those as ever. `total` is the sum of the scalars backpropagated.
+    """
+
+    def __init__(self, parameters: Sequence[torch.Tensor]):
+        super().__init__()
+        self._parameters = list(parameters)
+        self.gradient: Gradient = (None,) * len(self._parameters)
+        self.called = False
+        self.total: torch.Tensor | float | None = 0.0
+
+    def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func is torch.Tensor.backward:
+            return self._tensor_backward(*args, **kwargs)
+        if func is torch.autograd.backward:
+            return self._autograd_backward(*args, **kwargs)
+        return func(*args, **kwargs)
+
+    def _tensor_backward(
+        self,
+        tensor: torch.Tensor,
+        gradient: torch.Tensor | None = None,
+        retain_graph: bool | None = None,
+        create_graph: bool = False,
+        inputs: torch.Tensor | Sequence[torch.Tensor] | None = None,
+    ) -> None:
+        self._capture([tensor], [gradient], inputs)
+
+    def _autograd_backward(
+        self,
+        tensors: torch.Tensor | Sequence[torch.Tensor],
+        grad_tensors: torch.Tensor | Sequence[torch.Tensor | None] | None = None,
+        retain_graph: bool | None = None,
+        create_graph: bool = False,
+        grad_variables: Any = None,
+        inputs: torch.Tensor | Sequence[torch.Tensor] | None = None,
+    ) -> None:
+        outputs = _as_list(tensors)
+        gradients = [None] * len(outputs) if grad_tensors is None else _as_list(grad_tensors)
+        self._capture(outputs, gradients, inputs)
+
+    def _capture(
+        self,
+        outputs: Sequence[torch.Tensor],
+        grad_outputs: Sequence[torch.Tensor | None],
+        inputs: torch.Tensor | Sequence[torch.Tensor] | None,
+    ) -> None:
+        wanted = self._parameters if inputs is None else _as_list(inputs)
+        known = {id(tensor) for tensor in self._parameters}
+        others = [tensor for tensor in wanted if id(tensor) not in known]
+        if others:
+            torch.autograd.backward(outputs, grad_outputs, retain_graph=True, inputs=others)
+        if len(others) < len(wanted):
+            self._capture_parameters(outputs, grad_outputs, {id(tensor) for tensor in wanted})
+
+    def _capture_parameters(
+        self, outputs: Sequence[torch.Tensor], grad_outputs: Sequence[torch.Tensor | None], wanted: set[int]
+    ) -> None:
+        reached = differentiable_gradient(outputs, self._parameters, grad_outputs)
+        if all(part is None for part in reached):  # the backward of something else, an inner problem perhaps
+            torch.autograd.backward(outputs, grad_outputs)
+            return
+        self.called = True
+        self._add_to_total(outputs, grad_outputs)
+        parts = tuple(
+            part if id(tensor) in wanted else None for tensor, part in zip(self._parameters, reached, strict=True)
+        )
+        self.gradient = tuple(_sum(old, new) for old, new in zip(self.gradient, parts, strict=True))
+        for tensor, part in zip(self._parameters, parts, strict=True):
+            if part is not None:
+                # A clone: the closure may clip `.grad` in place, and the graph must not notice.
+                tensor.grad = _sum(tensor.grad, part.detach().clone())
+
+    def _add_to_total(self, outputs: Sequence[torch.Tensor], grad_outputs: Sequence[torch.Tensor | None]) -> None:
+        plain = all(out.numel() == 1 and weight is None for out, weight in zip(outputs, grad_outputs, strict=True))
+        if self.total is not None:
+            self.total = self.total + sum(out.detach().reshape(()) for out in outputs) if plain else None
+
+
+def _as_list(tensors: Any) -> list[Any]:
+    return [tensors] if isinstance(tensors, torch.Tensor) else list(tensors)
+
+
+def _sum(old: torch.Tensor | None, new: torch.Tensor | None) -> torch.Tensor | None:
+    if old is None or new is None:
+        return new if old is None else old
+    return old + new

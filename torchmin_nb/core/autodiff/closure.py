@@ -1,0 +1,316 @@
+"""What one evaluation yields, at three levels: the loss, the gradient, the gradient with its graph.
+
+An Evaluator is where they come from. Here it is one closure call; results stay tensors on the parameters' device.
+
+A closure is any callable without arguments that computes the loss from the parameters. It may call
+`backward()` once, several times (the sum counts) or not at all; it need not call `zero_grad()`, since gradients
+are cleared before each call; it may be an object with `model`, `loss(model)` and `__call__`.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from numbers import Real
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from ...errors import ArgumentTypeError, ClosureError, ConstantLossError, text_of
+from .capture import CaptureBackward, Gradient, differentiable_gradient
+from .hessian import HvpGraph
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ..parameters.flat import FlatParameters
+
+__all__ = [
+    "Closure",
+    "ClosureEvaluator",
+    "ClosureResult",
+    "Evaluate",
+    "Evaluator",
+    "as_loss",
+    "backpropagate",
+    "constant_of",
+    "gradient_left",
+    "math_attention",
+    "require_closure",
+    "scalar_of",
+]
+
+Closure = Callable[[], Any]
+
+
+@dataclass(eq=False, slots=True)
+class ClosureResult:
+    """One evaluation: the loss, a number or a 0-d tensor, and the gradient in parts, one a parameter, or None.
+
+    A loss that is not finite needs no gradient. graph: of the gradient, for products with the Hessian, or None.
+    backpropagated: the sum of what the closure called `backward()` on, or None if it did not. undefined: see
+    `Objective`; never set by an evaluator.
+    """
+
+    value: torch.Tensor | float
+    parts: Sequence[torch.Tensor | None] | None = None
+    flat: FlatParameters | None = field(default=None, repr=False)
+    graph: HvpGraph | None = None
+    backpropagated: torch.Tensor | float | None = None
+    undefined: bool = False
+    _gathered: NDArray[np.float64] | None = field(default=None, repr=False)
+
+    @property
+    def gradient(self) -> NDArray[np.float64] | None:
+        """The gradient at SciPy's border, float64 of shape (n,), gathered once; None where there is none."""
+        if self._gathered is None and self.parts is not None and self.flat is not None:
+            self._gathered = self.flat.gather(self.parts)
+        return self._gathered
+
+    @property
+    def loss(self) -> float:
+        """The loss as a number; a tensor is brought to the host once."""
+        self.value = float(self.value)
+        return self.value
+
+
+class Evaluator(Protocol):
+    """Where loss, gradient and products come from: one closure, or what sums up many."""
+
+    def evaluate(self, level: str) -> ClosureResult:
+        """The result at the parameters' present values, at one of LEVELS. Fills `.grad` where there is a gradient."""
+        ...
+
+
+class ClosureEvaluator:
+    """Evaluates by one closure call."""
+
+    def __init__(self, closure: Closure, flat: FlatParameters):
+        self.closure = closure
+        self._flat = flat
+
+    def evaluate(self, level: str) -> ClosureResult:
+        """See Evaluator."""
+        return LEVELS[level](self.closure, self._flat)
+
+
+def require_closure(closure: object) -> Closure:
+    """The closure itself; ArgumentTypeError if it cannot be called."""
+    if closure is None:
+        raise ArgumentTypeError(
+            "step() needs a closure: a function without arguments that computes the loss, "
+            "as in torch.optim.LBFGS; define `def closure(): ... return loss` and call step(closure)"
+        )
+    if not callable(closure):
+        raise ArgumentTypeError(
+            f"the closure must be callable without arguments, got {type(closure).__name__}; "
+            f"pass the function itself, not the loss it returns"
+        )
+    return closure
+
+
+def evaluate_value(closure: Closure, flat: FlatParameters) -> ClosureResult:
+    """The loss; the gradient too if the closure called `backward()` of its own accord."""
+    flat.clear_gradients()
+    with torch.enable_grad():
+        returned = closure()
+    return ClosureResult(as_loss(returned), _left(flat), flat)
+
+
+def evaluate_sample(closure: Closure, flat: FlatParameters) -> ClosureResult:
+    """The loss of a closure that can be differentiated; ConstantLossError for a finite one without a graph."""
+    flat.clear_gradients()
+    with torch.enable_grad():
+        returned = closure()
+    loss = as_loss(returned)
+    if math.isfinite(loss) and _untouched(flat):
+        _differentiable(returned, loss)
+    return ClosureResult(loss, _left(flat), flat)
+
+
+def evaluate_gradient(closure: Closure, flat: FlatParameters) -> ClosureResult:
+    """Loss and gradient by the real `backward`, so that hooks fire; called here if the closure did not."""
+    flat.clear_gradients()
+    with torch.enable_grad():
+        returned = closure()
+        loss = scalar_of(returned)
+        if _untouched(flat) and _needs_gradient(returned, loss):
+            backpropagate(returned, loss)
+    return ClosureResult(loss, gradient_left(flat, loss), flat)
+
+
+def backpropagate(returned: object, loss: torch.Tensor | float) -> None:
+    """`backward()` of what the closure returned; ConstantLossError if it cannot be differentiated."""
+    _backward(_differentiable(returned, loss))
+
+
+def gradient_left(flat: FlatParameters, loss: torch.Tensor | float) -> list[torch.Tensor | None] | None:
+    """What is in `.grad`. If nothing is: None for a loss that is not finite, else ConstantLossError."""
+    parts = _left(flat)
+    if parts is None and math.isfinite(loss):
+        raise ConstantLossError(_INDEPENDENT, float(loss))
+    return parts
+
+
+def evaluate_probe(closure: Closure, flat: FlatParameters) -> ClosureResult:
+    """The loss, and the gradient where the closure allows one: not under `torch.no_grad()`, nor from a number."""
+    flat.clear_gradients()
+    with torch.enable_grad():
+        returned = closure()
+        if _untouched(flat) and isinstance(returned, torch.Tensor) and returned.requires_grad:
+            as_loss(returned)
+            _backward(returned.reshape(()))
+    return ClosureResult(as_loss(returned), _left(flat), flat)
+
+
+def evaluate_curvature(closure: Closure, flat: FlatParameters) -> ClosureResult:
+    """Loss, gradient and the gradient's graph, ready for Hessian-vector products.
+
+    `backward()` is captured and differentiated with `create_graph=True`. Attention runs in the one backend
+    that has a second derivative.
+    """
+    flat.clear_gradients()
+    capture = CaptureBackward(flat.tensors)
+    with torch.enable_grad(), math_attention():
+        with capture:
+            returned = closure()
+        loss = scalar_of(returned)
+        if not capture.called and not _needs_gradient(returned, loss):
+            return ClosureResult(loss, _left(flat), flat)
+        gradient = capture.gradient if capture.called else _captured(returned, loss, flat)
+    if all(part is None for part in gradient):
+        if not math.isfinite(loss):
+            return ClosureResult(loss)
+        hidden = "; torch.utils.checkpoint hides them too, unless use_reentrant=False"
+        raise ConstantLossError(_INDEPENDENT + hidden, float(loss))
+    total = capture.total if capture.called else None
+    return ClosureResult(loss, gradient, flat, HvpGraph(gradient, flat), total)
+
+
+_attention_lock = threading.Lock()
+_attention_holders: list[ExitStack] = []
+
+
+@contextmanager
+def math_attention() -> Iterator[None]:
+    """Attention in the MATH backend. The choice is process-wide: the last of several threads to leave restores it."""
+    with _attention_lock:
+        stack = _attention_holders[0] if _attention_holders else ExitStack()
+        if not _attention_holders:
+            stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+        _attention_holders.append(stack)
+    try:
+        yield
+    finally:
+        with _attention_lock:
+            _attention_holders.pop()
+            if not _attention_holders:
+                stack.close()
+
+
+Evaluate = Callable[[Closure, "FlatParameters"], ClosureResult]
+LEVELS: dict[str, Evaluate] = {
+    "value": evaluate_value,
+    "sample": evaluate_sample,
+    "gradient": evaluate_gradient,
+    "probe": evaluate_probe,
+    "curvature": evaluate_curvature,
+}
+
+_INDEPENDENT = (
+    "the loss does not depend on the parameters: no gradient reached any of them; compute it from the very "
+    "tensors given to the optimizer, without .detach(), .item() or torch.no_grad() on the way"
+)
+_OR_BEFORE = (
+    "; or what it depends on was computed before the closure was called, such as a prediction made outside it: compute "
+    "everything that depends on the parameters inside the closure, anew at each call"
+)
+_NO_GRAPH = (
+    "the closure gave no gradient: it neither called backward() nor returned a loss that can be differentiated "
+    "({what}); call loss.backward() in it, or return the loss tensor itself, outside torch.no_grad(); "
+    "the gradient-free methods (Nelder-Mead, Powell, COBYLA, COBYQA) take such a closure as it is"
+)
+
+
+def as_loss(returned: object) -> float:
+    """The returned loss as a Python float."""
+    return float(scalar_of(returned))
+
+
+def scalar_of(returned: object) -> torch.Tensor | float:
+    """The returned loss as a number, or as a 0-d tensor that stays on its device. Raises ClosureError."""
+    if returned is None:
+        raise ClosureError("the closure returned nothing; end it with `return loss`")
+    if isinstance(returned, torch.Tensor):
+        if returned.numel() != 1:
+            raise ClosureError(
+                f"the closure returned a tensor of shape {tuple(returned.shape)}; the loss must be a scalar: "
+                f"reduce it with .sum() or .mean()"
+            )
+        if returned.is_complex():
+            raise ClosureError(f"the closure returned a complex loss ({returned.dtype}); return its .real or .abs()")
+        return returned.detach().reshape(())
+    if isinstance(returned, np.ndarray | np.generic) and returned.size == 1:
+        returned = returned.item()
+    if not isinstance(returned, Real):
+        raise ClosureError(
+            f"the closure returned {type(returned).__name__}; the loss must be a scalar tensor or a real number"
+        )
+    return float(returned)
+
+
+def constant_of(returned: object) -> NDArray[np.float64] | None:
+    """The numbers that a closure returned without a graph, shape (k,); None where there is one, or no numbers."""
+    if isinstance(returned, torch.Tensor):
+        plain = not (returned.requires_grad or returned.is_complex())
+        return returned.detach().to("cpu", torch.float64).numpy().reshape(-1) if plain else None
+    if not isinstance(returned, Real | np.ndarray | np.generic):
+        return None
+    try:
+        return np.asarray(returned, dtype=np.float64).reshape(-1)
+    except (TypeError, ValueError):
+        return None
+
+
+def _needs_gradient(returned: object, loss: torch.Tensor | float) -> bool:
+    """Whether a gradient is missing without which the loss is of no use: one that is not finite may have none."""
+    return (isinstance(returned, torch.Tensor) and returned.requires_grad) or math.isfinite(loss)
+
+
+def _differentiable(returned: object, loss: torch.Tensor | float) -> torch.Tensor:
+    if not isinstance(returned, torch.Tensor):
+        raise ConstantLossError(_NO_GRAPH.format(what=f"it returned a {type(returned).__name__}"), float(loss))
+    if not returned.requires_grad:
+        raise ConstantLossError(_NO_GRAPH.format(what="its loss has no graph"), float(loss))
+    return returned.reshape(())
+
+
+def _captured(returned: object, loss: torch.Tensor | float, flat: FlatParameters) -> Gradient:
+    graph = differentiable_gradient(_differentiable(returned, loss), flat.tensors)
+    for tensor, part in zip(flat.tensors, graph, strict=True):
+        tensor.grad = None if part is None else part.detach().clone()
+    return graph
+
+
+def _backward(loss: torch.Tensor) -> None:
+    try:
+        loss.backward()
+    except RuntimeError as error:
+        if "second time" in text_of(error):
+            raise ClosureError(_INDEPENDENT + _OR_BEFORE) from error
+        raise
+
+
+def _untouched(flat: FlatParameters) -> bool:
+    return all(gradient is None for gradient in flat.gradients())
+
+
+def _left(flat: FlatParameters) -> list[torch.Tensor | None] | None:
+    """What is in `.grad`, one entry a parameter; None where nothing is."""
+    parts = flat.gradients()
+    return None if all(part is None for part in parts) else parts

@@ -1,0 +1,272 @@
+"""Checks of a closure: is it deterministic, and do its derivatives agree with each other and with its loss?"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from ...errors import ClosureError, InconsistentClosureError
+from .closure import Closure, ClosureResult, Evaluate, evaluate_curvature, evaluate_gradient, evaluate_value
+from .explained_errors import explained
+from .graph import nodes_of, precision
+from .hessian import finite_difference_product
+from .side_effects import left_as_it_was
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ..parameters.flat import FlatParameters
+
+__all__ = [
+    "STOCHASTIC",
+    "ClosureReport",
+    "Seen",
+    "check_closure",
+    "close",
+    "require_consistent",
+]
+
+
+STOCHASTIC = (
+    "the closure is not deterministic: at the same parameters the loss was {first:.8g}, then {second:.8g}; SciPy's "
+    "methods compare losses between points and will be misled. Switch dropout off (model.eval()), draw the batch or "
+    "the noise once outside the closure, or seed it inside; let it use up no iterator, and change nothing that the "
+    "loss depends on"
+)
+
+
+@dataclass(frozen=True)
+class ClosureReport:
+    """What `optimizer.check(closure)` found.
+
+    loss: at the current parameters. deterministic: two calls gave the same loss. gradient_error, curvature_error:
+    largest relative deviation of directional derivatives from central differences of the loss and of the gradient; None
+    where there is no such derivative. seconds_per_call, seconds_per_product: wall-clock, the fastest of three.
+    problems: in words, empty when all is well.
+    """
+
+    loss: float
+    deterministic: bool
+    gradient_error: float | None
+    curvature_error: float | None
+    seconds_per_call: float
+    seconds_per_product: float | None
+    problems: tuple[str, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether no problem was found."""
+        return not self.problems
+
+    def __str__(self) -> str:
+        product = "–" if self.seconds_per_product is None else f"{self.seconds_per_product * 1e3:.3g} ms"
+        lines = [
+            f"loss               {self.loss:.8g}",
+            f"deterministic      {'yes' if self.deterministic else 'no'}",
+            f"gradient error     {_shown(self.gradient_error)}  against differences of the loss",
+            f"curvature error    {_shown(self.curvature_error)}  against differences of the gradient",
+            f"closure call       {self.seconds_per_call * 1e3:.3g} ms",
+            f"product            {product}",
+        ]
+        return "\n".join([*lines, *(f"problem: {problem}" for problem in self.problems)])
+
+
+def require_consistent(real: ClosureResult, captured: ClosureResult, eps: float) -> None:
+    """InconsistentClosureError where captured and real derivatives differ, with the likely cause."""
+    tolerance = 1e3 * eps
+    total = None if captured.backpropagated is None else float(captured.backpropagated)
+    if total is not None and abs(total - captured.loss) > tolerance * (1 + abs(captured.loss)):
+        raise InconsistentClosureError(
+            f"the closure returned {captured.loss:.6g} but called backward() on losses that add up to {total:.6g}; "
+            f"the two must be equal: return the sum of what is backpropagated, and leave gradient scaling to the end"
+        )
+    assert real.gradient is not None
+    assert captured.gradient is not None
+    difference = float(np.linalg.norm(real.gradient - captured.gradient))
+    if difference > tolerance * (1 + float(np.linalg.norm(real.gradient))):
+        raise InconsistentClosureError(_disagreement(real.gradient, captured.gradient))
+
+
+def _disagreement(real: NDArray[np.float64], captured: NDArray[np.float64]) -> str:
+    norms = float(np.linalg.norm(real)), float(np.linalg.norm(captured))
+    head = f"the gradient in .grad (norm {norms[0]:.6g}) is not the derivative of the loss (norm {norms[1]:.6g}); "
+    if not norms[1]:
+        return head + "no gradient was captured: with checkpointing, use use_reentrant=False"
+    factor = float(real @ captured) / norms[1] ** 2
+    if abs(factor - 1) > 1e-2 and np.linalg.norm(real - factor * captured) <= 1e-3 * norms[0]:
+        cause = f"it is scaled by {factor:.4g}, as gradient clipping or scaling does: leave that out of the closure"
+    else:
+        cause = (
+            "a hook, gradient clipping or reentrant checkpointing changes it: leave that out of the closure; or each "
+            "call updates what it depends on, as spectral_norm does: model.eval() stops that"
+        )
+    return head + cause + "; start_check=False runs all the same, with the derivative of the loss"
+
+
+def check_closure(
+    closure: Closure, flat: FlatParameters, *, directions: int = 3, scale: NDArray[np.float64] | float = 1.0
+) -> ClosureReport:
+    """All checks at the current parameters, which are left as they are, as are the random number generators.
+
+    Random directions are drawn from a fixed seed; steps are eps^(1/3) of the parameters' dtype. Directions, steps and
+    errors are those of the scaled parameters x/scale.
+    """
+    problems: list[str] = []
+    x = flat.read()
+    seen = Seen(closure)
+    with left_as_it_was(flat) as rewind:
+        first, seconds = _timed(lambda: evaluate_value(seen, flat))
+        second = evaluate_value(seen, flat)
+        deterministic = close(first, second.loss, seen.precision(flat.eps, first.loss), x)
+        if not deterministic:
+            problems.append(STOCHASTIC.format(first=first.loss, second=second.loss))
+        if not np.isfinite(first.loss):
+            problems.append(f"the loss is {first.loss} at these parameters")
+        units = [_direction(flat.n, seed) for seed in range(directions)]
+        checks = _Directional(seen, flat, x, rewind, units, scale)
+        gradient_error = _tried(checks.gradient_error, problems) if np.isfinite(first.loss) else None
+        curvature_error = _tried(checks.curvature_error, problems) if gradient_error is not None else None
+    tolerance = 30 * flat.eps ** (1 / 3)
+    if gradient_error is not None and gradient_error > tolerance:
+        problems.append(f"the gradient deviates from differences of the loss by {gradient_error:.1e} (relative)")
+    if curvature_error is not None and curvature_error > tolerance:
+        problems.append(f"the curvature deviates from differences of the gradient by {curvature_error:.1e} (relative)")
+    return ClosureReport(
+        loss=first.loss,
+        deterministic=deterministic,
+        gradient_error=gradient_error,
+        curvature_error=curvature_error,
+        seconds_per_call=seconds,
+        seconds_per_product=checks.seconds_per_product,
+        problems=tuple(problems),
+    )
+
+
+class Seen:
+    """A closure that remembers what its last call returned, with the graph behind it."""
+
+    def __init__(self, closure: Closure, loss: Callable[[Any], Any] = lambda returned: returned):
+        self._closure, self._loss = closure, loss
+        self.returned: Any = None
+        self.nodes: set[Any] = set()
+
+    def __call__(self) -> Any:
+        try:
+            self.returned = self._closure()
+        except Exception as error:
+            new = explained(error)
+            if new is error:
+                raise
+            raise new from None
+        self.nodes = nodes_of(self.returned)
+        return self._loss(self.returned)
+
+    def forget(self) -> None:
+        """Let go of the graph."""
+        self.returned, self.nodes = None, set()
+
+    def precision(self, eps: float, loss: float) -> float:
+        """Machine epsilon of the coarsest dtype in the closure, at least that of the parameters."""
+        if isinstance(self.returned, torch.Tensor):
+            return max(eps, precision(self.returned, self.nodes))
+        single = torch.tensor(loss, dtype=torch.float32).item() == loss
+        return max(eps, torch.finfo(torch.float32).eps if single else 0.0)
+
+
+class _Directional:
+    """Directional derivatives along unit directions of the scaled parameters, against central differences."""
+
+    def __init__(
+        self,
+        closure: Closure,
+        flat: FlatParameters,
+        x: NDArray[np.float64],
+        rewind: Callable[[], None],
+        units: list[NDArray[np.float64]],
+        scale: NDArray[np.float64] | float,
+    ):
+        self._closure, self._flat, self._x, self._rewind = closure, flat, x, rewind
+        self._scale = scale
+        self._directions = [scale * unit for unit in units]
+        self._real: ClosureResult | None = None
+        self.seconds_per_product: float | None = None
+
+    def gradient_error(self) -> float:
+        self._real = self._at(self._x, evaluate_gradient)
+        assert self._real.gradient is not None
+        h = self._flat.eps ** (1 / 3) * (1 + float(np.linalg.norm(self._x / self._scale)))
+        errors = [
+            abs(self._slope(direction, h) - float(self._real.gradient @ direction)) for direction in self._directions
+        ]
+        size = float(np.linalg.norm(self._real.gradient * self._scale)) / np.sqrt(self._flat.n)
+        return float(max(errors) / max(size, self._flat.eps ** (1 / 3)))
+
+    def curvature_error(self) -> float:
+        assert self._real is not None
+        captured = self._at(self._x, evaluate_curvature)
+        require_consistent(self._real, captured, self._flat.eps)
+        assert captured.graph is not None
+        graph = captured.graph
+        _, self.seconds_per_product = _timed(lambda: graph.hvp(self._directions[0]))
+        products = [graph.hvp(direction) for direction in self._directions]
+        return float(max(map(self._deviation, products, self._directions)))
+
+    def _deviation(self, product: NDArray[np.float64], direction: NDArray[np.float64]) -> float:
+        expected = finite_difference_product(self._gradient, self._x, direction, self._flat.eps, self._scale)
+        self._flat.write(self._x)
+        size, error = np.linalg.norm(product * self._scale), np.linalg.norm((product - expected) * self._scale)
+        return float(error / max(size, self._flat.eps ** (1 / 3)))
+
+    def _gradient(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
+        gradient = self._at(x, evaluate_gradient).gradient
+        return np.full(self._flat.n, np.nan) if gradient is None else gradient
+
+    def _at(self, x: NDArray[np.float64], evaluate: Evaluate) -> ClosureResult:
+        self._rewind()
+        self._flat.write(np.ascontiguousarray(x))
+        return evaluate(self._closure, self._flat)
+
+    def _slope(self, direction: NDArray[np.float64], h: float) -> float:
+        ahead = self._at(self._x + h * direction, evaluate_value).loss
+        behind = self._at(self._x - h * direction, evaluate_value).loss
+        return (ahead - behind) / (2 * h)
+
+
+def _tried(check: Callable[[], float], problems: list[str]) -> float | None:
+    try:
+        return check()
+    except ClosureError as error:
+        problems.append(str(error))
+        return None
+
+
+def _timed(call: Callable[[], Any], repeats: int = 3) -> tuple[Any, float]:
+    seconds = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        result = call()
+        seconds.append(time.perf_counter() - start)
+    return result, min(seconds)
+
+
+def _direction(n: int, seed: int) -> NDArray[np.float64]:
+    v = np.random.default_rng(seed).standard_normal(n)
+    return np.asarray(v / np.linalg.norm(v))
+
+
+def close(first: ClosureResult, loss: float, eps: float, x: NDArray[np.float64]) -> bool:
+    """Whether a loss equals that of the first result, at x, but for rounding, judged by the loss and by g·x."""
+    if not (np.isfinite(first.loss) and np.isfinite(loss)):
+        return bool(np.array_equal(first.loss, loss, equal_nan=True))
+    terms = 0.0 if first.gradient is None else float(np.abs(first.gradient) @ np.abs(x))
+    size = max(abs(first.loss), abs(loss), terms if np.isfinite(terms) else 0.0)
+    return bool(abs(first.loss - loss) <= 1e3 * eps * size)
+
+
+def _shown(value: float | None) -> str:
+    return "–" if value is None else f"{value:.1e}"

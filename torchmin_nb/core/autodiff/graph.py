@@ -1,0 +1,84 @@
+"""What autograd's graph of a closure's result tells of the call that made it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
+
+import torch
+
+__all__ = ["leaves", "made_before", "nodes_of", "once_differentiable", "precision", "saved_bytes"]
+
+_Result = TypeVar("_Result")
+
+
+def once_differentiable(gradient: Sequence[torch.Tensor | None]) -> bool:
+    """Whether the gradient's graph has the node that once_differentiable leaves; no product ever runs through it."""
+    waiting = [part.grad_fn for part in gradient if part is not None]
+    seen = set()
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        if node.name().endswith("::Error"):
+            return True
+        seen.add(node)
+        waiting.extend(following for following, _ in node.next_functions)
+    return False
+
+
+def saved_bytes(call: Callable[[], _Result], rewind: Callable[[], None] = lambda: None) -> tuple[_Result, int | None]:
+    """What `call` returns, and the bytes that autograd saves in it for backward; None where they cannot be counted.
+
+    torch.func refuses the hooks that count: then it is called once more without them, after `rewind`.
+    """
+    total = 0
+
+    def count(tensor: torch.Tensor) -> torch.Tensor:
+        nonlocal total
+        total += tensor.numel() * tensor.element_size()
+        return tensor
+
+    try:
+        with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+            return call(), total
+    except RuntimeError as error:
+        if "support saved tensor hooks" not in str(error):
+            raise
+    rewind()
+    return call(), None
+
+
+def nodes_of(result: object) -> set[Any]:
+    """All nodes behind a tensor; none behind anything else. A backward pass frees what they saved, and leaves them."""
+    return _reachable([result.grad_fn]) if isinstance(result, torch.Tensor) else set()
+
+
+def leaves(nodes: Iterable[Any]) -> set[int]:
+    """The ids of the tensors for which the graph accumulates gradients."""
+    return {id(node.variable) for node in nodes if hasattr(node, "variable")}
+
+
+def made_before(first: set[Any], second: set[Any], parameters: Sequence[torch.Tensor]) -> bool:
+    """Whether the graphs of two calls share a node that leads to a parameter: neither call made it."""
+    shared = {node for node in first & second if not hasattr(node, "variable")}
+    return not leaves(_reachable(shared)).isdisjoint(map(id, parameters))
+
+
+def precision(result: object, nodes: Iterable[Any]) -> float:
+    """Machine epsilon of the coarsest dtype that took part: of the result, and of what lies behind it; 0 if unknown."""
+    dtypes = {data.dtype for node in nodes for data in getattr(node, "_input_metadata", ())}
+    if isinstance(result, torch.Tensor):
+        dtypes.add(result.dtype)
+    found = (dtype for dtype in dtypes if dtype.is_floating_point or dtype.is_complex)
+    return max((torch.finfo(dtype).eps for dtype in found), default=0.0)
+
+
+def _reachable(start: Iterable[Any]) -> set[Any]:
+    waiting, seen = list(start), set()
+    while waiting:
+        node = waiting.pop()
+        if node is not None and node not in seen:
+            seen.add(node)
+            waiting.extend(following for following, _ in node.next_functions)
+    return seen

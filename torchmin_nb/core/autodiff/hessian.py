@@ -1,0 +1,180 @@
+"""Hessian-vector products and dense Hessians from a gradient that kept its graph.
+
+Pearlmutter, "Fast exact multiplication by the Hessian", Neural Computation 6 (1994): H v is the gradient of
+g(x)·v, at the price of a few gradients and without the Hessian.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import numpy as np
+import scipy.linalg
+import torch
+
+from ...errors import SecondDerivativeError, text_of
+from .explained_errors import COMPILED, compiled
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ..parameters.flat import FlatParameters
+
+__all__ = ["DenseHessian", "HvpGraph", "finite_difference_product", "positive_definite", "second_derivatives_named"]
+
+Gradient = Sequence[torch.Tensor | None]
+_CACHE_BYTES = 64 * 2**20
+_MAX_CHUNK = 256
+_REMEDY = "replace it, or pass curvature='finite-difference' (differences of gradients: two closure calls a product)"
+_MISSING = re.compile(
+    r"derivative for '?(?P<name>[\w:]+)'? is not implemented|support double backward|differentiate twice"
+)
+
+
+class HvpGraph:
+    """The graph of one gradient, for products with the Hessian at its point.
+
+    gradient: differentiable, one tensor a parameter, None where the loss does not depend on it. Valid while the
+    parameters hold the values of that point.
+    """
+
+    def __init__(self, gradient: Gradient, flat: FlatParameters):
+        self._flat = flat
+        self.gradient = gradient
+        pairs = [(index, part) for index, part in enumerate(gradient) if part is not None and part.requires_grad]
+        self._indices = [index for index, _ in pairs]
+        self._outputs = [part for _, part in pairs]
+
+    def hvp(self, v: NDArray[np.float64]) -> NDArray[np.float64]:
+        """H @ v, shape (n,), float64."""
+        return self._flat.gather(self.parts(v))
+
+    def parts(self, v: NDArray[np.float64]) -> Gradient:
+        """H @ v, one tensor a parameter; None where no gradient depends on that parameter."""
+        return self._backward(self._flat.scatter(v), batched=False)
+
+    def product(self, v: torch.Tensor) -> torch.Tensor:
+        """H @ v on the device of v (n,), in its dtype."""
+        return self._flat.join(self._backward(self._flat.split(v), batched=False), v.dtype, v.device)
+
+    def rows(self, rows: torch.Tensor, out: torch.Tensor) -> None:
+        """H @ each row of shape (k, n) under vmap, into `out`, which is zeros before."""
+        self._flat.join_rows(self._backward(self._flat.split_rows(rows), batched=True), out)
+
+    def _backward(self, weights: list[torch.Tensor], *, batched: bool) -> Gradient:
+        if not self._outputs:  # a linear loss: its gradient is constant
+            return [None] * len(self._flat.tensors)
+        with second_derivatives_named():
+            return torch.autograd.grad(
+                self._outputs,
+                self._flat.tensors,
+                [weights[index] for index in self._indices],
+                retain_graph=True,
+                allow_unused=True,
+                is_grads_batched=batched,
+            )
+
+
+class DenseHessian:
+    """Builds the N×N Hessian from batches of products, in chunks that fit the cache.
+
+    `bytes_per_row` estimates what one product keeps alive; `chunk` overrides the number of rows a batch. Where
+    vmap refuses an operation of the closure, products are made one at a time, from then on.
+    """
+
+    def __init__(self, n: int, bytes_per_row: int | None = None, chunk: int | None = None):
+        per_row = max(bytes_per_row or 0, 8 * n)
+        self.chunk = chunk or int(np.clip(_CACHE_BYTES // per_row, 1, min(_MAX_CHUNK, n)))
+        self.vectorised = True
+
+    def build(
+        self,
+        graph: HvpGraph,
+        n: int,
+        before_chunk: Callable[[], None],
+        dtype: torch.dtype = torch.float64,
+        device: torch.device | None = None,
+    ) -> torch.Tensor:
+        """The symmetric Hessian, shape (n, n). `before_chunk` runs before each batch and may raise."""
+        hessian = torch.zeros(n, n, dtype=dtype, device=device)
+        for start in range(0, n, self.chunk):
+            before_chunk()
+            stop = min(start + self.chunk, n)
+            units = torch.zeros(stop - start, n, dtype=dtype, device=device)
+            units.diagonal(start).fill_(1)
+            self._fill(graph, units, hessian[start:stop])
+        hessian += hessian.T.clone()
+        return hessian.mul_(0.5)
+
+    def _fill(self, graph: HvpGraph, units: torch.Tensor, out: torch.Tensor) -> None:
+        if self.vectorised:
+            try:
+                graph.rows(units, out)
+                return
+            except (RuntimeError, ValueError) as error:
+                if isinstance(error, torch.OutOfMemoryError | SecondDerivativeError):
+                    raise
+                self.vectorised = False
+        for unit, row in zip(units, out, strict=True):
+            row.copy_(graph.product(unit))
+
+
+def finite_difference_product(
+    gradient: Callable[[NDArray[np.float64]], NDArray[np.float64]],
+    x: NDArray[np.float64],
+    v: NDArray[np.float64],
+    eps: float,
+    scale: NDArray[np.float64] | float = 1.0,
+) -> NDArray[np.float64]:
+    """H(x) @ v by a central difference of gradients along v. Two gradients; error O(h²) + O(eps/h).
+
+    Where one of them is not finite, a one-sided difference with the other and a third one at x; error O(h).
+    Lengths are those of x/scale and v/scale.
+    """
+    length = float(np.linalg.norm(v / scale))
+    if length == 0:
+        return np.zeros_like(v)
+    h = eps ** (1 / 3) * (1 + float(np.linalg.norm(x / scale))) / length
+    ahead, behind = gradient(x + h * v), gradient(x - h * v)
+    if np.isfinite(ahead).all() == np.isfinite(behind).all():
+        return np.asarray((ahead - behind) / (2 * h))
+    here = gradient(x)
+    return np.asarray((ahead - here if np.isfinite(ahead).all() else here - behind) / h)
+
+
+def positive_definite(hessian: NDArray[np.float64], eps: float) -> NDArray[np.float64]:
+    """The Hessian itself where it is positive definite, else shifted by a multiple of the identity until it is.
+
+    Dogleg needs it: Nocedal & Wright (2006), section 4.1 and, for the shift, section 3.4.
+    """
+    if _has_cholesky(hessian):
+        return hessian
+    lowest, highest = scipy.linalg.eigvalsh(hessian)[[0, -1]]
+    margin = eps ** (2 / 3) * max(abs(lowest), abs(highest), eps)
+    return np.asarray(hessian + (margin - min(lowest, 0.0)) * np.eye(len(hessian)))
+
+
+def _has_cholesky(matrix: NDArray[np.float64]) -> bool:
+    try:
+        scipy.linalg.cho_factor(matrix)
+    except np.linalg.LinAlgError:
+        return False
+    return True
+
+
+@contextmanager
+def second_derivatives_named(remedy: str = _REMEDY) -> Iterator[None]:
+    """Errors of torch that mean "no second derivative" as a SecondDerivativeError with the operation and a remedy."""
+    try:
+        yield
+    except (RuntimeError, NotImplementedError) as error:
+        found = _MISSING.search(text_of(error))
+        if not (found or compiled(error)):
+            raise
+        if compiled(error):
+            raise SecondDerivativeError(f"{COMPILED}, or {remedy.partition(', or ')[2]}") from error
+        name = (found and found["name"]) or "an operation of the closure"
+        raise SecondDerivativeError(f"{name} has no second derivative in torch; {remedy}") from error

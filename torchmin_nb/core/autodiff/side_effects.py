@@ -1,0 +1,108 @@
+"""What a closure call changes besides its result, put back: buffers, random numbers, parameters."""
+
+from __future__ import annotations
+
+import random
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+
+if TYPE_CHECKING:
+    from ..parameters.flat import FlatParameters
+
+__all__ = ["Generators", "left_as_it_was", "preserved_buffers", "same_random_numbers"]
+
+
+@contextmanager
+def preserved_buffers() -> Iterator[None]:
+    """Put back the buffers, such as BatchNorm statistics, of every module that runs inside, in this thread."""
+    saved: dict[torch.Tensor, torch.Tensor] = {}
+    thread = threading.get_ident()
+
+    def remember(module: torch.nn.Module, inputs: object) -> None:
+        if threading.get_ident() != thread:  # the hook is the whole process's
+            return
+        for buffer in module.buffers(recurse=False):
+            if buffer not in saved:
+                saved[buffer] = buffer.detach().clone()
+
+    hook = torch.nn.modules.module.register_module_forward_pre_hook(remember)
+    try:
+        with _compiled_modules_left_in_peace():
+            yield
+    finally:
+        hook.remove()
+        for buffer, value in saved.items():
+            buffer.data.copy_(value)
+
+
+@contextmanager
+def _compiled_modules_left_in_peace() -> Iterator[None]:
+    """Without torch.compile's warning that hooks run twice: ours does no harm then."""
+    if "torch._dynamo" not in sys.modules:
+        yield
+        return
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Using `torch.compile", category=UserWarning)
+        yield
+
+
+@contextmanager
+def same_random_numbers() -> Iterator[Callable[[], None]]:
+    """Yields a function that rewinds the generators to where they were; rewinds at the end too."""
+    state = Generators.now()
+    try:
+        yield state.put_back
+    finally:
+        state.put_back()
+
+
+class Generators(NamedTuple):
+    """Where the generators that draws come from by default are: torch's, on the CPU and on GPUs, NumPy's, Python's."""
+
+    torch: torch.Tensor
+    cuda: list[torch.Tensor]
+    numpy: Any
+    python: Any
+
+    @classmethod
+    def now(cls) -> Generators:
+        """As they are. CUDA is not woken up."""
+        cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+        return cls(torch.get_rng_state(), cuda, np.random.get_state(), random.getstate())
+
+    def put_back(self) -> None:
+        """Rewind them."""
+        torch.set_rng_state(self.torch)
+        if self.cuda:
+            torch.cuda.set_rng_state_all(self.cuda)
+        np.random.set_state(self.numpy)
+        random.setstate(self.python)
+
+    def drawn_from(self) -> bool:
+        """Whether numbers were drawn since."""
+        now = Generators.now()
+        numpy = np.array_equal(self.numpy[1], now.numpy[1]) and self.numpy[2:] == now.numpy[2:]
+        torches = len(self.cuda) == len(now.cuda) and all(
+            torch.equal(old, new) for old, new in zip([self.torch, *self.cuda], [now.torch, *now.cuda], strict=True)
+        )
+        return not (numpy and torches and self.python == now.python)
+
+
+@contextmanager
+def left_as_it_was(flat: FlatParameters) -> Iterator[Callable[[], None]]:
+    """Puts back the parameters, their `.grad`, buffers and random numbers; yields what rewinds the generators."""
+    x, gradients = flat.read(), flat.gradients()
+    with preserved_buffers(), same_random_numbers() as rewind:
+        try:
+            yield rewind
+        finally:
+            flat.write_final(x)
+            for tensor, gradient in zip(flat.tensors, gradients, strict=True):
+                tensor.grad = gradient

@@ -1,0 +1,368 @@
+"""The start check: the first closure call of a run beside at most three more, which are outside all counts."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ...errors import ClosureError, ClosureWarning, SecondDerivativeError
+from .closure import (
+    LEVELS,
+    Closure,
+    ClosureResult,
+    Evaluate,
+    Evaluator,
+    evaluate_curvature,
+    evaluate_gradient,
+    evaluate_probe,
+    evaluate_value,
+)
+from .closure_check import STOCHASTIC, Seen, close, require_consistent
+from .explained_errors import MADE_BEFORE, failed_again, used_up
+from .graph import made_before, once_differentiable, saved_bytes
+from .hessian import Gradient
+from .side_effects import Generators, preserved_buffers, same_random_numbers
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ..parameters.flat import FlatParameters
+    from ..parameters.variables import Variables
+
+__all__ = ["StartCheck"]
+
+_CALLS = 3
+_NEAR, _FAR = 0.4, 0.2
+"""Lengths of displacements, as powers of epsilon: in scaled variables, beside 1 plus the distance from the origin."""
+_BACK = 0.5
+"""The length of the displacement behind over that ahead: were it 1, an oscillation could say the same on both sides."""
+_MEASURABLE = 100
+"""So many roundings of the loss are a change that shows."""
+_OFF, _OFF_AND_STALE = 0.5, 0.2
+"""How far the change of the loss over the one predicted is off, as a factor, where it is wrong; and where a graph is
+older than the call."""
+_PART_STALE = 0.01
+"""The same where both sides agree on it: a small part of the loss is older than the call."""
+
+
+@dataclass(frozen=True)
+class _Move:
+    """A step in x (n,), by how much the loss changed, and the gradient after it where it was computed."""
+
+    step: NDArray[np.float64]
+    change: float
+    gradient: NDArray[np.float64] | None
+
+
+class StartCheck:
+    """Compares the first closure call of a run with at most three more: at the same point, and displaced.
+
+    closure: the user's; `loss` makes the loss of what it returns. variables: the solver's, in whose units and bounds
+    points are displaced. labels: one name a parameter. gradient: whether the method uses the closure's gradient;
+    curvature: also its graph. measure: `bytes_per_row` then has the bytes that the graph keeps for backward, where they
+    can be counted. constrained: parameters that the loss does not depend on may stand in a constraint.
+
+    Parameters, `.grad`, buffers and random number generators are left as the first call left them.
+    """
+
+    def __init__(
+        self,
+        closure: Closure,
+        flat: FlatParameters,
+        variables: Variables,
+        labels: Sequence[str],
+        *,
+        loss: Callable[[Any], Any] = lambda returned: returned,
+        gradient: bool = True,
+        curvature: bool = False,
+        measure: bool = False,
+        constrained: bool = False,
+    ):
+        self.bytes_per_row: int | None = None
+        self._seen = Seen(closure, loss)
+        self._flat = flat
+        self._variables = variables
+        self._labels = labels
+        self._gradient = gradient
+        self._curvature = curvature
+        self._measure = measure
+        self._constrained = constrained
+        self._left = _CALLS
+        self._eps = flat.eps
+        self._near: NDArray[np.float64] | None = None
+
+    def first(self, evaluator: Evaluator, level: str) -> ClosureResult:
+        """The first call of the run, which is counted; `evaluator` is the run's."""
+        self._evaluate = LEVELS[level]
+        self._before = Generators.now()
+        return self._measured(self._evaluate, lambda: evaluator.evaluate(level))
+
+    def compare(self, first: ClosureResult, x: NDArray[np.float64]) -> ClosureResult:
+        """The other calls, after the first at x (n,). Raises ClosureError; warns (ClosureWarning) once of a finding.
+
+        Returns the first result, without its graph where a later call has changed in place what that needs.
+        """
+        gradients = self._flat.gradients()
+        self._first = self._real = first
+        self._x, self._drawn = x, self._before.drawn_from()
+        try:
+            with preserved_buffers(), same_random_numbers():
+                self._compare(gradients)
+        finally:
+            self._flat.write(x)
+            for tensor, gradient in zip(self._flat.tensors, gradients, strict=True):
+                tensor.grad = gradient
+            self._seen.forget()
+            del self._first, self._real  # they hold graphs
+        return first if self._usable(first) else replace(first, graph=None)
+
+    def _usable(self, first: ClosureResult) -> bool:
+        """Whether products still go through the graph of the first call."""
+        if first.graph is None:
+            return True
+        try:
+            first.graph.parts(np.zeros(self._flat.n))
+        except RuntimeError:
+            return False
+        return True
+
+    def _compare(self, gradients: Sequence[Any]) -> None:
+        first = self._first
+        parts = None if first.graph is None else self._product(first)
+        second = self._again(self._counterpart(), rewind=self._curvature)
+        self._nodes = self._seen.nodes
+        self._eps = self._seen.precision(self._flat.eps, first.loss)
+        self._real, captured = (second, first) if first.graph is not None else (first, second)
+        absent = [a is None and b is None for a, b in zip(gradients, self._flat.gradients(), strict=True)]
+        if not self._same_loss(second):
+            return
+        if self._curved:
+            require_consistent(self._real, captured, self._eps)
+        if not all(absent) and not self._constrained:
+            _warn_of_absent([label for label, gone in zip(self._labels, absent, strict=True) if gone])
+        if np.isfinite(first.loss):
+            self._compare_displaced(captured, parts)
+
+    def _compare_displaced(self, captured: ClosureResult, parts: Gradient | None) -> None:
+        if self._curved and parts is None:
+            parts = self._product(captured)
+        near = self._moved(self._near_by(), evaluate_gradient if self._curved else evaluate_value)
+        if self._curved and parts is not None:
+            self._require_second_derivative(captured, parts, near)
+        if self._curvature and self._drawn and self._left and not self._same_loss(self._again(evaluate_value)):
+            return
+        if near is not None and self._suspicious(near):
+            self._judge(near)
+
+    @property
+    def _curved(self) -> bool:
+        """Whether there is a real gradient to hold captured derivatives against."""
+        return self._curvature and _finite(self._real)
+
+    # Calls
+
+    def _counterpart(self) -> Evaluate:
+        """What the second call computes: the captured gradient beside the real one, or the same again."""
+        if not self._curvature:
+            return self._evaluate
+        return evaluate_gradient if self._first.graph is not None else evaluate_curvature
+
+    def _again(self, evaluate: Evaluate, *, rewind: bool = False) -> ClosureResult:
+        """Another call at the same point, with the same random numbers or new ones."""
+        try:
+            result = self._call(evaluate, self._x, rewind=rewind)
+        except Exception as error:
+            new = failed_again(error)
+            if new is error:
+                raise
+            raise new from None
+        self._flat.require_held(self._x)
+        return result
+
+    def _call(self, evaluate: Evaluate, x: NDArray[np.float64], *, rewind: bool) -> ClosureResult:
+        self._left -= 1
+        if rewind:
+            self._before.put_back()
+        self._flat.write(x)
+        return self._measured(evaluate, lambda: evaluate(self._seen, self._flat))
+
+    def _measured(self, evaluate: Evaluate, call: Callable[[], ClosureResult]) -> ClosureResult:
+        if not self._measure or evaluate is not evaluate_curvature:
+            return call()
+        result, self.bytes_per_row = saved_bytes(call, self._refused)
+        return result
+
+    def _refused(self) -> None:
+        """The closure could not be measured; it is called once more."""
+        self._left -= 1
+        self._before.put_back()
+
+    # Findings
+
+    def _same_loss(self, second: ClosureResult) -> bool:
+        """Whether two calls at the same point agree; warns where they do not."""
+        if close(self._first, second.loss, self._eps, self._x):
+            return True
+        message = STOCHASTIC.format(first=self._first.loss, second=second.loss)
+        warnings.warn(message, ClosureWarning, stacklevel=2)
+        return False
+
+    def _moved(self, z: NDArray[np.float64], evaluate: Evaluate) -> _Move | None:
+        """The loss at z, with the same random numbers; None where nothing can be said of it."""
+        at = self._variables.to_user(z)
+        self._flat.write(self._x)
+        before = self._flat.read()
+        try:
+            result = self._call(evaluate, at, rewind=True)
+        except Exception as error:
+            if used_up(error):
+                raise failed_again(error) from None
+            return None  # beyond the domain of the loss, perhaps
+        self._flat.require_held(at)
+        step = self._flat.read() - before
+        return _Move(step, result.loss - self._first.loss, result.gradient) if np.isfinite(result.loss) else None
+
+    def _near_by(self) -> NDArray[np.float64]:
+        """The point of the first displacement, in the solver's variables."""
+        if self._near is None:
+            self._near = self._target(_NEAR, 1)
+        return self._near
+
+    def _target(self, power: float, factor: float) -> NDArray[np.float64]:
+        """A point in the solver's variables, inside their bounds: a multiple of a random step along the gradient."""
+        z, variables = self._variables.to_solver(self._x), self._variables
+        random = np.random.default_rng(0)
+        way = random.choice([-1.0, 1.0], z.size)
+        if self._real.gradient is not None:
+            slope = np.sign(variables.covector(self._real.gradient))
+            way = np.where(np.abs(slope) == 1, slope, way)
+        unit = way * random.uniform(0.5, 1.5, z.size)
+        length = self._eps**power * (1 + float(np.linalg.norm(z)))
+        step = factor * length * unit / max(float(np.linalg.norm(unit)), 1e-300)
+        if variables.bounds is None:
+            return np.asarray(z + step)
+        low, high = variables.bounds.lb, variables.bounds.ub
+        inside = (z + step >= low) & (z + step <= high)
+        return np.asarray(np.clip(np.where(inside, z + step, z - step), low, high))
+
+    def _suspicious(self, move: _Move) -> bool:
+        if self._real.gradient is None:
+            return move.change == 0
+        if not self._gradient and move.change != 0:
+            return False
+        predicted = self._predicted(move, self._real.gradient)
+        if predicted is None:
+            return False
+        off, shows = abs(move.change / predicted - 1), self._shows(move.change - predicted)
+        return off > _OFF_AND_STALE or (off > _PART_STALE and shows and self._stale())
+
+    def _stale(self) -> bool:
+        """Whether a graph of the last call was there before it."""
+        return made_before(self._nodes, self._seen.nodes, self._flat.tensors)
+
+    def _shows(self, change: float) -> bool:
+        return abs(change) > _MEASURABLE * self._eps * abs(self._first.loss)
+
+    def _predicted(self, move: _Move, gradient: NDArray[np.float64]) -> float | None:
+        """By how much the loss changes to first order; None where rounding would hide it."""
+        change = float(gradient @ move.step)
+        return change if self._shows(change) and np.isfinite(change) else None
+
+    def _judge(self, near: _Move) -> None:
+        """Where the loss has one slope on both sides, and the gradient another: a stale graph, or a wrong gradient."""
+        unchanged = near.change == 0
+        stale = self._stale()
+        ahead, behind = self._ratios(near, unchanged=unchanged)
+        if not _wrong(ahead, behind, stale=stale):
+            return
+        if stale or (unchanged and not self._nodes):
+            raise ClosureError(_CHANGES.format(ratio=ahead) + MADE_BEFORE)
+        if self._gradient:
+            warnings.warn(_CHANGES.format(ratio=ahead) + _WRONG, ClosureWarning, stacklevel=2)
+
+    def _ratios(self, near: _Move, *, unchanged: bool) -> tuple[float, float]:
+        """The change of the loss over the one predicted, on both sides; NaN where it is not known."""
+        gradient, far = self._real.gradient, None
+        if self._left:
+            evaluate = evaluate_value if gradient is not None else evaluate_probe
+            far = self._moved(self._target(_FAR if unchanged else _NEAR, -_BACK), evaluate)
+        elif unchanged:
+            far = near
+        gradient = gradient if gradient is not None or far is None else far.gradient
+        if far is None or gradient is None:
+            return np.nan, np.nan
+        return self._ratio(near, gradient), self._ratio(far, gradient)
+
+    def _ratio(self, move: _Move, gradient: NDArray[np.float64]) -> float:
+        predicted = self._predicted(move, gradient)
+        return np.nan if predicted is None else move.change / predicted
+
+    def _product(self, captured: ClosureResult) -> Gradient:
+        """A product with the Hessian at the start, along the step of the near displacement."""
+        assert captured.graph is not None
+        self._flat.write(self._x)
+        step = self._variables.to_user(self._near_by()) - self._x
+        return captured.graph.parts(step)
+
+    def _require_second_derivative(self, captured: ClosureResult, parts: Gradient, near: _Move | None) -> None:
+        """SecondDerivativeError where the captured graph hides part of the curvature."""
+        assert captured.graph is not None
+        hidden = once_differentiable(captured.graph.gradient)
+        # A parameter on which no gradient depends: its loss is linear, or an operation hides its second derivative.
+        if any(part is None and seen is not None for part, seen in zip(parts, captured.graph.gradient, strict=True)):
+            hidden = hidden or self._misses(self._flat.gather(parts), near)
+        if hidden:
+            raise SecondDerivativeError(_HIDDEN)
+
+    def _misses(self, product: NDArray[np.float64], near: _Move | None) -> bool:
+        """Whether a product differs from the change of the gradient along the same step."""
+        if near is None or near.gradient is None or self._real.gradient is None:
+            return False
+        scale = self._variables.scale
+        grown = scale * (near.gradient - self._real.gradient)
+        noise = _MEASURABLE * self._eps * float(np.linalg.norm(scale * self._real.gradient))
+        return bool(np.linalg.norm(scale * product - grown) > 0.1 * np.linalg.norm(grown) + noise)
+
+
+def _wrong(ahead: float, behind: float, *, stale: bool) -> bool:
+    """Whether two ratios, on both sides, say the same and it is not 1; False for NaN."""
+    ratio, spread = (_BACK * ahead + behind) / (1 + _BACK), abs(ahead - behind)
+    off = max(ratio, 1 / ratio) - 1 if ratio > 0 else abs(ratio - 1)
+    straight = spread <= 0.2 * max(abs(ahead), abs(behind))
+    least = (_PART_STALE if spread <= 0.2 * off else _OFF_AND_STALE) if stale else _OFF
+    return straight and off > least
+
+
+_CHANGES = "where the parameters move a little, the loss changes by {ratio:.3g} times what its gradient predicts: "
+_WRONG = (
+    "the gradient in .grad is not the derivative of the loss that the closure returns. Leave gradient clipping and "
+    "scaling and hooks out of the closure, return the loss that backward() was called on, and compute everything that "
+    "depends on the parameters inside the closure; optimizer.check(closure) tells more, and start_check=False is silent"
+)
+_HIDDEN = (
+    "an operation of the closure hides its second derivative (a once_differentiable autograd.Function, or a "
+    "gradient detached on the way); give it a differentiable backward, or pass curvature='finite-difference'"
+)
+_SHOWN = 8
+
+
+def _warn_of_absent(names: Sequence[str]) -> None:
+    """ClosureWarning that names the parameters to which no gradient came."""
+    if not names:
+        return
+    listed = ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
+    warnings.warn(
+        f"the loss does not depend on {listed}: no gradient reached it at the start. Methods that use gradients leave "
+        f"such a parameter where it is until one does; give it requires_grad=False or leave it out of the optimizer if "
+        f"that is meant, else use it in the closure without .detach(), .item() or torch.no_grad() on the way",
+        ClosureWarning,
+        stacklevel=2,
+    )
+
+
+def _finite(result: ClosureResult) -> bool:
+    return bool(np.isfinite(result.loss)) and result.gradient is not None and bool(np.isfinite(result.gradient).all())

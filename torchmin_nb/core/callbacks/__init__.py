@@ -1,0 +1,1 @@
+"""Callbacks that keep a run: on disk, line by line, or for TensorBoard."""

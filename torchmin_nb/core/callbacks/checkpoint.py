@@ -1,0 +1,295 @@
+"""Checkpoint: a callback that keeps parameters and history on disk, so that a run outlives its kernel."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from scipy.optimize import OptimizeResult
+
+from ...errors import ArgumentTypeError, BusyError, ParameterError, StorageError
+from ..history.history import History
+from ..history.records import Evaluation, Iteration
+from ..optimizers.state import packed
+from ..parameters.flat import FlatParameters, trainable
+from ..runtime.control import UNDER_WAY
+from ..storage.atomic_files import as_path, dropped, ordinary, replacing, require_writable, swept
+from ..validation import positive
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ..optimizers.base import ScipyOptimizer
+
+__all__ = ["Checkpoint", "SavedRun"]
+
+_FORMAT = "torchmin_nb checkpoint 1"
+_IDLE = 19
+"""A save is followed by this many times its own duration without one: at most a twentieth of the time goes into it."""
+
+
+@dataclass(frozen=True, eq=False)
+class SavedRun:
+    """What a checkpoint holds. One tensor a trainable parameter, in the parameters' dtypes, on the CPU.
+
+    parameters, loss: the current iterate; of a run that has ended, the end point. best, best_loss: the best point
+    seen; None where there was none. model: the `state_dict` of the model at the iterate, buffers included; None
+    unless Checkpoint was given the model. optimizer: what `optimizer.load_state_dict` takes. history: the iterations;
+    its `message` is None if the run was under way.
+    """
+
+    parameters: list[torch.Tensor]
+    loss: float
+    best: list[torch.Tensor] | None
+    best_loss: float | None
+    model: dict[str, Any] | None
+    optimizer: dict[str, Any]
+    history: History
+
+    def restore(self, optimizer: ScipyOptimizer, *, best: bool = False) -> None:
+        """Put the parameters and the state back, so that `optimizer.step(closure)` goes on.
+
+        best: the best point instead of the current iterate. Buffers of a model are not among the parameters: load
+        them with `model.load_state_dict(saved.model)` first. Raises ParameterError where number or shapes of the
+        parameters differ, ValueError (torch) where the param groups do.
+        """
+        values = self.best if best and self.best is not None else self.parameters
+        tensors = trainable(optimizer.param_groups)
+        here, there = [tuple(t.shape) for t in tensors], [tuple(value.shape) for value in values]
+        if here != there:
+            raise ParameterError(
+                f"the checkpoint has parameters of shapes {there}, the optimizer has {here}; build the same model and "
+                f"the same optimizer first"
+            )
+        optimizer.load_state_dict(self.optimizer)
+        with torch.no_grad():
+            for tensor, value in zip(tensors, values, strict=True):
+                tensor.copy_(value)
+
+
+class Checkpoint:
+    """Saves parameters, best point and history while a run goes on: `callbacks=[Checkpoint("fit.pt", model)]`.
+
+    path: the file, replaced as a whole each time: a reader, or a kill, never meets half of one. The one that an earlier
+        run left there is kept beside it, as `<path>.previous`.
+    model: its `state_dict` is kept too, at the current iterate and with its buffers.
+    every: seconds between two saves, and once more when the run is over. A save that takes long is made less often: at
+        most a twentieth of the time goes into saving. It happens at the end of an iteration or of a closure call.
+    clock: seconds, for tests.
+
+    After the kernel has died, build model and optimizer as before, then
+
+    >>> saved = Checkpoint.load("fit.pt")                # doctest: +SKIP
+    >>> model.load_state_dict(saved.model)               # doctest: +SKIP
+    >>> optimizer.load_state_dict(saved.optimizer)       # doctest: +SKIP
+    >>> optimizer.step(closure)                          # doctest: +SKIP
+
+    or, without a model, `saved.restore(optimizer)` for the first two. The trust radius is taken up where the method has
+    one; what cannot be, such as an inverse Hessian that SciPy gives only at the end, is named by a StartWarning.
+
+    Raises StorageError, before any work, for a path that cannot be written, holds something else, or for a model whose
+    state `torch.load` would refuse; ArgumentTypeError for a model without `state_dict`; BusyError for a second run
+    while the first goes on. A disk that fails later drops the checkpoint with a StorageWarning; the run goes on, and
+    the last whole checkpoint stays.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        model: torch.nn.Module | None = None,
+        *,
+        every: float = 30.0,
+        clock: Callable[[], float] = time.monotonic,
+    ):
+        if model is not None and not hasattr(model, "state_dict"):
+            raise ArgumentTypeError(f"model must be a torch.nn.Module or None, got {type(model).__name__}")
+        self.path = as_path(path)
+        self.model = model
+        self.every = float(positive("every", every) or 0.0)
+        self._clock = clock
+        self._optimizer: ScipyOptimizer | None = None
+        self._history: History | None = None
+        self._x: NDArray[np.float64] | None = None
+        self._due = 0.0
+        self._saved = False
+        require_writable(self.path)
+        swept(self.previous)
+        if self.path.exists() and self.path.stat().st_size:
+            self.load(self.path)
+        if model is not None:
+            _require_plain(model.state_dict())
+
+    @property
+    def previous(self) -> Path:
+        """Where the checkpoint of an earlier run is kept."""
+        return self.path.with_name(f"{self.path.name}.previous")
+
+    def on_bind(self, optimizer: ScipyOptimizer) -> None:
+        """Take the optimizer of the run that is to begin."""
+        if self._optimizer is not None:
+            raise BusyError(f"this Checkpoint of {str(self.path)!r} keeps a run that goes on; give each run its own")
+        require_writable(self.path)
+        self._optimizer, self._saved = optimizer, False
+
+    def on_start(self, history: History) -> None:
+        """Note the history; the clock begins here."""
+        if self._optimizer is None:
+            raise ArgumentTypeError("a Checkpoint keeps runs of torchmin_nb's own wrappers; for others use HistoryFile")
+        self._history, self._x = history, None
+        self._due = self._clock() + self.every
+
+    def __call__(self, iteration: Iteration) -> None:
+        """Note the iterate, and save if it is time."""
+        if self._optimizer is not None:
+            self._x = _flat(self._optimizer).read()
+            self._save_if_due()
+
+    def on_evaluation(self, evaluation: Evaluation) -> None:
+        """Save if it is time: an iteration can be hundreds of closure calls long."""
+        self._save_if_due()
+
+    def on_release(self, optimizer: ScipyOptimizer) -> None:
+        """Save the end point, with the whole result."""
+        try:
+            if self._x is not None:
+                self._x = _flat(optimizer).read()
+                self._save()
+        finally:
+            self._forget()
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> SavedRun:
+        """What was saved. Raises StorageError for a file that cannot be read or is no checkpoint.
+
+        Read by `torch.load(path, weights_only=True)`, which runs no code of the file.
+        """
+        try:
+            with ordinary(path) as file:
+                stored = torch.load(file, map_location="cpu", weights_only=True)
+            if stored["format"] != _FORMAT:
+                raise ValueError(f"format is {stored['format']!r}, expected {_FORMAT!r}")
+            fields = {name: value for name, value in stored.items() if name != "format"}
+            _require_types(fields)
+            return SavedRun(**fields, history=History.from_text(stored["optimizer"]["run"]["history"]))
+        except Exception as error:  # torch.load raises whatever the bytes lead it to
+            raise StorageError(
+                f"{str(path)!r} is not a readable checkpoint: {error}; give what Checkpoint wrote"
+            ) from error
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies, which keep nothing until a run of theirs begins."""
+        return {**self.__dict__, "_optimizer": None, "_history": None, "_x": None}
+
+    def _save_if_due(self) -> None:
+        if self._x is not None and self._clock() >= self._due:
+            self._save()
+
+    def _save(self) -> None:
+        begun = self._clock()
+        try:
+            state = self._state()
+            self._keep_previous()
+            with replacing(self.path) as file:
+                torch.save(state, file)
+        except Exception as error:
+            self._forget()
+            dropped(f"the checkpoint {str(self.path)!r}", error, "the last whole one stays", stacklevel=4)
+            return
+        self._saved = True
+        self._due = self._clock() + max(self.every, _IDLE * (self._clock() - begun))
+
+    def _state(self) -> dict[str, Any]:
+        optimizer, history, x = self._optimizer, self._history, self._x
+        assert optimizer is not None
+        assert history is not None
+        assert x is not None
+        result = _under_way(history, x) if optimizer.result is None else optimizer.result
+        flat = _flat(optimizer)
+        parameters = flat.scatter(x)
+        best, best_loss = optimizer.best_point() or (None, None)
+        return {
+            "format": _FORMAT,
+            "parameters": parameters,
+            "loss": float(result.fun),
+            "best": best,
+            "best_loss": best_loss,
+            "model": self.model and _model_state(self.model, flat.tensors, parameters),
+            "optimizer": {**torch.optim.Optimizer.state_dict(optimizer), "run": packed(history, result)},
+        }
+
+    def _keep_previous(self) -> None:
+        """Once a run: what an earlier one left is copied aside before it is replaced."""
+        if not self._saved and self.path.exists():
+            with self.path.open("rb") as earlier, replacing(self.previous) as file:
+                shutil.copyfileobj(earlier, file)
+
+    def _forget(self) -> None:
+        self._optimizer = self._history = self._x = None
+
+
+def _require_types(fields: Mapping[str, Any]) -> None:
+    """Refuse fields of a checkpoint that are no such: TypeError."""
+    kinds = {"loss": float, "best_loss": float | None, "model": dict | None, "optimizer": dict}
+    wrong = [name for name, kind in kinds.items() if not isinstance(fields.get(name), kind)]
+    wrong += [name for name in ("parameters", "best") if not _are_tensors(fields.get(name), none=name == "best")]
+    if wrong:
+        raise TypeError(f"{', '.join(wrong)} are not of the types that were saved")
+
+
+def _are_tensors(values: Any, *, none: bool) -> bool:
+    if values is None:
+        return none
+    return isinstance(values, list) and all(isinstance(value, torch.Tensor) for value in values)
+
+
+def _flat(optimizer: ScipyOptimizer) -> FlatParameters:
+    return FlatParameters(trainable(optimizer.param_groups))
+
+
+def _under_way(history: History, x: NDArray[np.float64]) -> OptimizeResult:
+    """The result of a run that goes on, at its current iterate: success is False."""
+    last = history[-1]
+    counts = {name: getattr(last, name) for name in ("nfev", "njev", "nhev")}
+    return OptimizeResult(x=x, fun=last.loss, nit=last.index, **counts, **UNDER_WAY._asdict())
+
+
+def _model_state(
+    model: torch.nn.Module, tensors: Sequence[torch.Tensor], values: Sequence[torch.Tensor]
+) -> dict[str, Any]:
+    """The model's state_dict with the iterate in it: between iterations its parameters hold a trial point."""
+    iterate = {_place(tensor): value for tensor, value in zip(tensors, values, strict=True)}
+    state: Mapping[str, Any] = model.state_dict()
+    return {
+        name: iterate.get(_place(value), value) if isinstance(value, torch.Tensor) else value
+        for name, value in state.items()
+    }
+
+
+def _place(tensor: torch.Tensor) -> tuple[Any, ...]:
+    """Where a tensor lies in memory: a state_dict has other objects of the same storage."""
+    return tensor.data_ptr(), tensor.device, tensor.shape, tensor.stride()
+
+
+def _require_plain(state: Mapping[str, Any]) -> None:
+    """Refuse a state_dict that `torch.load` with weights_only=True would refuse: by the entries that are no tensors."""
+    for name, value in state.items():
+        if isinstance(value, torch.Tensor):
+            continue
+        stored = BytesIO()
+        try:
+            torch.save(value, stored)
+            stored.seek(0)
+            torch.load(stored, weights_only=True)
+        except Exception as error:
+            raise StorageError(
+                f"the model's state {name!r} is {type(value).__name__}, which torch.load(weights_only=True) does not "
+                f"read; have get_extra_state give tensors and plain types, or leave model out"
+            ) from error

@@ -1,0 +1,259 @@
+"""HistoryFile: a callback that writes a run down as it happens, one JSON line an iteration."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from io import FileIO
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import numpy as np
+
+from ...errors import BusyError, HistoryError, StorageError
+from ..history.history import History
+from ..history.records import Evaluation, Iteration, record
+from ..history.rows import Rows
+from ..storage.atomic_files import UNREADABLE, as_path, dropped, ordinary, require_writable
+
+__all__ = ["HistoryFile"]
+
+_FORMAT = "torchmin_nb history lines 1"
+_FIRST_BYTES = json.dumps({"format": _FORMAT})[:-1].encode()
+_KEEPS = ("keep_parameters", "keep_evaluations")
+_CHUNK = 2**19
+"""Bytes that are read at once."""
+
+
+class HistoryFile:
+    """Appends each iteration to a file the moment it is told: `callbacks=[HistoryFile("run.jsonl")]`.
+
+    The file keeps what the run's history keeps: iterations, and evaluations and parameters where the optimizer has
+    `keep_evaluations` and `keep_parameters`. Each line is handed to the operating system at once, so that a killed
+    kernel loses at most the line being written; a machine that loses power may lose the last seconds.
+
+    A file that exists is never overwritten: a further run is appended to it, whichever process or HistoryFile made it,
+    and `read_all` gives them all. Runs that go on at the same time may share a path, each with a HistoryFile of its
+    own: every line names its run.
+
+    Lines: {"format", "run", "method", "options", "n_parameters", "dtype", ...} begins a run; then
+    {"run", "iteration": {...}} with "parameters" if kept, {"run", "evaluation": {...}} with "trial" if kept; and
+    {"run", "ending": {"success", "status", "message", "final_loss", "totals"}}. NaN and infinities are strings.
+
+    Raises StorageError, before any work, for a path that cannot be written or holds something else; BusyError for a
+    second run while the first goes on. A disk that fails later drops the file with a StorageWarning; the run goes on.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]):
+        self.path = as_path(path)
+        self._history: History | None = None
+        self._file: FileIO | None = None
+        self._run = ""
+        _require_ours(self.path)
+
+    def on_start(self, history: History) -> None:
+        """Begin a run in the file."""
+        if self._file is not None:
+            raise BusyError(f"this HistoryFile of {str(self.path)!r} keeps a run that goes on; give each run its own")
+        _require_ours(self.path)
+        self._history, self._run = history, uuid.uuid4().hex[:12]
+        keeps = {name: getattr(history, name) for name in _KEEPS}
+        try:
+            self._write({"format": _FORMAT, "run": self._run, **history.heading(), **keeps})
+        except OSError as error:
+            raise StorageError(f"{str(self.path)!r} cannot be written: {error}; give another file") from error
+        finally:
+            self._close()  # another callback may still refuse the run
+
+    def __call__(self, iteration: Iteration) -> None:
+        """Append an iteration."""
+        self._append(lambda history: {"iteration": record(iteration), **_point("parameters", history.last_point())})
+
+    @property
+    def on_evaluation(self) -> Callable[[Evaluation], None]:
+        """There only where the history keeps evaluations: to hear of them costs a little."""
+        if self._history is None or not self._history.keep_evaluations:
+            raise AttributeError("on_evaluation: the history keeps no evaluations")
+        return self._evaluated
+
+    def on_end(self, history: History) -> None:
+        """Append how the run ended, and close the file."""
+        self._append(lambda history: {"ending": history.ending()})
+        self._close()
+        self._history = None
+
+    @classmethod
+    def read(cls, path: str | os.PathLike[str], run: int = -1) -> History:
+        """One run of a file, the last unless `run` says otherwise; also while it goes on, and after a kill.
+
+        Equal to the run's own history once it has ended; before that a prefix, whose `message` is None. A line that
+        was only half written is left out. Raises HistoryError for a file that is none of ours or has lines missing
+        within a run, and for a run that it does not have.
+        """
+        runs = cls.read_all(path)
+        try:
+            return runs[run]
+        except IndexError:
+            raise HistoryError(f"{str(path)!r} has {len(runs)} runs; there is no run {run}") from None
+
+    @classmethod
+    def read_all(cls, path: str | os.PathLike[str]) -> list[History]:
+        """All runs of a file, in the order in which they began. Raises HistoryError as `read` does."""
+        try:
+            with ordinary(path) as file:
+                if not _FIRST_BYTES.startswith(file.read(len(_FIRST_BYTES))):
+                    raise ValueError("it does not begin as one")
+                file.seek(0)
+                return [run.history() for run in _runs(file).values()]
+        except UNREADABLE as error:
+            raise HistoryError(
+                f"{str(path)!r} is not a readable history file: {error}; give what HistoryFile wrote"
+            ) from error
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies, which keep nothing until a run of theirs starts."""
+        return {**self.__dict__, "_file": None, "_history": None}
+
+    def _evaluated(self, evaluation: Evaluation) -> None:
+        self._append(lambda history: {"evaluation": record(evaluation), **_point("trial", history.last_trial())})
+
+    def _append(self, line: Callable[[History], dict[str, Any]]) -> None:
+        if self._history is None:
+            return
+        try:
+            self._write({"run": self._run, **line(self._history)})
+        except Exception as error:
+            self._close()
+            self._history = None
+            dropped(f"the history file {str(self.path)!r}", error, "it is readable up to here", stacklevel=4)
+
+    def _write(self, line: dict[str, Any]) -> None:
+        """One system call a line, so that lines of several runs do not mix."""
+        text = json.dumps(line, allow_nan=False).encode() + b"\n"
+        if self._file is None:
+            self._file = FileIO(self.path, "a")
+            text = _mended(self.path) + text
+        if self._file.write(text) != len(text):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def _close(self) -> None:
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()
+
+
+def _require_ours(path: Path) -> None:
+    """Refuse a path that cannot be written, and a file that is something else."""
+    require_writable(path)
+    if path.exists() and not _begins_as_ours(path):
+        raise StorageError(f"{str(path)!r} exists and is no history file; give another path, or move that file away")
+
+
+def _begins_as_ours(path: Path) -> bool:
+    """Also of an empty file, and of one that was killed in its first line."""
+    with path.open("rb") as file:
+        begin = file.read(len(_FIRST_BYTES))
+    return _FIRST_BYTES.startswith(begin)
+
+
+def _mended(path: Path) -> bytes:
+    """What ends a line that was only half written, so that the next one stands alone."""
+    with path.open("rb") as file:
+        if not file.seek(0, os.SEEK_END):
+            return b""
+        file.seek(-1, os.SEEK_END)
+        return b"" if file.read(1) == b"\n" else b"\n"
+
+
+def _runs(file: BinaryIO) -> dict[str, _Stored]:
+    """The runs of a file, by the name that each line has."""
+    runs: dict[str, _Stored] = {}
+    while lines := file.readlines(_CHUNK):
+        for line in _whole(lines):
+            _take(runs, line)
+        for run in runs.values():
+            run.flush()
+    return runs
+
+
+def _whole(lines: list[bytes]) -> list[Any]:
+    """The lines that can be read, all at once if none is torn: that is faster."""
+    with suppress(ValueError):
+        found = json.loads(b"[" + b",".join(lines) + b"]")
+        if len(found) == len(lines):
+            return cast("list[Any]", found)
+    return list(_one_by_one(lines))
+
+
+def _one_by_one(lines: list[bytes]) -> Iterator[Any]:
+    """What is torn shows itself as a gap, unless it was the last line of its run."""
+    for line in lines:
+        try:
+            yield json.loads(line)
+        except ValueError:
+            continue
+
+
+def _take(runs: dict[str, _Stored], line: dict[str, Any]) -> None:
+    """Add one line to its run."""
+    name = line["run"]
+    if "format" in line:
+        runs[name] = _Stored(line)
+    elif name not in runs:
+        raise ValueError(f"the first line of run {name} is missing")
+    else:
+        runs[name].take(line)
+
+
+class _Stored:
+    """One run of a file as it is read. Its lines wait in lists until a chunk has been read."""
+
+    def __init__(self, heading: dict[str, Any]):
+        self._heading = {**heading, **History().ending()}
+        self._rows: dict[str, Rows[Any]] = {"iteration": Rows(Iteration), "evaluation": Rows(Evaluation)}
+        self._points: dict[str, list[Any]] = {"parameters": [], "trial": []}
+        self._waiting: dict[str, list[Any]] = {name: [] for name in (*self._rows, *self._points)}
+
+    def take(self, line: dict[str, Any]) -> None:
+        """Add what a line has."""
+        for name, value in line.items():
+            values = self._waiting.get(name)
+            if values is not None:
+                values.append(value)
+            elif name == "ending":
+                self._heading.update(value)
+
+    def flush(self) -> None:
+        """Take what has waited. Raises ValueError where one is missing, and what Rows raises."""
+        for name, values in self._waiting.items():
+            if values and name in self._rows:
+                _require_all(name, values, len(self._rows[name]))
+                self._rows[name].extend_stored(values)
+            elif values:
+                self._points[name].extend(np.array(values, dtype=np.float64))
+            values.clear()
+
+    def history(self) -> History:
+        """The run, up to where the file has it."""
+        kept = {name: self._heading[f"keep_{name}"] is True for name in ("parameters", "evaluations")}
+        parts = {
+            "iterations": self._rows["iteration"],
+            "evaluations": self._rows["evaluation"] if kept["evaluations"] else None,
+            "parameters": self._points["parameters"] if kept["parameters"] else None,
+            "trials": self._points["trial"],
+        }
+        return History.from_parts({**self._heading, **parts})
+
+
+def _require_all(name: str, records: list[Any], number: int) -> None:
+    for expected, each in enumerate(records, number):
+        if each["index"] != expected:
+            raise ValueError(f"{name} {expected} is missing")
+
+
+def _point(name: str, x: list[Any] | None) -> dict[str, list[Any]]:
+    return {} if x is None else {name: x}

@@ -1,0 +1,1 @@
+"""Covariance and standard errors at the end of a run."""

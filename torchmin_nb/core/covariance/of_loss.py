@@ -1,0 +1,81 @@
+"""The covariance that the curvature of a loss implies, from autograd's Hessian or the inverse a method has built up."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy.sparse.linalg import LinearOperator
+
+from ...errors import ArgumentError, NotAMinimumError
+from ..autodiff.closure import Closure, ClosureEvaluator, require_closure
+from ..autodiff.side_effects import left_as_it_was
+from ..objective.calls import Calls
+from ..objective.objective import Derivatives, Objective
+from ..runtime.control import Abort, Control, StopRun
+from .covariance import Covariance, covariance_of_loss, named_values, warn_of_bounds
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+    from scipy.optimize import Bounds, OptimizeResult
+
+    from ..parameters.flat import FlatParameters
+
+__all__ = ["loss_covariance"]
+
+
+def loss_covariance(
+    closure: Closure | None,
+    result: OptimizeResult | None,
+    flat: FlatParameters,
+    groups: Sequence[Mapping[str, Any]],
+    *,
+    bounds: Bounds | None = None,
+    scale: float = 1.0,
+    curvature: str = "autograd",
+    x_scale: NDArray[np.float64] | float = 1.0,
+) -> Covariance:
+    """scale · H⁻¹ at the parameters' present values, or from `result.hess_inv` without a closure.
+
+    x_scale: typical sizes of x, for differences.
+
+    `hess_inv` is what BFGS or L-BFGS-B has built up, an approximation whatever the convergence: both test for
+    convergence before they update it, so that it lacks the last step, and L-BFGS-B forgets all but `maxcor` steps.
+
+    Raises ArgumentError where there is neither, NotAMinimumError where H is not positive semidefinite or not finite.
+    """
+    values = named_values(groups, flat.tensors)
+    warn_of_bounds(flat.read(), bounds, values)
+    if closure is None:
+        return Covariance(scale * _inverse_hessian(result, flat.n), values, np.zeros(flat.n, dtype=bool))
+    free = None if bounds is None else bounds.lb < bounds.ub
+    hessian = _hessian_now(require_closure(closure), flat, Derivatives("curvature", curvature=curvature, scale=x_scale))
+    return covariance_of_loss(hessian, values, scale=scale, eps=flat.eps, free=free)
+
+
+def _hessian_now(closure: Closure, flat: FlatParameters, derivatives: Derivatives) -> NDArray[np.float64]:
+    objective = Objective(Calls(ClosureEvaluator(closure, flat), flat, Control()), derivatives)
+    try:
+        with left_as_it_was(flat):
+            return objective.hessian(flat.read())
+    except Abort as abort:
+        raise abort.error from None
+    except StopRun as stop:
+        raise NotAMinimumError(f"no covariance here: {stop.ending.message}") from None
+    finally:
+        objective.release()
+
+
+def _inverse_hessian(result: OptimizeResult | None, n: int) -> NDArray[np.float64]:
+    inverse = None if result is None else result.get("hess_inv")
+    if isinstance(inverse, LinearOperator):
+        inverse = inverse.todense()
+    if inverse is None or np.shape(inverse) != (n, n):
+        raise ArgumentError(
+            f"the last run has left no inverse Hessian for the {n} parameters (BFGS and L-BFGS-B do, approximately, "
+            f"for those they moved); pass the closure for autograd's: covariance(closure)"
+        )
+    return np.array(inverse, dtype=np.float64)

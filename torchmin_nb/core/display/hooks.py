@@ -1,0 +1,38 @@
+"""What the package of views fills in: core knows no views, and shows a run and a history through these functions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+__all__ = ["animated_by", "animated_page", "panel_shown_by", "show_panel"]
+
+_animate: Callable[..., str] | None = None
+_show_panel: Callable[[Any], None] | None = None
+
+
+def animated_by(render: Callable[..., str]) -> None:
+    """Say how a history becomes an animated page."""
+    global _animate
+    _animate = render
+
+
+def animated_page(history: Any, **shown: Any) -> str:
+    """The history as an animated HTML page, by whatever `animated_by` was told."""
+    if _animate is None:
+        raise ImportError("animated pages need plotly: pip install 'torchmin-nb[notebook]'")
+    return _animate(history, **shown)
+
+
+def panel_shown_by(show: Callable[[Any], None]) -> None:
+    """Say how a run shows itself in a notebook."""
+    global _show_panel
+    _show_panel = show
+
+
+def show_panel(run: Any) -> None:
+    """Show the panel of a run, or its text where there are no views."""
+    if _show_panel is None:
+        print(repr(run))
+    else:
+        _show_panel(run)

@@ -1,0 +1,61 @@
+"""Where text becomes HTML: every page, table and HTML widget of this package is put together here.
+
+Names, messages and errors come from outside. Text is escaped when it is put into HTML; only what was made here is not.
+"""
+
+from __future__ import annotations
+
+import html as _html
+from collections.abc import Iterable
+
+__all__ = ["Html", "escaped", "html", "html_page", "joined"]
+
+_STYLE = """
+:root { color-scheme: light dark; }
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; }
+table { font-variant-numeric: tabular-nums; }
+caption { text-align: left; font-weight: 600; padding: .5rem 0; }
+th, td { text-align: right; padding: 2px 8px; }
+tr.pinned { font-weight: 600; }
+tr.failed { opacity: .75; }
+pre { overflow-x: auto; padding: .75rem; border: 1px solid rgba(128,128,128,.35); border-radius: 4px; }
+figure { margin: 1rem 0; }
+.wide { overflow-x: auto; }
+"""
+
+
+class Html(str):
+    """HTML, made by this module or known to be safe. Any other str is text."""
+
+    __slots__ = ()
+
+
+def escaped(text: object) -> Html:
+    """Text as HTML, in an element or between quotes; Html as it is."""
+    return text if isinstance(text, Html) else Html(_html.escape(str(text)))
+
+
+def html(form: str, /, **parts: object) -> Html:
+    """`form`, a literal with tags, with every {part} escaped.
+
+    >>> html("<b>{name}</b>", name="a < b")
+    '<b>a &lt; b</b>'
+    """
+    return Html(form.format(**{name: escaped(part) for name, part in parts.items()}))
+
+
+def joined(parts: Iterable[object], between: str = "") -> Html:
+    """The parts escaped, side by side; `between` is HTML."""
+    return Html(between.join(map(escaped, parts)))
+
+
+def html_page(title: str, body: Html) -> Html:
+    """A whole HTML page around a body. Colours are the browser's own, light or dark."""
+    return html(
+        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
+        '<meta name="viewport" content="width=device-width, initial-scale=1"><style>{style}</style></head>\n'
+        "<body>{body}</body></html>\n",
+        title=title,
+        style=Html(_STYLE),
+        body=body,
+    )

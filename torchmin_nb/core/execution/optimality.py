@@ -1,0 +1,271 @@
+"""Is the end of a run a minimum? The KKT residual, and the warnings where a method's success is not one.
+
+SciPy's tolerances are absolute: beside a small loss they are met where the run begins. And trust-constr ends with
+success once its trust radius is small, whatever the gradient.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from scipy.optimize import Bounds, OptimizeResult, nnls
+
+from ...errors import ConvergenceWarning, StartWarning
+from ..objective.constraints import LinearisedConstraints
+from ..runtime.control import Abort, StopRun
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ..methods.options import OptionSpec
+    from ..objective.objective import Objective
+    from ..parameters.variables import Variables
+
+__all__ = ["EndingCheck", "Kkt", "kkt", "tolerances_in_words"]
+
+_STATIONARY, _COMPLEMENTARY = 1e-2, 5e-5
+"""Parts of the KKT residual up to which a success is believed. An error of the gradient costs the loss its square; a
+multiplier of a constraint that is not active costs all of it."""
+_WEIGHTS = (1.0, _STATIONARY / _COMPLEMENTARY)
+"""Of complementarity beside stationarity, for the multipliers. Where a solution has been reached, either will do."""
+_FEASIBLE = 1e-6
+_OF_THE_GAIN = 1e-3
+_NEAR, _FAR = 1e-3, 1e2
+"""A loss that falls to zero within these multiples of the size of x, to first order, is not at its minimum."""
+_UNMOVED = 1e-8
+_ROUNDS = 20
+_LARGEST = 2**24
+
+
+class Kkt(NamedTuple):
+    """What is left of the KKT conditions at a point, with the best multipliers; all 0 at a solution.
+
+    stationarity: the gradient less what the multipliers explain, shape (n,), in units of the gradient. complementarity:
+    the multipliers times the distance to their bound or constraint, shape (n + k,), in units of the loss.
+    """
+
+    stationarity: NDArray[np.float64]
+    complementarity: NDArray[np.float64]
+
+
+def kkt(
+    gradient: NDArray[np.float64],
+    z: NDArray[np.float64],
+    bounds: Bounds | None,
+    constraints: LinearisedConstraints | None,
+    loss_unit: float,
+    slope_unit: float,
+) -> Kkt | None:
+    """The KKT conditions at z, shape (n,), for a loss with this gradient.
+
+    The multipliers make the sum of squares of both parts least, in the units given: non-negative least squares, in
+    which the multipliers of the bounds are eliminated. None where that is too large or fails.
+    """
+    box = _Box(z, bounds, slope_unit / loss_unit)
+    rest, multipliers, room = gradient, np.empty(0), np.empty(0)
+    if constraints is not None and constraints.equal.size:
+        columns, room, equal = _changing(constraints)
+        for _ in range(_ROUNDS if 0 < columns.size <= _LARGEST else 0):
+            weight = box.remaining(rest) / slope_unit
+            found = _multipliers(weight * gradient, weight[:, None] * columns, room / loss_unit, equal)
+            if found is None:
+                break
+            before, rest, multipliers = rest, gradient - columns @ found, found
+            if np.array_equal(before > 0, rest > 0):
+                break
+        if len(multipliers) != len(room):
+            return None
+    return Kkt(box.stationarity(rest), np.concatenate([box.complementarity(rest), multipliers * room]))
+
+
+class _Box:
+    """Bounds on z with their best multipliers: for a slope t at distance d from the bound that it points to,
+    t / (1 + q²) with q = ratio · d."""
+
+    def __init__(self, z: NDArray[np.float64], bounds: Bounds | None, ratio: float):
+        self._bounds = bounds
+        if bounds is not None:
+            self._below, self._above = np.maximum(z - bounds.lb, 0), np.maximum(bounds.ub - z, 0)
+            self._ratio = ratio
+
+    def remaining(self, slope: NDArray[np.float64]) -> NDArray[np.float64]:
+        """By what a slope counts in the sum of squares: 0 at the bound it points to, near 1 far from it."""
+        return np.sqrt(self._inactive(slope)[0])
+
+    def stationarity(self, slope: NDArray[np.float64]) -> NDArray[np.float64]:
+        return slope * self._inactive(slope)[0]
+
+    def complementarity(self, slope: NDArray[np.float64]) -> NDArray[np.float64]:
+        inactive, room = self._inactive(slope)
+        return np.abs(slope) * (1 - inactive) * np.where(inactive < 1, room, 0.0)
+
+    def _inactive(self, slope: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """q² / (1 + q²), and the distance to the bound."""
+        if self._bounds is None:
+            return np.ones_like(slope), np.zeros_like(slope)
+        room = np.where(slope > 0, self._below, self._above)
+        with np.errstate(over="ignore", divide="ignore"):
+            return 1 / (1 + (self._ratio * room) ** -2.0), room
+
+
+def _changing(
+    constraints: LinearisedConstraints,
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
+    """Gradients of unit length (n, k), distances (k,), and which are equalities; without those that do not change."""
+    lengths = np.linalg.norm(constraints.jacobian, axis=1)
+    kept = lengths > 0
+    distances = np.where(constraints.equal, 0.0, np.abs(constraints.values))[kept] / lengths[kept]
+    return (constraints.jacobian[kept] / lengths[kept, None]).T, distances, constraints.equal[kept]
+
+
+def _multipliers(
+    gradient: NDArray[np.float64], matrix: NDArray[np.float64], penalties: NDArray[np.float64], equal: NDArray[np.bool_]
+) -> NDArray[np.float64] | None:
+    """λ, not negative but for equalities, that makes ‖gradient − matrix λ‖² + ‖penalties λ‖² least."""
+    stacked = np.concatenate([matrix, np.diag(penalties)])
+    both = np.concatenate([stacked, -stacked[:, equal]], axis=1)
+    largest = np.linalg.norm(both, axis=0)
+    unit, length = np.where(largest > 0, largest, 1.0), float(np.linalg.norm(gradient)) or 1.0
+    try:
+        found, _ = nnls(both / unit, np.concatenate([gradient / length, np.zeros(len(penalties))]))
+    except RuntimeError:
+        return None
+    found = length * found / unit
+    multipliers = found[: len(penalties)].copy()
+    multipliers[equal] -= found[len(penalties) :]
+    return np.asarray(multipliers)
+
+
+def tolerances_in_words(rows: Mapping[str, OptionSpec], given: Mapping[str, Any], tol: float | None = None) -> str:
+    """The tolerances in force: "gtol=1e-05, ftol=2.22e-09"; empty where there are none."""
+    named = [(row.name, given.get(row.name, row.default if tol is None else tol)) for row in rows.values()]
+    return ", ".join(f"{name}={value:.3g}" for name, value in named if rows[name].tolerance and value is not None)
+
+
+@dataclass(eq=False)
+class EndingCheck:
+    """Called with the result of a run: adds `kkt_residual` where there are constraints, and warns of a false success.
+
+    linearised: the constraints at x, None where there are none. tolerances: those in force, in words. violation: of
+    bounds and constraints at x; None where there are neither. others: methods that take what this one takes.
+    """
+
+    name: str
+    objective: Objective
+    variables: Variables
+    linearised: Callable[[NDArray[np.float64]], LinearisedConstraints | None]
+    tolerances: str
+    violation: Callable[[NDArray[np.float64]], float] | None
+    others: Sequence[str] = ()
+
+    def __call__(self, result: OptimizeResult, *, claimed: bool) -> None:
+        """claimed: the method itself ended the run; else there is no success of its own to doubt."""
+        gradient = self._gradient(result)
+        if gradient is None or not np.isfinite(gradient).all() or not self.variables.n:
+            return
+        try:
+            found = self._parts(result, gradient)
+            violation = 0.0 if self.violation is None else self.violation(result.x)
+        except (Abort, StopRun):  # a constraint that fails, or a stop that was asked for meanwhile
+            return
+        if not found:
+            return
+        if self.violation is not None:
+            result.kkt_residual = max(min(map(max, found)), violation)
+        if result.success and claimed:
+            self._warn(result, gradient, suspect=violation > _FEASIBLE or not any(map(self._believed, found)))
+
+    def _parts(self, result: OptimizeResult, gradient: NDArray[np.float64]) -> list[tuple[float, float]]:
+        """Relative stationarity and complementarity, with multipliers that favour the one or the other."""
+        if self.violation is None:
+            return [(0.0, 0.0)]
+        found = [self._kkt(result, gradient, weight) for weight in _WEIGHTS]
+        loss, slope = self._units(result, gradient)
+        parts = [
+            (_largest(each.stationarity) / slope, float(np.sum(np.abs(each.complementarity))) / loss)
+            for each in found
+            if each is not None
+        ]
+        return [each for each in parts if np.isfinite(each).all()]
+
+    def _believed(self, parts: tuple[float, float]) -> bool:
+        stationarity, complementarity = parts
+        return stationarity <= _STATIONARY and complementarity <= max(_COMPLEMENTARY, self.objective.flat.eps**0.5)
+
+    def _gradient(self, result: OptimizeResult) -> NDArray[np.float64] | None:
+        """With respect to x, shape (n,); None where neither the run nor its method knows it."""
+        point = self.objective.known(result.x)
+        if point is not None and point.gradient is not None:
+            return point.gradient
+        given = next((result[name] for name in ("grad", "jac") if isinstance(result.get(name), np.ndarray)), None)
+        return given if given is not None and given.shape == result.x.shape else None
+
+    def _kkt(self, result: OptimizeResult, gradient: NDArray[np.float64], weight: float) -> Kkt | None:
+        variables, slope = self.variables, np.asarray(self.variables.covector(gradient))
+        z, (loss_unit, slope_unit) = variables.to_solver(result.x), self._units(result, gradient)
+        return kkt(slope, z, variables.bounds, self.linearised(result.x), loss_unit / weight, slope_unit)
+
+    def _units(self, result: OptimizeResult, gradient: NDArray[np.float64]) -> tuple[float, float]:
+        """Of the loss and of the gradient: those at the end or, where they are small beside it, of what was gained."""
+        first = self.objective.first
+        losses = [result.fun] if first is None else [result.fun, _OF_THE_GAIN * (first.loss - result.fun)]
+        gradients = [gradient] if first is None or first.gradient is None else [gradient, first.gradient]
+        slope = max(_largest(self.variables.covector(each)) for each in gradients) or 1.0
+        return max(map(abs, losses)) or slope, slope
+
+    def _warn(self, result: OptimizeResult, gradient: NDArray[np.float64], *, suspect: bool) -> None:
+        z = self.variables.to_solver(result.x)
+        if self._moved(z) and not suspect:
+            return
+        slopes = self._slopes(result, gradient)
+        if not self._moved(z) and self._falls(result, z, slopes):
+            warnings.warn(_UNMOVED_WORDS.format(**self._words(result, slopes)), StartWarning, stacklevel=7)
+        elif suspect and self.violation is not None:
+            warnings.warn(_RESIDUAL_WORDS.format(**self._words(result, slopes)), ConvergenceWarning, stacklevel=7)
+
+    def _slopes(self, result: OptimizeResult, gradient: NDArray[np.float64]) -> NDArray[np.float64]:
+        """What no multiplier explains of the gradient with respect to z."""
+        found = self._kkt(result, gradient, _WEIGHTS[-1])
+        return np.zeros(1) if found is None else found.stationarity
+
+    def _moved(self, z: NDArray[np.float64]) -> bool:
+        """Whether the run ended elsewhere than it began."""
+        return float(np.linalg.norm(z - self.variables.start)) > _UNMOVED * (float(np.linalg.norm(z)) or 1.0)
+
+    def _falls(self, result: OptimizeResult, z: NDArray[np.float64], slopes: NDArray[np.float64]) -> bool:
+        """Whether, to first order, the loss falls by its own size not far away."""
+        reach = float(np.linalg.norm(slopes)) * (float(np.linalg.norm(z)) or 1.0)
+        return _NEAR * reach < abs(float(result.fun)) < _FAR * reach
+
+    def _words(self, result: OptimizeResult, slopes: NDArray[np.float64]) -> dict[str, object]:
+        because = f": its tolerances ({self.tolerances}) are absolute" if self.tolerances else ""
+        slope = _largest(slopes)
+        return {
+            "name": self.name,
+            "loss": result.fun,
+            "slope": slope,
+            "residual": result.get("kkt_residual", 0.0),
+            "because": because,
+            "scale": "'auto'" if slope < 1 else f"{slope:.0e}",  # auto leaves a steep loss as it is
+            "others": " or ".join(name for name in self.others if name != self.name) or "another method",
+        }
+
+
+def _largest(values: NDArray[np.float64]) -> float:
+    return float(np.max(np.abs(values), initial=0.0))
+
+
+_UNMOVED_WORDS = (
+    "{name} reports success at the start, without a step, although the gradient ({slope:.3g}) is not small beside the "
+    "loss ({loss:.3g}){because}. Pass loss_scale={scale} or smaller tolerances, start inside the bounds rather than on "
+    "them, or choose another method"
+)
+_RESIDUAL_WORDS = (
+    "{name} reports success where the KKT residual is {residual:.2g}, relative to loss and gradient: the conditions of "
+    "a minimum do not hold to that precision. Go on from here with {others}, or step again with another start, smaller "
+    "tolerances or loss_scale={scale}"
+)

@@ -1,0 +1,171 @@
+"""Turns evaluations and iterations into events, and hands them to the callbacks and the History."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from ..history.callbacks import Callback, tell
+from ..history.history import History
+from ..history.records import Evaluation, Iteration
+from ..objective.calls import Calls
+from ..runtime.control import CALLBACK, Abort, StopRun
+from .trust_region import NOT_REPORTED, TrustRegion
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["Recordable", "Recorder"]
+
+_STOP = object()
+
+
+class Recordable(Protocol):
+    """An evaluated point, as events need it; x (n,) is what Calls writes into the parameters."""
+
+    x: Any
+    loss: float
+    metrics: dict[str, float]
+    violation: float | None
+
+    @property
+    def norms(self) -> tuple[float | None, float | None]:
+        """2-norm and largest entry of the gradient, where there is one."""
+        ...
+
+    def position(self) -> NDArray[np.float64]:
+        """x on the host, shape (n,)."""
+        ...
+
+    def distance(self, other: Any) -> float:
+        """From another point of the same kind."""
+        ...
+
+
+class Recorder:
+    """The observer of one run: whoever iterates says so by `iterated`, with what it knows of the step."""
+
+    def __init__(
+        self,
+        calls: Calls,
+        history: History,
+        callbacks: Sequence[Callback],
+        *,
+        initial_radius: float | None = None,
+    ):
+        self.history = history
+        history.errors = calls.errors  # the same dict: it is filled while the run goes on
+        self.last: Any = None
+        """The point of the last iteration."""
+        self._calls = calls
+        self._callbacks = list(callbacks)
+        self._evaluation_listeners: list[Callable[[Evaluation], Any]] = []
+        self._initial_radius = initial_radius
+        self._evaluations = 0
+
+    def start(self) -> None:
+        """Tell the callbacks that a run begins. Then ask who hears evaluations: that may depend on the history.
+
+        Those that refuse the run by raising hear nothing more of it.
+        """
+        heard: list[Callback] = []
+        try:
+            tell(self._callbacks, "on_start", self.history, heard)
+        finally:
+            self._callbacks = heard
+        self._evaluation_listeners = _having(self._callbacks, "on_evaluation")
+
+    def end(self) -> None:
+        """Tell the callbacks that the run is over."""
+        tell(self._callbacks, "on_end", self.history)
+
+    def evaluated(self, point: Recordable) -> None:
+        """An evaluation was made; the first is the iteration of index 0."""
+        stop = (self._evaluation_listeners or self.history.keep_evaluations) and self._emit_evaluation(point)
+        self._evaluations += 1
+        if self.last is None:
+            self._emit_iteration(point, TrustRegion(self._initial_radius, None), step=None, accepted=None)
+        if stop:
+            raise StopRun(CALLBACK)
+
+    def iterated(
+        self,
+        point: Recordable,
+        region: TrustRegion = NOT_REPORTED,
+        *,
+        step: float | None = None,
+        accepted: bool | None = None,
+    ) -> None:
+        """An iteration ends at this point. step: its length, measured here if None. accepted: whether it was taken."""
+        step = point.distance(self.last) if step is None else step
+        self._emit_iteration(point, region, step=step, accepted=accepted)
+
+    @property
+    def iterations(self) -> int:
+        """How many there were so far."""
+        return self.history[-1].index if len(self.history) else 0
+
+    def _emit_iteration(
+        self, point: Recordable, region: TrustRegion, *, step: float | None, accepted: bool | None
+    ) -> None:
+        counts = self._calls.counts
+        two, largest = point.norms
+        iteration = Iteration(
+            index=len(self.history),
+            loss=point.loss,
+            grad_norm=two,
+            grad_norm_inf=largest,
+            step_norm=step,
+            trust_radius=region.radius,
+            reduction_ratio=region.ratio,
+            accepted=accepted,
+            constraint_violation=point.violation,
+            nfev=counts.nfev,
+            njev=counts.njev,
+            nhev=counts.nhev,
+            nhvp=counts.nhvp,
+            rejected_errors=sum(self._calls.errors.values()),
+            elapsed=self._calls.control.elapsed,
+            metrics=point.metrics,
+        )
+        self.last = point
+        self.history.append(iteration, point.position() if self.history.keep_parameters else None)
+        if self._callbacks:
+            self._calls.place(point.x)
+        stop = [_heard(callback, iteration) for callback in self._callbacks]
+        self._calls.invalidate()
+        if any(answer is _STOP or (isinstance(answer, bool | np.bool_) and answer) for answer in stop):
+            raise StopRun(CALLBACK)
+        self._calls.control.after_iteration(iteration.index)
+
+    def _emit_evaluation(self, point: Recordable) -> bool:
+        """Whether a listener raised StopIteration; what they return is theirs."""
+        evaluation = Evaluation(
+            index=self._evaluations,
+            iteration=len(self.history),
+            loss=point.loss,
+            grad_norm=point.norms[0],
+            step_norm=0.0 if self.last is None else point.distance(self.last),
+            elapsed=self._calls.control.elapsed,
+            metrics=point.metrics,
+        )
+        self.history.evaluated(evaluation, point.position() if self.history.keep_parameters else None)
+        answers = [_heard(listener, evaluation) for listener in self._evaluation_listeners]
+        self._calls.invalidate()
+        return any(answer is _STOP for answer in answers)
+
+
+def _heard(callback: Callable[..., Any], event: Iteration | Evaluation) -> Any:
+    """What the callback answers; `_STOP` where it raises StopIteration, as SciPy's callbacks may."""
+    try:
+        return callback(event)
+    except StopIteration:
+        return _STOP
+    except Exception as error:
+        raise Abort(error) from error
+
+
+def _having(callbacks: Sequence[Any], name: str) -> list[Callable[..., Any]]:
+    return [getattr(callback, name) for callback in callbacks if hasattr(callback, name)]

@@ -1,0 +1,111 @@
+"""The result of a run: SciPy's OptimizeResult, shown as a table in a notebook."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from scipy.optimize import OptimizeResult
+
+from ..display.html import Html, html, joined
+from ..display.tables import sparkline
+
+if TYPE_CHECKING:
+    from ..history.history import History
+    from ..history.records import Totals
+
+__all__ = ["Result", "Story", "result_html", "result_rows"]
+
+_SAMPLED = 40
+
+
+class Story(NamedTuple):
+    """What a result shows of its run: method, what was really computed, some of the losses in order."""
+
+    method: str
+    totals: Totals | None
+    losses: tuple[float, ...]
+
+
+class Result(OptimizeResult):  # type: ignore[misc]  # SciPy is untyped
+    """SciPy's OptimizeResult in all respects; as the last line of a cell it is a table.
+
+    `story` is no field of the result: it is neither among the keys nor in the text. Copies and pickles have it.
+    """
+
+    story: Story | None = None
+
+    @classmethod
+    def of_run(cls, fields: Mapping[str, Any], history: History) -> Result:
+        """The fields of a result, with what its history tells."""
+        result = cls(fields)
+        picked = np.linspace(0, len(history) - 1, min(_SAMPLED, len(history))).astype(int).tolist()
+        story = Story(history.method, history.totals, tuple(history[index].loss for index in picked))
+        object.__setattr__(result, "story", story)  # SciPy's own would make it a key
+        return result
+
+    @property
+    def scipy_x(self) -> Any:
+        """Where SciPy ended: `x` itself, but for a run without success that had seen a better point."""
+        return self.get("scipy_x", self.get("x"))
+
+    @scipy_x.setter
+    def scipy_x(self, x: Any) -> None:
+        self["scipy_x"] = x
+
+    def _repr_html_(self) -> str:
+        return result_html(self)
+
+
+def result_rows(result: Result) -> list[tuple[str, str]]:
+    """Name and text of what there is: nothing is shown that the run does not know."""
+    story = result.story or Story("", None, ())
+    totals = story.totals
+    counts = {
+        "closure calls": (totals and totals.nfev, "nfev"),
+        "gradients": (totals and totals.njev, "njev"),
+        "Hessians": (totals and totals.nhev, "nhev"),
+        "Hessian-vector products": (totals and totals.nhvp, ""),
+    }
+    rows = [
+        ("method", story.method),
+        ("success", "" if result.get("success") is None else "yes" if result["success"] else "no"),
+        ("message", str(result.get("message", ""))),
+        ("loss", _number(result.get("fun"))),
+        ("loss, log scale" if min(story.losses, default=0.0) > 0 else "loss, from start to end", _spark(story)),
+        ("iterations", _text(result.get("nit"))),
+        *((name, _text(result.get(field) if made is None else made)) for name, (made, field) in counts.items()),
+        ("seconds", "" if totals is None else f"{totals.seconds:.3g}"),
+        ("shape of x", _shape(result.get("x"))),
+    ]
+    return [(name, text) for name, text in rows if text]
+
+
+def result_html(result: Result) -> Html:
+    """The rows as a table, in the colours of the page, and SciPy's text folded below."""
+    form = '<tr><th style="text-align:left">{name}</th><td style="text-align:left">{text}</td></tr>'
+    rows = joined(html(form, name=name, text=text) for name, text in result_rows(result))
+    fields = html("<details><summary>all fields</summary><pre>{text}</pre></details>", text=repr(result))
+    return html("<div><table><tbody>{rows}</tbody></table>{fields}</div>", rows=rows, fields=fields)
+
+
+def _spark(story: Story) -> str:
+    return sparkline(np.array(story.losses, dtype=float), _SAMPLED)
+
+
+def _number(value: Any) -> str:
+    if value is None:
+        return ""
+    return f"{float(value):.8g}" if np.ndim(value) == 0 else f"array of shape {np.shape(value)}"
+
+
+def _text(value: Any) -> str:
+    return "" if value is None else f"{value:,}"
+
+
+def _shape(x: Any) -> str:
+    """Of an array or a tensor; of each tensor of a dict by name."""
+    if isinstance(x, Mapping):
+        return ", ".join(f"{name} {_shape(value)}" for name, value in x.items())
+    return "" if x is None else str(tuple(np.shape(x)))

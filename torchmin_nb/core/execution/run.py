@@ -1,0 +1,316 @@
+"""Run: a minimisation in a worker thread, to be watched and steered from the notebook.
+
+A cell that blocks hears no button until it ends; a run in a thread lets the kernel answer. Pause, stop and budgets act
+at the next closure call or product, `advance` at the end of an iteration. A run that stands still keeps the method's
+memory: it goes on as if it had never paused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import threading
+import weakref
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+
+from ...errors import BusyError
+from ..display.hooks import show_panel
+from ..history.callbacks import Callback, tell
+from ..history.history import History
+from ..runtime import control as endings
+from ..runtime.control import Control
+from ..runtime.workers import WorkerThread, interruptible
+from ..validation import count
+
+if TYPE_CHECKING:
+    from scipy.optimize import OptimizeResult
+
+__all__ = [
+    "Run",
+    "Steered",
+    "claimed",
+]
+
+PENDING, RUNNING, PAUSED, STOPPED, FINISHED, FAILED = "pending", "running", "paused", "stopped", "finished", "failed"
+
+_claims: set[int] = set()
+_lock = threading.Lock()
+
+
+@contextmanager
+def claimed(tensors: Sequence[torch.Tensor]) -> Iterator[None]:
+    """Hold these parameters for one run; BusyError if another has any of them."""
+    ids = {id(tensor) for tensor in tensors}
+    with _lock:
+        if ids & _claims:
+            raise BusyError(
+                "another run is moving these parameters: wait for it (run.wait()), stop it (run.stop()), or give this "
+                "run a model of its own"
+            )
+        _claims.update(ids)
+    try:
+        yield
+    finally:
+        with _lock:
+            _claims.difference_update(ids)
+
+
+class Steered(Protocol):
+    """What a Run reads of the optimizer that it runs."""
+
+    name: str
+    callbacks: list[Callback]
+    history: History
+    result: OptimizeResult | None
+
+
+class _Course:
+    """What a run and its thread share. The thread knows no Run: one that nobody keeps is thereby noticed."""
+
+    def __init__(self, optimizer: Steered, control: Control):
+        self.optimizer = optimizer
+        self.control = control
+        self.result: OptimizeResult | None = None
+        self.exception: BaseException | None = None
+        self.ended = threading.Event()
+        self._before = History(optimizer.name)
+        self._after: History | None = None
+        self._begun = False
+        self._lock = threading.Lock()
+        self._waiters: dict[asyncio.Future[None], asyncio.AbstractEventLoop] = {}
+
+    @property
+    def history(self) -> History:
+        """Of this run: not that of an earlier or a later one of the optimizer."""
+        if self._after is not None:
+            return self._after
+        return self.optimizer.history if self._begun else self._before
+
+    def follow(self, execute: Callable[[], object], claim: ExitStack, context: Callable[[], ExitStack]) -> None:
+        """The whole run, in its thread."""
+        with claim:  # until all is noted, or the next run of this optimizer could be taken for this one
+            try:
+                with context():
+                    self.control.await_go()
+                    self._begin()
+                    execute()
+            except BaseException as error:
+                self.exception = error
+            self._after, self.result = self.optimizer.history, self.optimizer.result
+        self._tell_end()
+
+    def refuse(self, error: BaseException) -> None:
+        """The run ends before it has begun."""
+        self.exception = error
+        self._tell_end()
+
+    def outcome(self) -> OptimizeResult:
+        """The result of a run that has ended; raises what the closure raised."""
+        if self.exception is not None:
+            raise self.exception
+        assert self.result is not None
+        return self.result
+
+    async def end(self) -> None:
+        """Wait for the end without a thread; a wait that is cancelled leaves nothing behind."""
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[None] = loop.create_future()
+        try:
+            with self._lock:
+                if self.ended.is_set():
+                    return
+                self._waiters[waiter] = loop
+            await waiter
+        finally:
+            self._waiters.pop(waiter, None)
+
+    def _begin(self) -> None:
+        self.optimizer.history, self.optimizer.result = History(self.optimizer.name), None
+        self._begun = True
+
+    def _tell_end(self) -> None:
+        with self._lock:
+            self.ended.set()
+            waiters, self._waiters = self._waiters, {}
+        for waiter, loop in waiters.items():
+            with suppress(RuntimeError):  # the loop has been closed meanwhile
+                loop.call_soon_threadsafe(_wake, waiter)
+        self.control.end()
+
+
+def _wake(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)
+
+
+class Run:
+    """A minimisation under way: what `optimizer.start(closure)` returns. Awaitable.
+
+    state: "pending" (no closure call yet), "running", "paused", "stopped" (by `stop`, a budget or a NaN: see
+    `torchmin_nb.Status`), "finished" (the method ended it), "failed". As the last line of a cell it shows its panel.
+
+    A Run that nobody keeps goes on to its end; where it stands still, it ends there, as nobody could let it go on. A
+    script that ends while a run goes on stops it at its next closure call.
+    """
+
+    def __init__(
+        self,
+        optimizer: Steered,
+        execute: Callable[[], object],
+        control: Control,
+        tensors: Sequence[torch.Tensor],
+        *,
+        held: AbstractContextManager[object] | None = None,
+    ):
+        self._optimizer = optimizer
+        self._control = control
+        self._course = course = _Course(optimizer, control)
+        self._ended = course.ended
+        self._thread: WorkerThread | None = None
+        self.panel: Any = None
+        weakref.finalize(self, control.abandon).atexit = False
+        context = _thread_context()
+        with ExitStack() as claim:  # let go again if a callback raises
+            claim.enter_context(claimed(tensors))
+            claim.enter_context(held or nullcontext())
+            self._announce(optimizer.callbacks)
+            claim = claim.pop_all()
+        # The notebook finds the cell that a thread's output belongs to by its context variables.
+        work = partial(contextvars.copy_context().run, course.follow, execute, claim, context)
+        stop = partial(control.request, endings.STOPPED)
+        self._thread = WorkerThread(work, name=f"torchmin_nb {optimizer.name}", stop=stop)
+        self._launch(claim)
+
+    def _launch(self, claim: ExitStack) -> None:
+        assert self._thread is not None
+        try:
+            self._thread.start()
+        except BaseException:
+            claim.close()
+            raise
+
+    # Steering
+
+    def pause(self) -> None:
+        """Stand still at the next closure call or product, or at the end of the iteration."""
+        self._control.pause()
+
+    def resume(self) -> None:
+        """Go on without limit."""
+        self._control.resume()
+
+    def advance(self, iterations: int = 1) -> None:
+        """Go on for so many iterations, then stand still again."""
+        self._control.resume(count("iterations of advance", iterations))
+
+    def stop(self) -> None:
+        """End at the next closure call or product; the best point seen stays in the parameters."""
+        self._control.request(endings.STOPPED)
+
+    def wait(self, timeout: float | None = None) -> OptimizeResult:
+        """Wait for the end and return the result; raises what the closure raised.
+
+        timeout: seconds; TimeoutError if the run has not ended by then, and the run goes on. A run that stands still
+        does not end by itself. Raises BusyError in a callback or the closure of the run itself.
+        """
+        self._refuse_to_wait_for_itself("run.wait()", timeout)
+        if not interruptible(lambda seconds: self._ended.wait(seconds) or None, timeout):
+            raise TimeoutError(f"the run is {self.state} after {timeout} s; it goes on")
+        return self._course.outcome()
+
+    def wait_until_paused(self, timeout: float | None = None) -> bool:
+        """Wait until the run stands still; whether it does. False at once for a run that has ended.
+
+        Raises BusyError as `wait` does; a timeout of 0 is only a look.
+        """
+        self._refuse_to_wait_for_itself("run.wait_until_paused()", timeout)
+        return bool(interruptible(self._control.await_standstill, timeout))
+
+    def __await__(self) -> Generator[Any, None, OptimizeResult]:
+        self._refuse_to_wait_for_itself("await run")
+        return self._outcome().__await__()
+
+    async def _outcome(self) -> OptimizeResult:
+        await self._course.end()
+        return self._course.outcome()
+
+    def _refuse_to_wait_for_itself(self, call: str, timeout: float | None = None) -> None:
+        if self._ended.is_set() or (timeout is not None and timeout <= 0):
+            return
+        if self._thread is None:
+            raise BusyError(
+                f"{call} in on_run would wait for good: the run begins when all callbacks have been told of it; wait "
+                f"after start() has returned"
+            )
+        if self._thread is threading.current_thread():
+            raise BusyError(
+                f"{call} in a callback or the closure of this run would wait for itself for good; call run.stop() to "
+                f"end it or run.pause() to have it stand still, return, and wait in another thread"
+            )
+
+    # Watching
+
+    @property
+    def state(self) -> str:
+        """Where the run is."""
+        if not self._ended.is_set():
+            if not len(self.history):
+                return PENDING
+            return PAUSED if self._control.waiting else RUNNING
+        if self.exception is not None:
+            return FAILED
+        assert self.result is not None
+        return STOPPED if self.history.ended_early and not self.result.success else FINISHED
+
+    @property
+    def history(self) -> History:
+        """The iterations so far."""
+        return self._course.history
+
+    @property
+    def result(self) -> OptimizeResult | None:
+        """SciPy's result, once the run has ended."""
+        return self._course.result
+
+    @property
+    def exception(self) -> BaseException | None:
+        """What the closure or a callback raised."""
+        return self._course.exception
+
+    def _ipython_display_(self) -> None:
+        """As the last line of a cell, a run is its panel."""
+        show_panel(self)
+
+    def __repr__(self) -> str:
+        return f"<Run {self.state}: {self.history.summary()}>"
+
+    def _announce(self, callbacks: Sequence[Any]) -> None:
+        """In the caller's thread, so that a view opens in the cell that starts the run."""
+        try:
+            tell(callbacks, "on_run", self)
+        except BaseException as error:  # those that were told see a run that has failed
+            self._course.refuse(error)
+            raise
+
+
+def _thread_context() -> Callable[[], ExitStack]:
+    """What torch keeps for each thread, as it is in the caller's; called in the worker, it makes it so there."""
+    kinds = [kind for kind in ("cpu", "cuda") if torch.is_autocast_enabled(kind)]
+    casts = [(kind, torch.get_autocast_dtype(kind)) for kind in kinds]
+    grad, device, threads = torch.is_grad_enabled(), torch.get_default_device(), torch.get_num_threads()
+
+    def enter() -> ExitStack:
+        torch.set_num_threads(threads)  # a new thread's OpenMP and MKL do not know of the caller's choice
+        stack = ExitStack()
+        stack.enter_context(torch.set_grad_enabled(grad))
+        stack.enter_context(torch.device(device))
+        for kind, dtype in casts:
+            stack.enter_context(torch.autocast(kind, dtype=dtype))
+        return stack
+
+    return enter

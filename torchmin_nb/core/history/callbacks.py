@@ -1,0 +1,58 @@
+"""What hears of a run: the forms of a callback, and how all of them are called."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol, runtime_checkable
+
+from ...errors import text_of
+from .history import History
+from .records import Evaluation, Iteration
+
+__all__ = ["Callback", "Listener", "tell"]
+
+
+class Callback(Protocol):
+    """Any callable of an Iteration. Returning True, or raising StopIteration, stops the run at the best point seen."""
+
+    def __call__(self, iteration: Iteration, /) -> bool | None: ...
+
+
+@runtime_checkable
+class Listener(Protocol):
+    """What a callback may have besides: each is called if it is there.
+
+    on_start(history) before the first closure call, on_evaluation(evaluation) after each (StopIteration stops the run),
+    on_end(history) when the run is over, however it ended. What one callback raises is raised once the others have been
+    called. Around them, for what needs more than events: on_bind(optimizer) before any work,
+    which may refuse by raising, and on_release(optimizer) when parameters and result are in place.
+    """
+
+    def on_start(self, history: History) -> None: ...
+    def on_evaluation(self, evaluation: Evaluation) -> None: ...
+    def on_end(self, history: History) -> None: ...
+
+
+def tell(callbacks: Sequence[Any], name: str, subject: Any, heard: list[Any] | None = None) -> None:
+    """Call this method of every callback that has it. Then raise the first error that one raised, noting the others.
+
+    An interrupt comes before errors. heard: filled with the callbacks that raised nothing.
+    """
+    failures: list[BaseException] = []
+    for callback in callbacks:
+        try:
+            if hasattr(callback, name):
+                getattr(callback, name)(subject)
+            if heard is not None:
+                heard.append(callback)
+        except BaseException as error:
+            failures.append(error)
+    if not failures:
+        return
+    failures.sort(key=lambda failure: isinstance(failure, Exception))
+    for other in failures[1:]:
+        failures[0].add_note(f"{name} of a further callback raised {type(other).__name__}: {text_of(other)}")
+    try:
+        raise failures[0]
+    finally:
+        failures.clear()  # a traceback that leads back to itself would keep what its frames hold

@@ -1,0 +1,80 @@
+"""The parts of a History as JSON has them: made plain, and read back with a check of every type."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from .records import encoded
+from .rows import Rows
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["plain", "read_counts", "read_field", "read_options", "read_points", "read_rows"]
+
+_Event = TypeVar("_Event")
+_NESTED = 32
+_MOST_PARAMETERS = 2**48
+
+
+def read_field(stored: Mapping[str, Any], name: str, kind: Any) -> Any:
+    """A field of this type. Raises TypeError, and ValueError for a number that cannot be one of parameters."""
+    value = stored[name]
+    if not isinstance(value, kind) or (isinstance(value, bool) and not isinstance(True, kind)):
+        raise TypeError(f"{name} is {type(value).__name__}")
+    if type(value) is int and not -_MOST_PARAMETERS < value < _MOST_PARAMETERS:
+        raise ValueError(f"{name} is too large a number")
+    return value
+
+
+def read_counts(stored: Any) -> dict[str, int]:
+    """Numbers by name. Raises TypeError."""
+    if not isinstance(stored, dict) or not all(type(count) is int for count in stored.values()):
+        raise TypeError("errors are no dict of numbers")
+    return dict(stored)
+
+
+def read_options(stored: Any) -> dict[str, Any]:
+    """Plain values by name. Raises TypeError."""
+    if not isinstance(stored, dict) or not _shallow(stored, _NESTED):
+        raise TypeError("options are no dict of plain values")
+    return stored
+
+
+def _shallow(value: Any, levels: int) -> bool:
+    """Whether it is nested no deeper than a call may be."""
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return levels > 0 and all(_shallow(item, levels - 1) for item in items)
+
+
+def read_rows(kind: type[_Event], stored: Any) -> Rows[_Event]:
+    """Records as JSON has them, or taken already."""
+    if isinstance(stored, Rows):
+        return stored
+    if not isinstance(stored, list):
+        raise TypeError(f"a list of {kind.__name__} is needed, got {type(stored).__name__}")
+    rows = Rows(kind)
+    rows.extend_stored(stored)
+    return rows
+
+
+def read_points(stored: Sequence[Any], n: int | None) -> list[NDArray[np.float64]]:
+    """Points as JSON has them, all of one length: of n, where that is known."""
+    points = np.array(stored, dtype=np.float64) if len(stored) else np.empty((0, n or 0))
+    if points.ndim != 2 or (n is not None and points.shape[1] != n):
+        raise ValueError(f"points of shape {points.shape} are none of {n} parameters")
+    return list(points)
+
+
+def plain(value: Any) -> Any:
+    """A value that is ready for JSON; as text where JSON has no such type."""
+    if isinstance(value, np.ndarray | np.generic):
+        value = value.tolist()
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, float):
+        return encoded(value)
+    return value if isinstance(value, str | int | bool | type(None)) else repr(value)

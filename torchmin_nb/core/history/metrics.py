@@ -1,0 +1,60 @@
+"""Numbers of the user's own: what a closure records while it is called."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+import torch
+
+from ...errors import ArgumentError, ArgumentTypeError
+from .records import FIELDS
+
+__all__ = ["collecting", "numbers", "record"]
+
+
+_target: ContextVar[dict[str, float] | None] = ContextVar("torchmin_nb_metrics", default=None)
+
+
+def record(**metrics: float | torch.Tensor) -> None:
+    """Called inside any closure, of any run: put numbers of your own on this evaluation and its iteration.
+
+    For closures that serve several optimizers, and for `observe`; the same as a wrapper's `record`. Outside a closure
+    call it does nothing. Raises ArgumentTypeError for what is not a number, ArgumentError for a name that Iteration
+    has.
+    """
+    recorded = numbers(metrics)
+    target = _target.get()
+    if target is not None:
+        target.update(recorded)
+
+
+def numbers(metrics: Mapping[str, float | torch.Tensor]) -> dict[str, float]:
+    """What was recorded, as numbers by name. Raises ArgumentTypeError, and ArgumentError for a name of Iteration's."""
+    for name in metrics:
+        if name in FIELDS:
+            raise ArgumentError(
+                f"record({name}=...) takes a name that every iteration has already: {', '.join(FIELDS)}; "
+                f"choose another, such as my_{name}"
+            )
+    return {name: _as_number(name, value) for name, value in metrics.items()}
+
+
+@contextmanager
+def collecting(target: dict[str, float]) -> Iterator[None]:
+    """While a closure is called: what it records goes into `target`."""
+    token = _target.set(target)
+    try:
+        yield
+    finally:
+        _target.reset(token)
+
+
+def _as_number(name: str, value: Any) -> float:
+    """What `record` was given, as a float."""
+    try:
+        return float(value.detach() if isinstance(value, torch.Tensor) else value)
+    except (TypeError, ValueError, RuntimeError):
+        raise ArgumentTypeError(f"record({name}=...) takes a number or a scalar tensor, got {value!r}") from None

@@ -1,0 +1,228 @@
+"""Rows: many records of one kind, kept as typed columns. A record is made when it is asked for, and not kept."""
+
+from __future__ import annotations
+
+import math
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
+from types import NoneType
+from typing import Any, Generic, TypeVar, overload
+
+import numpy as np
+
+from ..storage.stored_fields import default_of, earlier_names
+
+__all__ = ["Rows", "as_float"]
+
+_Record = TypeVar("_Record")
+_NONFINITE = {name: float(name) for name in ("nan", "inf", "-inf")}
+_NUMBERS = {int, float, NoneType}
+
+
+def as_float(value: Any) -> float | None:
+    """A stored number, or None; what is not finite was stored as text. Raises TypeError, OverflowError."""
+    if isinstance(value, str) and value in _NONFINITE:
+        return _NONFINITE[value]
+    if type(value) in _NUMBERS:
+        return None if value is None else float(value)
+    raise TypeError(f"{value!r:.40} is no number")
+
+
+class _Numbers:
+    """int, float or bool; None where `optional`."""
+
+    def __init__(self, kind: type, *, optional: bool):
+        self._kind = kind
+        self._optional = optional
+        self.values: array[Any] = array("q" if kind is int else "d")
+        self._missing = bytearray()
+
+    def extend(self, values: list[Any]) -> None:
+        """Take stored values. Raises TypeError, OverflowError."""
+        kinds = set(map(type, values))
+        if kinds == {NoneType} and self._optional:
+            self._extend_missing(len(values))
+            return
+        if NoneType in kinds or self._missing:
+            self._note_missing(values, kinds)
+        self.values.frombytes(self._converted(values, kinds).tobytes())
+
+    def __getitem__(self, row: int) -> Any:
+        if self._missing and self._missing[row]:
+            return None
+        return _told(self._kind(self.values[row]))
+
+    def _extend_missing(self, count: int) -> None:
+        self._missing = self._missing or bytearray(len(self.values))
+        self._missing.extend(b"\1" * count)
+        self.values.extend(array("d", [math.nan]) * count)
+
+    def _note_missing(self, values: list[Any], kinds: set[type]) -> None:
+        if NoneType in kinds and not self._optional:
+            raise TypeError("null stands where a number is needed")
+        self._missing = self._missing or bytearray(len(self.values))
+        self._missing.extend(value is None for value in values)
+
+    def _converted(self, values: list[Any], kinds: set[type]) -> np.ndarray[Any, Any]:
+        if self._kind is int and kinds <= {int}:
+            return np.array(values, dtype=np.int64)
+        if self._kind is bool and kinds <= {bool, NoneType}:
+            return np.array(values, dtype=np.float64)
+        if self._kind is not float:
+            raise TypeError(f"{self._kind.__name__} is needed, got {', '.join(sorted(k.__name__ for k in kinds))}")
+        return np.array(values if kinds <= _NUMBERS else [as_float(value) for value in values], dtype=np.float64)
+
+
+class _Mappings:
+    """Names to numbers, of any names in each row: {name: float}."""
+
+    def __init__(self) -> None:
+        self._names: dict[tuple[str, ...], int] = {}
+        self._kinds: list[tuple[str, ...]] = []
+        self._of: array[int] = array("q")
+        self._begin: array[int] = array("q")
+        self._values: array[float] = array("d")
+
+    def extend(self, mappings: list[Any]) -> None:
+        """Take stored mappings. Raises TypeError, AttributeError, OverflowError."""
+        if not any(mappings) and set(map(type, mappings)) <= {dict}:
+            self._of.extend(array("q", [self._kind_of(())]) * len(mappings))
+            self._begin.extend(array("q", [len(self._values)]) * len(mappings))
+            return
+        for mapping in mappings:
+            self._begin.append(len(self._values))
+            self._of.append(self._kind_of(tuple(mapping.keys())))
+            self._values.extend(_number(value) for value in mapping.values())
+
+    def __getitem__(self, row: int) -> dict[str, float]:
+        names, begin = self._kinds[self._of[row]], self._begin[row]
+        return dict(zip(names, map(_told, self._values[begin : begin + len(names)]), strict=True))
+
+    def columns(self) -> dict[str, array[float]]:
+        """One column a name, NaN where a row has none."""
+        of, begin, values = (np.array(each) for each in (self._of, self._begin, self._values))
+        found: dict[str, Any] = {}
+        for kind, names in enumerate(self._kinds):
+            rows = np.flatnonzero(of == kind)
+            for place, name in enumerate(names):
+                column = found.setdefault(name, np.full(len(of), math.nan))
+                column[rows] = values[begin[rows] + place]
+        return {name: array("d", column.tobytes()) for name, column in found.items()}
+
+    def _kind_of(self, names: tuple[str, ...]) -> int:
+        kind = self._names.setdefault(names, len(self._kinds))
+        if kind == len(self._kinds):
+            self._kinds.append(names)
+        return kind
+
+
+class _Others(list[Any]):
+    """Values of any other kind, as they were stored."""
+
+
+def _told(value: float) -> float:
+    """The one NaN for every other, so that a record equals itself."""
+    return math.nan if value != value else value
+
+
+def _number(value: Any) -> float:
+    number = as_float(value)
+    if number is None:
+        raise TypeError("null stands where a number is needed")
+    return number
+
+
+_KINDS = {
+    "int": lambda: _Numbers(int, optional=False),
+    "float": lambda: _Numbers(float, optional=False),
+    "float | None": lambda: _Numbers(float, optional=True),
+    "bool | None": lambda: _Numbers(bool, optional=True),
+    "Mapping[str, float]": _Mappings,
+}
+
+
+class Rows(Sequence[_Record], Generic[_Record]):
+    """Records of a dataclass, equal to those that were stored but made afresh at each look. It can grow.
+
+    A tenth of the memory that the records would take, and of the time that making them all would.
+    """
+
+    def __init__(self, kind: type[_Record]):
+        self._kind = kind
+        self._columns: dict[str, Any] = {
+            field.name: _KINDS.get(str(field.type), _Others)()
+            for field in fields(kind)  # type: ignore[arg-type]
+        }
+        self._stored = 0
+        self._later: list[_Record] = []
+
+    def extend_stored(self, records: list[Any]) -> None:
+        """Take records as JSON has them; a field that has a default may be missing, or have its earlier name.
+
+        Raises TypeError, KeyError, AttributeError, OverflowError for something else.
+        """
+        for name in set().union(*records) - self._columns.keys() - earlier_names(self._kind).keys():
+            raise KeyError(f"{self._kind.__name__} has no {name}")
+        for name, column in self._columns.items():
+            column.extend(self._values(name, records))
+        self._stored += len(records)
+
+    def append(self, record: _Record) -> None:
+        """Add a record, which is kept as it is."""
+        self._later.append(record)
+
+    def column(self, name: str) -> Any:
+        """The stored values of a field: an array of numbers; a dict of them, by name, for a mapping."""
+        column = self._columns[name]
+        return column.columns() if isinstance(column, _Mappings) else getattr(column, "values", column)
+
+    @overload
+    def __getitem__(self, index: int) -> _Record: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[_Record]: ...
+    def __getitem__(self, index: int | slice) -> _Record | list[_Record]:
+        if isinstance(index, slice):
+            return [self._at(row) for row in range(len(self))[index]]
+        return self._at(range(len(self))[index])
+
+    def __len__(self) -> int:
+        return self._stored + len(self._later)
+
+    def __iter__(self) -> Iterator[_Record]:
+        return (self._at(row) for row in range(len(self)))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Rows | list) or len(self) != len(other):
+            return False
+        return all(mine == theirs for mine, theirs in zip(self, other, strict=True))
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} of {self._kind.__name__}>"
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Of a pickle, which an earlier version may have written: with a field less, or under its earlier name."""
+        renamed, new = earlier_names(state["_kind"]), Rows(state["_kind"])
+        stored = {renamed.get(name, name): column for name, column in state["_columns"].items()}
+        for name in new._columns.keys() - stored.keys():
+            new._columns[name].extend([new._default(name)] * state["_stored"])
+        columns = {name: stored.get(name, column) for name, column in new._columns.items()}
+        self.__dict__.update({**state, "_columns": columns})
+
+    def _at(self, row: int) -> _Record:
+        if row >= self._stored:
+            return self._later[row - self._stored]
+        return self._kind(*(column[row] for column in self._columns.values()))
+
+    def _values(self, name: str, records: list[Mapping[str, Any]]) -> list[Any]:
+        try:
+            return [record[name] for record in records]
+        except KeyError:
+            known, default = earlier_names(self._kind), self._default(name)
+            earlier = next((each for each in known if known[each] == name), name)
+            return [record.get(name, record.get(earlier, default)) for record in records]
+
+    def _default(self, name: str) -> Any:
+        return default_of(next(field for field in fields(self._kind) if field.name == name))  # type: ignore[arg-type]

@@ -1,0 +1,311 @@
+"""GLOBAL_METHODS: one row a global optimizer of SciPy.
+
+Keywords, defaults and their meaning: https://docs.scipy.org/doc/scipy/reference/optimize.html#global-optimization
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from .options import OptionSpec
+
+__all__ = ["GLOBAL_METHODS", "SHGO_OPTIONS", "GlobalSpec"]
+
+
+@dataclass(frozen=True, slots=True)
+class GlobalSpec:
+    """One global method: what it needs and what it takes.
+
+    kwargs: SciPy's own keywords, and those that torchmin_nb adds (`ours`). older: what the wrapper called
+    `search_args` before. bounds: whether it needs finite bounds on
+    every variable. stochastic: whether it draws random numbers (`rng`, or `seed` for SciPy's legacy generators).
+    local: whether it polishes with a local method. constraints: whether it can take any. of_x: keywords that speak of
+    the search's variables, and so cannot go with scales or fixed entries. source: the paper. most: the search is of no
+    use for more variables than this; cost: what an iteration costs, in words. descent: minimizer_args of the local
+    method where none are given; empty for SLSQP with constraints, L-BFGS-B with bounds, BFGS with neither.
+    """
+
+    name: str
+    summary: str
+    reference: str
+    source: str
+    kwargs: Mapping[str, OptionSpec]
+    bounds: bool = True
+    stochastic: bool = False
+    local: bool = True
+    constraints: bool = False
+    of_x: tuple[str, ...] = ()
+    most: int = 1000
+    cost: str = ""
+    older: str = ""
+    descent: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+
+    def __reduce__(self) -> tuple[Callable[[str], GlobalSpec], tuple[str]]:
+        """A row is copied and pickled by name."""
+        return _row, (self.name,)
+
+    def local_arguments(self, given: Mapping[str, Any]) -> Mapping[str, Any]:
+        """minimizer_args of the local method: those given, with what is SciPy's where none are."""
+        if not given:
+            return self.descent
+        named = {name: self.descent[name] for name in ("method",) if name in self.descent}
+        return {**named, **{name: value for name, value in given.items() if name != "method" or value is not None}}
+
+
+def _rows(*options: OptionSpec) -> Mapping[str, OptionSpec]:
+    return MappingProxyType({option.name: option for option in options})
+
+
+def _doc(name: str) -> str:
+    return f"https://docs.scipy.org/doc/scipy/reference/generated/scipy.optimize.{name}.html"
+
+
+_BOUNDS = OptionSpec(
+    "bounds", None, "any", "scipy.optimize.Bounds, one (low, high) pair for all variables, or one a variable."
+)
+_RANDOM = (
+    OptionSpec("rng", None, "rng", "Seed or numpy.random.Generator; fresh randomness if None."),
+    OptionSpec("seed", None, "seed", "The same for SciPy's legacy generators: give one of the two."),
+)
+_INT = 2**31 - 1
+_START = OptionSpec("x0", "start", "any", "'start': the parameters' values; None: SciPy's choice; or an array (n,).")
+_DISP = OptionSpec("disp", False, "bool", "Print a summary when the run ends.", ours=True)
+_TINY = 1e-300
+
+
+def _callback(signature: str) -> OptionSpec:
+    return OptionSpec("callback", None, "callable", f"SciPy's own callback, {signature}.")
+
+
+_ALL = (
+    GlobalSpec(
+        "basinhopping",
+        "Hops from one local minimum to the next: random steps, each followed by a local method, kept by Metropolis.",
+        _doc("basinhopping"),
+        "Wales & Doye, J. Phys. Chem. A 101, 5111 (1997)",
+        _rows(
+            OptionSpec("niter", 100, "int", "Number of hops.", low=0, high=_INT),
+            OptionSpec("T", 1.0, "float", "Temperature: about the difference in loss between local minima.", low=0),
+            OptionSpec("stepsize", 0.5, "float", "Largest change of a variable in the first hops.", low=0, high=1e100),
+            OptionSpec("take_step", None, "callable", "Your own hop, x -> x."),
+            OptionSpec("accept_test", None, "callable", "Your own test besides Metropolis's, f(f_new, x_new, ...)."),
+            _callback("callback(x, f, accept); True stops"),
+            OptionSpec("interval", 50, "int", "Hops after which the step size is adapted.", low=1, high=_INT),
+            _DISP,
+            OptionSpec(
+                "niter_success", None, "int", "Stop when the best stays the same for so many hops.", 1, unlimited=_INT
+            ),
+            *_RANDOM,
+            OptionSpec("target_accept_rate", 0.5, "float", "Rate of accepted hops to aim at.", low=1e-9, high=1 - 1e-9),
+            OptionSpec("stepwise_factor", 0.9, "float", "By what the step size is adapted.", low=1e-9, high=1 - 1e-9),
+        ),
+        bounds=False,
+        stochastic=True,
+        constraints=True,
+        of_x=("take_step", "accept_test", "callback"),
+        most=1000,
+        cost="a whole local minimisation from a random step",
+        older="basinhopping_kwargs",
+    ),
+    GlobalSpec(
+        "dual_annealing",
+        "Generalised simulated annealing with long jumps, and a local search wherever it improves.",
+        _doc("dual_annealing"),
+        "Xiang, Sun, Fan & Gong, Phys. Lett. A 233, 216 (1997)",
+        _rows(
+            _BOUNDS,
+            OptionSpec("maxiter", 1000, "int", "Number of temperature steps, 2·N visits each.", 1, unlimited=_INT),
+            OptionSpec("initial_temp", 5230.0, "float", "Temperature at the start; higher reaches farther.", 0.01, 5e4),
+            OptionSpec(
+                "restart_temp_ratio", 2e-5, "float", "Re-anneal when the temperature falls to this part.", _TINY, 0.999
+            ),
+            OptionSpec("visit", 2.62, "float", "Tail of the jumps; higher is heavier.", low=1.0001, high=3),
+            OptionSpec("accept", -5.0, "float", "Lower accepts fewer uphill visits.", low=-1e4, high=-5),
+            OptionSpec("maxfun", 1e7, "int", "Soft limit of closure calls.", low=1, unlimited=np.inf),
+            *_RANDOM,
+            OptionSpec("no_local_search", False, "bool", "Classical simulated annealing, without local searches."),
+            _callback("callback(x, f, context) at every new minimum; True stops"),
+            _START,
+        ),
+        stochastic=True,
+        of_x=("callback",),
+        most=100,
+        cost="2·N closure calls, and local searches where it improves",
+        older="da_kwargs",
+    ),
+    GlobalSpec(
+        "shgo",
+        "Samples the box, finds all candidate basins by homology, and descends each: lists the local minima.",
+        _doc("shgo"),
+        "Endres, Sandrock & Focke, J. Glob. Optim. 72, 181 (2018)",
+        _rows(
+            _BOUNDS,
+            OptionSpec("constraints", None, "any", "Constraints, as minimizer_args takes them."),
+            OptionSpec(
+                "n", 100, "int", "Sampling points an iteration; simplicial takes 2^N + 1 for 100.", 1, _INT, none=True
+            ),
+            OptionSpec("iters", 1, "int", "Number of iterations of sampling and descents.", 1, _INT, none=True),
+            _callback("callback(x), in each iteration of the local method; StopIteration ends that descent"),
+            OptionSpec(
+                "options", None, "dict", "SciPy's stopping rules: maxiter, maxfev, maxev, maxtime, f_min, minhgrd ..."
+            ),
+            OptionSpec(
+                "sampling_method",
+                "simplicial",
+                "choice or callable",
+                "How points are chosen.",
+                choices=("simplicial", "halton", "sobol"),
+            ),
+        ),
+        constraints=True,
+        of_x=("callback", "sampling_method"),
+        most=8,
+        cost="about 100 closure calls and a descent from each basin; 2^N + 1 at least",
+        descent=MappingProxyType({"method": "SLSQP", "options": {"ftol": 1e-12}}),
+        older="shgo_kwargs",
+    ),
+    GlobalSpec(
+        "differential_evolution",
+        "A population that mutates and recombines: robust on rough losses; whole generations at once under vmap.",
+        _doc("differential_evolution"),
+        "Storn & Price, J. Glob. Optim. 11, 341 (1997)",
+        _rows(
+            _BOUNDS,
+            OptionSpec(
+                "strategy",
+                "best1bin",
+                "choice or callable",
+                "How trial vectors are made.",
+                choices=tuple(
+                    f"{name}{kind}"
+                    for kind in ("bin", "exp")
+                    for name in ("best1", "randtobest1", "currenttobest1", "best2", "rand2", "rand1")
+                ),
+            ),
+            OptionSpec("maxiter", 1000, "int", "Largest number of generations.", low=0, unlimited=_INT),
+            OptionSpec("popsize", 15, "int", "The population has this times N members.", low=1, high=10**6),
+            OptionSpec("tol", 0.01, "float", "Stop when the losses of the population agree to this.", low=0),
+            OptionSpec(
+                "mutation", (0.5, 1), "weight", "Differential weight in [0, 2), or a (low, high) pair to dither."
+            ),
+            OptionSpec("recombination", 0.7, "float", "Probability of crossover.", low=0, high=1),
+            *_RANDOM,
+            _callback("callback(intermediate_result) or callback(x, convergence); True stops"),
+            _DISP,
+            OptionSpec(
+                "polish",
+                True,
+                "any",
+                "Descend from the best at the end: True, False, a method name, minimizer_args or a callable.",
+            ),
+            OptionSpec(
+                "init",
+                "latinhypercube",
+                "choice or array",
+                "How the first population is drawn, or its points (S, N).",
+                choices=("latinhypercube", "sobol", "halton", "random"),
+            ),
+            OptionSpec("atol", 0, "float", "Absolute tolerance of the same kind as tol.", low=0),
+            OptionSpec(
+                "updating",
+                None,
+                "choice",
+                "When the best member is replaced; deferred where vectorized, else immediate.",
+                choices=("immediate", "deferred"),
+            ),
+            OptionSpec("constraints", (), "any", "Constraints, as minimizer_args takes them."),
+            _START,
+            OptionSpec("integrality", None, "any", "Which variables are integers, (n,) of bool."),
+            OptionSpec(
+                "vectorized",
+                None,
+                "bool",
+                "A generation at once under vmap; None: where a loss of the parameters is known and updating allows.",
+            ),
+        ),
+        stochastic=True,
+        constraints=True,
+        of_x=("callback", "init", "integrality", "strategy"),
+        most=50,
+        cost="15·N closure calls, a generation at once where vmap allows",
+        older="de_kwargs",
+    ),
+    GlobalSpec(
+        "direct",
+        "Divides the box into ever smaller rectangles: deterministic, without gradients, for a few variables.",
+        _doc("direct"),
+        "Jones, Perttunen & Stuckman, J. Optim. Theory Appl. 79, 157 (1993)",
+        _rows(
+            _BOUNDS,
+            OptionSpec("eps", 1e-4, "float", "Required improvement of a rectangle: more searches wider.", low=0),
+            OptionSpec("maxfun", None, "int", "Largest number of closure calls; default 1000·N.", 1, 10**7),
+            OptionSpec("maxiter", 1000, "int", "Largest number of iterations.", low=0, high=10**8, unlimited=10**8),
+            OptionSpec("locally_biased", True, "bool", "The variant for few local minima."),
+            OptionSpec("f_min", -np.inf, "float", "The loss at the global minimum, where it is known."),
+            OptionSpec("f_min_rtol", 1e-4, "float", "Stop when f_min is reached to this.", low=0, high=1),
+            OptionSpec("vol_tol", 1e-16, "float", "Stop when the best rectangle's volume is below.", low=0, high=1),
+            OptionSpec("len_tol", 1e-6, "float", "Stop when the best rectangle's size is below.", low=0, high=1),
+            _callback("callback(x)"),
+        ),
+        local=False,
+        of_x=("callback",),
+        most=15,
+        cost="a few closure calls for each rectangle that is divided",
+        older="direct_kwargs",
+    ),
+    GlobalSpec(
+        "brute",
+        "Evaluates a grid, whole chunks at once under vmap, and descends from the best point: up to three variables.",
+        _doc("brute"),
+        "exhaustive search",
+        _rows(
+            OptionSpec(
+                "ranges", None, "any", "Like bounds; an entry may also be (low, high, step) or a slice, as np.mgrid."
+            ),
+            OptionSpec("bounds", None, "any", "The same as ranges.", ours=True),
+            OptionSpec("Ns", 20, "int", "Points along an axis where no step is given.", low=1, high=_INT),
+            OptionSpec(
+                "finish", True, "any", "Descend from the best: True, None, a method name, minimizer_args or a callable."
+            ),
+            _DISP,
+        ),
+        of_x=("ranges",),
+        most=4,
+        cost="a part of 20^N closure calls, then a descent",
+        older="brute_kwargs",
+    ),
+)
+
+SHGO_OPTIONS = _rows(
+    OptionSpec("maxfev", None, "int", "Largest number of samples in the feasible domain.", low=1, unlimited=np.inf),
+    OptionSpec("maxev", None, "int", "Largest number of samples.", low=1, unlimited=np.inf),
+    OptionSpec("maxiter", None, "int", "Largest number of iterations.", low=1, unlimited=np.inf),
+    OptionSpec("maxtime", None, "float", "Seconds; see max_seconds.", low=0),
+    OptionSpec("f_min", None, "float", "The loss at the global minimum, where it is known."),
+    OptionSpec("f_tol", 1e-4, "float", "Stop when f_min is reached to this.", low=0),
+    OptionSpec("minhgrd", None, "int", "Smallest growth of the homology group's rank.", low=0, high=_INT),
+    OptionSpec("symmetry", False, "bool", "The loss is the same for permuted variables."),
+    OptionSpec("minimize_every_iter", True, "bool", "Descend in every iteration."),
+    OptionSpec("local_iter", False, "int", "So many of the best candidates an iteration; False: all.", 0, _INT),
+    OptionSpec("infty_constraints", True, "bool", "Infeasible samples count as infinite."),
+    OptionSpec("disp", False, "bool", "Print a summary when the run ends.", ours=True),
+    OptionSpec("jac", None, "any", "As in minimizer_args.", ours=True),
+    OptionSpec("hess", None, "any", "As in minimizer_args.", ours=True),
+    OptionSpec("hessp", None, "any", "As in minimizer_args.", ours=True),
+    OptionSpec("ftol", None, "float", "As in the options of minimizer_args.", low=0, ours=True),
+)
+"""The `options` of shgo. The local method's are handed to it."""
+
+GLOBAL_METHODS: Mapping[str, GlobalSpec] = MappingProxyType({spec.name: spec for spec in _ALL})
+
+
+def _row(name: str) -> GlobalSpec:
+    return GLOBAL_METHODS[name]
+
+
+"""The global methods, keyed by the name of SciPy's function."""

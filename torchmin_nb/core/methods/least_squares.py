@@ -1,0 +1,152 @@
+"""LEAST_SQUARES_METHODS: one row a method of `scipy.optimize.least_squares`.
+
+Options, defaults and their meaning:
+https://docs.scipy.org/doc/scipy/reference/generated/scipy.optimize.least_squares.html
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Literal
+
+from ...errors import ArgumentError, MemoryBudgetError
+from ..runtime.memory import available_bytes, readable_bytes
+from .options import OptionSpec
+
+__all__ = [
+    "LARGE_JACOBIAN",
+    "LEAST_SQUARES_METHODS",
+    "LeastSquaresMethod",
+    "LeastSquaresSpec",
+]
+
+LeastSquaresMethod = Literal["trf", "dogbox", "lm"]
+"""The names of LEAST_SQUARES_METHODS, for editors and type checkers."""
+_LOSSES = ("linear", "soft_l1", "huber", "cauchy", "arctan")
+LARGE_JACOBIAN = 2**25
+"""Entries of a Jacobian from which products are worth more than a factorisation."""
+
+
+@dataclass(frozen=True, slots=True)
+class LeastSquaresSpec:
+    """One method: what it takes and what it needs.
+
+    bounds, robust: whether it takes bounds, and losses besides the plain sum of squares. operator: whether it can do
+    with products of the Jacobian. overdetermined: needs m >= n. arrays: doubles that SciPy and the Jacobian take for m
+    residuals and n parameters. radius: how its trust radius is observed, a key of trust_region.PROBES. cost: what an
+    iteration costs, in words.
+    """
+
+    name: str
+    summary: str
+    reference: str
+    options: Mapping[str, OptionSpec]
+    arrays: Callable[[int, int], float]
+    bounds: bool = True
+    robust: bool = True
+    operator: bool = True
+    overdetermined: bool = False
+    radius: str = "loop"
+    cost: str = "1 closure call, and a Jacobian of M×N where the point is accepted"
+
+    def __reduce__(self) -> tuple[Callable[[str], LeastSquaresSpec], tuple[str]]:
+        """A row is copied and pickled by name."""
+        return _row, (self.name,)
+
+    def plan(self, m: int, n: int, jacobian: str, tr_solver: str | None, budget: int | None) -> str:
+        """ "dense" or "operator" for a Jacobian of shape (m, n). Raises ArgumentError or MemoryBudgetError."""
+        if self.overdetermined and m < n:
+            raise ArgumentError(
+                f"{self.name} needs at least as many residuals as parameters, got {m} residuals for {n} parameters; "
+                f"use trf or dogbox"
+            )
+        if jacobian == "operator":
+            return jacobian
+        needed, limit = 8 * self.arrays(m, n), available_bytes() if budget is None else budget
+        free = jacobian == "auto" and self.operator and tr_solver != "exact"
+        if free and (needed > limit or m * n >= LARGE_JACOBIAN):
+            return "operator"
+        if needed > limit:
+            raise MemoryBudgetError(
+                f"{self.name} needs about {readable_bytes(needed)} for a dense Jacobian of {m:,} residuals by {n:,} "
+                f"parameters, and {readable_bytes(limit)} are available; trf with jacobian='operator' needs no array"
+            )
+        return "dense"
+
+
+def _tolerance(name: str, help: str) -> OptionSpec:
+    return OptionSpec(name, 1e-8, "float", help, low=0, tolerance=True)
+
+
+_COMMON = (
+    _tolerance("ftol", "Stop when the cost decreases by less than this, relatively."),
+    _tolerance("xtol", "Stop when the step is smaller than this, relative to x."),
+    _tolerance("gtol", "Stop when the (scaled) gradient is below this everywhere."),
+    OptionSpec("max_nfev", None, "int", "Largest number of closure calls; default 100·n.", low=1, unlimited=2**31 - 1),
+    OptionSpec(
+        "x_scale", None, "any", "Characteristic scale of each variable, or 'jac': from the columns of the Jacobian."
+    ),
+    OptionSpec("verbose", 0, "choice", "What SciPy prints: nothing, a summary, every iteration.", choices=(0, 1, 2)),
+)
+_ROBUST = (
+    OptionSpec("loss", "linear", "loss", "ρ of the cost ½ Σ ρ(f²): robust ones weigh outliers down.", choices=_LOSSES),
+    OptionSpec(
+        "f_scale", 1.0, "float", "Residual from which the robust losses count as outlier.", low=1e-150, high=1e150
+    ),
+    OptionSpec(
+        "tr_solver",
+        None,
+        "choice",
+        "Trust-region subproblems: SVD of a dense Jacobian, or LSMR with products.",
+        choices=(None, "exact", "lsmr"),
+    ),
+    OptionSpec("tr_options", None, "mapping", "Options of the subproblem solver: a dict."),
+)
+_PLAIN = (
+    OptionSpec("loss", "linear", "loss", "The plain sum of squares.", choices=("linear",)),
+    *(replace(row, help=f"Without effect in lm. {row.help}") for row in _ROBUST if row.name != "loss"),
+)
+
+
+def _rows(*options: OptionSpec) -> Mapping[str, OptionSpec]:
+    return MappingProxyType({option.name: option for option in options})
+
+
+_REFERENCE = "https://docs.scipy.org/doc/scipy/reference/generated/scipy.optimize.least_squares.html"
+_ALL = (
+    LeastSquaresSpec(
+        "trf",
+        "Trust region reflective: robust, takes bounds, small and large problems (Branch, Coleman, Li 1999).",
+        _REFERENCE,
+        _rows(*_COMMON, *_ROBUST),
+        arrays=lambda m, n: 5.0 * (m + n) * n,
+    ),
+    LeastSquaresSpec(
+        "dogbox",
+        "Dogleg in a box: often quickest on small problems with bounds (Voglis and Lagaris 2004).",
+        _REFERENCE,
+        _rows(*_COMMON, *_ROBUST),
+        arrays=lambda m, n: 4.0 * m * n + n * n,
+    ),
+    LeastSquaresSpec(
+        "lm",
+        "Levenberg-Marquardt of MINPACK: quick on small problems without bounds (Moré 1978).",
+        _REFERENCE,
+        _rows(*_COMMON, *_PLAIN),
+        arrays=lambda m, n: 4.0 * m * n + n * n,
+        bounds=False,
+        robust=False,
+        operator=False,
+        overdetermined=True,
+        radius="none",
+    ),
+)
+
+LEAST_SQUARES_METHODS: Mapping[str, LeastSquaresSpec] = MappingProxyType({spec.name: spec for spec in _ALL})
+"""The methods of `scipy.optimize.least_squares`, keyed by SciPy's spelling."""
+
+
+def _row(name: str) -> LeastSquaresSpec:
+    return LEAST_SQUARES_METHODS[name]

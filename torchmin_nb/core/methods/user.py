@@ -1,0 +1,215 @@
+"""Methods of the user's own as rows beside SciPy's: `@method("my-newton")` on a function or a generator."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass
+from functools import wraps
+from types import MappingProxyType
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import OptimizeResult
+
+from ...errors import ArgumentError, ArgumentTypeError
+from ..signatures import shows_keywords
+from .local import METHODS, MethodSpec, put_own, take_own
+from .options import OptionSpec
+
+__all__ = ["NEEDS", "method", "unregister"]
+
+Solver = TypeVar("Solver", bound=Callable[..., Any])
+Need = Literal["loss", "gradient", "products", "hessian"]
+NEEDS: Mapping[str, tuple[str, str]] = MappingProxyType(
+    {
+        "loss": ("none", "none"),
+        "gradient": ("required", "none"),
+        "products": ("required", "hvp"),
+        "hessian": ("required", "dense"),
+    }
+)
+"""What a method may need, and the columns of its row that say so: gradient, curvature."""
+
+_PASSED = ("fun", "x0", "args", "jac", "grad", "hess", "hessp", "bounds", "constraints", "callback")
+_IMPLIED = (("hess", "hessian"), ("hessp", "products"), ("grad", "gradient"), ("jac", "gradient"))
+_EXAMPLE = "def my_method(fun, x0, grad, *, rate=0.1): ... yield x"
+_DOC = "https://docs.scipy.org/doc/scipy/reference/generated/scipy.optimize.minimize.html"
+_KINDS = {bool: "bool", int: "int", float: "float"}
+
+
+@shows_keywords()
+def method(
+    name: str, *, needs: Need | None = None, bounds: bool = False, constraints: bool = False, summary: str = ""
+) -> Callable[[Solver], Solver]:
+    """Register a method of your own under a name that MinimizeWrapper, minimize and the explorer then know.
+
+    The function is either a generator, `f(fun, x0, grad, hessp, ...)`, which yields one iterate x (n,) an iteration and
+    names those of fun, grad, hess, hessp, bounds and constraints that it wants; what it returns, a string, is the
+    message of the result. Or it is a custom method as SciPy takes it, `f(fun, x0, args, **options)`, which returns an
+    `OptimizeResult` and calls `options["callback"]` with one of x once an iteration. fun(x) is the loss, grad(x) (n,),
+    hess(x) (n, n), hessp(x, v) (n,), all in float64. Its other parameters become its options, and must have
+    defaults.
+
+    needs: "loss", "gradient", "products" (Hessian-vector) or "hessian"; None: what its parameters imply.
+    bounds, constraints: whether it heeds them; a parameter of that name says so too. summary: when to use it, in a
+    line; the first line of its docstring if empty. A name registered before is replaced: a cell may be run again.
+
+    Raises ArgumentError for a name that SciPy has, unknown `needs`, or a signature that cannot be called;
+    ArgumentTypeError for what is not a function. Source: "Custom minimizers" in scipy.optimize.minimize.
+
+    >>> @method("steps-downhill")
+    ... def steps_downhill(fun, x0, grad, *, rate=0.1):
+    ...     x = x0
+    ...     while np.linalg.norm(grad(x)) > 1e-6:
+    ...         x = x - rate * grad(x)
+    ...         yield x
+    >>> from torchmin_nb import minimize
+    >>> minimize(lambda x: ((x - 3) ** 2).sum(), [0.0, 0.0], "steps-downhill").x.round(decimals=3)
+    tensor([3., 3.], dtype=torch.float64)
+    >>> unregister("steps-downhill")
+    """
+    _require_name(name)
+    if needs is not None and needs not in NEEDS:
+        raise ArgumentError(f"needs={needs!r} is not known; choose one of {', '.join(NEEDS)}")
+
+    def register(function: Solver) -> Solver:
+        shape = _Shape.of(name, function)
+        gradient, curvature = NEEDS[needs or shape.implied]
+        put_own(
+            MethodSpec(
+                name,
+                "your own",
+                summary or (inspect.getdoc(function) or "A method of your own.").split("\n")[0],
+                _DOC,
+                shape.options,
+                gradient=gradient,
+                curvature=curvature,
+                bounds=bounds or "bounds" in shape.names,
+                constraints=constraints or "constraints" in shape.names,
+                nonfinite="inf" if gradient == "none" else "wall",
+                arrays=(lambda n: 3.0 * n * n) if curvature == "dense" else lambda n: 0.0,
+                custom=True,
+                any_options=shape.open,
+                solver=_of_generator(shape, function) if shape.generator else _of_callable(shape, function),
+            )
+        )
+        return function
+
+    return register
+
+
+def unregister(name: str) -> None:
+    """Forget a method of your own. Raises UnknownMethodError, naming the registered ones."""
+    take_own(name)
+
+
+def _require_name(name: Any) -> None:
+    if not isinstance(name, str):
+        raise ArgumentTypeError(
+            f'method takes a name, got {name!r}; write @method("my-method") above {_EXAMPLE.split(":")[0]}'
+        )
+    if not name.strip() or name.lower() in {known.lower() for known in METHODS}:
+        why = "is one of SciPy's" if name.strip() else "is empty"
+        raise ArgumentError(f"the method name {name!r} {why}; choose another, such as 'my-method'")
+
+
+@dataclass(frozen=True)
+class _Shape:
+    """What the signature of a method says: its parameters, its options, and whether it takes any others."""
+
+    name: str
+    names: tuple[str, ...]
+    options: Mapping[str, OptionSpec]
+    open: bool
+    generator: bool
+
+    @classmethod
+    def of(cls, name: str, function: Any) -> _Shape:
+        if not callable(function) or inspect.isclass(function):
+            raise ArgumentTypeError(f"@method({name!r}) goes above a function, got {function!r}; e.g. {_EXAMPLE}")
+        parameters = inspect.signature(function).parameters
+        first = [parameter.name for parameter in parameters.values()][:2]
+        if first != ["fun", "x0"]:
+            raise ArgumentError(f"{name!r} must take fun and x0 first, got ({', '.join(first)}); e.g. {_EXAMPLE}")
+        rows = [_option(name, found) for found in parameters.values() if _is_option(found)]
+        if "maxiter" not in parameters:
+            rows.append(OptionSpec("maxiter", None, "int", "Largest number of iterations; default none.", 1, ours=True))
+        rows.append(OptionSpec("disp", False, "bool", "Print a summary when the run ends.", ours=True))
+        return cls(
+            name,
+            tuple(parameters),
+            MappingProxyType({row.name: row for row in rows}),
+            any(found.kind is found.VAR_KEYWORD for found in parameters.values()),
+            inspect.isgeneratorfunction(function),
+        )
+
+    @property
+    def implied(self) -> str:
+        """What its parameters say that it needs; a SciPy-style method of open options is given a gradient."""
+        found = next((need for parameter, need in _IMPLIED if parameter in self.names), None)
+        return found or ("gradient" if self.open and not self.generator else "loss")
+
+    def accepted(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Those that the function can be called with; an unknown option of the user's is an error."""
+        for option in given:
+            if option not in _PASSED and option not in self.names and not self.open:
+                raise ArgumentError(f"{self.name} has no option {option!r}; give it a parameter {option}=...")
+        return {key: value for key, value in given.items() if key in self.names or self.open}
+
+
+def _is_option(parameter: inspect.Parameter) -> bool:
+    variable = parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
+    return not variable and parameter.name not in _PASSED
+
+
+def _option(name: str, parameter: inspect.Parameter) -> OptionSpec:
+    if parameter.default is parameter.empty:
+        raise ArgumentError(
+            f"the option {parameter.name!r} of {name!r} has no default; write {parameter.name}=... in its signature "
+            f"(what torchmin_nb hands over is named {', '.join(_PASSED)})"
+        )
+    kind = _KINDS.get(type(parameter.default), "any")
+    return OptionSpec(parameter.name, parameter.default, kind, f"An option of {name}.")
+
+
+def _of_callable(shape: _Shape, function: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(function)
+    def solver(fun: Any, x0: NDArray[np.float64], args: Any = (), **given: Any) -> Any:
+        return function(fun, x0, **shape.accepted({"args": args, "grad": given.get("jac"), **given}))
+
+    return solver
+
+
+def _of_generator(shape: _Shape, function: Callable[..., Generator[Any, None, Any]]) -> Callable[..., Any]:
+    @wraps(function)
+    def solver(fun: Any, x0: NDArray[np.float64], args: Any = (), *, callback: Any = None, **given: Any) -> Any:
+        # SciPy's own names for it: a generator may ask for jac or grad.
+        wanted = shape.accepted({"grad": given.get("jac"), **given})
+        iterates = function(fun, x0.copy(), **wanted)
+        x, count = x0, 0
+        while True:
+            try:
+                x = _iterate(shape.name, next(iterates), x0.size)
+            except StopIteration as stop:
+                message = stop.value if isinstance(stop.value, str) else f"{shape.name} has ended."
+                return OptimizeResult(x=x, fun=fun(x), nit=count, success=True, status=0, message=message)
+            count += 1
+            fun(x)  # an iterate is told with its own loss; the gradient comes with it, so that the next step is free
+            if callback is not None:
+                callback(x)
+
+    return solver
+
+
+def _iterate(name: str, x: Any, n: int) -> NDArray[np.float64]:
+    """A copy of what was yielded, (n,). Raises ArgumentError or ArgumentTypeError."""
+    try:
+        found = np.array(x, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise ArgumentTypeError(f"{name!r} yielded {x!r}; yield the iterate x, an array of shape ({n},)") from None
+    if found.shape != (n,) or not np.isfinite(found).all():
+        what = f"shape {found.shape}" if found.shape != (n,) else "NaN or infinity in it"
+        raise ArgumentError(f"{name!r} yielded an iterate of {what}; yield finite numbers of shape ({n},)")
+    return found

@@ -1,0 +1,160 @@
+"""Closure calls at points: what is the same for SciPy's objective and for a solver on the device."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ...errors import ClosureWarning, ConstantLossError, TorchminError
+from ..autodiff.closure import ClosureResult, Evaluator
+from ..autodiff.explained_errors import explained
+from ..history.metrics import collecting
+from ..runtime.control import Abort, Control
+
+if TYPE_CHECKING:
+    from ..autodiff.start_check import StartCheck
+    from ..parameters.flat import FlatParameters, Vector
+
+__all__ = ["Calls", "Counts"]
+
+_FEW, _EARLY, _OFTEN = 1000, 8, 16
+"""With so few entries, the early closure calls are looked at, and then one in so many: did it move the parameters?"""
+_CONSTANT = (
+    "the closure answered a trial with a constant, {loss:.6g}, that no gradient comes from; such trials are rejected, "
+    "as NaN would be. Return float('nan') where the loss is not defined, or a penalty computed from the parameters"
+)
+
+
+@dataclass(slots=True)
+class Counts:
+    """Closure calls (nfev), gradients (njev), dense Hessians (nhev) and products (nhvp)."""
+
+    nfev: int = 0
+    njev: int = 0
+    nhev: int = 0
+    nhvp: int = 0
+
+
+@dataclass(eq=False)
+class Calls:
+    """Puts a point into the parameters and evaluates there; counts, checks, and keeps the user's own numbers.
+
+    Exceptions of the closure leave as `Abort`, stops and budgets as `StopRun`. After the first call, those of
+    `nonfinite_errors` stand for a NaN loss; `errors` counts them by name. `metrics` is what the closure recorded in the
+    last call. `bytes_per_row`: what the graph of one gradient keeps alive, where it was measured.
+    """
+
+    evaluator: Evaluator
+    flat: FlatParameters
+    control: Control
+    start_check: StartCheck | None = None
+    nonfinite_errors: tuple[type[Exception], ...] = ()
+    errors: dict[str, int] = field(default_factory=dict)
+    counts: Counts = field(default_factory=Counts)
+    metrics: dict[str, float] = field(default_factory=dict)
+    bytes_per_row: int | None = None
+
+    def __post_init__(self) -> None:
+        self._held: Vector | None = None
+        self._warned = False
+        self._absent: Sequence[int] = range(len(self.flat.tensors))
+
+    def call(self, x: Vector, level: str) -> ClosureResult:
+        """One evaluation at x (n,), counted."""
+        self.control.before_evaluation(self.counts.nfev)
+        self.flat.write(x)
+        self._held = x
+        self.metrics = {}
+        self.counts.nfev += 1
+        version = self.flat.version
+        check = self.start_check if self.counts.nfev == 1 else None
+        try:
+            with collecting(self.metrics):
+                result = check.first(self.evaluator, level) if check else self.evaluator.evaluate(level)
+            if self._look_now() or self.flat.version != version:
+                self.flat.require_held(x)
+            if result.parts is not None and self._absent:
+                self._absent = [index for index in self._absent if self.flat.tensors[index].grad is None]
+            if check and not self.control.ending:
+                result = self._check_start(check, result)
+        except Exception as error:
+            result = self._rejected(error)
+        self.counts.njev += result.parts is not None
+        return result
+
+    def place(self, x: Vector) -> None:
+        """Put x into the parameters, where it is not there already. No closure call."""
+        if self._held is x:
+            return
+        if not isinstance(x, np.ndarray) or self._held is None or not np.array_equal(self._held, x):
+            self.flat.write(x)
+            self._held = x.copy() if isinstance(x, np.ndarray) else x
+
+    def invalidate(self) -> None:
+        """Forget what the parameters hold, after user code has run."""
+        self._held = None
+
+    def forgive(self, error: Exception) -> None:
+        """Count an error that stands for a loss or constraint that is not defined; raise any other as `Abort`."""
+        if isinstance(error, TorchminError) or not isinstance(error, self.nonfinite_errors):
+            raise Abort(error) from error
+        name = type(error).__name__.lstrip("_")
+        self.errors[name] = self.errors.get(name, 0) + 1
+
+    def absent(self) -> Sequence[int]:
+        """The tensors that no gradient has reached yet; none where no gradient has reached any."""
+        return self._absent if len(self._absent) < len(self.flat.tensors) else ()
+
+    def release(self) -> None:
+        """Drop what knows the closure."""
+        self.evaluator, self.start_check = _Over(), None
+
+    def _rejected(self, error: Exception) -> ClosureResult:
+        """What stands for a closure call that raised this: a rejected trial, or at the start the error itself."""
+        if self.counts.nfev == 1:
+            raise Abort(explained(error)) from error
+        if isinstance(error, ConstantLossError):
+            self._warn_of_constant(error)
+            return ClosureResult(error.loss, undefined=True)
+        self.forgive(explained(error))
+        return ClosureResult(math.nan, undefined=True)
+
+    def _warn_of_constant(self, error: ConstantLossError) -> None:
+        """Once a run."""
+        warned, self._warned = self._warned, True
+        if warned:
+            return
+        try:
+            warnings.warn(_CONSTANT.format(loss=error.loss), ClosureWarning, stacklevel=2)
+        except ClosureWarning as raised:  # where warnings are errors
+            raise Abort(raised) from error
+
+    def _look_now(self) -> bool:
+        """Whether to look for changes of the parameters that autograd does not hear of, as through `.data`."""
+        calls = self.counts.nfev
+        often = self.flat.n <= _FEW and (calls <= _EARLY or calls % _OFTEN == 0)
+        return often or calls & (calls - 1) == 0
+
+    def _check_start(self, check: StartCheck, first: ClosureResult) -> ClosureResult:
+        """The calls of the start check; what the closure records in them is not kept."""
+        assert self._held is not None
+        metrics, self.metrics = self.metrics, {}
+        x = self._held if isinstance(self._held, np.ndarray) else self._held.double().cpu().numpy()
+        try:
+            with collecting({}):
+                return check.compare(first, x)
+        finally:
+            self.metrics = metrics
+            self.bytes_per_row, self.start_check = check.bytes_per_row, None
+
+
+class _Over:
+    """The evaluator of a run that has ended."""
+
+    def evaluate(self, level: str) -> ClosureResult:
+        raise RuntimeError("the run is over; its closure is not called any more")

@@ -1,0 +1,446 @@
+"""The objective SciPy sees: value, gradient, Hessian-vector product and Hessian, from one closure.
+
+Loss and gradient come from one closure call; a memo of the last two points serves SciPy's separate requests,
+a rejected trial's return to the old point, and the events, without further calls.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from ...errors import NonFiniteStartError
+from ..autodiff.hessian import DenseHessian, HvpGraph, finite_difference_product
+from ..autodiff.side_effects import preserved_buffers
+from ..parameters.arrays import as_array
+from ..parameters.bounds import outside
+from ..runtime.control import NONFINITE_CURVATURE, NONFINITE_GRADIENT, Abort, StopRun
+from .calls import Calls, Counts
+from .trials import Trials
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from scipy.optimize import Bounds
+
+__all__ = ["ROUNDING", "Derivatives", "Objective", "Observer", "Point"]
+
+_MEMO = 2
+ROUNDING = 1e-12
+"""Points that differ by less, relatively, are one: solvers round what they scale."""
+_LOSS_ONLY = ("value", "sample", "probe")
+_JAC_AT_START = (
+    "jac returned NaN or infinite entries at the starting point, where the loss is finite; leave it out for autograd's "
+    "gradient, or start where it is defined"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Derivatives:
+    """How derivatives are made.
+
+    level: what a closure call computes: "value", "gradient", "curvature"; "probe": the gradient where there is one;
+    "sample": the loss of a closure that is known to have a gradient, so that a constant is no loss of its own.
+    gradient: the user's own `jac` in place of autograd. curvature: "autograd" or "finite-difference". nonfinite: what
+    a method is shown at a NaN or infinite trial, "inf" or "wall". finite_start: whether such a start is an error.
+    shift: the method needs a positive definite Hessian. scale: typical sizes of x, for differences.
+    """
+
+    level: str
+    nonfinite: str = "inf"
+    finite_start: bool = True
+    gradient: Callable[[NDArray[np.float64]], Any] | None = None
+    curvature: str = "autograd"
+    shift: bool = False
+    scale: NDArray[np.float64] | float = 1.0
+    chunk: int | None = None
+
+    @property
+    def evaluator(self) -> str:
+        """The level at which closures are really called."""
+        return "gradient" if self.level == "curvature" and self.curvature != "autograd" else self.level
+
+
+@dataclass(eq=False, slots=True)
+class Point:
+    """One evaluated point: x (n,), the true loss and gradient, what SciPy is shown, the user's own numbers.
+
+    undefined: the closure gave a constant there, or raised one of the errors that stand for NaN.
+    """
+
+    x: NDArray[np.float64]
+    loss: float
+    gradient: NDArray[np.float64] | None
+    metrics: dict[str, float]
+    graph: HvpGraph | None = None
+    shown_loss: float = 0.0
+    shown_gradient: NDArray[np.float64] | None = None
+    hessian: NDArray[np.float64] | None = None
+    violation: float | None = None
+    undefined: bool = False
+
+    @property
+    def norms(self) -> tuple[float | None, float | None]:
+        """2-norm and largest entry of the gradient, where there is one."""
+        if self.gradient is None:
+            return None, None
+        return float(np.linalg.norm(self.gradient)), float(np.abs(self.gradient).max())
+
+    def position(self) -> NDArray[np.float64]:
+        """x itself."""
+        return self.x
+
+    def distance(self, other: Point) -> float:
+        """From another point."""
+        return float(np.linalg.norm(self.x - other.x))
+
+
+class Observer(Protocol):
+    """Told of every closure call."""
+
+    def evaluated(self, point: Point) -> None: ...
+
+
+@dataclass(eq=False)
+class Objective:
+    """value, gradient, hvp and hessian of a closure, as functions of a float64 vector of shape (n,).
+
+    `counts`, those of the calls, is what was really computed; `requests` is what SciPy asked for. `best` is the point
+    of lowest finite loss so far: of those inside `bounds` and, where `violation` tells the constraint violation at x,
+    of those that violate by no more than `feasible`. `first` is the start, kept where there are bounds or constraints.
+    SciPy sees the loss divided by `loss_scale`; here it is the loss itself. constrained: under the user's
+    constraints.
+    """
+
+    calls: Calls
+    derivatives: Derivatives
+    observer: Observer | None = None
+    violation: Callable[[NDArray[np.float64]], float] | None = None
+    feasible: float = 1e-6
+    bounds: Bounds | None = None
+    requests: Counts = field(default_factory=Counts)
+    best: Point | None = None
+    first: Point | None = None
+    loss_scale: float = 1.0
+    constrained: bool = False
+    trials: Trials = field(default_factory=Trials)
+
+    def __post_init__(self) -> None:
+        self.flat, self.control, self.counts = self.calls.flat, self.calls.control, self.calls.counts
+        self._memo: list[Point] = []
+        self._last_finite: Point | None = None
+        self._dense: DenseHessian | None = None
+
+    # What SciPy calls
+
+    def value(self, x: NDArray[np.float64]) -> float:
+        """The loss at x."""
+        self.requests.nfev += 1
+        return self._at(x).shown_loss
+
+    def gradient(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The gradient at x, shape (n,): a copy, since SciPy keeps what it is given."""
+        self.requests.njev += 1
+        point = self._at(x)
+        if point.shown_gradient is None and not self.finite(point):
+            point = self._last_finite or point  # its gradient is what a rejected trial is shown
+        if point.shown_gradient is None:
+            point.shown_gradient = point.gradient = self._gradient_elsewhere(point)
+        return point.shown_gradient.copy()
+
+    def hvp(self, x: NDArray[np.float64], v: NDArray[np.float64]) -> NDArray[np.float64]:
+        """H(x) @ v, shape (n,); v itself where the loss is not finite."""
+        self.requests.nhev += 1
+        v = np.array(v, dtype=np.float64).ravel()
+        return self._product(self._with_graph(x), v) if self.finite(self._at(x)) else v
+
+    def hessian(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
+        """H(x), shape (n, n), symmetric.
+
+        The identity where the loss is not finite: trust-exact and dogleg ask before they reject such a trial.
+        """
+        self.requests.nhev += 1
+        if not self.finite(self._at(x)):
+            return np.eye(self.flat.n)
+        point = self._with_graph(x)
+        if point.hessian is None:
+            point.hessian = self._build_hessian(point)
+        return point.hessian.copy()
+
+    # What events and endings read
+
+    def finite(self, point: Point) -> bool:
+        """Whether the loss, the constraints, and the gradient where the method uses it, are finite there."""
+        if point.undefined or point.violation == math.inf:
+            return False
+        if not math.isfinite(point.loss) or self.derivatives.level in _LOSS_ONLY or point.gradient is None:
+            return math.isfinite(point.loss)
+        return bool(np.isfinite(point.gradient).all())
+
+    def excess_at(self, x: NDArray[np.float64]) -> float:
+        """How far x is from counting as feasible, 0 where it does."""
+        violation = 0.0 if self.violation is None else self.violation(x)
+        return max(outside(x, self.bounds), violation - self.feasible, 0.0)
+
+    def known(self, x: NDArray[np.float64]) -> Point | None:
+        """The remembered point at x, if any. Never evaluates."""
+        for point in reversed(self._memo):
+            if np.array_equal(point.x, x):
+                self._touch(point)
+                return point
+        if self.best is not None and np.array_equal(self.best.x, x):
+            return self.best
+        return None
+
+    def visited(self, x: NDArray[np.float64]) -> Point:
+        """The point that a solver ends at: the remembered one at x, or within rounding of it; else x, evaluated.
+
+        A solver that scales its variables gives its end back not quite to the last bit.
+        """
+        near = self.known(x) or self.nearest(x)
+        if near is not None and float(np.linalg.norm(near.x - x)) <= ROUNDING * float(np.linalg.norm(x)):
+            return near
+        return self._at(x)
+
+    def nearest(self, x: NDArray[np.float64]) -> Point | None:
+        """The remembered point that lies nearest to x, if there is one with a finite loss. Never evaluates."""
+        kept = [point for point in (*self._memo, self.best) if point is not None and not point.undefined]
+        known = [point for point in kept if math.isfinite(point.loss)]
+        return min(known, key=lambda point: float(np.linalg.norm(point.x - x)), default=None)
+
+    def has_better_than(self, x: NDArray[np.float64], loss: float) -> bool:
+        """Whether the best point seen beats x, of this loss: feasible points before others, then by loss.
+
+        Among feasible points one does not beat x by violating its constraints a little more.
+        """
+        if self.best is None or np.array_equal(self.best.x, x):
+            return False
+        here = Point(x, loss, None, {}, violation=self.violation(x) if self.violation else None)
+        cheaper = (self.best.violation or 0.0) > (here.violation or 0.0) and not self._excess(here)
+        return not cheaper and self._rank(self.best) < self._rank(here)
+
+    def absent(self) -> NDArray[np.bool_] | None:
+        """Entries of x to whose tensor no gradient has come yet, shape (n,); None where there is no such tensor.
+
+        None under constraints too: those may hold a parameter that the loss does not depend on.
+        """
+        absent = () if self.constrained else self.calls.absent()
+        return self.flat.mask(absent) if absent else None
+
+    def release(self) -> None:
+        """Drop all graphs, and what knows this objective: observer, constraints, closure; values and gradients stay."""
+        for point in (*self._memo, self.best, self.first, self._last_finite):
+            if point is not None:
+                point.graph = None
+        self.observer = self.violation = None
+        self.calls.release()
+
+    # What a search of several phases calls
+
+    def typical_loss(self, x: NDArray[np.float64], slope: Callable[[NDArray[np.float64]], Any]) -> float:
+        """The size of the loss's changes at x where they are below 1, as a power of two; else 1.
+
+        The largest entry of the gradient, as `slope` sees it; of the loss itself where there is no gradient.
+        """
+        point = self._at(x)
+        gradient = None if point.gradient is None else np.abs(slope(point.gradient))
+        size = abs(point.loss) if gradient is None else float(np.max(gradient, initial=0.0))
+        return 2.0 ** math.floor(math.log2(size)) if 0 < size < 1 else 1.0
+
+    def switch(self, derivatives: Derivatives) -> None:
+        """From here on derivatives are made so. Remembered points are forgotten where they would be shown otherwise."""
+        self.derivatives = derivatives
+        self._memo = [point for point in self._memo if self._serves(point)]
+
+    def anchor(self, x: NDArray[np.float64]) -> bool:
+        """Evaluate x as what a wall is built from; whether a descent can begin there: loss and gradient are finite."""
+        point = self._at(x)
+        if self.finite(point):
+            self._last_finite = point
+        return self.finite(point)
+
+    def tell(self, rows: NDArray[np.float64], losses: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Count points (k, n) whose losses (k,) were computed together, as k closure calls; what a method is shown."""
+        shown, feasible = np.empty(len(rows)), np.zeros(len(rows), dtype=bool)
+        self.counts.nfev += len(rows)
+        for index, (x, loss) in enumerate(zip(rows, losses.tolist(), strict=True)):
+            point = Point(x.copy(), loss, None, {}, violation=self.violation(x) if self.violation else None)
+            self._show(point)
+            shown[index], feasible[index] = point.shown_loss, not self._excess(point)
+            self._note_trial(point)
+            if self.observer is not None:
+                self.observer.evaluated(point)
+        self.control.after_evaluation(float(shown[feasible].min(initial=math.inf)))
+        return shown
+
+    def _serves(self, point: Point) -> bool:
+        derivatives = self.derivatives
+        complete = derivatives.level in ("value", "sample") or point.gradient is not None
+        own = derivatives.gradient is not None and point.shown_gradient is not None
+        return complete and not own and self.finite(point) and point.shown_loss == point.loss
+
+    # Evaluation
+
+    def _at(self, x: NDArray[np.float64]) -> Point:
+        return self._recent(x) or self._evaluate(np.array(x, dtype=np.float64).ravel(), self.derivatives.evaluator)
+
+    def _recent(self, x: NDArray[np.float64]) -> Point | None:
+        for point in reversed(self._memo):
+            if np.array_equal(point.x, x):
+                self._touch(point)
+                return point
+        return None
+
+    def _evaluate(self, x: NDArray[np.float64], level: str) -> Point:
+        result = self.calls.call(x, level)
+        metrics = self.calls.metrics
+        point = Point(x, result.loss, result.gradient, metrics, result.graph, undefined=result.undefined)
+        point.violation = self.violation(x) if self.violation else None
+        self._show(point)
+        self._remember(point)
+        if self.counts.nfev == 1 and (self.violation is not None or self.bounds is not None):
+            self.first = point
+        self._note_trial(point)
+        if self.observer is not None:
+            self.observer.evaluated(point)
+        self.control.after_evaluation(point.shown_loss, feasible=not self._excess(point))
+        return point
+
+    def iterated(self, point: Point) -> None:
+        """The method stands at this point: other trials are forgotten where it does not come back to them."""
+        self.trials.next_iteration()
+        self._note_trial(point)
+
+    def _note_trial(self, point: Point) -> None:
+        self.trials.add(point.x, math.nan if point.undefined else point.loss, point.metrics)
+
+    def _show(self, point: Point) -> None:
+        """Fill in what the method is shown: the truth where it is finite, else something to back off from."""
+        if self.finite(point):
+            point.shown_loss = point.loss
+            point.shown_gradient = None if self.derivatives.gradient else point.gradient
+            self._last_finite = point
+            if self.best is None or self._rank(point) < self._rank(self.best):
+                self.best = Point(point.x, point.loss, point.gradient, point.metrics, violation=point.violation)
+            return
+        last = self._last_finite
+        if last is None and not self.derivatives.finite_start:
+            point.shown_loss = math.inf
+            return
+        if last is None:
+            raise Abort(NonFiniteStartError(_nonfinite_start(point)))
+        wall = last.loss + 10 * (self.loss_scale + abs(last.loss))
+        point.shown_loss = wall if self.derivatives.nonfinite == "wall" else math.inf
+        if point.undefined and self.derivatives.level == "sample":
+            point.shown_loss = self._guiding(point)
+        point.shown_gradient = last.shown_gradient
+
+    def _guiding(self, point: Point) -> float:
+        """A constant as a search that samples may see it: as a penalty, but never as the best point."""
+        worse = self.best is not None and point.loss > self.best.loss
+        return point.loss if worse else math.inf
+
+    def _rank(self, point: Point) -> tuple[float, float]:
+        """Feasible points before infeasible ones, then by loss."""
+        return self._excess(point), point.loss
+
+    def _excess(self, point: Point) -> float:
+        """How far a point is from counting as feasible: its bounds hold strictly, its constraints within `feasible`."""
+        return max(outside(point.x, self.bounds), (point.violation or 0.0) - self.feasible, 0.0)
+
+    def _remember(self, point: Point) -> None:
+        self._memo.append(point)
+        for old in self._memo[:-_MEMO]:
+            old.graph = old.hessian = None
+        del self._memo[:-_MEMO]
+
+    def _touch(self, point: Point) -> None:
+        self._memo.remove(point)
+        self._memo.append(point)
+
+    def _gradient_elsewhere(self, point: Point) -> NDArray[np.float64]:
+        if self.derivatives.gradient is not None:
+            try:
+                gradient = as_array(self.derivatives.gradient(point.x.copy()), "jac", (self.flat.n,)).copy()
+            except Exception as error:
+                raise Abort(error) from error
+            self.counts.njev += 1
+            if self.finite(point) and not np.isfinite(gradient).all():
+                raise (
+                    Abort(NonFiniteStartError(_JAC_AT_START)) if self.counts.nfev == 1 else StopRun(NONFINITE_GRADIENT)
+                )
+            return gradient
+        result = self.calls.call(point.x, "gradient")
+        return self._or_nan(result.gradient)
+
+    # Curvature
+
+    def _with_graph(self, x: NDArray[np.float64]) -> Point:
+        point = self._at(x)
+        if point.graph is None and self.derivatives.curvature == "autograd":
+            self._memo.remove(point)
+            point = self._evaluate(point.x, "curvature")
+        return point
+
+    def _product(self, point: Point, v: NDArray[np.float64]) -> NDArray[np.float64]:
+        self.control.before_work()
+        try:
+            product = self._autograd_product(point, v) if point.graph else self._difference_product(point.x, v)
+        except Exception as error:
+            raise Abort(error) from error
+        if not np.isfinite(product).all():
+            raise StopRun(NONFINITE_CURVATURE)
+        return product
+
+    def _autograd_product(self, point: Point, v: NDArray[np.float64]) -> NDArray[np.float64]:
+        assert point.graph is not None
+        self.calls.place(point.x)
+        self.counts.nhvp += 1
+        return point.graph.hvp(v)
+
+    def _difference_product(self, x: NDArray[np.float64], v: NDArray[np.float64]) -> NDArray[np.float64]:
+        self.counts.nhvp += 1
+        return finite_difference_product(self._stray_gradient, x, v, self.flat.eps, self.derivatives.scale)
+
+    def _stray_gradient(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The gradient beside the path of the method: counted, not remembered, no event."""
+        with preserved_buffers():
+            result = self.calls.call(np.ascontiguousarray(x), "gradient")
+        return self._or_nan(result.gradient)
+
+    def _or_nan(self, gradient: NDArray[np.float64] | None) -> NDArray[np.float64]:
+        """NaN for the gradient of a loss that is not defined."""
+        return np.full(self.flat.n, np.nan) if gradient is None else gradient
+
+    def _build_hessian(self, point: Point) -> NDArray[np.float64]:
+        n = self.flat.n
+        self.counts.nhev += 1
+        if point.graph is None:
+            rows = np.stack([self._product(point, unit) for unit in np.eye(n)])
+            hessian = (rows + rows.T) / 2
+        else:
+            hessian = self._autograd_hessian(point.graph, point, n)
+        if not np.isfinite(hessian).all():
+            raise StopRun(NONFINITE_CURVATURE)
+        return hessian
+
+    def _autograd_hessian(self, graph: HvpGraph, point: Point, n: int) -> NDArray[np.float64]:
+        self._dense = self._dense or DenseHessian(n, self.calls.bytes_per_row, self.derivatives.chunk)
+        self.calls.place(point.x)
+        try:
+            hessian = self._dense.build(graph, n, self.control.before_work).numpy()
+        except Exception as error:
+            raise Abort(error) from error
+        self.counts.nhvp += n
+        return hessian
+
+
+def _nonfinite_start(point: Point) -> str:
+    what = f"the loss is {point.loss}" if not math.isfinite(point.loss) else "the gradient has NaN or infinite entries"
+    return (
+        f"{what} at the starting point; no method can begin there: check the data for NaN, "
+        f"and start where the loss is defined"
+    )

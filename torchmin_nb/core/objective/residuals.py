@@ -1,0 +1,325 @@
+"""The residuals SciPy's least squares sees, and their Jacobian, from one closure.
+
+The cost is an `Objective` of its own: counts, memo, best point, budgets and events are those of every other run. What
+is added here is the vector behind the cost, and its derivative.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from ...errors import ClosureError, ConstantLossError, InconsistentClosureError, NonFiniteStartError, text_of
+from ..autodiff.closure import Closure, ClosureEvaluator, constant_of, math_attention
+from ..autodiff.explained_errors import compiled, explained
+from ..autodiff.graph import leaves, nodes_of
+from ..autodiff.jacobian import DenseJacobian, JacobianGraph
+from ..runtime.control import NONFINITE_JACOBIAN, Abort, Control, StopRun
+from .calls import Calls
+from .objective import Derivatives, Objective
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ..autodiff.start_check import StartCheck
+    from ..parameters.flat import FlatParameters
+    from .robust_loss import Cost
+
+__all__ = ["Residuals", "Trial", "as_residuals"]
+
+_MEMO = 2
+_INDEPENDENT = (
+    "the residuals do not depend on the parameters: compute them from the very tensors given to the optimizer, without "
+    ".detach(), .item() or torch.no_grad() on the way"
+)
+
+
+@dataclass(eq=False, slots=True)
+class Trial:
+    """One evaluated point: x (n,), residuals (m,), their graph until the Jacobian is made, and what was made of it."""
+
+    x: NDArray[np.float64]
+    residuals: NDArray[np.float64]
+    cost: float
+    graph: JacobianGraph | None
+    gradient: NDArray[np.float64] | None = None
+    jacobian: NDArray[np.float64] | None = None
+
+
+class Residuals:
+    """residuals and jacobian of a closure, as functions of a float64 vector of shape (n,).
+
+    check: makes the start check of the closure, given what makes the cost of its residuals.
+    plan: given (m, n) at the first closure call, answers "dense" or "operator", or refuses.
+    `objective` is the cost; `objective.counts.nhvp` counts products with an operator.
+    """
+
+    def __init__(
+        self,
+        closure: Closure,
+        flat: FlatParameters,
+        control: Control,
+        *,
+        cost: Cost,
+        plan: Callable[[int, int], str],
+        check: Callable[[Closure, Callable[[Any], float]], StartCheck | None] = lambda closure, loss: None,
+    ):
+        self._closure = closure
+        self._flat = flat
+        self.cost = cost
+        self._plan = plan
+        start_check = check(self._called, lambda vector: cost.value(_as_array(vector)))
+        self._checked = start_check is not None
+        calls = Calls(ClosureEvaluator(self._evaluated_cost, flat), flat, control, start_check)
+        self.objective = Objective(calls, Derivatives("value"))
+        self.mode = ""
+        self.m = 0
+        self._trials: list[Trial] = []
+        self._linearised: Trial | None = None
+        self._asked = flat.read()
+        self._dense: DenseJacobian | None = None
+
+    # What SciPy calls
+
+    def values(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The residuals at x, shape (m,); NaN, from which all methods step back, where the cost is not finite."""
+        trial = self._at(x)
+        return trial.residuals.copy() if np.isfinite(trial.cost) else np.full(self.m, np.nan)
+
+    def jacobian(self, x: NDArray[np.float64]) -> Trial:
+        """The point at x with its derivative: `gradient` of the cost, and a dense `jacobian` where that is the plan."""
+        trial = self._at(x)
+        if trial is not self._linearised:
+            if trial.graph is None:
+                trial = self._again(trial)
+            self.objective.requests.njev += 1
+            self._linearise(trial)
+            self._tell_gradient(trial)
+        return trial
+
+    def product(self, trial: Trial, v: NDArray[np.float64]) -> NDArray[np.float64]:
+        """J v, shape (m,)."""
+        return self._operate(trial, lambda graph: graph.product(v))
+
+    def transposed_product(self, trial: Trial, u: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Jᵀu, shape (n,)."""
+        return self._operate(trial, lambda graph: graph.transposed_product(u))
+
+    def typical_cost(
+        self, x: NDArray[np.float64], slope: Callable[[NDArray[np.float64]], NDArray[np.float64]]
+    ) -> float:
+        """The size of the cost's changes at x: see Objective.typical_loss."""
+        self._asked = x
+        return self.objective.typical_loss(x, slope)
+
+    # What endings read
+
+    def known(self, x: NDArray[np.float64]) -> Trial | None:
+        """The remembered point at x, if any. Never evaluates."""
+        kept = self._trials if self._linearised is None else [self._linearised, *self._trials]
+        return next((trial for trial in reversed(kept) if np.array_equal(trial.x, x)), None)
+
+    def release(self) -> None:
+        """Drop all graphs, and the closure of the cost, which knows these residuals."""
+        self.objective.release()
+        for trial in (*self._trials, self._linearised):
+            if trial is not None:
+                trial.graph = None
+
+    # Evaluation
+
+    def _at(self, x: NDArray[np.float64]) -> Trial:
+        x = np.array(x, dtype=np.float64).ravel()
+        self.objective.requests.nfev += 1
+        trial = self.known(x)
+        if trial is None:
+            self._asked = x
+            self.objective.value(x)
+            self.objective.requests.nfev -= 1
+            trial = self.known(x) or self._undefined(x)
+        return trial
+
+    def _undefined(self, x: NDArray[np.float64]) -> Trial:
+        """A point where the closure gave no residuals."""
+        trial = Trial(x, np.full(self.m, np.nan), np.nan, None)
+        self._remember(trial)
+        return trial
+
+    def _again(self, trial: Trial) -> Trial:
+        """Its graph is gone: one closure call, outside the events."""
+        self.objective.control.before_evaluation(self.objective.counts.nfev)
+        self.objective.calls.place(trial.x)
+        self.objective.counts.nfev += 1
+        try:
+            trial.graph = self._graph(self._called())
+        except Exception as error:
+            raise Abort(error) from error
+        return trial
+
+    def _evaluated_cost(self) -> float:
+        """The closure of the cost. Its first call also linearises, which fills `.grad`: the start is always wanted."""
+        returned, first = self._returned(), not self.mode
+        if not first and self._rejected(returned):
+            return math.nan
+        vector = as_residuals(returned)
+        residuals = _as_array(vector)
+        if first:
+            self.m, self.mode = residuals.size, self._plan(residuals.size, self._flat.n)
+        if residuals.size != self.m and np.isfinite(residuals).all():
+            raise ClosureError(f"the closure returned {residuals.size} residuals, and {self.m} at the start")
+        if residuals.size != self.m:
+            return math.nan
+        cost = self.cost.value(residuals)
+        trial = Trial(self._asked, residuals, cost, self._graph(vector) if np.isfinite(cost) else None)
+        self._remember(trial)
+        if first and np.isfinite(trial.cost):
+            self.objective.requests.njev += 1
+            self._linearise(trial)
+            assert trial.gradient is not None
+            reached = leaves(nodes_of(vector))
+            for tensor, part in zip(self._flat.tensors, self._flat.scatter(trial.gradient), strict=True):
+                tensor.grad = part if id(tensor) in reached else None
+        return trial.cost
+
+    def _called(self) -> torch.Tensor:
+        return as_residuals(self._returned())
+
+    def _returned(self) -> object:
+        with torch.enable_grad(), math_attention():
+            return self._closure()
+
+    def _rejected(self, returned: object) -> bool:
+        """Whether a trial was answered with NaN or infinity without a graph; ConstantLossError for finite numbers."""
+        constant = constant_of(returned)
+        if constant is None or not constant.size:
+            return False
+        if np.isfinite(constant).all():
+            raise ConstantLossError(_INDEPENDENT, float(np.abs(constant).max()))
+        return True
+
+    def _graph(self, vector: torch.Tensor) -> JacobianGraph:
+        if not vector.requires_grad:
+            raise ClosureError(_INDEPENDENT)
+        return JacobianGraph(vector, self._flat)
+
+    def _remember(self, trial: Trial) -> None:
+        for rejected in self._trials:
+            if rejected is not self._linearised:
+                rejected.graph = None
+        self._trials.append(trial)
+        del self._trials[:-_MEMO]
+
+    # Derivatives
+
+    def _linearise(self, trial: Trial) -> None:
+        """Fill in the derivative, and let go of the last point's."""
+        assert trial.graph is not None
+        self.objective.calls.place(trial.x)
+        try:
+            self._differentiate(trial, trial.graph, self.cost.weighted(trial.residuals))
+        except Exception as error:
+            raise Abort(_explained(error)) from error
+        self._hand_over(trial)
+
+    def _differentiate(self, trial: Trial, graph: JacobianGraph, weighted: NDArray[np.float64]) -> None:
+        if self.mode == "dense":
+            trial.jacobian = self._require_finite(self._built(graph))
+            trial.gradient = trial.jacobian.T @ weighted
+        else:
+            trial.gradient = self._require_finite(graph.transposed_product(weighted))
+            self._require_adjoint(graph)
+
+    def _require_finite(self, derivative: NDArray[np.float64]) -> NDArray[np.float64]:
+        if not np.isfinite(derivative).all():
+            raise self._nonfinite()
+        return derivative
+
+    def _hand_over(self, trial: Trial) -> None:
+        old, self._linearised = self._linearised, trial
+        if old is not None and old is not trial:
+            old.graph = old.jacobian = None
+        if self.mode == "dense":
+            trial.graph = None
+
+    def _built(self, graph: JacobianGraph) -> NDArray[np.float64]:
+        self._dense = self._dense or DenseJacobian(*graph.shape, self._flat.eps)
+        return self._dense.build(graph, self.objective.control.before_work)
+
+    def _nonfinite(self) -> BaseException:
+        if self._linearised is not None:
+            return StopRun(NONFINITE_JACOBIAN)
+        return Abort(
+            NonFiniteStartError(
+                "the residuals are finite at the starting point, but their Jacobian has NaN or infinite entries; "
+                "start where the derivative exists"
+            )
+        )
+
+    def _tell_gradient(self, trial: Trial) -> None:
+        """Events and endings read the gradient from the objective's points."""
+        self.objective.counts.njev += 1
+        for point in (self.objective.known(trial.x), self.objective.best):
+            if point is not None and np.array_equal(point.x, trial.x):
+                point.gradient = trial.gradient
+
+    def _operate(self, trial: Trial, product: Callable[[JacobianGraph], NDArray[np.float64]]) -> NDArray[np.float64]:
+        assert trial.graph is not None
+        self.objective.control.before_work()
+        self.objective.calls.place(trial.x)
+        self.objective.counts.nhvp += 1
+        try:
+            found = product(trial.graph)
+        except Exception as error:
+            raise Abort(_explained(error)) from error
+        if not np.isfinite(found).all():
+            raise StopRun(NONFINITE_JACOBIAN)
+        return found
+
+    def _require_adjoint(self, graph: JacobianGraph) -> None:
+        """Once a run: u·(J v) = (Jᵀu)·v, or an operation's backward has a wrong derivative of its own."""
+        if self._linearised is not None or not self._checked:
+            return
+        m, n = graph.shape
+        u, v = np.cos(np.arange(m)), np.sin(1.0 + np.arange(n))
+        forward, backward = graph.product(v), graph.transposed_product(u)
+        size = np.abs(u) @ np.abs(forward) + np.abs(backward) @ np.abs(v)
+        if abs(u @ forward - backward @ v) > np.sqrt(self._flat.eps) * size:
+            raise InconsistentClosureError(
+                "products with the Jacobian and with its transpose disagree: the backward of an operation in the "
+                "closure cannot itself be differentiated; pass jacobian='dense', which can do without"
+            )
+
+
+def _as_array(vector: torch.Tensor) -> NDArray[np.float64]:
+    return vector.detach().to("cpu", torch.float64).numpy().copy()
+
+
+def _explained(error: Exception) -> Exception:
+    """The error of a graph that is gone, or of compiled code, as one of the closure."""
+    if compiled(error):
+        return explained(error)
+    if not (isinstance(error, RuntimeError) and "second time" in text_of(error)):
+        return error
+    freed = ClosureError(
+        "the graph of the residuals was freed by a backward() in the closure; leave backward() out: the Jacobian is "
+        "made from the residuals that the closure returns"
+    )
+    freed.__cause__ = error
+    return freed
+
+
+def as_residuals(returned: object) -> torch.Tensor:
+    """What a closure returned, as a vector of shape (m,). Raises ClosureError for what is not a vector of residuals."""
+    if not isinstance(returned, torch.Tensor):
+        what = "nothing" if returned is None else type(returned).__name__
+        raise ClosureError(f"the closure returned {what}; it must return the residuals, a tensor of any shape")
+    if not returned.dtype.is_floating_point:
+        raise ClosureError(f"the closure returned residuals of {returned.dtype}; they must be real floating point")
+    if not returned.numel():
+        raise ClosureError(f"the closure returned an empty tensor of shape {tuple(returned.shape)}; no residuals")
+    return returned.reshape(-1)

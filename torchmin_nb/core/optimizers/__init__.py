@@ -1,0 +1,1 @@
+"""The wrappers: what users call, and the reading of their arguments."""

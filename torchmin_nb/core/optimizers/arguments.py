@@ -1,0 +1,123 @@
+"""The arguments that all wrappers share, checked before any work starts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from numbers import Integral, Real
+from types import MappingProxyType
+from typing import Any
+
+import torch
+
+from ...errors import ArgumentError, ArgumentTypeError, DistributedError, ParameterError, TorchminError
+from ..history.callbacks import Callback
+from ..validation import positive
+
+__all__ = [
+    "GROUP_DEFAULTS",
+    "group_errors",
+    "known_group_keys",
+    "read_callbacks",
+    "read_errors",
+    "read_loss_scale",
+    "read_threads",
+    "refuse_several_processes",
+    "require_state_form",
+]
+
+
+GROUP_DEFAULTS: Mapping[str, None] = MappingProxyType({"bounds": None, "scale": None})
+"""What a param group may say besides its parameters."""
+
+_GROUP_KEYS = ("params", "param_names", *GROUP_DEFAULTS)
+
+
+@contextmanager
+def group_errors() -> Iterator[None]:
+    """torch's own checks of the parameters, in our error family."""
+    try:
+        yield
+    except TorchminError:
+        raise
+    except TypeError as error:
+        raise ArgumentTypeError(f"{error}; give model.parameters(), a list of tensors, or param groups") from error
+    except ValueError as error:
+        raise ParameterError(f"{error}; give model.parameters(), a list of leaf tensors, or param groups") from error
+
+
+def known_group_keys(groups: Iterable[Mapping[str, Any]]) -> None:
+    """ArgumentError for a param-group key that would mean nothing, such as lr or weight_decay."""
+    for group in groups:
+        for key in group:
+            if key not in _GROUP_KEYS:
+                raise ArgumentError(
+                    f"a param group has the key {key!r}; a group takes params, bounds and scale: SciPy's methods "
+                    f"choose their own steps, and decay belongs in the loss"
+                )
+
+
+def require_state_form(state_dict: Any) -> None:
+    """ArgumentError for what has not the form of a state_dict: torch takes its word for it."""
+    formed = isinstance(state_dict, Mapping) and isinstance(state_dict.get("state"), Mapping)
+    groups = state_dict.get("param_groups") if formed else None
+    if not isinstance(groups, list) or not all(map(_has_group_form, groups)):
+        raise ArgumentError("this is no state_dict of an optimizer; give what state_dict() returned")
+
+
+def _has_group_form(group: Any) -> bool:
+    if not isinstance(group, Mapping) or not isinstance(group.get("params"), list):
+        return False
+    names = group.get("param_names", [])
+    return all(type(number) is int for number in group["params"]) and isinstance(names, list | tuple)
+
+
+def read_callbacks(callbacks: Any) -> list[Callback]:
+    """One callable or several, as a list."""
+    try:
+        found: Sequence[Any] = [callbacks] if callable(callbacks) else list(callbacks)
+    except TypeError:
+        raise ArgumentTypeError(f"callbacks must be a callable or a list of them, got {callbacks!r}") from None
+    for callback in found:
+        if not callable(callback):
+            raise ArgumentTypeError(f"a callback must be callable with an Iteration, got {type(callback).__name__}")
+    return list(found)
+
+
+def read_errors(name: str, value: Any) -> tuple[type[Exception], ...]:
+    """Exception classes, one or several, as a tuple. Raises ArgumentTypeError."""
+    remedy = f"give a tuple of exception classes, such as {name}=(torch.linalg.LinAlgError,), or () for none"
+    try:
+        found = (value,) if isinstance(value, type) else tuple(value)
+    except TypeError:
+        raise ArgumentTypeError(f"{name} must be exception classes, got {value!r}; {remedy}") from None
+    for each in found:
+        if not (isinstance(each, type) and issubclass(each, Exception)):
+            raise ArgumentTypeError(f"{name} has {each!r}, which is no class of exceptions; {remedy}")
+    return found
+
+
+def read_threads(threads: Any) -> int | str | None:
+    """A number of BLAS threads, "auto" or None."""
+    if threads is None or (isinstance(threads, str) and threads == "auto"):
+        return threads
+    return int(positive("blas_threads", threads, Integral, ", 'auto'"))
+
+
+def read_loss_scale(value: Any) -> float | str:
+    """A positive number, or "auto"."""
+    if isinstance(value, str) and value == "auto":
+        return value
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 < float(value) < float("inf"):
+        raise ArgumentError(f"loss_scale must be a positive number or 'auto', got {value!r}; default 1")
+    return float(value)
+
+
+def refuse_several_processes() -> None:
+    """DistributedError where torch.distributed spans several processes."""
+    distributed = torch.distributed
+    if distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1:
+        raise DistributedError(
+            f"the process group has {distributed.get_world_size()} processes; torchmin_nb runs in one: every process "
+            f"would step on its own. Run the minimisation in a single process"
+        )

@@ -1,0 +1,287 @@
+"""What all wrappers share: a `torch.optim.Optimizer` whose `step(closure)` runs a whole minimisation."""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from numbers import Integral
+from typing import Any, Unpack
+
+import torch
+from scipy.optimize import Bounds, OptimizeResult
+
+from ...errors import StartWarning
+from ..autodiff.closure import Closure, Evaluator, require_closure
+from ..autodiff.closure_check import ClosureReport, check_closure
+from ..autodiff.start_check import StartCheck
+from ..covariance.covariance import parameter_names
+from ..execution.engine import Engine
+from ..execution.run import Run, claimed
+from ..history.callbacks import Callback
+from ..history.history import History
+from ..history.metrics import numbers
+from ..objective.calls import Calls
+from ..objective.objective import Objective
+from ..parameters.bounds import clipped, group_bounds, group_scale
+from ..parameters.flat import FlatParameters, require_own_memory, trainable
+from ..parameters.variables import Variables
+from ..runtime.control import STOPPED, Control
+from ..validation import positive
+from .arguments import GROUP_DEFAULTS, group_errors, known_group_keys, refuse_several_processes, require_state_form
+from .common import NONFINITE_ERRORS, Common, read_common
+from .state import packed, unpacked
+
+__all__ = ["ScipyOptimizer"]
+
+_TORCH_PRIVATE = ("_optimizer_", "_zero_grad_profile_name")
+
+
+class ScipyOptimizer(torch.optim.Optimizer):
+    """A solver of SciPy as a torch optimizer. Subclasses say in `_prepare` what a run is made of.
+
+    `result` is the last run's OptimizeResult, `history` its iterations. `name`, the method's, is set by subclasses:
+    before the constructor here, or when the groups are known.
+    """
+
+    name: str
+    takes_up = False
+    """Whether a loaded run's memory is taken up by the method."""
+    _built = False
+    _nonfinite_errors: tuple[type[Exception], ...] = NONFINITE_ERRORS  # of a pickle that an earlier version wrote
+
+    def __init__(self, params: Any, **common: Unpack[Common]):
+        common_values = read_common(type(self).__name__, _own_keywords(type(self)), common)
+        with group_errors():
+            super().__init__(params, dict(GROUP_DEFAULTS))
+        self._built = True
+        self._groups_changed()
+        self._bounds(self._flat())
+        group_scale(self.param_groups, trainable(self.param_groups))
+        self.callbacks: list[Callback] = common_values["callbacks"]
+        self._budgets = {name: common_values[name] for name in ("max_seconds", "max_evaluations", "target_loss")}
+        self._keep = {name: common_values[name] for name in ("keep_parameters", "keep_evaluations")}
+        self._memory_budget: int | None = common_values["memory_budget"]
+        self._blas_threads: int | str | None = common_values["blas_threads"]
+        self._start_check: bool = common_values["start_check"]
+        self._nonfinite_errors: tuple[type[Exception], ...] = common_values["nonfinite_errors"]
+        self._objective: Objective | None = None
+        self._running: Control | None = None
+        self._loaded: tuple[History, OptimizeResult] | None = None
+        self.history: History = History(self.name)
+        self.result: OptimizeResult | None = None
+
+    @abstractmethod
+    def _prepare(self, closure: Closure) -> tuple[Engine, Callable[[], object]]:
+        """The engine of one run, and the call of SciPy that it makes. Refuses what cannot run."""
+
+    @property
+    def res(self) -> OptimizeResult | None:
+        """The same as `result`."""
+        return self.result
+
+    def step(self, closure: Closure | None = None) -> torch.Tensor:  # type: ignore[override]
+        """Run the whole minimisation; returns the loss at the end point, a 0-d tensor.
+
+        closure: computes the loss from the parameters; it may call `backward()` once, several times or not at all. It
+        is called several times, and needs the same data each time. `result` then holds SciPy's OptimizeResult,
+        `history` the iterations.
+        """
+        closure = require_closure(closure)
+        refuse_several_processes()
+        control = Control(**self._budgets)
+        with claimed(trainable(self.param_groups)), self._steered_by(control):
+            return self._execute(closure)
+
+    def start(self, closure: Closure, *, iterations: int | None = None, pace: float = 0.0, paused: bool = False) -> Run:
+        """The same as `step` in a worker thread: returns at once, with the Run to watch and steer it.
+
+        iterations: stand still after so many, to go on with `advance` or `resume`. pace: hold each iteration for so
+        many seconds. paused: begin with the first `resume` or `advance`. Raises BusyError while another run moves the
+        same parameters, and what `step` raises before it starts.
+
+        torch's step hooks are called as around `step`, in the worker thread: the pre hooks when the run begins (of a
+        paused one, after the first `resume` or `advance`), the post hooks when it has ended, before `wait` returns. A
+        run that raises has no post hooks; what a hook raises, `wait` raises.
+        """
+        closure = require_closure(closure)
+        refuse_several_processes()
+        positive("iterations", iterations, Integral)
+        control = Control(
+            **self._budgets, iterations=iterations, pace=positive("pace", pace or None) or 0.0, paused=paused
+        )
+        self._groups_changed()
+        tensors = trainable(self.param_groups)
+        return Run(self, lambda: self._execute_with_hooks(closure), control, tensors, held=self._steered_by(control))
+
+    @contextmanager
+    def _steered_by(self, control: Control) -> Iterator[None]:
+        """`stop` reaches this control, from the moment that the parameters are claimed until the run is over."""
+        self._running = control
+        try:
+            yield
+        finally:
+            self._running = None
+
+    def _execute(self, closure: Closure) -> torch.Tensor:
+        self._groups_changed()
+        self.result, self.history = None, History(self.name)
+        try:
+            if self._loaded is not None and not self.takes_up:
+                message = f"{self.name} goes on from the loaded point without what it had learned"
+                warnings.warn(message, StartWarning, stacklevel=4)
+            with _recorded(), self._bound():
+                engine, solve = self._prepare(closure)
+                self._loaded, self.history, self._objective = None, engine.history, engine.objective
+                engine.objective.calls.nonfinite_errors = self._nonfinite_errors  # not for what the set-up calls
+                try:
+                    engine.run(solve)
+                finally:
+                    self.result = engine.result or None
+        finally:
+            self._objective = None
+        first = engine.flat.tensors[0]
+        return torch.tensor(engine.result.fun, dtype=first.dtype, device=first.device)
+
+    @torch.optim.Optimizer.profile_hook_step
+    def _execute_with_hooks(self, closure: Closure) -> torch.Tensor:
+        """What torch makes of every `step`: a pre hook may replace the closure, a post hook finds the result."""
+        return self._execute(require_closure(closure))
+
+    @contextmanager
+    def _bound(self) -> Iterator[None]:
+        """Callbacks that ask for the optimizer have it while it runs."""
+        with ExitStack() as stack:
+            for callback in self.callbacks:
+                if hasattr(callback, "on_bind"):
+                    callback.on_bind(self)
+                if hasattr(callback, "on_release"):
+                    stack.callback(callback.on_release, self)
+            yield
+
+    def best_point(self) -> tuple[list[torch.Tensor], float] | None:
+        """The best point seen by the run under way: fresh tensors, one a trainable parameter, and the loss there.
+
+        None outside a run, and before the first finite loss.
+        """
+        objective = self._objective
+        best = None if objective is None else objective.best
+        if objective is None or best is None:
+            return None
+        return objective.flat.scatter(best.x), best.loss
+
+    def stop(self) -> None:
+        """End the run at its next closure call or product, or before its first; any thread may ask."""
+        running = self._running
+        if running is not None:
+            running.request(STOPPED)
+
+    def record(self, **metrics: float | torch.Tensor) -> None:
+        """Called inside the closure: put numbers of your own on this evaluation and its iteration.
+
+        Outside a run it does nothing. Raises ArgumentTypeError for what is not a number, ArgumentError for a name that
+        Iteration has.
+        """
+        recorded = numbers(metrics)
+        if self._objective is not None:
+            self._objective.calls.metrics.update(recorded)
+
+    def check(self, closure: Closure) -> ClosureReport:
+        """Check a closure without a run: determinism, gradient and curvature against differences, timings.
+
+        Steps are taken in the scaled parameters of `scale=`. Parameters and random number generators are left as they
+        were. Raises ClosureError.
+        """
+        flat = FlatParameters(trainable(self.param_groups))
+        scale = group_scale(self.param_groups, flat.tensors)
+        return check_closure(require_closure(closure), flat, scale=1.0 if scale is None else scale)
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """torch's: the next run moves these parameters too. Raises ArgumentError, ArgumentTypeError, ParameterError."""
+        with group_errors():
+            if isinstance(param_group, Mapping):
+                known_group_keys([param_group])
+            super().add_param_group(param_group)
+        if self._built:  # torch's constructor adds the first groups one by one
+            self._groups_changed()
+
+    def state_dict(self) -> dict[str, Any]:
+        """torch's state_dict, with the last run's history and result under "run": plain types and tensors."""
+        return {**super().state_dict(), "run": packed(self.history, self.result)}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Take groups, history and result from a state_dict; the next `step` goes on where that run ended.
+
+        The parameters travel with the model. Trust radius, inverse Hessian, simplex and directions are taken up where
+        the method has them; where something is lost, `step` says so with a StartWarning.
+
+        Raises ArgumentError for the state of another kind of optimizer and for what is no state_dict, HistoryError for
+        a run that cannot be read, ValueError (torch) for other param groups.
+        """
+        require_state_form(state_dict)
+        known_group_keys(state_dict["param_groups"])
+        run = unpacked(state_dict["run"]) if "run" in state_dict else None
+        super().load_state_dict({name: value for name, value in state_dict.items() if name != "run"})
+        self._groups_changed()
+        if run is not None:
+            self.history, self.result = run
+            self._loaded = None if self.result is None else (self.history, self.result)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies and pickles: torch's part and ours, without hooks."""
+        own = {name: value for name, value in self.__dict__.items() if not name.startswith(_TORCH_PRIVATE)}
+        return {**super().__getstate__(), **own, "_objective": None, "_running": None}
+
+    def _groups_changed(self) -> None:
+        """Called when the param groups are there, after each change of them, and before each run."""
+
+    def _flat(self) -> FlatParameters:
+        """The trainable parameters as one vector. Raises ParameterError where they cannot be moved on their own."""
+        tensors = trainable(self.param_groups)
+        require_own_memory(tensors)
+        return FlatParameters(tensors)
+
+    def _bounds(self, flat: FlatParameters) -> Bounds | None:
+        """The bounds of the param groups over the flat vector."""
+        return group_bounds(self.param_groups, flat.tensors)
+
+    def _variables(self, flat: FlatParameters, bounds: Bounds | None) -> Variables:
+        """What the solver sees of the parameters, from where they are now, clipped to the bounds."""
+        return Variables(clipped(flat.read(), bounds, flat.eps), group_scale(self.param_groups, flat.tensors), bounds)
+
+    def _checked(self, closure: Closure, flat: FlatParameters, variables: Variables, **what: Any) -> StartCheck | None:
+        """The start check of a run, where it is wanted; `what` it is to look at."""
+        return StartCheck(closure, flat, variables, self._labels(), **what) if self._start_check else None
+
+    def _labels(self) -> list[str]:
+        """One label a trainable parameter: its name, or its position, and its shape."""
+        tensors = trainable(self.param_groups)
+        return [
+            f"parameter {name} of shape {tuple(tensor.shape)}"
+            for name, tensor in zip(parameter_names(self.param_groups), tensors, strict=True)
+        ]
+
+    def _calls(self, evaluator: Evaluator, flat: FlatParameters, check: StartCheck | None) -> Calls:
+        """The closure calls of the run under way."""
+        return Calls(evaluator, flat, self._control(), check)
+
+    def _control(self) -> Control:
+        """The budgets and stop request of the run under way."""
+        assert self._running is not None
+        return self._running
+
+    def _new_history(self, flat: FlatParameters, options: Any = None) -> History:
+        dtypes = sorted({str(tensor.dtype).removeprefix("torch.") for tensor in flat.tensors})
+        return History(self.name, options=options, n_parameters=flat.n, dtype="/".join(dtypes), **self._keep)
+
+
+def _own_keywords(wrapper: type) -> list[str]:
+    parameters = inspect.signature(wrapper).parameters.values()
+    return [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
+
+
+def _recorded() -> AbstractContextManager[Any]:
+    """Autograd records inside, also where `step` is called under `torch.inference_mode()`."""
+    return torch.inference_mode(False) if torch.is_inference_mode_enabled() else nullcontext()

@@ -1,0 +1,193 @@
+"""Differential evolution."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, Unpack
+
+import numpy as np
+import scipy.optimize
+from numpy.typing import NDArray
+from scipy.optimize import Bounds, NonlinearConstraint, OptimizeResult
+
+from ....errors import ArgumentError, ArgumentTypeError
+from ...methods.global_search import GLOBAL_METHODS
+from ...objective.constraints import ConstraintSet
+from ...parameters.flat import FlatParameters
+from ...parameters.variables import Variables
+from ...signatures import shows_keywords
+from ..common import COMMON
+from .base import GlobalOptimizer
+from .kwargs import SearchCommon, with_random
+from .local import as_polish
+from .population import LossOfParameters
+from .search import Search, pairs
+
+__all__ = ["DifferentialEvolutionWrapper"]
+
+_FEWEST = 5
+
+
+class DifferentialEvolutionWrapper(GlobalOptimizer):
+    """`scipy.optimize.differential_evolution`: a population that mutates and recombines.
+
+    search_args: SciPy's keywords, `bounds` among them unless the param groups carry them. `x0` is the parameters'
+    values unless given. `polish`: True descends from the best with L-BFGS-B (SLSQP with constraints); or name a
+    method, give minimizer_args, or a callable as SciPy takes it, polish(func, x0, bounds=..., constraints=...), which
+    returns an OptimizeResult; what it costs is counted, and it is kept where it is lower, inside the bounds and
+    feasible. loss: the loss as a function of the list of parameters, in the order of the optimizer. With it, or a
+    closure that has `model` and `loss(model)`, a generation is evaluated at once under `torch.func.vmap`
+    (`vectorized`, which makes `updating` deferred; constraints are evaluated one by one). Where vmap
+    refuses, one by one, with the same result. Each point
+    counts as one closure call. The other keywords: as BasinHoppingWrapper.
+
+    An iteration is a generation; its metrics are `generation` and `convergence`, above which 1 ends
+    the run.
+
+    Sources: https://docs.scipy.org/doc/scipy/reference/generated/scipy.optimize.differential_evolution.html; R.
+    Storn, K. Price, "Differential evolution", J. Glob. Optim. 11, 341 (1997).
+    """
+
+    spec = GLOBAL_METHODS["differential_evolution"]
+
+    @shows_keywords(COMMON)
+    def __init__(
+        self,
+        params: Any,
+        search_args: Mapping[str, Any] | None = None,
+        *,
+        loss: LossOfParameters | None = None,
+        **common: Unpack[SearchCommon],
+    ):
+        super().__init__(params, None, search_args, loss=loss, **common)
+        if self._kwargs.get("vectorized") and self._kwargs.get("updating") == "immediate":
+            raise ArgumentError("vectorized=True needs updating='deferred': a generation is evaluated at once")
+
+    def _local_arguments(self, minimizer_args: Any, search_args: Any) -> Any:
+        return as_polish(search_args, "polish")
+
+    def _polishes(self) -> bool:
+        polish = self._kwargs.get("polish", True)
+        return polish is not False and polish is not None and not callable(polish)
+
+    def _vectorizes(self, *, possible: bool) -> bool:
+        wanted = self._kwargs.get("vectorized")
+        if wanted is None:
+            return possible and self._kwargs.get("updating") != "immediate" and not self._constraints
+        return bool(wanted)
+
+    def _solve(self, search: Search) -> OptimizeResult:
+        kwargs = with_random(
+            scipy.optimize.differential_evolution,
+            self._passed("bounds", "x0", "polish", "disp", "constraints", "callback", "vectorized", "updating"),
+        )
+        result = scipy.optimize.differential_evolution(
+            (lambda columns: search.values(columns.T)) if search.vectorized else search.value,
+            pairs(search.variables),
+            x0=self._x0(search),
+            callback=_generation(search, self._kwargs.get("callback")),
+            constraints=self._scipy_constraints(search),
+            polish=False,
+            vectorized=search.vectorized,
+            updating="deferred" if search.vectorized else self._kwargs.get("updating") or "immediate",
+            **kwargs,
+        )
+        polish = self._own_polish(search) or search.local
+        if polish is not None:
+            result = self._polished(search, result, polish)
+        result.nfev = search.objective.requests.nfev  # SciPy counts a generation as one
+        return result
+
+    def _violation(self, constraints: ConstraintSet, variables: Variables) -> Callable[[Any], float] | None:
+        """Besides, how far integers are from being so: the start may be."""
+        violation, whole = super()._violation(constraints, variables), self._whole(variables.n)
+        if not whole.any():
+            return violation
+        return lambda x: max(violation(x) if violation else 0.0, float(np.abs(x - np.round(x))[whole].max()))
+
+    def _require(self, flat: FlatParameters) -> None:
+        super()._require(flat)
+        self._whole(flat.n)
+        init = self._kwargs.get("init", "")
+        if not isinstance(init, str) and (np.shape(init)[1] != flat.n or len(init) < _FEWEST):
+            raise ArgumentError(
+                f"init of {self.spec.name} has shape {np.shape(init)}; it must be (S, {flat.n}), S ≥ {_FEWEST}"
+            )
+
+    def _require_plain(self, variables: Variables) -> None:
+        super()._require_plain(variables)
+        if callable(self._kwargs.get("polish")) and not variables.plain:
+            raise ArgumentError(
+                "a polish of your own speaks of the search's own variables, which scale= and equal bounds change; "
+                "leave one of them out"
+            )
+
+    def _scipy_constraints(self, search: Search) -> list[Any]:
+        found = search.constraints.for_scipy("object", curvature=False)
+        return [_by_columns(part) for part in found] if search.vectorized else found
+
+    def _own_polish(self, search: Search) -> Callable[..., OptimizeResult] | None:
+        """The user's own descent, told what SciPy tells it."""
+        given = self._kwargs.get("polish")
+        if not callable(given):
+            return None
+        constraints = tuple(search.constraints.for_scipy("object", curvature=False))
+        return lambda value, z, *, bounds: _checked(given(value, np.copy(z), bounds=bounds, constraints=constraints))
+
+    def _whole(self, n: int) -> NDArray[np.bool_]:
+        """Which variables are integers."""
+        given = self._kwargs.get("integrality")
+        try:
+            return np.broadcast_to(np.asarray(False if given is None else given, dtype=bool), (n,))
+        except (TypeError, ValueError):
+            raise ArgumentError(f"integrality={given!r} must be True, False or one of them for each variable") from None
+
+    def _polished(
+        self, search: Search, result: OptimizeResult, polish: Callable[..., OptimizeResult]
+    ) -> OptimizeResult:
+        """The end of a descent from the best of the population; the population's best where that is no improvement."""
+        bounds = search.variables.bounds
+        assert bounds is not None
+        whole = self._whole(search.variables.n)
+        within = Bounds(np.where(whole, result.x, bounds.lb), np.where(whole, result.x, bounds.ub))
+        end = polish(search.value, result.x, bounds=within)
+        inside = bool(((end.x >= within.lb) & (end.x <= within.ub)).all())
+        lower = end.fun < result.fun and end.success and inside and not search.violates(search.variables.to_user(end.x))
+        counts = {name: end.get(name, 0) for name in ("njev", "nhev")}
+        better = {"x": end.x, "fun": end.fun, **({"jac": end.jac} if "jac" in end else {})} if lower else {}
+        return OptimizeResult({**result, **better, **counts})
+
+
+def _checked(end: Any) -> OptimizeResult:
+    """What the user's own polish returned. Raises ArgumentTypeError."""
+    if not isinstance(end, OptimizeResult) or "x" not in end or "fun" not in end:
+        raise ArgumentTypeError(f"polish returned {type(end).__name__}; return an OptimizeResult with x and fun")
+    return OptimizeResult({"success": True, **end, "x": np.array(end.x, dtype=np.float64), "fun": float(end.fun)})
+
+
+def _by_columns(part: Any) -> Any:
+    """A constraint as a function of points in columns, (n, k) to (m, k), as SciPy asks for a whole generation."""
+    if not isinstance(part, NonlinearConstraint):
+        return part
+    fun = part.fun
+
+    def columns(z: NDArray[np.float64]) -> NDArray[np.float64]:
+        return fun(z) if z.ndim == 1 else np.stack([np.atleast_1d(fun(point)) for point in z.T], axis=1)
+
+    return NonlinearConstraint(columns, part.lb, part.ub)
+
+
+def _generation(search: Search, user: Callable[..., Any] | None) -> Callable[..., Any]:
+    """SciPy's callback after each generation, and the user's own in the form it is written in."""
+    named = user is not None and set(inspect.signature(user).parameters) == {"intermediate_result"}
+
+    def generation(intermediate_result: OptimizeResult) -> Any:
+        state = intermediate_result
+        search.progressed({"generation": float(state.nit), "convergence": float(state.convergence)})
+        search.objective.control.before_work()  # without a feasible point SciPy evaluates linear constraints only
+        if user is None:
+            return False
+        return user(intermediate_result=state) if named else user(np.copy(state.x), convergence=state.convergence)
+
+    return generation

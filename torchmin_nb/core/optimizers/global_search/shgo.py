@@ -1,0 +1,119 @@
+"""Simplicial homology global optimisation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Unpack
+
+import numpy as np
+import scipy.optimize
+from numpy.typing import NDArray
+from scipy.optimize import OptimizeResult
+
+from ...methods.global_search import GLOBAL_METHODS, SHGO_OPTIONS
+from ...signatures import shows_keywords
+from ..common import COMMON
+from .base import GlobalOptimizer
+from .kwargs import SearchCommon
+from .local import as_arguments
+from .population import LossOfParameters
+from .search import Search, pairs
+
+__all__ = ["SHGOWrapper"]
+
+
+class SHGOWrapper(GlobalOptimizer):
+    """`scipy.optimize.shgo`: samples the box, and descends from each candidate basin on autograd derivatives.
+
+    search_args: SciPy's keywords, `bounds` among them unless the param groups carry them. minimizer_args: the local
+    method; SLSQP if none is named, with `ftol=1e-12` if None, as in SciPy. Its options all count: SciPy's shgo drops
+    most of them. `jac`, `hess`, `hessp` and `ftol` may also stand in SciPy's `options`.
+    loss: the loss as a function of the list of parameters, in the order of the optimizer; samples are then evaluated
+    together, as they are for a closure with `model` and `loss(model)`. Else as BasinHoppingWrapper.
+
+    An iteration is a descent; its metrics are `candidate`, `minima` and `sampled`, the points sampled so far.
+
+    Sources: https://docs.scipy.org/doc/scipy/reference/generated/scipy.optimize.shgo.html; S. C. Endres, C. Sandrock,
+    W. W. Focke, "A simplicial homology algorithm for Lipschitz optimisation", J. Glob. Optim. 72, 181 (2018).
+    """
+
+    spec = GLOBAL_METHODS["shgo"]
+
+    @shows_keywords(COMMON)
+    def __init__(
+        self,
+        params: Any,
+        minimizer_args: Any = None,
+        search_args: Mapping[str, Any] | None = None,
+        *,
+        loss: LossOfParameters | None = None,
+        **common: Unpack[SearchCommon],
+    ):
+        super().__init__(params, minimizer_args, search_args, loss=loss, **common)
+
+    def _local_arguments(self, minimizer_args: Any, search_args: Any) -> Any:
+        return _with_options(minimizer_args, search_args)
+
+    def _vectorizes(self, *, possible: bool) -> bool:
+        return not self._constraints
+
+    def _disp(self) -> bool:
+        return bool((self._kwargs.get("options") or {}).get("disp", False))
+
+    def _stopping_rules(self) -> dict[str, Any] | None:
+        """The options without those that are the local method's, or ours."""
+        given = self._kwargs.get("options")
+        return given and {name: value for name, value in given.items() if not SHGO_OPTIONS[name].ours}
+
+    def _solve(self, search: Search) -> OptimizeResult:
+        assert search.local is not None
+        sampling = _Sampling(search)
+        search.local.ended = sampling.descended
+        search.local.heard = self._kwargs.get("callback")
+        result = scipy.optimize.shgo(
+            sampling.value,
+            pairs(search.variables),
+            constraints=search.constraints.for_scipy("dict", curvature=False) or None,
+            minimizer_kwargs={"method": search.local, "options": {}},
+            workers=sampling.together if search.vectorized else 1,
+            options=self._stopping_rules(),
+            **self._passed("bounds", "constraints", "callback", "options"),
+        )
+        result.njev, result.nhev = result.get("nljev", 0), result.get("nlhev", 0)
+        return result
+
+
+def _with_options(minimizer_args: Any, kwargs: Any) -> Any:
+    """minimizer_args with what SciPy's shgo takes in its own options: jac, hess and hessp, and ftol."""
+    options = kwargs.get("options") if isinstance(kwargs, Mapping) else None
+    if not isinstance(options, Mapping):
+        return minimizer_args
+    moved = {name: options[name] for name in ("jac", "hess", "hessp") if options.get(name) is not None}
+    if options.get("ftol") is not None:
+        moved["options"] = {"ftol": options["ftol"]}
+    if not moved:
+        return minimizer_args
+    given = as_arguments(minimizer_args)
+    inner = {**moved.pop("options", {}), **(given.get("options") or {})}
+    return {**moved, **given, **({"options": inner} if inner else {})}
+
+
+class _Sampling:
+    """shgo's samples, counted."""
+
+    def __init__(self, search: Search):
+        self._search = search
+        self._sampled = 0
+
+    def value(self, z: NDArray[np.float64]) -> float:
+        assert self._search.local is not None
+        self._sampled += not self._search.local.active
+        return self._search.value(z)
+
+    def together(self, function: Callable[..., float], samples: list[NDArray[np.float64]]) -> NDArray[np.float64]:
+        """What shgo takes for a parallel map."""
+        self._sampled += len(samples)
+        return self._search.values(samples)
+
+    def descended(self, result: OptimizeResult) -> None:
+        self._search.progressed({"candidate": float(result.fun), "sampled": float(self._sampled)})

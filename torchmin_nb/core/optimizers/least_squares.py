@@ -1,0 +1,301 @@
+"""LeastSquaresWrapper: the only caller of `scipy.optimize.least_squares`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, Unpack, get_args
+
+import numpy as np
+import scipy.optimize
+from numpy.typing import NDArray
+from scipy.optimize import Bounds
+
+from ...errors import ArgumentError
+from ..autodiff.closure import Closure, require_closure
+from ..autodiff.closure_check import ClosureReport
+from ..autodiff.side_effects import left_as_it_was
+from ..covariance.covariance import Covariance, covariance_of_residuals, named_values, warn_of_bounds
+from ..execution.engine import Engine
+from ..execution.optimality import EndingCheck, tolerances_in_words
+from ..execution.recorder import Recorder
+from ..execution.scipy_iterates import ScipyCallback, ScipyIterates
+from ..execution.trust_region import PROBES
+from ..methods.least_squares import LARGE_JACOBIAN, LeastSquaresMethod
+from ..objective.residuals import Residuals, as_residuals
+from ..objective.robust_loss import Cost
+from ..objective.scaled_residuals import SolverResiduals, told_as_scipy_does
+from ..parameters.bounds import SMALLEST_SCALE, outside
+from ..parameters.flat import FlatParameters, trainable
+from ..parameters.variables import Variables
+from ..runtime.blas_threads import LARGE_DENSE
+from ..runtime.control import Abort, Control
+from ..signatures import shows_keywords
+from ..validation import one_of, shown
+from .arguments import read_loss_scale
+from .base import ScipyOptimizer
+from .common import COMMON, Common, LossScale
+from .least_squares_request import LeastSquaresRequest, read_least_squares, read_least_squares_bounds
+
+__all__ = ["LeastSquaresWrapper"]
+
+Jacobian = Literal["auto", "dense", "operator"]
+
+
+class LeastSquaresWrapper(ScipyOptimizer):
+    """`scipy.optimize.least_squares` as a `torch.optim.Optimizer`: minimises ½ Σ ρ(fᵢ²) over residuals f.
+
+    The closure returns the residuals, a tensor of any shape; `backward()` is not needed. It is called several times,
+    with the same data each time, up to three times more at the start (see `start_check`). `step(closure)` returns the
+    final cost. One step of the method uses all residuals and their Jacobian: on fits it is worth many steps of a method
+    that sees the sum of squares only.
+
+    params: as for MinimizeWrapper; a param group may carry `bounds=(low, high)` and `scale=`.
+    least_squares_args: what `scipy.optimize.least_squares` takes besides `fun`, `x0` and `jac`, as a dict — `method`,
+        `bounds`, `ftol`, `xtol`, `gtol`, `x_scale`, `loss`, `f_scale`, `max_nfev`, `tr_solver`, `tr_options`,
+        `verbose`, `callback` — or just a method name: "trf", "dogbox" or "lm". Not mutated.
+    jacobian: "dense", an (m, n) array made in batches; "operator", products only, for problems whose Jacobian would not
+        fit (trf and dogbox, with tr_solver "lsmr"); "auto", dense where it fits the memory budget and is
+        not very large.
+    loss_scale: SciPy sees cost/loss_scale, as for MinimizeWrapper.
+    callbacks, budgets and the other keywords: as for MinimizeWrapper; `memory_budget` in bytes, for the Jacobian and
+        SciPy's copies of it.
+
+    `result` is SciPy's OptimizeResult, with `fun` and `cost` the final cost (a number, as in every other result),
+    `residuals` the vector that SciPy calls `fun`, `jac` (m, n), scaled by the robust loss as SciPy does, absent with an
+    operator or where we ended the run, and `grad` (n,). `nit` counts accepted points, and so do the iterations of
+    `history`: their `loss` is the cost, their gradient Jᵀρ'f. With an operator, `nhvp` counts products with J and Jᵀ.
+
+    Raises what MinimizeWrapper raises; ArgumentError from `step` where lm has fewer residuals than parameters.
+
+    Sources: M. A. Branch, T. F. Coleman, Y. Li, "A subspace, interior, and conjugate gradient method for large-scale
+    bound-constrained minimization problems", SIAM J. Sci. Comput. 21 (1999), for trf; C. Voglis, I. E. Lagaris,
+    "A rectangular trust region dogleg approach for unconstrained and bound constrained nonlinear optimization" (2004),
+    for dogbox; J. J. Moré, "The Levenberg-Marquardt algorithm: implementation and theory" (1978), for lm.
+
+    >>> import torch
+    >>> b = torch.nn.Parameter(torch.tensor([-1.2, 1.0], dtype=torch.float64))
+    >>> optimizer = LeastSquaresWrapper([b], "lm")
+    >>> cost = optimizer.step(lambda: torch.stack([1 - b[0], 10 * (b[1] - b[0] ** 2)]))
+    >>> optimizer.result.x.round(6)
+    array([1., 1.])
+    """
+
+    @shows_keywords(COMMON)
+    def __init__(
+        self,
+        params: Any,
+        least_squares_args: Mapping[str, Any] | LeastSquaresMethod | str = "trf",
+        *,
+        jacobian: Jacobian = "auto",
+        loss_scale: LossScale = 1.0,
+        **common: Unpack[Common],
+    ):
+        self.request: LeastSquaresRequest = read_least_squares(least_squares_args)
+        self._jacobian = one_of("jacobian", jacobian, get_args(Jacobian))
+        self._loss_scale = read_loss_scale(loss_scale)
+        _require_solver(self.request, self._jacobian)
+        self.name = self.request.spec.name
+        super().__init__(params, **common)
+        _read_scale(self.request.options.get("x_scale"), self._flat().n)
+
+    def __repr__(self) -> str:
+        options = ", ".join(f"{name}={value!r}" for name, value in self.request.options.items())
+        count = sum(tensor.numel() for tensor in trainable(self.param_groups))
+        return f"{type(self).__name__}({self.name!r}, options=dict({options}), parameters={count})"
+
+    def check(self, closure: Closure) -> ClosureReport:
+        """Check the closure's sum of squares without a run: see MinimizeWrapper.check."""
+        closure = require_closure(closure)
+        return super().check(lambda: 0.5 * as_residuals(closure()).square().sum())
+
+    def covariance(self, closure: Closure | None = None, *, absolute_sigma: bool = False) -> Covariance:
+        """The covariance of the parameters, s² (JᵀJ)⁻¹ with s² = 2·cost/(m − n): see `Covariance`.
+
+        closure: evaluated at the parameters' present values, outside all counts; None takes the Jacobian of the last
+            run's result, where there is one.
+        absolute_sigma: the residuals are divided by known standard deviations, so that s² is 1.
+
+        Raises ArgumentError where there is no Jacobian to take, or m ≤ n. Warns (CovarianceWarning) where the data do
+        not determine all parameters, or one lies on a bound, near which its error is not normally distributed.
+        """
+        flat = self._flat()
+        jacobian, cost = self._jacobian_now(closure, flat) if closure else self._jacobian_then(flat.n)
+        bounds = self._bounds(flat)
+        values = named_values(self.param_groups, flat.tensors)
+        warn_of_bounds(flat.read(), bounds, values)
+        free = None if bounds is None else bounds.lb < bounds.ub
+        return covariance_of_residuals(jacobian, cost, values, absolute_sigma=absolute_sigma, eps=flat.eps, free=free)
+
+    def _jacobian_then(self, n: int) -> tuple[NDArray[np.float64], float]:
+        if self.result is None or "cost" not in self.result or np.shape(self.result.get("jac"))[1:] != (n,):
+            raise ArgumentError(
+                f"the last run has left no Jacobian for the {n} parameters (there was none, it was stopped, used an "
+                f"operator, or had other parameters); pass the closure: covariance(closure)"
+            )
+        return self.result.jac, float(self.result.cost)
+
+    def _jacobian_now(self, closure: Closure, flat: FlatParameters) -> tuple[NDArray[np.float64], float]:
+        """J scaled as SciPy scales it for the robust loss, and the cost, where the parameters are now."""
+        cost = self._cost()
+        plan = self._plan("dense")
+        residuals = Residuals(require_closure(closure), flat, Control(), cost=cost, plan=plan)
+        try:
+            with left_as_it_was(flat):
+                trial = residuals.jacobian(flat.read())
+        except Abort as abort:
+            raise abort.error from None
+        finally:
+            residuals.release()
+        assert trial.jacobian is not None
+        return cost.curvature(trial.residuals)[:, None] * trial.jacobian, trial.cost
+
+    def _cost(self) -> Cost:
+        return Cost(self.request.options.get("loss", "linear"), self.request.options.get("f_scale") or 1.0)
+
+    def _plan(self, jacobian: str) -> Callable[[int, int], str]:
+        spec, solver = self.request.spec, self.request.options.get("tr_solver")
+        return lambda m, n: spec.plan(m, n, jacobian, solver, self._memory_budget)
+
+    def _prepare(self, closure: Closure) -> tuple[Engine, Callable[[], object]]:
+        request = self.request
+        flat = self._flat()
+        variables = self._variables(flat, self._bounds(flat))
+        residuals = Residuals(
+            closure,
+            flat,
+            self._control(),
+            cost=self._cost(),
+            plan=self._plan(self._jacobian),
+            check=lambda called, loss: self._checked(called, flat, variables, loss=loss),
+        )
+        recorder = Recorder(residuals.objective.calls, self._new_history(flat, request.options), self.callbacks)
+        residuals.objective.observer, residuals.objective.bounds = recorder, variables.box
+        iterates = ScipyIterates(
+            residuals.objective,
+            recorder,
+            radius=PROBES[self.request.spec.radius],
+            user=request.callback and ScipyCallback(told_as_scipy_does(request.callback, residuals)),
+        )
+        start = variables.to_user(variables.start)
+        check = EndingCheck(
+            self.name,
+            residuals.objective,
+            variables,
+            lambda x: None,
+            tolerances_in_words(request.spec.options, request.options),
+            None if variables.box is None else lambda x: outside(x, variables.box),
+        )
+        engine = LeastSquaresEngine(
+            residuals, recorder, start, iterates=iterates, threads=self._threads(flat.n), check=check
+        )
+        return engine, lambda: self._call_scipy(residuals, variables, iterates, start)
+
+    def _bounds(self, flat: FlatParameters) -> Bounds | None:
+        """The bounds of least_squares_args or of the param groups. Without bounds, a method may still fix variables."""
+        of_groups = super()._bounds(flat)
+        given = read_least_squares_bounds(self.request.spec, self.request.bounds, flat.n)
+        if of_groups is not None and given is not None:
+            raise ArgumentError("bounds are given in least_squares_args and in param groups; give them in one place")
+        bounds = of_groups if given is None else given
+        if bounds is not None and not self.request.spec.bounds and _bounded(bounds):
+            raise ArgumentError(f"{self.request.spec.name} cannot take bounds; methods that can: trf, dogbox")
+        return bounds
+
+    def _call_scipy(
+        self, residuals: Residuals, variables: Variables, iterates: ScipyIterates, start: NDArray[np.float64]
+    ) -> object:
+        try:
+            variables.loss_scale = self._scale_of_loss(residuals, variables)
+            seen = SolverResiduals(residuals, variables, iterates.callback)
+            if not variables.n:
+                return seen.only_point(start)
+            result = scipy.optimize.least_squares(
+                seen.values,
+                variables.start,
+                jac=seen.jacobian,
+                **self._scipy_arguments(variables),
+            )
+            return seen.user_result(result)
+        finally:
+            residuals.release()
+
+    def _scale_of_loss(self, residuals: Residuals, variables: Variables) -> float:
+        if self._loss_scale == "auto":
+            return residuals.typical_cost(variables.to_user(variables.start), variables.covector)
+        return float(self._loss_scale)
+
+    def _scipy_arguments(self, variables: Variables) -> dict[str, Any]:
+        arguments = {"method": self.request.spec.name, **self.request.scipy_options()}
+        if arguments.get("f_scale") is None:
+            arguments.pop("f_scale", None)
+        else:
+            arguments["f_scale"] /= math.sqrt(variables.loss_scale)
+        if variables.bounds is not None:
+            arguments["bounds"] = (variables.bounds.lb, variables.bounds.ub)
+        scale = _read_scale(arguments.pop("x_scale", None), self._flat().n)
+        if scale is not None:
+            arguments["x_scale"] = scale if isinstance(scale, str) else variables.to_solver(scale)
+        return arguments
+
+    def _threads(self, n: int) -> int | None:
+        if self._blas_threads != "auto":
+            return self._blas_threads  # type: ignore[return-value]
+        dense = self._jacobian == "dense" or (self._jacobian == "auto" and n * n < LARGE_JACOBIAN)
+        return None if dense and n >= LARGE_DENSE else 1
+
+
+class LeastSquaresEngine(Engine):
+    """An Engine whose best point has the fields of a least-squares result."""
+
+    def __init__(self, residuals: Residuals, recorder: Recorder, start: NDArray[np.float64], **rest: Any):
+        super().__init__(residuals.objective, recorder, start, **rest)
+        self._residuals = residuals
+
+    def _best_point(self) -> dict[str, Any]:
+        best = self.objective.best
+        if best is None:
+            return {"x": self.start, "fun": np.nan, "cost": np.nan}
+        told: dict[str, Any] = {"x": best.x, "fun": best.loss, "cost": best.loss}
+        if best.gradient is not None:
+            told["grad"] = best.gradient
+        trial = self._residuals.known(best.x)
+        if trial is not None:
+            told["residuals"] = trial.residuals
+        return told
+
+
+def _require_solver(request: LeastSquaresRequest, jacobian: str) -> None:
+    """ArgumentError for what an operator cannot do."""
+    if jacobian != "operator":
+        return
+    spec, options = request.spec, request.options
+    if not spec.operator:
+        raise ArgumentError(f"jacobian='operator': {spec.name} needs a dense Jacobian; use trf or dogbox")
+    if options.get("tr_solver") == "exact":
+        raise ArgumentError(
+            "jacobian='operator' needs tr_solver='lsmr', got 'exact', which factorises a dense Jacobian"
+        )
+    if isinstance(options.get("x_scale"), str):
+        raise ArgumentError("jacobian='operator' cannot take x_scale='jac', which reads the columns; give numbers")
+
+
+def _read_scale(scale: Any, n: int) -> str | NDArray[np.float64] | None:
+    """x_scale over n variables. Raises ArgumentError."""
+    if scale is None or (isinstance(scale, str) and scale == "jac"):
+        return scale
+    try:
+        found = np.broadcast_to(np.asarray(scale, dtype=np.float64), (n,))
+    except (TypeError, ValueError, OverflowError):
+        found = np.zeros(1)
+    if not ((found >= SMALLEST_SCALE) & (found <= 1 / SMALLEST_SCALE)).all():
+        raise ArgumentError(
+            f"x_scale must be 'jac', a positive number or {n} positive numbers, got {shown(scale)}; the smallest is "
+            f"{SMALLEST_SCALE:g}, the largest {1 / SMALLEST_SCALE:g}"
+        )
+    return found
+
+
+def _bounded(bounds: Bounds) -> bool:
+    """Whether anything but fixed and open variables is left."""
+    return bool(((np.isfinite(bounds.lb) | np.isfinite(bounds.ub)) & (bounds.lb < bounds.ub)).any())

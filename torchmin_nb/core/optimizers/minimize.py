@@ -1,0 +1,360 @@
+"""MinimizeWrapper: the only caller of `scipy.optimize.minimize`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from numbers import Integral
+from typing import Any, Literal, Unpack, get_args
+
+import numpy as np
+import scipy.optimize
+from numpy.typing import NDArray
+from scipy.optimize import Bounds, OptimizeResult
+
+from ...errors import ArgumentError
+from ..autodiff.closure import Closure, ClosureEvaluator
+from ..autodiff.start_check import StartCheck
+from ..covariance.covariance import Covariance
+from ..covariance.of_loss import loss_covariance
+from ..execution.engine import VIOLATIONS, Engine
+from ..execution.iterates import objective_of
+from ..execution.optimality import EndingCheck, tolerances_in_words
+from ..execution.recorder import Recorder
+from ..execution.scipy_iterates import ScipyCallback, ScipyIterates
+from ..execution.trust_region import PROBES
+from ..methods.local import METHODS, MethodName
+from ..methods.options import require_arrays
+from ..objective.constraints import FEASIBLE, ConstraintSet
+from ..objective.objective import Derivatives, Objective
+from ..objective.scaled_objective import SolverObjective
+from ..objective.trials import Trials
+from ..parameters.bounds import read_bounds
+from ..parameters.flat import FlatParameters, trainable
+from ..parameters.variables import Variables
+from ..runtime.blas_threads import LARGE_DENSE
+from ..signatures import shows_keywords
+from ..validation import one_of, positive
+from .arguments import read_loss_scale
+from .base import ScipyOptimizer
+from .common import COMMON, Common, LossScale
+from .request import Request, read_request, require_fit, require_memory, without_method
+from .state import continued
+
+__all__ = ["Curvature", "MinimizeWrapper"]
+
+Curvature = Literal["autograd", "finite-difference"]
+
+
+class MinimizeWrapper(ScipyOptimizer):
+    """`scipy.optimize.minimize` as a `torch.optim.Optimizer`: `step(closure)` runs the whole minimisation.
+
+    params: tensors, named parameters or param groups; float32 and float64 may mix. Those with `requires_grad=False` are
+        left alone. A group may carry `bounds=(low, high)` and `scale=`, the typical size of its entries: numbers, or
+        tensors of the parameter's shape. SciPy then minimises over x/scale: trust radii and tolerances on steps
+        are in those units, everything else is in x, options that are arrays over the parameters included.
+    minimizer_args: what `scipy.optimize.minimize` takes besides `fun`, `x0` and `args`, as a dict — `method`,
+        `options`, `tol`, `bounds`, `constraints`, `callback`, `jac`, `hess`, `hessp` — or just a method name, matched
+        without regard to case. Without a method: SLSQP with constraints, L-BFGS-B with bounds, here or of a group, else
+        BFGS, as in SciPy. `maxiter` and `disp` work for every method. Gradients, Hessians and products come from
+        autograd unless `jac`, `hess` or `hessp` say otherwise. Not mutated.
+    callbacks: callables of an `Iteration`; `True` stops the run. One may also have `on_start(history)`,
+        `on_evaluation(evaluation)` and `on_end(history)`.
+    max_seconds, max_evaluations, target_loss: end the run at the next closure call or product.
+    keep_parameters, keep_evaluations: what `history` keeps besides iterations.
+    loss_scale: SciPy sees loss/loss_scale, so that its tolerances, which are absolute, fit a loss that is not of the
+        order of one; losses, gradients, inverse Hessians and multipliers that you see stay in units of the loss. "auto"
+        takes the largest entry of the gradient at the start (the loss itself, for a method and closure without
+        gradients) where that is below one, rounded to a power of two.
+    curvature: "autograd", or "finite-difference" for operations without a second derivative.
+    hessian_chunk: rows of a dense Hessian made at once; chosen by size if None.
+    memory_budget: bytes that the method's N×N arrays may take; what the machine has available if None.
+    blas_threads: threads of NumPy's and SciPy's BLAS during a run; "auto" takes one, except for large dense
+        factorisations; None leaves them as they are.
+    start_check: compare the first closure call with at most three more, outside all counts: at the same point, and a
+        little away inside the bounds. ClosureError where the closure moves the parameters, uses up an iterator, or
+        depends on what was computed before it was called, and where captured and real derivatives differ;
+        ClosureWarning where its loss is not deterministic, its gradient not that of the loss, or parameters have none.
+        False: the closure is called for the method alone.
+    nonfinite_errors: exception classes that stand for a NaN loss when the closure, or a constraint, raises them at a
+        trial: `torch.linalg.LinAlgError` unless given, () for none. `history.errors` counts them by name. At the start
+        they are raised. NumPy's LinAlgError is another class.
+
+    The closure is called several times, more than once at the start, and needs the same data each time: it must not
+    take them from an iterator. A parameter that no gradient has reached in any call stays where it is.
+
+    A loss that is NaN or infinite needs no gradient: the trial is rejected. So is one where a method with gradients is
+    given a finite constant, with one ClosureWarning a run; at the start that is an error.
+
+    A run that SciPy ends with success leaves SciPy's x in the parameters. Any other leaves the best point seen, also
+    where SciPy ended it (after a failed line search, say); `result.scipy_x` is then where SciPy stood. The best point
+    is inside the bounds, and among those that violate constraints by no more than 1e-6 if there is one.
+    With bounds or constraints, and a gradient, `result.kkt_residual` says how far the end is from a solution: the
+    largest of what no multipliers explain of the gradient (beside the largest entry of the gradient there or at the
+    start), of the multipliers times the distances to their bounds and constraints (beside the loss), and of the
+    constraint violation. A success where the first is above 1e-2, the second above 5e-5 (3e-4 in float32) or the third
+    above 1e-6 raises a ConvergenceWarning; one at the start, where the loss can still fall, a StartWarning.
+    Under constraints `result.multipliers` has one array v each, with ∇f + Σ Jᵀv = 0 where no bound acts,
+    or is None where SciPy gives none. SciPy always works in float64; the closure runs in the parameters' own dtype.
+
+    Raises subclasses of `torchmin_nb.errors.TorchminError`: UnknownMethodError, UnknownOptionError, ArgumentError,
+    ArgumentTypeError and ParameterError from the constructor; ClosureError, MemoryBudgetError and DistributedError
+    from `step`.
+
+    Source: https://docs.scipy.org/doc/scipy/reference/generated/scipy.optimize.minimize.html
+
+    >>> import torch
+    >>> x = torch.nn.Parameter(torch.tensor([-1.2, 1.0], dtype=torch.float64))
+    >>> optimizer = MinimizeWrapper([x], "trust-ncg")
+    >>> loss = optimizer.step(lambda: (1 - x[0]) ** 2 + 100 * (x[1] - x[0] ** 2) ** 2)
+    >>> optimizer.result.success
+    True
+    """
+
+    takes_up = True
+    _loss_scale: float | str = 1.0  # of a pickle that an earlier version wrote
+    _unnamed: dict[str, Any] | None = None
+
+    @shows_keywords(COMMON)
+    def __init__(
+        self,
+        params: Any,
+        minimizer_args: Mapping[str, Any] | MethodName | str | Callable[..., Any] | None = None,
+        *,
+        curvature: Curvature = "autograd",
+        hessian_chunk: int | None = None,
+        loss_scale: LossScale = 1.0,
+        **common: Unpack[Common],
+    ):
+        self.request: Request
+        self._unnamed = without_method(minimizer_args)
+        if self._unnamed is None:
+            self._take(read_request(minimizer_args))
+        super().__init__(params, **common)
+        self._require_arrays(self._flat().n)
+        self._curvature = one_of("curvature", curvature, get_args(Curvature))
+        self._hessian_chunk = positive("hessian_chunk", hessian_chunk, Integral)
+        self._loss_scale = read_loss_scale(loss_scale)
+
+    def _groups_changed(self) -> None:
+        """Where no method is named, one that takes the bounds of the groups."""
+        if self._unnamed is not None:
+            bounded = any(group.get("bounds") is not None for group in self.param_groups if _moves(group))
+            self._take(read_request(self._unnamed, bounded=bounded))
+
+    def _take(self, request: Request) -> None:
+        self.request, self.name = request, _method_name(request)
+
+    def __repr__(self) -> str:
+        options = ", ".join(f"{name}={value!r}" for name, value in self.request.options.items())
+        count = sum(tensor.numel() for tensor in trainable(self.param_groups))
+        return f"{type(self).__name__}({self.name!r}, options=dict({options}), parameters={count})"
+
+    def covariance(self, closure: Closure | None = None, *, scale: float = 1.0) -> Covariance:
+        """The covariance of the parameters, scale · H⁻¹ with H the Hessian of the loss: see `Covariance`.
+
+        closure: its Hessian is made by autograd at the parameters' present values, outside all counts; None takes the
+            last result's `hess_inv` instead. That is no covariance to report: BFGS and L-BFGS-B only approximate H⁻¹,
+            from the steps they took, poorly after few iterations; a run that converges ends before the last step's
+            update of it.
+        scale: 1 where the loss is a negative log-likelihood, 1/m where it is the mean of m such terms; s² (the residual
+            variance) for half a sum of squares, 2s²/m for a mean squared error.
+
+        Raises ArgumentError without closure and `hess_inv`; NotAMinimumError where H has a negative eigenvalue. Warns
+        (CovarianceWarning) where H is singular, or a parameter lies on a bound.
+        """
+        flat, bounds = self._flat(), self._bounds(self._flat())
+        return loss_covariance(
+            closure,
+            self.result,
+            flat,
+            self.param_groups,
+            bounds=bounds,
+            scale=scale,
+            curvature=self._curvature,
+            x_scale=self._variables(flat, bounds).scale,
+        )
+
+    def _prepare(self, closure: Closure) -> tuple[Engine, Callable[[], object]]:
+        spec = self.request.spec
+        flat = self._flat()
+        require_memory(spec, flat.n, self._memory_budget)
+        self._require_arrays(flat.n)
+        variables = self._variables(flat, self._bounds(flat))
+        request = self.request
+        if self._loaded is not None:
+            history, result = self._loaded
+            plain = variables.plain and history.n_parameters in (None, flat.n)
+            request = continued(request, history, result, plain=plain)
+        calls = self._calls(ClosureEvaluator(closure, flat), flat, self._new_check(closure, flat, variables))
+        constraints = ConstraintSet(request.constraints, calls, variables)
+        recorder = Recorder(
+            calls,
+            self._new_history(flat, request.options),
+            self.callbacks,
+            initial_radius=request.initial_radius,
+        )
+        objective = Objective(
+            calls,
+            Derivatives(
+                level=request.level,
+                nonfinite=spec.nonfinite,
+                gradient=request.jac if callable(request.jac) else None,
+                curvature=self._curvature,
+                shift=spec.shift,
+                scale=variables.scale,
+                chunk=self._hessian_chunk,
+            ),
+            recorder,
+            violation=constraints.violation if constraints or variables.box is not None else None,
+            bounds=variables.box,
+            constrained=bool(request.constraints),
+            trials=Trials(may_be_older=spec.gradient == "none"),
+        )
+        if spec.gradient != "none":
+            variables.still = objective.absent
+        iterates = ScipyIterates(
+            objective,
+            recorder,
+            radius=PROBES[spec.radius],
+            max_iterations=request.max_iterations,
+            skip_first=spec.first_callback_is_start,
+            callback_at=spec.callback_at,
+            counted_at_start=spec.counted_at_start,
+            user=request.callback and ScipyCallback(request.callback),
+        )
+        engine = Engine(
+            objective,
+            recorder,
+            variables.to_user(variables.start),
+            iterates=iterates,
+            threads=self._threads(flat.n),
+            disp=request.disp,
+            check=self._ending_check(objective, variables, constraints) if spec.gradient != "none" else None,
+        )
+        return engine, lambda: self._call_scipy(request, objective, iterates, variables, constraints)
+
+    def _ending_check(self, objective: Objective, variables: Variables, constraints: ConstraintSet) -> EndingCheck:
+        request, needs = self.request, "constraints" if constraints else "bounds"
+        return EndingCheck(
+            self.name,
+            objective,
+            variables,
+            constraints.linearised,
+            tolerances_in_words(request.spec.options, request.scipy_options(objective.flat.eps), request.tol),
+            objective.violation,
+            [other.name for other in METHODS.values() if other.gradient != "none" and getattr(other, needs)],
+        )
+
+    def _require_arrays(self, n: int) -> None:
+        require_arrays(self.name, self.request.spec.options.values(), self.request.options, n)
+
+    def _bounds(self, flat: FlatParameters) -> Bounds | None:
+        """The bounds of minimizer_args or of the param groups, where the method takes any."""
+        of_groups = super()._bounds(flat)
+        given = read_bounds(self.request.bounds, flat.n)
+        if of_groups is not None:
+            require_fit(self.request.spec, "bounds")
+            if given is not None:
+                raise ArgumentError("bounds are given in minimizer_args and in param groups; give them in one place")
+        return of_groups if given is None else given
+
+    def _call_scipy(
+        self,
+        request: Request,
+        objective: Objective,
+        iterates: ScipyIterates,
+        variables: Variables,
+        constraints: ConstraintSet,
+    ) -> object:
+        if not variables.n:
+            return _fixed(objective, constraints, variables.base)
+        variables.loss_scale = objective.loss_scale = self._scale_of_loss(objective, variables)
+        form = request.spec.constraint_form
+        seen = objective_of(request.spec.callback_at, objective, variables, iterates)
+
+        def callback(z: NDArray[np.float64], *state: OptimizeResult) -> bool:
+            return iterates.callback(variables.to_user(z), *map(variables.user_result, state))
+
+        result = scipy.optimize.minimize(
+            seen.value,
+            variables.start,
+            method=request.method,
+            bounds=variables.bounds,
+            constraints=constraints.for_scipy(form, curvature=request.spec.curvature != "none") if constraints else (),
+            tol=request.tol,
+            callback=callback,
+            options=variables.solver_options(request.scipy_options(objective.flat.eps), request.spec.options),
+            **self._derivatives(seen),
+        )
+        if not isinstance(result, OptimizeResult):
+            return result
+        if constraints:
+            result["multipliers"] = constraints.multipliers(result, form)
+        told = variables.user_result(result)
+        if isinstance(result.x, np.ndarray) and result.x.shape == variables.start.shape:
+            told.x = variables.to_user(result.x)
+        iterates.ended(told.x, int(told.get("nit") or 0))
+        end = objective.known(told.x)
+        variables.fill_fixed(told, None if end is None else end.gradient)
+        if not variables.plain:  # SciPy's own number is of the solver's variables
+            told.update({name: constraints.violation(told.x) for name in VIOLATIONS if name in told})
+        return told
+
+    def _scale_of_loss(self, objective: Objective, variables: Variables) -> float:
+        if self._loss_scale == "auto":
+            return objective.typical_loss(variables.to_user(variables.start), variables.covector)
+        return float(self._loss_scale)
+
+    def _derivatives(self, objective: SolverObjective) -> dict[str, Any]:
+        """jac, hess and hessp as this method takes them: the user's own first, else autograd's."""
+        request, spec = self.request, self.request.spec
+        given: dict[str, Any] = {
+            "hess": objective.user_hess(request.hess) if callable(request.hess) else request.hess,
+            "hessp": None if request.hessp is None else objective.user_hessp(request.hessp),
+        }
+        if spec.gradient != "none":
+            own = callable(request.jac) or request.autograd_gradient
+            given["jac"] = objective.gradient if own else request.jac or None
+        if request.hess is None and request.hessp is None:
+            lazily = spec.custom and spec.gradient != "none"
+            if spec.curvature == "dense" or lazily:
+                given["hess"] = objective.hessian
+            if spec.curvature == "hvp" or lazily:
+                given["hessp"] = objective.hvp
+        return {name: value for name, value in given.items() if value is not None}
+
+    def _new_check(self, closure: Closure, flat: FlatParameters, variables: Variables) -> StartCheck | None:
+        curvature = self.request.level == "curvature" and self._curvature == "autograd"
+        return self._checked(
+            closure,
+            flat,
+            variables,
+            gradient=self.request.level != "value",
+            curvature=curvature,
+            measure=self.request.spec.dense,
+            constrained=bool(self.request.constraints),
+        )
+
+    def _threads(self, n: int) -> int | None:
+        if self._blas_threads != "auto":
+            return self._blas_threads  # type: ignore[return-value]
+        return None if self.request.spec.dense and n >= LARGE_DENSE else 1
+
+
+def _fixed(objective: Objective, constraints: ConstraintSet, x: NDArray[np.float64]) -> OptimizeResult:
+    """The result where there is nothing to vary."""
+    feasible = constraints.violation(x) <= FEASIBLE
+    message = "All variables are fixed." if feasible else "All variables are fixed where the constraints do not hold."
+    fun, point = objective.value(x), objective.known(x)
+    gradient = {} if point is None or point.gradient is None else {"jac": point.gradient}
+    return OptimizeResult(x=x, fun=fun, success=feasible, status=0 if feasible else 1, message=message, **gradient)
+
+
+def _moves(group: Mapping[str, Any]) -> bool:
+    """Whether a param group has a parameter that is optimised."""
+    return any(tensor.requires_grad for tensor in group["params"])
+
+
+def _method_name(request: Request) -> str:
+    named = isinstance(request.method, str) or request.spec.solver is not None
+    return request.spec.name if named else getattr(request.method, "__name__", "custom")

@@ -1,0 +1,40 @@
+"""What a function of the user's returned, as an array or a matrix of the expected shape."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from scipy.sparse import issparse
+from scipy.sparse.linalg import LinearOperator
+
+from ...errors import ArgumentError, ArgumentTypeError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+__all__ = ["as_array", "as_matrix"]
+
+
+def as_array(value: Any, name: str, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """What the user's function `name` returned, as an array. Raises ArgumentTypeError; ArgumentError for its size."""
+    try:
+        given = value.detach().cpu() if isinstance(value, torch.Tensor) else value
+        found = np.asarray(given, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise ArgumentTypeError(f"{name} returned {value!r}; return an array of shape {shape}") from None
+    if found.size != math.prod(shape):
+        raise ArgumentError(f"{name} returned an array of shape {found.shape}; return one of shape {shape}")
+    return found.reshape(shape)
+
+
+def as_matrix(matrix: Any, name: str = "", shape: tuple[int, int] | None = None) -> Any:
+    """A matrix as an array, where it is not sparse or given as products; of this shape, if given."""
+    if not (issparse(matrix) or isinstance(matrix, LinearOperator)):
+        return np.asarray(matrix, dtype=np.float64) if shape is None else as_array(matrix, name, shape)
+    if shape is not None and matrix.shape != shape:
+        raise ArgumentError(f"{name} returned a matrix of shape {matrix.shape}; return one of shape {shape}")
+    return matrix

@@ -1,0 +1,243 @@
+"""Parameters <-> one vector.
+
+SciPy sees a float64 array, a solver on the device a tensor; the closure sees its own tensors, in their own dtype and
+on their own device. Nothing here copies a model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+import torch
+from torch.nn.parameter import is_lazy
+
+from ...errors import ClosureError, ParameterError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["FlatParameters", "TrainableGroup", "Vector", "require_own_memory", "trainable"]
+
+TrainableGroup = dict[str, object]
+Vector: TypeAlias = "NDArray[np.float64] | torch.Tensor"
+"""A point or direction, shape (n,): at SciPy's border or on the device."""
+_ALLOWED = (torch.float32, torch.float64)
+
+
+def trainable(groups: Iterable[TrainableGroup]) -> list[torch.Tensor]:
+    """The tensors of the param groups that are optimised: those with `requires_grad`, in order.
+
+    Raises ParameterError when there is none, or one is complex, of half precision or not floating point, sparse, or
+    has no values yet.
+    """
+    tensors = [p for group in groups for p in group["params"] if p.requires_grad]  # type: ignore[attr-defined]
+    if len({id(tensor) for tensor in tensors}) < len(tensors):
+        raise ParameterError("a parameter is given twice; give each tensor once, as model.parameters() does")
+    for index, tensor in enumerate(tensors):
+        if is_lazy(tensor) or tensor.is_meta:
+            raise ParameterError(
+                f"parameter {index} has no values yet; call a lazy module once first, or move the model off the meta "
+                f"device with model.to_empty(device=...) and initialise it"
+            )
+        if tensor.layout != torch.strided:
+            raise ParameterError(
+                f"parameter {index} has the layout {tensor.layout}; torchmin_nb minimises over dense tensors: give it "
+                f"as one, e.g. tensor.to_dense(), and make the sparse tensor in the closure"
+            )
+        if tensor.is_complex():
+            raise ParameterError(
+                f"parameter {index} is {tensor.dtype} of shape {tuple(tensor.shape)}; torchmin_nb minimises over real "
+                f"numbers: optimise real and imaginary parts, real = torch.view_as_real(z).detach().clone()"
+                f".requires_grad_(), and make z = torch.view_as_complex(real) in the closure"
+            )
+        if tensor.dtype not in _ALLOWED:
+            raise ParameterError(
+                f"parameter {index} is {tensor.dtype} of shape {tuple(tensor.shape)}; torchmin_nb minimises over "
+                f"torch.float32 and torch.float64: convert it first, e.g. with model.double()"
+            )
+    if not sum(tensor.numel() for tensor in tensors):
+        raise ParameterError(
+            "no parameter to optimise: every tensor is empty or has requires_grad=False; "
+            "give at least one floating-point tensor that requires grad"
+        )
+    return tensors
+
+
+def require_own_memory(tensors: Sequence[torch.Tensor]) -> None:
+    """ParameterError where two entries lie in the same place: to move one would be to move the other."""
+    remedy = "SciPy moves every entry on its own; "
+    clusters: list[list[int]] = []
+    reach = 0
+    for begin, end, index in sorted((*_span(tensor), index) for index, tensor in enumerate(tensors) if tensor.numel()):
+        if (end - begin) < tensors[index].numel() * tensors[index].element_size():
+            raise ParameterError(
+                f"entries of parameter {index}, of shape {tuple(tensors[index].shape)}, share memory, as in an "
+                f"expanded tensor; {remedy}give a tensor of its own, e.g. by clone(), or the one before expand()"
+            )
+        if begin >= reach:
+            clusters.append([])
+        clusters[-1].append(index)
+        reach = max(reach, end)
+    for cluster in clusters:
+        if len(cluster) > 1 and _overlap([tensors[index] for index in cluster]):
+            raise ParameterError(
+                f"parameters {', '.join(map(str, sorted(cluster)))} share memory; {remedy}give views of one tensor as "
+                f"that tensor, and tie modules by the Parameter itself (a.weight = b.weight), not by its data"
+            )
+
+
+def _span(tensor: torch.Tensor) -> tuple[int, int]:
+    """The addresses between which a tensor that is not empty lies."""
+    reach = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
+    return tensor.data_ptr(), tensor.data_ptr() + (reach + 1) * tensor.element_size()
+
+
+def _overlap(tensors: Sequence[torch.Tensor]) -> bool:
+    """Whether two entries lie in the same place. Interleaved ones, as two columns of a matrix, do not."""
+    words = torch.cat([_words(tensor) for tensor in tensors])
+    return len(words.unique()) < len(words)
+
+
+def _words(tensor: torch.Tensor) -> torch.Tensor:
+    """The addresses of the 4-byte words of every entry."""
+    begin, end = _span(tensor)
+    width = tensor.element_size()
+    entries = torch.arange(begin, end, width).as_strided(tensor.shape, tensor.stride()).reshape(-1, 1)
+    return (entries + torch.arange(0, width, 4)).reshape(-1)
+
+
+class FlatParameters:
+    """A list of tensors seen as one vector x of shape (n,): a float64 array, or a tensor.
+
+    Frozen tensors do not belong in the list: see `trainable`.
+    """
+
+    def __init__(self, tensors: Sequence[torch.Tensor]):
+        self.tensors = list(tensors)
+        self._shapes = [tensor.shape for tensor in self.tensors]
+        self._sizes = [tensor.numel() for tensor in self.tensors]
+        self.n = sum(self._sizes)
+
+    @property
+    def eps(self) -> float:
+        """Machine epsilon of the coarsest dtype among the parameters."""
+        return max(torch.finfo(tensor.dtype).eps for tensor in self.tensors)
+
+    def read(self) -> NDArray[np.float64]:
+        """The current values, a fresh vector of shape (n,)."""
+        return self.gather([tensor.detach() for tensor in self.tensors])
+
+    def write(self, x: Vector) -> None:
+        """Copy x into the parameters, in place.
+
+        Through `.data`, so that the graph of an earlier point stays usable: put that point's values back
+        before going backward through it. Storage is kept: views of the parameters stay views.
+        """
+        for tensor, values in zip(self.tensors, self._chunks(x), strict=True):
+            tensor.data.copy_(values)
+
+    def write_final(self, x: Vector) -> None:
+        """Copy x into the parameters so that autograd refuses graphs of earlier points."""
+        with torch.no_grad():
+            for tensor, values in zip(self.tensors, self._chunks(x), strict=True):
+                tensor.copy_(values)
+
+    @property
+    def version(self) -> int:
+        """Grows with every change in place that autograd hears of."""
+        return sum(tensor._version for tensor in self.tensors)
+
+    def require_held(self, x: Vector) -> None:
+        """ClosureError where the parameters hold something else than x, which was written before a closure call."""
+        if all(map(_equal, self.tensors, self._chunks(x))):
+            return
+        held, written = self.read(), self.gather(self._chunks(x))
+        if isinstance(x, np.ndarray):
+            written = self.gather(self.scatter(x))
+        if not np.array_equal(held, written, equal_nan=True):
+            raise ClosureError(
+                f"the closure moved the parameters, by up to {np.abs(held - written).max():.3g}; it must leave the "
+                f"values that SciPy chose: give bounds=(low, high) in the param group in place of clamp_(), and make "
+                f"other maps of the parameters part of the loss"
+            )
+
+    def mask(self, indices: Iterable[int]) -> NDArray[np.bool_]:
+        """Shape (n,), true for the entries of these tensors."""
+        chosen = set(indices)
+        return np.repeat([index in chosen for index in range(len(self.tensors))], self._sizes)
+
+    def gather(self, parts: Sequence[torch.Tensor | None]) -> NDArray[np.float64]:
+        """One fresh array of shape (n,) from one tensor a parameter; None counts as zeros."""
+        return self.join(parts, torch.float64, torch.device("cpu")).numpy()
+
+    def join(self, parts: Sequence[torch.Tensor | None], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+        """The same as a tensor."""
+        self._require_shapes()
+        whole = torch.empty(self.n, dtype=dtype, device=device)
+        for piece, part in zip(whole.split(self._sizes), parts, strict=True):
+            _fill(piece, part)
+        return whole
+
+    def split(self, v: torch.Tensor) -> list[torch.Tensor]:
+        """v of shape (n,) as tensors with the shape, dtype and device of each parameter: views where both are v's."""
+        return [
+            piece.to(device=tensor.device, dtype=tensor.dtype)
+            for tensor, piece in zip(self.tensors, self._chunks(v), strict=True)
+        ]
+
+    def scatter(self, v: NDArray[np.float64]) -> list[torch.Tensor]:
+        """v of shape (n,) as fresh tensors with the shape, dtype and device of each parameter."""
+        return [
+            values.to(device=tensor.device, dtype=tensor.dtype, copy=True)
+            for tensor, values in zip(self.tensors, self._chunks(v), strict=True)
+        ]
+
+    def split_rows(self, rows: torch.Tensor) -> list[torch.Tensor]:
+        """Rows of shape (k, n) as tensors of shape (k, *parameter.shape)."""
+        pieces = rows.split(self._sizes, dim=1)
+        return [
+            piece.reshape(len(rows), *shape).to(device=tensor.device, dtype=tensor.dtype)
+            for tensor, shape, piece in zip(self.tensors, self._shapes, pieces, strict=True)
+        ]
+
+    def join_rows(self, parts: Sequence[torch.Tensor | None], rows: torch.Tensor) -> None:
+        """The inverse of `split_rows`: into rows of shape (k, n), which are zeros before."""
+        for piece, part in zip(rows.split(self._sizes, dim=1), parts, strict=True):
+            if part is not None:
+                piece.copy_(part.detach().reshape(len(rows), -1))
+
+    def clear_gradients(self) -> None:
+        """Set every `.grad` to None, so that what the closure leaves there is its own."""
+        for tensor in self.tensors:
+            tensor.grad = None
+
+    def gradients(self) -> list[torch.Tensor | None]:
+        """The `.grad` of each parameter."""
+        return [tensor.grad for tensor in self.tensors]
+
+    def _chunks(self, x: Vector) -> list[torch.Tensor]:
+        self._require_shapes()
+        pieces = (torch.from_numpy(x) if isinstance(x, np.ndarray) else x).split(self._sizes)
+        return [piece.view(shape) for piece, shape in zip(pieces, self._shapes, strict=True)]
+
+    def _require_shapes(self) -> None:
+        for index, (tensor, shape) in enumerate(zip(self.tensors, self._shapes, strict=True)):
+            if tensor.shape != shape:
+                raise ParameterError(
+                    f"parameter {index} had shape {tuple(shape)} when the run began and has {tuple(tensor.shape)} now; "
+                    f"a closure must not resize parameters"
+                )
+
+
+def _equal(tensor: torch.Tensor, values: torch.Tensor) -> bool:
+    return torch.equal(tensor.detach(), values.to(device=tensor.device, dtype=tensor.dtype))
+
+
+def _fill(piece: torch.Tensor, part: torch.Tensor | None) -> None:
+    if part is None:
+        piece.zero_()
+    else:
+        dense = part.to_dense() if part.is_sparse else part
+        piece.copy_(dense.detach().reshape(-1))

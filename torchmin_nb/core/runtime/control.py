@@ -1,0 +1,282 @@
+"""Stop and budgets: what can end a run from outside the method.
+
+SciPy's callback can be hundreds of closure calls away, so a run is ended by a private exception out of the
+objective, at the next closure call or product. Every SciPy solver lets it through.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from enum import IntEnum
+from typing import NamedTuple
+
+from ...errors import text_of
+
+__all__ = [
+    "ABANDONED",
+    "CALLBACK",
+    "EVALUATIONS",
+    "FAILED",
+    "INTERRUPTED",
+    "ITERATIONS",
+    "NONFINITE_CURVATURE",
+    "NONFINITE_GRADIENT",
+    "NONFINITE_JACOBIAN",
+    "NONFINITE_LOSS",
+    "SECONDS",
+    "STOPPED",
+    "TARGET",
+    "UNCONVERGED",
+    "UNDEFINED",
+    "UNDER_WAY",
+    "Abort",
+    "Control",
+    "Ending",
+    "Status",
+    "StopRun",
+]
+
+
+class Status(IntEnum):
+    """Why torchmin_nb ended a run, or did not accept SciPy's ending: `result.status`, which equals the integer.
+
+    SciPy's own codes are small numbers, whose meaning depends on the method: they stay plain integers.
+
+    label: what `result.message` says; a message may say more. A method of your own may return any number:
+    `history.ended_early` says whether torchmin_nb ended the run.
+
+    >>> Status(103).name, Status.STOPPED == 99
+    ('MAX_SECONDS', True)
+    """
+
+    label: str
+
+    NONFINITE_GRADIENT = 98, "jac has NaN or infinite entries where the loss is finite."
+    STOPPED = 99, "Stopped on request."
+    MAX_ITERATIONS = 101, "Maximum number of iterations has been exceeded."
+    MAX_EVALUATIONS = 102, "The budget of closure calls (max_evaluations) is spent."
+    MAX_SECONDS = 103, "The time budget (max_seconds) is spent."
+    TARGET_REACHED = 104, "The target loss has been reached."
+    NONFINITE_CURVATURE = 105, "A Hessian-vector product is NaN or infinite."
+    INTERRUPTED = 106, "Interrupted."
+    FAILED = 107, "Failed: an error was raised."
+    NONFINITE_JACOBIAN = 108, "The Jacobian has NaN or infinite entries where the residuals are finite."
+    NONFINITE_LOSS = 109, "The loss or its gradient became NaN or infinite."
+    UNDEFINED = 110, "SciPy ended where the loss is not finite; the best point seen is kept."
+    UNCONVERGED = 111, "The method did not converge."
+    UNDER_WAY = 112, "Under way when it was saved."
+
+    def __new__(cls, number: int, label: str = "") -> Status:
+        """A member: its number, and its label, which is its docstring too."""
+        member = int.__new__(cls, number)
+        member._value_ = number
+        member.label = member.__doc__ = label
+        return member
+
+    @classmethod
+    def read(cls, number: int) -> int:
+        """The member of this number, or the number itself where there is none."""
+        try:
+            return cls(number)
+        except ValueError:
+            return number
+
+
+class Ending(NamedTuple):
+    """Why we, and not SciPy, ended a run: the status, success and message of its result."""
+
+    status: Status
+    success: bool
+    message: str
+
+    @classmethod
+    def of(cls, status: Status, message: str = "") -> Ending:
+        """An ending of this status; only that at the target is a success."""
+        return cls(status, status is Status.TARGET_REACHED, message or status.label)
+
+
+NONFINITE_GRADIENT = Ending.of(Status.NONFINITE_GRADIENT)
+STOPPED = Ending.of(Status.STOPPED)
+CALLBACK = Ending.of(Status.STOPPED, "Stopped by a callback.")
+ABANDONED = Ending.of(Status.STOPPED, "Stopped: it stood still, and nothing was left that could let it go on.")
+ITERATIONS = Ending.of(Status.MAX_ITERATIONS)
+EVALUATIONS = Ending.of(Status.MAX_EVALUATIONS)
+SECONDS = Ending.of(Status.MAX_SECONDS)
+TARGET = Ending.of(Status.TARGET_REACHED)
+NONFINITE_CURVATURE = Ending.of(Status.NONFINITE_CURVATURE)
+INTERRUPTED = Ending.of(Status.INTERRUPTED)
+FAILED = Ending.of(Status.FAILED)
+NONFINITE_JACOBIAN = Ending.of(Status.NONFINITE_JACOBIAN)
+NONFINITE_LOSS = Ending.of(Status.NONFINITE_LOSS)
+UNDEFINED = Ending.of(Status.UNDEFINED)
+UNCONVERGED = Ending.of(Status.UNCONVERGED)
+UNDER_WAY = Ending.of(Status.UNDER_WAY)
+
+
+class StopRun(BaseException):
+    """Ends SciPy's solver from inside. A BaseException, so that no solver swallows it."""
+
+    def __init__(self, ending: Ending):
+        super().__init__(ending.message)
+        self.ending = ending
+
+
+class Abort(BaseException):
+    """Carries an exception of the user's code through SciPy unharmed."""
+
+    def __init__(self, error: BaseException):
+        super().__init__(f"{type(error).__name__}: {text_of(error)}")
+        self.error = error
+
+
+class Control:
+    """Budgets of one run, and the requests that any thread may place: stop, pause, go on, so many iterations more.
+
+    max_seconds: wall-clock seconds, pauses not counted. max_evaluations: closure calls. target_loss: stop once reached.
+    iterations: pause after so many, None for no such limit. pace: hold each iteration for so many seconds.
+    """
+
+    def __init__(
+        self,
+        max_seconds: float | None = None,
+        max_evaluations: int | None = None,
+        target_loss: float | None = None,
+        *,
+        iterations: int | None = None,
+        pace: float = 0.0,
+        paused: bool = False,
+    ):
+        self.max_seconds = max_seconds
+        self.max_evaluations = max_evaluations
+        self.target_loss = target_loss
+        self.pace = pace
+        self._started = time.perf_counter()
+        self._idle = 0.0
+        self._iterations = iterations
+        self._paused = paused
+        self._allowed = 0
+        self._standing: int | None = None
+        self._abandoned = False
+        self._over = False
+        self._requested: Ending | None = None
+        self._changed = threading.Condition()
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the run began, pauses not counted."""
+        return time.perf_counter() - self._started - self._idle
+
+    @property
+    def waiting(self) -> bool:
+        """Whether the run stands still, and has not been let go since it did.
+
+        Each `resume` is a number, and a run that stands still notes the last one it knows: what was resumed a moment
+        ago does not wait any more, whether or not its thread has moved yet.
+        """
+        return self._standing == self._allowed
+
+    # From any thread
+
+    @property
+    def ending(self) -> bool:
+        """Whether the run has been asked to end."""
+        return self._requested is not None
+
+    def request(self, ending: Ending) -> None:
+        """Ask the run to end at its next closure call or product. The first request wins."""
+        with self._changed:
+            self._requested = self._requested or ending
+            self._changed.notify_all()
+
+    def pause(self) -> None:
+        """Ask the run to stand still at its next closure call or product, or at the end of the iteration."""
+        with self._changed:
+            self._paused = True
+
+    def resume(self, iterations: int | None = None) -> None:
+        """Let the run go on: without limit, or for so many iterations."""
+        with self._changed:
+            self._paused, self._iterations = False, iterations
+            self._allowed += 1
+            self._changed.notify_all()
+
+    def abandon(self) -> None:
+        """Nobody is left to let the run go on: where it stands still, now or later, it ends."""
+        with self._changed:
+            self._abandoned = True
+            self._changed.notify_all()
+
+    def await_standstill(self, timeout: float | None = None) -> bool | None:
+        """Wait until the run stands still: True. False once it has ended, None where the timeout came first."""
+        with self._changed:
+            self._changed.wait_for(lambda: self.waiting or self._over, timeout)
+            return True if self.waiting else False if self._over else None
+
+    # From the run
+
+    def await_go(self) -> None:
+        """Called before all work; the clock begins here."""
+        if self._paused:
+            self._stand_still()
+        self._started, self._idle = time.perf_counter(), 0.0
+
+    def before_work(self) -> None:
+        """Called before each closure call and product; stands still while paused, raises StopRun when it is to end."""
+        if self._paused:
+            self._stand_still()
+        if self._requested:
+            raise StopRun(self._requested)
+        if self.max_seconds is not None and self.elapsed >= self.max_seconds:
+            raise StopRun(SECONDS)
+
+    def before_evaluation(self, evaluations: int) -> None:
+        """Called before each closure call, with the number made so far."""
+        self.before_work()
+        if self.max_evaluations is not None and evaluations >= self.max_evaluations:
+            raise StopRun(EVALUATIONS)
+
+    def after_evaluation(self, loss: float, *, feasible: bool = True) -> None:
+        """Called after each closure call; raises StopRun when the target is reached, at a feasible point."""
+        if self.target_loss is not None and feasible and loss <= self.target_loss:
+            raise StopRun(TARGET)
+
+    def after_iteration(self, index: int) -> None:
+        """Called when an iteration has been told; index 0 is the start, which is no iteration yet."""
+        if self.pace:
+            self._linger()
+        with self._changed:
+            if self._iterations is not None and index > 0:
+                self._iterations -= 1
+                self._paused = self._paused or self._iterations <= 0
+        if self._paused:
+            self._stand_still()
+        if self._requested:
+            raise StopRun(self._requested)
+
+    def _linger(self) -> None:
+        begun = time.perf_counter()
+        with self._changed:
+            self._changed.wait_for(lambda: self._requested is not None, self.pace)
+        self._idle += time.perf_counter() - begun
+
+    def end(self) -> None:
+        """Called when the run is over: nobody need wait for a standstill."""
+        with self._changed:
+            self._over = True
+            self._changed.notify_all()
+
+    def _stand_still(self) -> None:
+        begun = time.perf_counter()
+        with self._changed:
+            while self._paused and self._requested is None:  # paused again before it moved: it stands still again
+                self._standing = self._allowed
+                self._changed.notify_all()
+                self._changed.wait_for(self._may_go)
+                if self._abandoned:
+                    self._requested = self._requested or ABANDONED
+            self._standing = None
+        self._idle += time.perf_counter() - begun
+
+    def _may_go(self) -> bool:
+        return not self.waiting or self._requested is not None or self._abandoned

@@ -1,0 +1,65 @@
+"""Where earlier versions kept what pickles name by module: such a module is found, with what it had, and nothing else.
+
+Pickles of this version name the packages (see `torchmin_nb._public`) and, for a few private classes, their modules.
+A module that is moved again gets a row here.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+
+__all__ = ["find_earlier_modules"]
+
+_CORE = __name__.rpartition(".storage.")[0]
+_WRAPPERS = ("basinhopping", "brute", "differential_evolution", "direct", "dual_annealing", "shgo")
+_MOVED: dict[str, tuple[str, ...]] = {
+    "check": ("autodiff.closure_check",),
+    "checkpoint": ("callbacks.checkpoint",),
+    "constraints": ("objective.constraints",),
+    "control": ("runtime.control",),
+    "cost": ("objective.robust_loss",),
+    "events": ("history.records", "history.history"),
+    "functional": ("optimizers.functional",),
+    "global_search": ("optimizers.global_search",),
+    **{f"global_search.{name}": (f"optimizers.global_search.{name}",) for name in _WRAPPERS},
+    "global_search.table": ("methods.global_search",),
+    "history_file": ("callbacks.history_file",),
+    "least_squares": ("optimizers.least_squares",),
+    "least_squares_methods": ("methods.least_squares", "optimizers.least_squares_request"),
+    "metrics": ("history.metrics",),
+    "observe": ("optimizers.observe",),
+    "optimizer": ("optimizers.minimize",),
+    "own": ("methods.user",),
+    "request": ("optimizers.request",),
+    "result": ("execution.result",),
+    "rows": ("history.rows",),
+    "run": ("execution.run",),
+    "tensorboard": ("callbacks.tensorboard",),
+    "uncertainty": ("covariance.covariance",),
+}
+"""Modules of `torchmin_nb.core` by their earlier name. `methods` is a package now, and has the names itself."""
+
+
+class _EarlierModules(MetaPathFinder, Loader):
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        name = fullname.removeprefix(f"{_CORE}.")
+        known = name in _MOVED and name != fullname
+        return ModuleSpec(fullname, self, is_package=name == "global_search") if known else None
+
+    def exec_module(self, module: ModuleType) -> None:
+        for name in _MOVED[module.__name__.removeprefix(f"{_CORE}.")]:
+            found = vars(import_module(f"{_CORE}.{name}"))
+            vars(module).update({key: value for key, value in found.items() if key[:2] != "__"})
+
+
+def find_earlier_modules() -> None:
+    """Ask for modules that nothing else finds here."""
+    if not any(isinstance(finder, _EarlierModules) for finder in sys.meta_path):
+        sys.meta_path.append(_EarlierModules())
