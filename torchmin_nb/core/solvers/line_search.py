@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from enum import Enum
 from typing import NamedTuple
 
 import torch
 
 from .contract import Problem, Sample
+from .vectors import stands
 
 __all__ = ["Found", "Line", "MoreThuente", "Task", "first_trial", "search"]
 
@@ -175,7 +177,7 @@ def _clipped(step: float, low: float, high: float) -> float:
 class Line:
     """The loss on a line: x + step · direction, from a sample with its slope along the direction.
 
-    A step that is asked for twice running costs one evaluation, as in SciPy.
+    A step that is asked for twice running costs one evaluation, and one that does not move x costs none, as in SciPy.
     """
 
     def __init__(self, problem: Problem, start: Sample, direction: torch.Tensor, slope: float):
@@ -186,9 +188,14 @@ class Line:
     def at(self, step: float) -> Sample:
         """The sample at a step, with its slope."""
         if self._last is None or self._last[0] != step:
-            x = torch.add(self.start.x, self.direction, alpha=step)
-            self._last = step, self._problem.evaluate(x, self.direction)
+            self._last = step, self._evaluate(step)
         return self._last[1]
+
+    def _evaluate(self, step: float) -> Sample:
+        x = torch.add(self.start.x, self.direction, alpha=step)
+        if stands(self.start, x, step * self.slope):
+            return replace(self.start, slope=self.slope)
+        return self._problem.evaluate(x, self.direction)
 
 
 class Found(NamedTuple):
@@ -201,14 +208,22 @@ class Found(NamedTuple):
 Accepts = Callable[[float, Sample], bool]
 
 
-def search(line: Line, previous_loss: float, *, c1: float, c2: float, accepts: Accepts | None = None) -> Found | None:
+def search(
+    line: Line,
+    previous_loss: float,
+    *,
+    c1: float,
+    c2: float,
+    accepts: Accepts | None = None,
+    bounds: tuple[float, float] = (1e-100, 1e100),
+) -> Found | None:
     """A step that satisfies the strong Wolfe conditions: by Moré and Thuente, else by Nocedal and Wright.
 
     previous_loss: one iteration ago, for the first trial. c1, c2: of sufficient decrease and curvature. accepts: a
-    further condition. None where no step was found.
+    further condition. bounds: of a step of Moré and Thuente's. None where no step was found.
     """
     step = first_trial(line, previous_loss)
-    found = _more_thuente(line, step, c1, c2)
+    found = _more_thuente(line, step, c1, c2, bounds)
     if found is not None and (accepts is None or accepts(*found)):
         return found
     return _Zoom(line, c1, c2, accepts).search(step)
@@ -222,9 +237,10 @@ def first_trial(line: Line, previous_loss: float) -> float:
     return 1.0 if step < 0 else step
 
 
-def _more_thuente(line: Line, step: float, c1: float, c2: float) -> Found | None:
+def _more_thuente(line: Line, step: float, c1: float, c2: float, bounds: tuple[float, float]) -> Found | None:
     """SciPy's line_search_wolfe1: a warning is a failure, and so is the hundredth trial."""
-    search = MoreThuente(line.start.loss, line.slope, step, ftol=c1, gtol=c2, xtol=1e-14, stpmin=1e-100, stpmax=1e100)
+    stpmin, stpmax = bounds
+    search = MoreThuente(line.start.loss, line.slope, step, ftol=c1, gtol=c2, xtol=1e-14, stpmin=stpmin, stpmax=stpmax)
     if search.task is Task.WARNING:
         return None
     for _ in range(99):
