@@ -9,6 +9,7 @@ from .cg import CG, CGState
 from .contract import State
 from .dogleg import Dogleg
 from .gauss_newton import GaussNewton, GaussNewtonState
+from .lbfgsb import LBFGSB, LBFGSBState
 from .levenberg_marquardt import LevenbergMarquardt, LevenbergMarquardtState
 from .newton_cg import NewtonCG, NewtonCGState
 from .self_scaled import SSBFGS, SelfScaledState, SSBroyden
@@ -30,6 +31,7 @@ class SolverSpec(NamedTuple):
 SOLVERS: dict[str, SolverSpec] = {
     "CG": SolverSpec(CG, CGState),
     "BFGS": SolverSpec(BFGS, BFGSState),
+    "L-BFGS-B": SolverSpec(LBFGSB, LBFGSBState),
     "SSBFGS": SolverSpec(SSBFGS, SelfScaledState),
     "SSBroyden": SolverSpec(SSBroyden, SelfScaledState),
     "Newton-CG": SolverSpec(NewtonCG, NewtonCGState),
