@@ -441,4 +441,5 @@ def test_only_numbers_that_decide_come_to_the_host(method):
     work, iterations = counts[-1][1] - counts[0][1], len(counts) - 1
     assert iterations >= 2
     assert all(size < n for _, size in inside)
-    assert len(inside) <= work + 2 * iterations
+    waits = [kind for kind, _ in inside if kind not in ("numpy", "__array__")]  # those take what is on the host already
+    assert len(waits) <= work + 2 * iterations
