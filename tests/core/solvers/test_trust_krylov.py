@@ -22,6 +22,16 @@ def test_the_exact_solution(n, radius, lowest):
     assert problem.counts["products"] <= n
 
 
+@pytest.mark.parametrize("radius", [1.0, 1e6])
+def test_the_basis_stays_orthogonal(radius):
+    """Eigenvalues over six decades: the three-term recurrence alone goes in circles."""
+    hessian, gradient = np.diag(np.logspace(-3, 3, 120)), np.ones(120)
+    best = best_step(hessian, gradient, radius)
+    found, problem = propose("trust-krylov", hessian, gradient, radius, inexact=False)
+    np.testing.assert_allclose(found.step.numpy(), best, rtol=1e-6, atol=1e-8 * np.linalg.norm(best))
+    assert problem.counts["products"] <= 120
+
+
 @pytest.mark.parametrize("size", [1e-3, 1.0])
 @pytest.mark.parametrize("radius", [0.3, 100.0])
 @pytest.mark.parametrize("lowest", [-3.0, 0.1])
