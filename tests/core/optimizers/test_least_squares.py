@@ -233,8 +233,9 @@ def test_dense_jacobians_are_exact(m, n):
     assert dense.by_columns == (3 * n < m)
     assert dense.vectorised
     v, u = np.linspace(1, 2, n), np.linspace(-1, 1, m)
-    np.testing.assert_allclose(graph.product(v), exact @ v, rtol=1e-12, atol=1e-12)
-    np.testing.assert_allclose(graph.transposed_product(u), exact.T @ u, rtol=1e-12, atol=1e-12)
+    v_, u_ = torch.from_numpy(v), torch.from_numpy(u)
+    np.testing.assert_allclose(graph.product(v_), exact @ v, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(graph.adjoint(u_), exact.T @ u, rtol=1e-12, atol=1e-12)
 
 
 class OnceDifferentiable(torch.autograd.Function):

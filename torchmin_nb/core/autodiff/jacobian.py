@@ -6,18 +6,16 @@ and few parameters, as in most fits, n such products are far cheaper than m rows
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 
 from ...errors import SecondDerivativeError
 from .hessian import second_derivatives_named
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from ..parameters.flat import FlatParameters
 
 __all__ = ["DenseJacobian", "JacobianGraph"]
@@ -41,27 +39,23 @@ class JacobianGraph:
         self.shape = (residuals.numel(), flat.n)
         self._dual: tuple[torch.Tensor, list[torch.Tensor], list[int]] | None = None
 
-    def transposed_product(self, u: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Jᵀu for u of shape (m,), shape (n,)."""
-        return self._flat.gather(self._backward(self._weights(u), batched=False))
+    def adjoint(self, u: torch.Tensor) -> torch.Tensor:
+        """Jᵀu for u of shape (m,), shape (n,), in the dtype and on the device of u."""
+        return self._flat.join(self._backward(u.to(self._residuals), batched=False), u.dtype, u.device)
 
-    def rows(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    def rows(self, weights: torch.Tensor) -> torch.Tensor:
         """Jᵀu for each row u of shape (k, m), under vmap, shape (k, n)."""
-        parts = self._backward(self._weights(weights), batched=True)
-        rows = torch.zeros(len(weights), self._flat.n, dtype=torch.float64)
-        self._flat.join_rows(parts, rows)
-        return rows.numpy()
+        rows = weights.new_zeros(len(weights), self._flat.n)
+        self._flat.join_rows(self._backward(weights.to(self._residuals), batched=True), rows)
+        return rows
 
-    def product(self, v: NDArray[np.float64]) -> NDArray[np.float64]:
-        """J v for v of shape (n,), shape (m,). Raises SecondDerivativeError."""
-        return self._forward(self._flat.scatter(v), batched=False)
+    def product(self, v: torch.Tensor) -> torch.Tensor:
+        """J v for v of shape (n,), shape (m,), in the dtype and on the device of v. Raises SecondDerivativeError."""
+        return self._forward(self._flat.split(v), v, (), batched=False)
 
-    def columns(self, directions: NDArray[np.float64]) -> NDArray[np.float64]:
+    def columns(self, directions: torch.Tensor) -> torch.Tensor:
         """J v for each row v of shape (k, n), under vmap, shape (k, m). Raises SecondDerivativeError."""
-        return self._forward(self._flat.split_rows(torch.from_numpy(directions)), batched=True)
-
-    def _weights(self, u: NDArray[np.float64]) -> torch.Tensor:
-        return torch.from_numpy(np.ascontiguousarray(u)).to(self._residuals)
+        return self._forward(self._flat.split_rows(directions), directions, (len(directions),), batched=True)
 
     def _backward(self, weights: torch.Tensor, *, batched: bool) -> Sequence[torch.Tensor | None]:
         return torch.autograd.grad(
@@ -73,24 +67,25 @@ class JacobianGraph:
             is_grads_batched=batched,
         )
 
-    def _forward(self, directions: list[torch.Tensor], *, batched: bool) -> NDArray[np.float64]:
+    def _forward(
+        self, directions: Sequence[torch.Tensor], like: torch.Tensor, batch: tuple[int, ...], *, batched: bool
+    ) -> torch.Tensor:
         with second_derivatives_named(_REMEDY):
             dual, outputs, indices = self._dual = self._dual or self._transposed()
-            shape = (len(directions[0]), dual.numel()) if batched else (dual.numel(),)
-            if not outputs:
-                return np.zeros(shape)
-            products: tuple[torch.Tensor | None, ...] = torch.autograd.grad(
-                outputs,
-                [dual],
-                [directions[index] for index in indices],
-                retain_graph=True,
-                allow_unused=True,
-                is_grads_batched=batched,
-            )
+            products: tuple[torch.Tensor | None, ...] = (None,)
+            if outputs:
+                products = torch.autograd.grad(
+                    outputs,
+                    [dual],
+                    [directions[index] for index in indices],
+                    retain_graph=True,
+                    allow_unused=True,
+                    is_grads_batched=batched,
+                )
         product = products[0]
         if product is None:
-            return np.zeros(shape)
-        return product.detach().to("cpu", torch.float64).numpy().reshape(shape).copy()
+            return like.new_zeros(*batch, self.shape[0])
+        return product.detach().to(like).reshape(*batch, self.shape[0])
 
     def _transposed(self) -> tuple[torch.Tensor, list[torch.Tensor], list[int]]:
         """u, and Jᵀu as a differentiable function of it: one tensor a parameter, for those that J depends on."""
@@ -114,47 +109,62 @@ class DenseJacobian:
         self.by_columns = _COLUMN_PRICE * n < m
         self.vectorised = True
         self._trusted = False
-        self.chunk = int(np.clip(_CACHE_BYTES // (8 * max(m, n)), 1, _MAX_CHUNK))
+        self.chunk = min(max(_CACHE_BYTES // (8 * max(m, n)), 1), _MAX_CHUNK)
 
-    def build(self, graph: JacobianGraph, before_chunk: Callable[[], None]) -> NDArray[np.float64]:
-        """J, a fresh array. `before_chunk` runs before each batch and may raise."""
+    def build(
+        self,
+        graph: JacobianGraph,
+        before_chunk: Callable[[], None],
+        dtype: torch.dtype = torch.float64,
+        device: torch.device | None = None,
+    ) -> torch.Tensor:
+        """J, a fresh tensor. `before_chunk` runs before each batch and may raise."""
+        like = torch.empty(0, dtype=dtype, device=device)
         if self.by_columns:
-            jacobian = self._try_columns(graph, before_chunk)
+            jacobian = self._try_columns(graph, before_chunk, like)
             if jacobian is not None:
                 return jacobian
             self.by_columns, self.vectorised = False, True
-        return self._stacked(graph.shape[0], graph.rows, graph.transposed_product, before_chunk)
+        return torch.cat(list(self.rows(graph, before_chunk, like)))
 
-    def _try_columns(self, graph: JacobianGraph, before_chunk: Callable[[], None]) -> NDArray[np.float64] | None:
+    def rows(
+        self, graph: JacobianGraph, before_chunk: Callable[[], None], like: torch.Tensor
+    ) -> Iterator[torch.Tensor]:
+        """J in batches of rows, in the dtype and on the device of `like`."""
+        return self._products(graph.shape[0], graph.rows, graph.adjoint, before_chunk, like)
+
+    def _try_columns(
+        self, graph: JacobianGraph, before_chunk: Callable[[], None], like: torch.Tensor
+    ) -> torch.Tensor | None:
         try:
-            columns = self._stacked(graph.shape[1], graph.columns, graph.product, before_chunk)
+            columns = torch.cat(list(self._products(graph.shape[1], graph.columns, graph.product, before_chunk, like)))
         except SecondDerivativeError:
             return None
-        jacobian = np.ascontiguousarray(columns.T)
+        jacobian = columns.T.contiguous()
         self._trusted = self._trusted or _agrees(jacobian, graph, self._eps)
         return jacobian if self._trusted else None
 
-    def _stacked(
-        self,
-        count: int,
-        batch: Callable[[NDArray[np.float64]], NDArray[np.float64]],
-        single: Callable[[NDArray[np.float64]], NDArray[np.float64]],
-        before_chunk: Callable[[], None],
-    ) -> NDArray[np.float64]:
-        """The products with all `count` unit vectors, one a row."""
-        parts = []
-        for start in range(0, count, self.chunk):
-            before_chunk()
-            stop = min(start + self.chunk, count)
-            parts.append(self._products(np.eye(stop - start, count, k=start), batch, single))
-        return np.concatenate(parts)
-
     def _products(
         self,
-        units: NDArray[np.float64],
-        batch: Callable[[NDArray[np.float64]], NDArray[np.float64]],
-        single: Callable[[NDArray[np.float64]], NDArray[np.float64]],
-    ) -> NDArray[np.float64]:
+        count: int,
+        batch: Callable[[torch.Tensor], torch.Tensor],
+        single: Callable[[torch.Tensor], torch.Tensor],
+        before_chunk: Callable[[], None],
+        like: torch.Tensor,
+    ) -> Iterator[torch.Tensor]:
+        """The products with all `count` unit vectors, one a row, batch by batch."""
+        for start in range(0, count, self.chunk):
+            before_chunk()
+            units = like.new_zeros(min(self.chunk, count - start), count)
+            units.diagonal(start).fill_(1)
+            yield self._batch(units, batch, single)
+
+    def _batch(
+        self,
+        units: torch.Tensor,
+        batch: Callable[[torch.Tensor], torch.Tensor],
+        single: Callable[[torch.Tensor], torch.Tensor],
+    ) -> torch.Tensor:
         if self.vectorised and len(units) > 1:
             try:
                 return batch(units)
@@ -162,13 +172,12 @@ class DenseJacobian:
                 if isinstance(error, torch.OutOfMemoryError | SecondDerivativeError):
                     raise
                 self.vectorised = False
-        return np.stack([single(unit) for unit in units])
+        return torch.stack([single(unit) for unit in units])
 
 
-def _agrees(jacobian: NDArray[np.float64], graph: JacobianGraph, eps: float) -> bool:
+def _agrees(jacobian: torch.Tensor, graph: JacobianGraph, eps: float) -> bool:
     """Whether Jᵀu is what one backward pass gives, for one u with nothing special about it. NaN agrees with NaN."""
-    u = np.cos(np.arange(len(jacobian)))
-    with np.errstate(invalid="ignore", over="ignore"):
-        expected, size = graph.transposed_product(u), np.abs(jacobian.T) @ np.abs(u)
-        difference = np.abs(jacobian.T @ u - expected)
-        return bool((~np.isfinite(expected) | (difference <= np.sqrt(eps) * size)).all())
+    u = torch.cos(torch.arange(len(jacobian), dtype=jacobian.dtype, device=jacobian.device))
+    expected, size = graph.adjoint(u), jacobian.T.abs() @ u.abs()
+    difference = (jacobian.T @ u - expected).abs()
+    return bool((~torch.isfinite(expected) | (difference <= math.sqrt(eps) * size)).all())

@@ -28,7 +28,7 @@ __all__ = ["VIOLATIONS", "Engine"]
 VIOLATIONS = ("constr_violation", "maxcv")
 """SciPy's names for the constraint violation at x."""
 
-_OF_THE_POINT = (
+_POINT_FIELDS = (
     *("jac", "grad", "hess", "lagrangian_grad", "optimality", "constr", "v", "multipliers"),
     *("residuals", "active_mask"),
 )
@@ -77,11 +77,11 @@ class Engine:
         """
         self._begin()
         failure: BaseException | None = None
-        claimed = False
+        ended_by_method = False
         try:
             with blas_threads(self._threads):
-                self.result = self._from_scipy(solve())
-            claimed = True
+                self.result = self._completed(solve())
+            ended_by_method = True
         except StopRun as stop:
             self.result = self._from_best(stop.ending)
         except Abort as abort:
@@ -92,7 +92,7 @@ class Engine:
             self.result = self._from_best(_ending_of(failure))
         try:
             if failure is None and self._check is not None:
-                self._check(self.result, claimed=claimed)
+                self._check(self.result, ended_by_method=ended_by_method)
             self._settle()
             if failure is not None:
                 raise failure
@@ -127,22 +127,22 @@ class Engine:
         self.objective.release()
         self._recorder.end()
 
-    def _from_scipy(self, result: object) -> OptimizeResult:
+    def _completed(self, result: object) -> OptimizeResult:
         if not isinstance(result, Mapping) or "x" not in result:
             raise ArgumentTypeError(
                 f"the method callable returned {type(result).__name__}; return a scipy.optimize.OptimizeResult with x"
             )
-        filled = OptimizeResult({**self._counted(), **_left_out(result), **result})
+        filled = OptimizeResult({**self._counted(), **_default_ending(result), **result})
         filled.x = self._point(filled.x)
         filled.update({name: _number(filled, name, int) for name in ("status", "nit", "nfev", "njev", "nhev")})
         if "fun" in filled:
             filled.fun = _number(filled, "fun", float)
-        end = self.objective.known(filled.x)
+        end = self.objective.cached_point(filled.x)
         loss = None if end is None else end.loss
         if end is None and (trial := self.objective.trials.at(filled.x)) is not None:
             loss = trial.loss
         if loss is None and np.isfinite(filled.x).all():  # no point that was told, as far as can be seen
-            end = self.objective.visited(filled.x)
+            end = self.objective.end_point(filled.x)
             loss = end.loss
         if end is not None:
             filled.x = end.x.copy()  # also where the two differ in the sign of a zero, which a loss may depend on
@@ -158,12 +158,12 @@ class Engine:
         filled.update(success=bool(filled.success), message=str(filled.message))
         if not filled.success and self.objective.has_better_than(filled.x, filled.fun):
             self._put_best(filled)
-        return _agreeing(filled)
+        return _consistent(filled)
 
     def _put_best(self, filled: OptimizeResult) -> None:
         """The best point in place of the one at which the method gave up, which stays as `scipy_x`."""
         given_up = filled.x
-        for name in _OF_THE_POINT:
+        for name in _POINT_FIELDS:
             filled.pop(name, None)
         filled.update(self._best_point(), scipy_x=given_up)
         violation = self.objective.violation
@@ -199,7 +199,7 @@ class Engine:
     def _settle(self) -> None:
         """Leave the end point in the parameters and its gradient in `.grad`, drop graphs, fill the history."""
         try:
-            self._leave(self.result.x)
+            self._write_end_point(self.result.x)
         finally:
             self.objective.release()
             self._close()
@@ -218,9 +218,9 @@ class Engine:
         if self._disp:
             print(_summary(result))
 
-    def _leave(self, x: NDArray[np.float64]) -> None:
+    def _write_end_point(self, x: NDArray[np.float64]) -> None:
         self.flat.write_final(x)
-        point = self.objective.known(x)
+        point = self.objective.cached_point(x)
         self.flat.clear_gradients()
         if point is not None and point.gradient is not None:
             for tensor, part in zip(self.flat.tensors, self.flat.scatter(point.gradient), strict=True):
@@ -251,13 +251,13 @@ def _ending_of(failure: BaseException) -> Ending:
     return FAILED._replace(message=f"Failed: {type(failure).__name__}: {text_of(failure)}")
 
 
-def _left_out(result: Mapping[str, Any]) -> dict[str, Any]:
+def _default_ending(result: Mapping[str, Any]) -> dict[str, Any]:
     """Success, status and message, for a method that leaves some of them out: what it does say decides."""
     success = bool(result["success"]) if "success" in result else result.get("status", 0) in (0, None)
     return {"success": success, "status": 0 if success else 1, "message": ""}
 
 
-def _agreeing(result: OptimizeResult) -> OptimizeResult:
+def _consistent(result: OptimizeResult) -> OptimizeResult:
     """The result, with no message of success where there is none: message, status and success say the same.
 
     Where we find fault with SciPy's end, all three are those of an `Ending`; here SciPy's own contradict each other.

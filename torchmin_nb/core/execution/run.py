@@ -11,16 +11,16 @@ import asyncio
 import contextvars
 import threading
 import weakref
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
-from ...errors import BusyError
+from ...errors import ArgumentError, BusyError
 from ..display.hooks import show_panel
-from ..history.callbacks import Callback, tell
+from ..history.callbacks import Callback, notify
 from ..history.history import History
 from ..runtime import control as endings
 from ..runtime.control import Control
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Run",
     "Steered",
-    "claimed",
+    "exclusive_parameters",
 ]
 
 PENDING, RUNNING, PAUSED, STOPPED, FINISHED, FAILED = "pending", "running", "paused", "stopped", "finished", "failed"
@@ -43,7 +43,7 @@ _lock = threading.Lock()
 
 
 @contextmanager
-def claimed(tensors: Sequence[torch.Tensor]) -> Iterator[None]:
+def exclusive_parameters(tensors: Sequence[torch.Tensor]) -> Iterator[None]:
     """Hold these parameters for one run; BusyError if another has any of them."""
     ids = {id(tensor) for tensor in tensors}
     with _lock:
@@ -69,6 +69,14 @@ class Steered(Protocol):
     result: OptimizeResult | None
 
 
+class Branching(Protocol):
+    """Starts a branch of a run. changes: of method, options, engine, callbacks. steering: what `start` takes."""
+
+    def __call__(
+        self, run: Run, iteration: int | None, *, changes: Mapping[str, Any], steering: Mapping[str, Any]
+    ) -> Run: ...
+
+
 class _Course:
     """What a run and its thread share. The thread knows no Run: one that nobody keeps is thereby noticed."""
 
@@ -78,6 +86,7 @@ class _Course:
         self.result: OptimizeResult | None = None
         self.exception: BaseException | None = None
         self.ended = threading.Event()
+        self.kept: Any = ()
         self._before = History(optimizer.name)
         self._after: History | None = None
         self._begun = False
@@ -102,6 +111,7 @@ class _Course:
             except BaseException as error:
                 self.exception = error
             self._after, self.result = self.optimizer.history, self.optimizer.result
+            self.kept = getattr(self.optimizer, "states", ())
         self._tell_end()
 
     def refuse(self, error: BaseException) -> None:
@@ -166,17 +176,20 @@ class Run:
         tensors: Sequence[torch.Tensor],
         *,
         held: AbstractContextManager[object] | None = None,
+        branching: Branching | None = None,
     ):
         self._optimizer = optimizer
         self._control = control
         self._course = course = _Course(optimizer, control)
         self._ended = course.ended
         self._thread: WorkerThread | None = None
+        self._branching = branching
         self.panel: Any = None
+        self.origin: Run | None = None
         weakref.finalize(self, control.abandon).atexit = False
         context = _thread_context()
         with ExitStack() as claim:  # let go again if a callback raises
-            claim.enter_context(claimed(tensors))
+            claim.enter_context(exclusive_parameters(tensors))
             claim.enter_context(held or nullcontext())
             self._announce(optimizer.callbacks)
             claim = claim.pop_all()
@@ -253,6 +266,43 @@ class Run:
                 f"end it or run.pause() to have it stand still, return, and wait in another thread"
             )
 
+    def branch(
+        self,
+        iteration: int | None = None,
+        method: Any = None,
+        *,
+        options: Mapping[str, Any] | None = None,
+        engine: str | None = None,
+        callbacks: Any = None,
+        iterations: int | None = None,
+        pace: float = 0.0,
+        paused: bool = False,
+    ) -> Run:
+        """Go on from a kept state of this run, which has ended, as another Run: with other options, method or engine.
+
+        iteration: one of `kept`; the last if None. method: as in minimizer_args; this run's if None, and then its
+        options stay where `options` has no others, `maxiter` still counting from the start of this run. engine: as for
+        MinimizeWrapper; None keeps it. callbacks: in place of this run's. iterations, pace, paused: as for `start`.
+
+        A branch on the device in which nothing is changed takes the same iterates again, bit for bit on a CPU. Any
+        other begins at the kept point: with the inverse Hessian or the trust radius of a state there, where the method
+        has one; a StartWarning says what is lost. `origin` of the new run is this one, which its panel draws beside it.
+
+        Raises BusyError while this run goes on, ArgumentError for an iteration that was not kept.
+        """
+        if not self._ended.is_set():
+            raise BusyError("the run goes on, and moves the parameters that a branch would move: run.stop() or wait")
+        if self._branching is None:
+            raise ArgumentError("this run cannot be branched; those of MinimizeWrapper can")
+        changes = {"method": method, "options": options, "engine": engine, "callbacks": callbacks}
+        steering = {"iterations": iterations, "pace": pace, "paused": paused}
+        return self._branching(self, iteration, changes=changes, steering=steering)
+
+    @property
+    def kept(self) -> Any:
+        """The states that were kept, by iteration; the last one is among them once the run has ended."""
+        return self._course.kept
+
     # Watching
 
     @property
@@ -292,7 +342,7 @@ class Run:
     def _announce(self, callbacks: Sequence[Any]) -> None:
         """In the caller's thread, so that a view opens in the cell that starts the run."""
         try:
-            tell(callbacks, "on_run", self)
+            notify(callbacks, "on_run", self)
         except BaseException as error:  # those that were told see a run that has failed
             self._course.refuse(error)
             raise

@@ -12,6 +12,7 @@ from scipy.optimize import OptimizeResult
 
 from ..objective.objective import ROUNDING, Objective, Point
 from ..runtime.control import CALLBACK, ITERATIONS, Abort, StopRun
+from .kept_states import KeptStates
 from .recorder import Recorder
 from .trust_region import Probe, unreported
 
@@ -27,7 +28,8 @@ class ScipyIterates:
     `radius` is the probe of trust_region.PROBES; `max_iterations` is enforced here for methods that cannot;
     `skip_first` drops a first SciPy callback that is the start itself; `callback_at` is where SciPy calls back,
     "iterate", "trial" or "evaluation": with trials `accepted` tells the iterates, with evaluations `begun`;
-    `counted_at_start` is how many iterations SciPy counts before the first; user: the user's own SciPy callback.
+    `counted_at_start` is how many iterations SciPy counts before the first; user: the user's own SciPy callback;
+    kept: takes the iterates.
     """
 
     def __init__(
@@ -41,6 +43,7 @@ class ScipyIterates:
         callback_at: str = "iterate",
         counted_at_start: int = 0,
         user: ScipyCallback | None = None,
+        kept: KeptStates | None = None,
     ):
         self._objective = objective
         self._recorder = recorder
@@ -50,6 +53,7 @@ class ScipyIterates:
         self._callback_at = callback_at
         self._counted_at_start = counted_at_start
         self._user = user
+        self._kept = kept
         self._begun = 0
         self._counts = False
         self._latest: NDArray[np.float64] | None = None
@@ -66,8 +70,8 @@ class ScipyIterates:
             self._begun += 1
         self._latest = x
         if self._user is not None:
-            point = self._objective.known(x)
-            self._objective.calls.place(x)
+            point = self._objective.cached_point(x)
+            self._objective.calls.write_parameters(x)
             self._user(x, None if point is None else point.loss, details)
             self._objective.calls.invalidate()
         return False
@@ -82,14 +86,14 @@ class ScipyIterates:
         """The method, which calls back at every evaluation, is in this iteration: those before it are over."""
         self._counts, self._begun = True, iteration
         if self._latest is not None:
-            self._until(iteration - 1, self._latest)
+            self._record_until(iteration - 1, self._latest)
 
     def ended(self, x: NDArray[np.float64], iterations: int) -> None:
         """The method has ended at x. Tells what its callback left untold."""
         if self._callback_at == "trial":
             self.accepted(x)
         elif self._counts:
-            self._until(iterations, x)
+            self._record_until(iterations, x)
 
     @property
     def iterations(self) -> int:
@@ -99,22 +103,24 @@ class ScipyIterates:
         """
         return max(self._recorder.iterations + self._counted_at_start, self._begun)
 
-    def _until(self, iteration: int, x: NDArray[np.float64]) -> None:
+    def _record_until(self, iteration: int, x: NDArray[np.float64]) -> None:
         """All iterations up to this one that are not told stand at x."""
         while self._recorder.iterations < iteration:
             self._iterated(x, None)
 
     def _iterated(self, x: NDArray[np.float64], state: Any) -> None:
-        point = self._objective.known(x) or self._unknown(x)
+        point = self._objective.cached_point(x) or self._uncached_point(x)
         region = self._radius(state)
         step = point.distance(self._recorder.last)
         accepted = None if self._radius is unreported else step > 0
         self._objective.iterated(point)
+        if self._kept is not None:
+            self._kept.offer(self._recorder.iterations + 1, x)
         self._recorder.iterated(self._with_violation(point, state), region, step=step, accepted=accepted)
         if self._max_iterations is not None and self._recorder.iterations >= self._max_iterations:
             raise StopRun(ITERATIONS)
 
-    def _unknown(self, x: NDArray[np.float64]) -> Point:
+    def _uncached_point(self, x: NDArray[np.float64]) -> Point:
         """A point that the objective has let go: an earlier trial, or one known up to rounding only.
 
         Powell, COBYLA and COBYQA come back to earlier trials; TNC unscales x, which is then shown at the values of the

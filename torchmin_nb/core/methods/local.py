@@ -1,4 +1,6 @@
-"""METHODS: one row a local method of `scipy.optimize.minimize`. Nothing else in the package names a method.
+"""METHODS: one row a local method: those of `scipy.optimize.minimize`, and those of our own engine.
+
+Nothing else in the package names a method, but for core/solvers/table.py: the class of each solver on the device.
 
 Options, defaults and their meaning: https://docs.scipy.org/doc/scipy/reference/optimize.html
 """
@@ -42,6 +44,8 @@ MethodName = Literal[
     "trust-constr",
     "COBYLA",
     "COBYQA",
+    "SSBFGS",
+    "SSBroyden",
 ]
 """The names of METHODS, for editors and type checkers."""
 
@@ -54,10 +58,10 @@ class MethodSpec:
     Hessian must be positive definite. radius: how its trust radius is observed, a key of trust_region.PROBES;
     radius_option: the option that sets the initial one. nonfinite: what it is shown at a NaN or infinite trial, "inf"
     or a finite "wall". constraint_form: SciPy's "dict" or "object" constraints, or "inequalities": dicts without
-    equalities. arrays: doubles that SciPy and the
-    Hessian take for n variables, beyond a multiple of n.
-    forced: options handed to SciPy when the user sets `maxiter` and the solver knows none. warm: options that continue
-    an earlier run, the fields of its result they come from, and how. forgets: what a continued run has lost, in words.
+    equalities. arrays: doubles that SciPy and the Hessian take for n variables, beyond a multiple of n.
+    forced: options passed to SciPy when the user sets `maxiter` and the solver knows none. warm_start_options: options
+    that continue an earlier run, the fields of its result that they are computed from, and the function that computes
+    them. lost_state: what a continued run has lost, in words.
     callback_at: where SciPy calls back: "iterate"; "trial", the first of a line search, so that iterates are told
     when their gradient is asked for; or "evaluation", so that iterations are told by the method's own count.
     counted_at_start: by how much SciPy's `nit` is ahead of the iterations made, since it counts the start too.
@@ -67,7 +71,8 @@ class MethodSpec:
     calls: about how many closure calls the first iteration takes with n variables; cost: what an iteration costs, in
     words. maxiter_counts: what its option of that name counts, "iterations" or "closure calls". custom: SciPy runs a
     callable instead of a solver of its own, which takes options that have no row where any_options;
-    solver: the callable of a row of OWN_METHODS.
+    solver: the callable of a row of OWN_METHODS. engines: who can run it, "scipy" and "torch", a solver on the
+    device; device_arrays: numbers of N×N arrays that the latter takes for n variables.
     """
 
     name: str
@@ -89,8 +94,8 @@ class MethodSpec:
     nonfinite: str = "inf"
     arrays: Callable[[int], float] = lambda n: 0.0
     forced: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
-    warm: tuple[tuple[str, str, Callable[[Any], Any]], ...] = ()
-    forgets: str = ""
+    warm_start_options: tuple[tuple[str, str, Callable[[Any], Any]], ...] = ()
+    lost_state: str = ""
     calls: Callable[[int], float] = lambda n: 2.0
     cost: str = ""
     maxiter_counts: str = "iterations"
@@ -99,6 +104,8 @@ class MethodSpec:
     solver: Callable[..., Any] | None = None
     step: str = ""
     wolfe: tuple[float | str, float | str] | None = None
+    engines: tuple[str, ...] = ("scipy",)
+    device_arrays: float = 0.0
 
     def __reduce__(self) -> tuple[Callable[[str], MethodSpec], tuple[str]]:
         """A row is copied and pickled by name."""
@@ -113,8 +120,8 @@ class MethodSpec:
 
     @property
     def dense(self) -> bool:
-        """Whether it factorises N×N matrices."""
-        return self.arrays(1000) > 1000**2
+        """Whether it keeps N×N matrices."""
+        return self.arrays(1000) > 1000**2 or self.device_arrays > 0
 
     @property
     def needs(self) -> str:
@@ -159,13 +166,13 @@ def _tolerance(name: str, default: float, help: str, low: float = 0.0, high: flo
 
 
 _DISP = OptionSpec("disp", False, "bool", "Print a summary when the run ends.", ours=True)
-_RETURN_ALL = OptionSpec("return_all", False, "bool", "Keep every iterate in result.allvecs.")
+_RETURN_ALL = OptionSpec("return_all", False, "bool", "Keep every iterate in result.allvecs.", scipy_only=True)
 _ABSOLUTE = "Absolute step of finite differences when jac=False; with jac='2-point' finite_diff_rel_step counts."
 _RELATIVE = "Step of finite differences relative to x when jac='2-point' or '3-point'; in trust-constr also False."
 _DIFFERENCES = (
-    OptionSpec("eps", _STEP, "step", _ABSOLUTE, float32=_STEP32, shape=("N",)),
-    OptionSpec("finite_diff_rel_step", None, "step", _RELATIVE, float32=_STEP32, shape=("N",)),
-    OptionSpec("workers", None, "map", "Map for parallel finite differences (SciPy 1.16 or newer)."),
+    OptionSpec("eps", _STEP, "step", _ABSOLUTE, float32=_STEP32, shape=("N",), scipy_only=True),
+    OptionSpec("finite_diff_rel_step", None, "step", _RELATIVE, float32=_STEP32, shape=("N",), scipy_only=True),
+    OptionSpec("workers", None, "map", "Map for parallel finite differences (SciPy 1.16 or newer).", scipy_only=True),
 )
 _WORKERS = _DIFFERENCES[2:]
 _NORM = OptionSpec(
@@ -191,6 +198,7 @@ _TRUST_REGION = (
     _RETURN_ALL,
     *_WORKERS,
 )
+_BOTH = ("scipy", "torch")
 _GRADIENT_FREE = "gradient-free"
 _FIRST = "first order and quasi-Newton"
 _SECOND = "Newton and trust region"
@@ -201,6 +209,27 @@ _DOC = "https://docs.scipy.org/doc/scipy/reference/optimize.minimize-{}.html"
 def _doc(slug: str) -> str:
     return _DOC.format(slug)
 
+
+_BFGS = (
+    _maxiter(None, _PER_VARIABLE),
+    _tolerance("gtol", 1e-5, "Stop when the gradient norm is below this."),
+    OptionSpec("xrtol", 0.0, "float", "Stop when a step is below this times the norm of x.", low=0),
+    _NORM,
+    *_wolfe(0.9),
+    OptionSpec(
+        "hess_inv0",
+        None,
+        "array",
+        "Initial inverse Hessian, shape (N, N).",
+        both_axes=True,
+        loss_power=-1,
+        shape=("N", "N"),
+    ),
+    _DISP,
+    _RETURN_ALL,
+    *_DIFFERENCES,
+)
+_SELF_SCALED = "https://doi.org/10.1016/j.jcp.2024.113656"
 
 _ALL = (
     MethodSpec(
@@ -223,7 +252,7 @@ _ALL = (
         bounds=True,
         counted_at_start=1,
         arrays=_squares(3),
-        warm=(("initial_simplex", "final_simplex", np.array),),
+        warm_start_options=(("initial_simplex", "final_simplex", np.array),),
         cost="1 or 2 closure calls, after N+1 for the simplex",
         calls=lambda n: n + 2.0,
         step="simplex",
@@ -244,7 +273,7 @@ _ALL = (
         ),
         bounds=True,
         arrays=_squares(2),
-        warm=(("direc", "direc", np.array),),
+        warm_start_options=(("direc", "direc", np.array),),
         cost="about 10·N closure calls, a line search along each of N directions",
         calls=lambda n: 10.0 * n,
     ),
@@ -264,42 +293,57 @@ _ALL = (
         ),
         gradient="required",
         nonfinite="wall",
-        forgets="its last search direction",
+        lost_state="its last search direction",
         cost="about 2 closure calls with gradients",
         step="line search",
         wolfe=("c1", "c2"),
+        engines=_BOTH,
     ),
     MethodSpec(
         "BFGS",
         _FIRST,
         "Quasi-Newton with a dense inverse Hessian: the default up to about a thousand parameters.",
         _doc("bfgs"),
-        _rows(
-            _maxiter(None, _PER_VARIABLE),
-            _tolerance("gtol", 1e-5, "Stop when the gradient norm is below this."),
-            OptionSpec("xrtol", 0.0, "float", "Stop when a step is below this times the norm of x.", low=0),
-            _NORM,
-            *_wolfe(0.9),
-            OptionSpec(
-                "hess_inv0",
-                None,
-                "array",
-                "Initial inverse Hessian, shape (N, N).",
-                both_axes=True,
-                loss_power=-1,
-                shape=("N", "N"),
-            ),
-            _DISP,
-            _RETURN_ALL,
-            *_DIFFERENCES,
-        ),
+        _rows(*_BFGS),
         gradient="required",
         nonfinite="wall",
         arrays=_squares(6),
-        warm=(("hess_inv0", "hess_inv", _symmetric),),
+        warm_start_options=(("hess_inv0", "hess_inv", _symmetric),),
         cost="1 or 2 closure calls with gradients, and N² arithmetic",
         step="line search",
         wolfe=("c1", "c2"),
+        engines=_BOTH,
+        device_arrays=1,
+    ),
+    MethodSpec(
+        "SSBFGS",
+        _FIRST,
+        "Self-scaled BFGS: rescales its inverse Hessian at each step; for stiff losses such as those of PINNs.",
+        _SELF_SCALED,
+        _rows(*(option for option in _BFGS if not option.scipy_only)),
+        gradient="required",
+        nonfinite="wall",
+        warm_start_options=(("hess_inv0", "hess_inv", _symmetric),),
+        cost="1 or 2 closure calls with gradients, and N² arithmetic",
+        step="line search",
+        wolfe=("c1", "c2"),
+        engines=("torch",),
+        device_arrays=1,
+    ),
+    MethodSpec(
+        "SSBroyden",
+        _FIRST,
+        "Self-scaled Broyden: beyond BFGS where curvatures differ by many powers of ten, as in PINNs.",
+        _SELF_SCALED,
+        _rows(*(option for option in _BFGS if not option.scipy_only)),
+        gradient="required",
+        nonfinite="wall",
+        warm_start_options=(("hess_inv0", "hess_inv", _symmetric),),
+        cost="1 or 2 closure calls with gradients, and N² arithmetic",
+        step="line search",
+        wolfe=("c1", "c2"),
+        engines=("torch",),
+        device_arrays=1,
     ),
     MethodSpec(
         "L-BFGS-B",
@@ -313,7 +357,7 @@ _ALL = (
             _tolerance("gtol", 1e-5, "Stop when the projected gradient is below this everywhere."),
             OptionSpec("maxcor", 10, "int", "Number of remembered corrections.", low=1, high=10000),
             _limit("maxls", 20, "Largest number of line-search steps an iteration."),
-            OptionSpec("eps", 1e-8, "step", _ABSOLUTE, float32=_STEP32, shape=("N",)),
+            OptionSpec("eps", 1e-8, "step", _ABSOLUTE, float32=_STEP32, shape=("N",), scipy_only=True),
             OptionSpec("iprint", -1, "int", "Ignored: SciPy is removing it; use disp.", high=_INT, ours=True),
             _DISP,
             *_DIFFERENCES[1:],
@@ -321,10 +365,11 @@ _ALL = (
         gradient="required",
         bounds=True,
         nonfinite="wall",
-        forgets="its correction pairs",
+        lost_state="its correction pairs",
         cost="1 or 2 closure calls with gradients",
         step="line search",
         wolfe=(1e-3, 0.9),
+        engines=_BOTH,
     ),
     MethodSpec(
         "TNC",
@@ -376,7 +421,7 @@ _ALL = (
         bounds=True,
         nonfinite="wall",
         forced=MappingProxyType({"maxfun": 2**31 - 1}),
-        forgets="its scaling and preconditioner",
+        lost_state="its scaling and preconditioner",
         cost="5 to 10 closure calls with gradients",
         calls=lambda n: 6.0,
         step="line search",
@@ -401,7 +446,7 @@ _ALL = (
         nonfinite="wall",
         arrays=_squares(10.6),
         callback_at="trial",
-        forgets="its approximation of the Hessian",
+        lost_state="its approximation of the Hessian",
         cost="1 to 4 closure calls with gradients, and N³ arithmetic",
         step="line search",
         wolfe=(0.1, np.inf),
@@ -416,7 +461,13 @@ _ALL = (
             _tolerance("xtol", 1e-5, "Stop when the average step is below this."),
             *_wolfe(0.9),
             OptionSpec(
-                "eps", _STEP, "step", "Step when SciPy approximates the Hessian itself.", float32=_STEP32, shape=("N",)
+                "eps",
+                _STEP,
+                "step",
+                "Step when SciPy approximates the Hessian itself.",
+                float32=_STEP32,
+                shape=("N",),
+                scipy_only=True,
             ),
             _DISP,
             _RETURN_ALL,
@@ -428,6 +479,7 @@ _ALL = (
         cost="1 or 2 closure calls with gradients, and up to N products",
         step="line search",
         wolfe=("c1", "c2"),
+        engines=_BOTH,
     ),
     MethodSpec(
         "dogleg",
@@ -443,6 +495,8 @@ _ALL = (
         arrays=_squares(5),
         cost="1 closure call with its gradient, N products for the Hessian and N³ arithmetic",
         step="trust region",
+        engines=_BOTH,
+        device_arrays=4,
     ),
     MethodSpec(
         "trust-ncg",
@@ -456,6 +510,7 @@ _ALL = (
         radius_option="initial_trust_radius",
         cost="1 closure call with its gradient, and up to N products",
         step="trust region",
+        engines=_BOTH,
     ),
     MethodSpec(
         "trust-krylov",
@@ -471,6 +526,7 @@ _ALL = (
         radius_option="initial_trust_radius",
         cost="1 closure call with its gradient, and up to N products",
         step="trust region",
+        engines=_BOTH,
     ),
     MethodSpec(
         "trust-exact",
@@ -493,6 +549,8 @@ _ALL = (
         arrays=_squares(6),
         cost="1 closure call with its gradient, N products for the Hessian and N³ arithmetic",
         step="trust region",
+        engines=_BOTH,
+        device_arrays=4,
     ),
     MethodSpec(
         "trust-constr",
@@ -528,7 +586,7 @@ _ALL = (
         radius_option="initial_tr_radius",
         first_callback_is_start=True,
         counted_at_start=1,
-        forgets="its penalty and barrier parameters",
+        lost_state="its penalty and barrier parameters",
         cost="1 closure call with its gradient, products, and a factorisation of the constraints",
         step="trust region",
     ),
@@ -553,7 +611,7 @@ _ALL = (
         constraints=True,
         constraint_form="inequalities",
         arrays=_squares(14),
-        forgets="its simplex",
+        lost_state="its simplex",
         cost="1 or 2 closure calls, after N+1 for the first model; N² arithmetic",
         maxiter_counts="closure calls",
         calls=lambda n: n + 2.0,
@@ -577,7 +635,7 @@ _ALL = (
         constraints=True,
         arrays=_squares(65),
         callback_at="evaluation",
-        forgets="its quadratic model",
+        lost_state="its quadratic model",
         cost="1 closure call, after 2·N+1 for the first model; N³ arithmetic",
         calls=lambda n: 2.0 * n + 1,
     ),

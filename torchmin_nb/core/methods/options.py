@@ -26,7 +26,8 @@ class OptionSpec:
     what SciPy is handed for inf. kind: "int", "float", "bool", "choice", "array", "step" of differences, "map",
     "mapping" or "any". An array runs over the variables in its last axis, or in both_axes; shape: in words of N. none:
     SciPy takes None too, for something else than the default. ours: not handed to SciPy, but handled by torchmin_nb.
-    loss_power: the option is in units of the loss to this power, which `loss_scale` changes.
+    loss_power: the option is in units of the loss to this power, which `loss_scale` changes. scipy_only: a solver on
+    the device has no use for it.
     """
 
     name: str
@@ -44,6 +45,7 @@ class OptionSpec:
     unlimited: float | None = None
     shape: tuple[str, ...] = ()
     none: bool = False
+    scipy_only: bool = False
 
     __getstate__ = fields_by_name
     __setstate__ = set_fields

@@ -19,7 +19,7 @@ from ..autodiff.closure_check import ClosureReport, check_closure
 from ..autodiff.start_check import StartCheck
 from ..covariance.covariance import parameter_names
 from ..execution.engine import Engine
-from ..execution.run import Run, claimed
+from ..execution.run import Branching, Run, exclusive_parameters
 from ..history.callbacks import Callback
 from ..history.history import History
 from ..history.metrics import numbers
@@ -47,7 +47,7 @@ class ScipyOptimizer(torch.optim.Optimizer):
     """
 
     name: str
-    takes_up = False
+    supports_warm_start = False
     """Whether a loaded run's memory is taken up by the method."""
     _built = False
     _nonfinite_errors: tuple[type[Exception], ...] = NONFINITE_ERRORS  # of a pickle that an earlier version wrote
@@ -92,7 +92,7 @@ class ScipyOptimizer(torch.optim.Optimizer):
         closure = require_closure(closure)
         refuse_several_processes()
         control = Control(**self._budgets)
-        with claimed(trainable(self.param_groups)), self._steered_by(control):
+        with exclusive_parameters(trainable(self.param_groups)), self._steered_by(control):
             return self._execute(closure)
 
     def start(self, closure: Closure, *, iterations: int | None = None, pace: float = 0.0, paused: bool = False) -> Run:
@@ -114,7 +114,18 @@ class ScipyOptimizer(torch.optim.Optimizer):
         )
         self._groups_changed()
         tensors = trainable(self.param_groups)
-        return Run(self, lambda: self._execute_with_hooks(closure), control, tensors, held=self._steered_by(control))
+        return Run(
+            self,
+            lambda: self._execute_with_hooks(closure),
+            control,
+            tensors,
+            held=self._steered_by(control),
+            branching=self._branching(closure),
+        )
+
+    def _branching(self, closure: Closure) -> Branching | None:
+        """What starts a branch of a run of this closure; None where there is none."""
+        return None
 
     @contextmanager
     def _steered_by(self, control: Control) -> Iterator[None]:
@@ -129,7 +140,7 @@ class ScipyOptimizer(torch.optim.Optimizer):
         self._groups_changed()
         self.result, self.history = None, History(self.name)
         try:
-            if self._loaded is not None and not self.takes_up:
+            if self._loaded is not None and not self.supports_warm_start:
                 message = f"{self.name} goes on from the loaded point without what it had learned"
                 warnings.warn(message, StartWarning, stacklevel=4)
             with _recorded(), self._bound():

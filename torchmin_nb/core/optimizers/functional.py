@@ -15,6 +15,7 @@ from ..objective.constraints import Constraint, read_constraints
 from ..signatures import keyword_only, shows_keywords
 from ..validation import known_keywords
 from .common import COMMON, Common, LossScale
+from .device_run import EngineName
 from .minimize import Curvature, MinimizeWrapper
 from .request import Differences
 
@@ -38,6 +39,8 @@ def minimize(
     curvature: Curvature = "autograd",
     hessian_chunk: int | None = None,
     loss_scale: LossScale = 1.0,
+    engine: EngineName | None = None,
+    solver_dtype: torch.dtype | None = None,
     **common: Unpack[Common],
 ) -> OptimizeResult:
     """Minimise fun(x), a scalar tensor, over a tensor x, or a dict of tensors.
@@ -75,6 +78,8 @@ def minimize(
         curvature=curvature,
         hessian_chunk=hessian_chunk,
         loss_scale=loss_scale,
+        engine=engine,
+        solver_dtype=solver_dtype,
         **common,
     )
     optimizer.step(lambda: fun(x))

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from numbers import Integral
+from types import MappingProxyType
 from typing import Any, Literal, Unpack, get_args
 
 import numpy as np
 import scipy.optimize
+import torch
 from numpy.typing import NDArray
 from scipy.optimize import Bounds, OptimizeResult
 
@@ -21,23 +23,36 @@ from ..execution.iterates import objective_of
 from ..execution.optimality import EndingCheck, tolerances_in_words
 from ..execution.recorder import Recorder
 from ..execution.scipy_iterates import ScipyCallback, ScipyIterates
+from ..execution.torch_engine import TorchEngine, TorchRun
 from ..execution.trust_region import PROBES
 from ..methods.local import METHODS, MethodName
 from ..methods.options import require_arrays
 from ..objective.constraints import FEASIBLE, ConstraintSet
+from ..objective.device_objective import DeviceObjective
 from ..objective.objective import Derivatives, Objective
 from ..objective.scaled_objective import SolverObjective
 from ..objective.trials import Trials
 from ..parameters.bounds import read_bounds
+from ..parameters.device_variables import DeviceVariables
 from ..parameters.flat import FlatParameters, trainable
 from ..parameters.variables import Variables
 from ..runtime.blas_threads import LARGE_DENSE
 from ..signatures import shows_keywords
 from ..validation import one_of, positive
 from .arguments import read_loss_scale
-from .base import ScipyOptimizer
 from .common import COMMON, Common, LossScale
-from .request import Request, read_request, require_fit, require_memory, without_method
+from .device_optimizer import DeviceOptimizer
+from .device_run import (
+    EngineName,
+    Saved,
+    choose_engine,
+    make_solver,
+    read_engine,
+    scipy_only_argument,
+    widest_dtype,
+    with_warm_start,
+)
+from .request import Request, as_mapping, read_request, require_fit, require_memory, without_method
 from .state import continued
 
 __all__ = ["Curvature", "MinimizeWrapper"]
@@ -45,7 +60,7 @@ __all__ = ["Curvature", "MinimizeWrapper"]
 Curvature = Literal["autograd", "finite-difference"]
 
 
-class MinimizeWrapper(ScipyOptimizer):
+class MinimizeWrapper(DeviceOptimizer):
     """`scipy.optimize.minimize` as a `torch.optim.Optimizer`: `step(closure)` runs the whole minimisation.
 
     params: tensors, named parameters or param groups; float32 and float64 may mix. Those with `requires_grad=False` are
@@ -70,6 +85,13 @@ class MinimizeWrapper(ScipyOptimizer):
     memory_budget: bytes that the method's N×N arrays may take; what the machine has available if None.
     blas_threads: threads of NumPy's and SciPy's BLAS during a run; "auto" takes one, except for large dense
         factorisations; None leaves them as they are.
+    engine: who runs the method: "scipy"; "torch", a solver whose vectors stay on the parameters' device and in their
+        dtype, for CG, BFGS, L-BFGS-B, Newton-CG, dogleg, trust-ncg, trust-krylov, trust-exact, and for SSBFGS and
+        SSBroyden, which SciPy does not have; "auto", torch where it has the method and nothing asked for needs SciPy;
+        None, SciPy where it has the method. METHODS[name].engines has the table.
+    solver_dtype: of a solver on the device; the widest_dtype among the parameters if None.
+    keep_states: keep the solver's state at every so many iterations, for `run.branch(iteration=...)`, within
+        `memory_budget`; the last one is always kept. With SciPy's solvers it is the point that is kept.
     start_check: compare the first closure call with at most three more, outside all counts: at the same point, and a
         little away inside the bounds. ClosureError where the closure moves the parameters, uses up an iterator, or
         depends on what was computed before it was called, and where captured and real derivatives differ;
@@ -110,7 +132,8 @@ class MinimizeWrapper(ScipyOptimizer):
     True
     """
 
-    takes_up = True
+    supports_warm_start = True
+    _minimizer_args: Mapping[str, Any] = MappingProxyType({})  # of a pickle that an earlier version wrote
     _loss_scale: float | str = 1.0  # of a pickle that an earlier version wrote
     _unnamed: dict[str, Any] | None = None
 
@@ -123,9 +146,14 @@ class MinimizeWrapper(ScipyOptimizer):
         curvature: Curvature = "autograd",
         hessian_chunk: int | None = None,
         loss_scale: LossScale = 1.0,
+        engine: EngineName | None = None,
+        solver_dtype: torch.dtype | None = None,
+        keep_states: int | None = None,
         **common: Unpack[Common],
     ):
         self.request: Request
+        self._requested_engine = read_engine(engine)
+        self._minimizer_args = as_mapping(minimizer_args)
         self._unnamed = without_method(minimizer_args)
         if self._unnamed is None:
             self._take(read_request(minimizer_args))
@@ -134,6 +162,15 @@ class MinimizeWrapper(ScipyOptimizer):
         self._curvature = one_of("curvature", curvature, get_args(Curvature))
         self._hessian_chunk = positive("hessian_chunk", hessian_chunk, Integral)
         self._loss_scale = read_loss_scale(loss_scale)
+        self._read_device(solver_dtype, keep_states)
+
+    @property
+    def engine(self) -> str:
+        """Who runs the method, "scipy" or "torch"."""
+        return self._engine_of(self.request)
+
+    def _engine_of(self, request: Request) -> str:
+        return choose_engine(request.spec, self._requested_engine, scipy_only_argument(request), METHODS.values())
 
     def _groups_changed(self) -> None:
         """Where no method is named, one that takes the bounds of the groups."""
@@ -142,6 +179,7 @@ class MinimizeWrapper(ScipyOptimizer):
             self._take(read_request(self._unnamed, bounded=bounded))
 
     def _take(self, request: Request) -> None:
+        self._engine_of(request)
         self.request, self.name = request, _method_name(request)
 
     def __repr__(self) -> str:
@@ -175,16 +213,23 @@ class MinimizeWrapper(ScipyOptimizer):
         )
 
     def _prepare(self, closure: Closure) -> tuple[Engine, Callable[[], object]]:
-        spec = self.request.spec
+        spec, on_device = self.request.spec, self.engine == "torch"
         flat = self._flat()
-        require_memory(spec, flat.n, self._memory_budget)
+        require_memory(spec, flat.n, self._memory_budget, on_device=on_device)
         self._require_arrays(flat.n)
         variables = self._variables(flat, self._bounds(flat))
+        resume_from = self._begin_states()
+        if on_device and resume_from is not None and self._can_resume(resume_from, variables):
+            return self._prepare_on_device(closure, flat, variables, self.request, resume_from)
         request = self.request
-        if self._loaded is not None:
+        if resume_from is not None and resume_from.method != self.name:
+            request = with_warm_start(request, resume_from.state)
+        elif self._loaded is not None:
             history, result = self._loaded
             plain = variables.plain and history.n_parameters in (None, flat.n)
             request = continued(request, history, result, plain=plain)
+        if on_device:
+            return self._prepare_on_device(closure, flat, variables, request)
         calls = self._calls(ClosureEvaluator(closure, flat), flat, self._new_check(closure, flat, variables))
         constraints = ConstraintSet(request.constraints, calls, variables)
         recorder = Recorder(
@@ -211,7 +256,7 @@ class MinimizeWrapper(ScipyOptimizer):
             trials=Trials(may_be_older=spec.gradient == "none"),
         )
         if spec.gradient != "none":
-            variables.still = objective.absent
+            variables.still = objective.unreached
         iterates = ScipyIterates(
             objective,
             recorder,
@@ -221,6 +266,7 @@ class MinimizeWrapper(ScipyOptimizer):
             callback_at=spec.callback_at,
             counted_at_start=spec.counted_at_start,
             user=request.callback and ScipyCallback(request.callback),
+            kept=self.states,
         )
         engine = Engine(
             objective,
@@ -233,7 +279,69 @@ class MinimizeWrapper(ScipyOptimizer):
         )
         return engine, lambda: self._call_scipy(request, objective, iterates, variables, constraints)
 
-    def _ending_check(self, objective: Objective, variables: Variables, constraints: ConstraintSet) -> EndingCheck:
+    def _prepare_on_device(
+        self,
+        closure: Closure,
+        flat: FlatParameters,
+        variables: Variables,
+        request: Request,
+        resume_from: Saved | None = None,
+    ) -> tuple[TorchEngine, Callable[[], object]]:
+        """The same for a solver on the device. resume_from: the state that it begins with."""
+        spec, device = request.spec, flat.tensors[0].device
+        calls = self._calls(ClosureEvaluator(closure, flat), flat, self._new_check(closure, flat, variables))
+        recorder = Recorder(
+            calls, self._new_history(flat, request.options), self.callbacks, initial_radius=request.initial_radius
+        )
+        derivatives = Derivatives(
+            level=request.level, nonfinite=spec.nonfinite, curvature=self._curvature, chunk=self._hessian_chunk
+        )
+        dtype = self._solver_dtype or widest_dtype(flat.tensors)
+        constraints = ConstraintSet((), calls, variables)
+        objective = DeviceObjective(
+            calls,
+            derivatives,
+            DeviceVariables(variables, dtype, device),
+            recorder,
+            violation=None if variables.box is None else constraints.violation,
+        )
+        state = None if resume_from is None else resume_from.state.copy()
+        run = TorchRun(
+            make_solver(spec, request.options, tol=request.tol, taken=resume_from),
+            objective,
+            recorder,
+            variables,
+            self.states,
+            state=state,
+            loss_scale=self._loss_scale if resume_from is None else resume_from.loss_scale,
+            user=request.callback and ScipyCallback(request.callback),
+        )
+        engine = TorchEngine(
+            objective,  # type: ignore[arg-type]
+            recorder,
+            variables.to_user(variables.start),
+            disp=request.disp,
+            check=self._ending_check(objective, variables, constraints),
+        )
+
+        return engine, self._saving_state(run, objective)
+
+    def _changed(self, method: Any, options: Mapping[str, Any]) -> dict[str, Any]:
+        """minimizer_args with another method, or other options."""
+        arguments = {**self._minimizer_args, "bounds": self.request.bounds}
+        if method is not None:
+            arguments.update({"options": None, **as_mapping(method)})
+        arguments["options"] = {**(arguments.get("options") or {}), **options}
+        return {**arguments, "method": arguments.get("method") or self.request.spec.name}
+
+    def _take_arguments(self, arguments: Mapping[str, Any]) -> None:
+        self._minimizer_args, self._unnamed = arguments, None
+        self._take(read_request(arguments))
+        self._require_arrays(self._flat().n)
+
+    def _ending_check(
+        self, objective: Objective | DeviceObjective, variables: Variables, constraints: ConstraintSet
+    ) -> EndingCheck:
         request, needs = self.request, "constraints" if constraints else "bounds"
         return EndingCheck(
             self.name,
@@ -294,7 +402,7 @@ class MinimizeWrapper(ScipyOptimizer):
         if isinstance(result.x, np.ndarray) and result.x.shape == variables.start.shape:
             told.x = variables.to_user(result.x)
         iterates.ended(told.x, int(told.get("nit") or 0))
-        end = objective.known(told.x)
+        end = objective.cached_point(told.x)
         variables.fill_fixed(told, None if end is None else end.gradient)
         if not variables.plain:  # SciPy's own number is of the solver's variables
             told.update({name: constraints.violation(told.x) for name in VIOLATIONS if name in told})
@@ -302,7 +410,7 @@ class MinimizeWrapper(ScipyOptimizer):
 
     def _scale_of_loss(self, objective: Objective, variables: Variables) -> float:
         if self._loss_scale == "auto":
-            return objective.typical_loss(variables.to_user(variables.start), variables.covector)
+            return objective.typical_loss(variables.to_user(variables.start), variables.gradient_to_solver)
         return float(self._loss_scale)
 
     def _derivatives(self, objective: SolverObjective) -> dict[str, Any]:
@@ -345,7 +453,7 @@ def _fixed(objective: Objective, constraints: ConstraintSet, x: NDArray[np.float
     """The result where there is nothing to vary."""
     feasible = constraints.violation(x) <= FEASIBLE
     message = "All variables are fixed." if feasible else "All variables are fixed where the constraints do not hold."
-    fun, point = objective.value(x), objective.known(x)
+    fun, point = objective.value(x), objective.cached_point(x)
     gradient = {} if point is None or point.gradient is None else {"jac": point.gradient}
     return OptimizeResult(x=x, fun=fun, success=feasible, status=0 if feasible else 1, message=message, **gradient)
 

@@ -19,7 +19,7 @@ from ..objective.constraints import read_constraints
 from ..runtime.memory import available_bytes, readable_bytes
 from ..validation import shown
 
-__all__ = ["Differences", "Request", "read_request", "require_fit", "require_memory", "without_method"]
+__all__ = ["Differences", "Request", "as_mapping", "read_request", "require_fit", "require_memory", "without_method"]
 
 MinimizerArgs = Mapping[str, Any] | str | Callable[..., Any] | None
 
@@ -98,7 +98,7 @@ def without_method(minimizer_args: MinimizerArgs) -> dict[str, Any] | None:
 
     Raises ArgumentTypeError.
     """
-    args = _as_mapping(minimizer_args)
+    args = as_mapping(minimizer_args)
     if args.get("method") is not None or args.get("bounds") is not None or _has_constraints(args):
         return None
     return {name: dict(value) if isinstance(value, Mapping) else value for name, value in args.items()}
@@ -110,7 +110,7 @@ def read_request(minimizer_args: MinimizerArgs, *, bounded: bool = False) -> Req
     bounded: the param groups have bounds, so that the method, where none is named, must take some. Raises
     UnknownMethodError, UnknownOptionError, ArgumentError or ArgumentTypeError.
     """
-    args = _as_mapping(minimizer_args)
+    args = as_mapping(minimizer_args)
     for key in args:
         if key not in _KEYS:
             reason = _SUPPLIED if key in ("fun", "x0", "args") else f"allowed are {', '.join(_KEYS)}"
@@ -133,9 +133,9 @@ def read_request(minimizer_args: MinimizerArgs, *, bounded: bool = False) -> Req
     return request
 
 
-def require_memory(spec: MethodSpec, n: int, budget: int | None = None) -> None:
+def require_memory(spec: MethodSpec, n: int, budget: int | None = None, *, on_device: bool = False) -> None:
     """Refuse a run whose N×N arrays would not fit: MemoryBudgetError, with the size and methods that fit."""
-    needed = 8 * spec.arrays(n)
+    needed = 8 * (spec.device_arrays * n * n if on_device else spec.arrays(n))
     limit = available_bytes() if budget is None else budget
     if needed > limit:
         fitting = [other.name for other in METHODS.values() if other.gradient != "none" and not other.dense]
@@ -145,7 +145,8 @@ def require_memory(spec: MethodSpec, n: int, budget: int | None = None) -> None:
         )
 
 
-def _as_mapping(minimizer_args: object) -> Mapping[str, Any]:
+def as_mapping(minimizer_args: object) -> Mapping[str, Any]:
+    """`minimizer_args` as a dict, also where it is a bare method. Raises ArgumentTypeError."""
     if minimizer_args is None:
         return {}
     if isinstance(minimizer_args, Mapping):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import torch
+from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
 from torch.nn.parameter import is_lazy
 
 from ...errors import ClosureError, ParameterError
@@ -121,6 +122,11 @@ class FlatParameters:
         self.n = sum(self._sizes)
 
     @property
+    def on_host(self) -> bool:
+        """Whether all tensors are where Python reads them without a transfer."""
+        return all(tensor.device.type == "cpu" for tensor in self.tensors)
+
+    @property
     def eps(self) -> float:
         """Machine epsilon of the coarsest dtype among the parameters."""
         return max(torch.finfo(tensor.dtype).eps for tensor in self.tensors)
@@ -135,8 +141,7 @@ class FlatParameters:
         Through `.data`, so that the graph of an earlier point stays usable: put that point's values back
         before going backward through it. Storage is kept: views of the parameters stay views.
         """
-        for tensor, values in zip(self.tensors, self._chunks(x), strict=True):
-            tensor.data.copy_(values)
+        torch._foreach_copy_([tensor.data for tensor in self.tensors], list(self._chunks(x)))
 
     def write_final(self, x: Vector) -> None:
         """Copy x into the parameters so that autograd refuses graphs of earlier points."""
@@ -174,6 +179,11 @@ class FlatParameters:
 
     def join(self, parts: Sequence[torch.Tensor | None], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
         """The same as a tensor."""
+        dense = [part for part in parts if part is not None and not part.is_sparse]
+        if len(dense) == len(parts) and len({(part.dtype, part.device) for part in dense}) == 1:
+            flat: torch.Tensor = _flatten_dense_tensors(dense).detach()
+            if flat.numel() == self.n:
+                return flat.to(device, dtype, copy=len(dense) == 1)  # of one tensor it is a view
         self._require_shapes()
         whole = torch.empty(self.n, dtype=dtype, device=device)
         for piece, part in zip(whole.split(self._sizes), parts, strict=True):
@@ -187,7 +197,7 @@ class FlatParameters:
             for tensor, piece in zip(self.tensors, self._chunks(v), strict=True)
         ]
 
-    def scatter(self, v: NDArray[np.float64]) -> list[torch.Tensor]:
+    def scatter(self, v: Vector) -> list[torch.Tensor]:
         """v of shape (n,) as fresh tensors with the shape, dtype and device of each parameter."""
         return [
             values.to(device=tensor.device, dtype=tensor.dtype, copy=True)
@@ -217,10 +227,11 @@ class FlatParameters:
         """The `.grad` of each parameter."""
         return [tensor.grad for tensor in self.tensors]
 
-    def _chunks(self, x: Vector) -> list[torch.Tensor]:
+    def _chunks(self, x: Vector) -> Sequence[torch.Tensor]:
         self._require_shapes()
-        pieces = (torch.from_numpy(x) if isinstance(x, np.ndarray) else x).split(self._sizes)
-        return [piece.view(shape) for piece, shape in zip(pieces, self._shapes, strict=True)]
+        whole = torch.from_numpy(x) if isinstance(x, np.ndarray) else x
+        pieces: Sequence[torch.Tensor] = _unflatten_dense_tensors(whole, self.tensors)
+        return pieces
 
     def _require_shapes(self) -> None:
         for index, (tensor, shape) in enumerate(zip(self.tensors, self._shapes, strict=True)):

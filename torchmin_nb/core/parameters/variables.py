@@ -30,7 +30,8 @@ class Variables:
 
     base: x at the start, inside the bounds; fixed entries are taken from it. scale: shape (n,) or None.
     bounds: on x, or None. `box` is those, `bounds` the same on z, `start` is z of base. still: tells which entries of x
-    keep the value of base whatever z is, shape (n,), or None. `loss_scale`: SciPy sees the loss divided by it.
+    keep the value of base whatever z is, shape (n,), or None. `free`: a mask over x where some are fixed, `free_scale`:
+    that of the free entries, or None. `loss_scale`: SciPy sees the loss divided by it.
     """
 
     loss_scale = 1.0
@@ -40,8 +41,8 @@ class Variables:
         self.box = bounds
         self.still: Callable[[], NDArray[np.bool_] | None] = lambda: None
         fixed = np.zeros(base.size, dtype=bool) if bounds is None else bounds.lb == bounds.ub
-        self._free = None if not fixed.any() else ~fixed
-        self._scale = None if scale is None else self._pick(scale)
+        self.free = None if not fixed.any() else ~fixed
+        self.free_scale = None if scale is None else self._pick(scale)
         self.start = self.to_solver(base)
         self.n = self.start.size
         self.bounds = None if bounds is None else self._solver_bounds(bounds)
@@ -49,16 +50,16 @@ class Variables:
     @property
     def plain(self) -> bool:
         """Whether z is x itself, up to its type."""
-        return self._free is None and self._scale is None
+        return self.free is None and self.free_scale is None
 
     @property
     def scale(self) -> NDArray[np.float64] | float:
         """Of x: shape (n,), or 1."""
-        return 1.0 if self._scale is None else self._embed(self._scale, 1.0)
+        return 1.0 if self.free_scale is None else self._embed(self.free_scale, 1.0)
 
     def to_solver(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
         """z of x, or of rows of them; a direction in x as one in z."""
-        return self._pick(x) / self._scale if self._scale is not None else self._pick(x).copy()
+        return self._pick(x) / self.free_scale if self.free_scale is not None else self._pick(x).copy()
 
     def to_user(self, z: NDArray[np.float64]) -> NDArray[np.float64]:
         """x of z. The same z always gives the same bits, and a bound on z the very bound on x."""
@@ -67,36 +68,38 @@ class Variables:
         still = self.still()
         return x if still is None else np.where(still, self.base, x)
 
-    def covector(self, g: Any) -> Any:
+    def gradient_to_solver(self, g: Any) -> Any:
         """A gradient, or the last axis of a Jacobian, dense or sparse, with respect to x as one with respect to z."""
         if issparse(g):
-            picked = g.tocsc() if self._free is None else g.tocsc()[:, self._free]
-            return picked if self._scale is None else picked @ diags_array(self._scale)
-        picked = g if self._free is None else g[..., self._free]
-        return picked if self._scale is None else picked * self._scale
+            picked = g.tocsc() if self.free is None else g.tocsc()[:, self.free]
+            return picked if self.free_scale is None else picked @ diags_array(self.free_scale)
+        picked = g if self.free is None else g[..., self.free]
+        return picked if self.free_scale is None else picked * self.free_scale
 
-    def user_covector(self, g: Any) -> Any:
-        """The inverse of `covector`, with zeros along fixed variables."""
+    def gradient_to_user(self, g: Any) -> Any:
+        """The inverse of `gradient_to_solver`, with zeros along fixed variables."""
         if issparse(g):
-            return (g if self._scale is None else g @ diags_array(1 / self._scale)) @ self._selection()
-        return self._embed(g if self._scale is None else g / self._scale, 0.0)
+            return (g if self.free_scale is None else g @ diags_array(1 / self.free_scale)) @ self._selection()
+        return self._embed(g if self.free_scale is None else g / self.free_scale, 0.0)
 
-    def direction(self, v: NDArray[np.float64]) -> NDArray[np.float64]:
+    def direction_to_user(self, v: NDArray[np.float64]) -> NDArray[np.float64]:
         """A direction in z, or rows of them, as one in x."""
         return self._embed(self._grown(v), 0.0)
 
-    def hessian(self, matrix: Any) -> Any:
+    def hessian_to_solver(self, matrix: Any) -> Any:
         """A Hessian with respect to x, as an array, sparse or as products, as one with respect to z."""
         if isinstance(matrix, LinearOperator):
             product = matrix.matvec
             return LinearOperator(
-                (self.n, self.n), matvec=lambda v: self.covector(product(self.direction(v.ravel()))), dtype=np.float64
+                (self.n, self.n),
+                matvec=lambda v: self.gradient_to_solver(product(self.direction_to_user(v.ravel()))),
+                dtype=np.float64,
             )
-        return self.covector(self.covector(matrix).T).T
+        return self.gradient_to_solver(self.gradient_to_solver(matrix).T).T
 
-    def free_of(self, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    def mask_to_solver(self, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """What is true of entries of x, for those of z."""
-        return mask if self._free is None else mask[self._free]
+        return mask if self.free is None else mask[self.free]
 
     def solver_options(self, options: Mapping[str, Any], rows: Mapping[str, OptionSpec]) -> dict[str, Any]:
         """Options that are arrays over the variables, such as a starting simplex, as arrays over z, in SciPy's loss."""
@@ -143,38 +146,38 @@ class Variables:
 
     def fill_fixed(self, result: OptimizeResult, gradient: NDArray[np.float64] | None) -> None:
         """Put the derivatives along fixed variables into the result's gradient, where the whole gradient is known."""
-        if self._free is None or gradient is None:
+        if self.free is None or gradient is None:
             return
         for name in ("jac", "grad"):
             given = result.get(name)
             if isinstance(given, np.ndarray) and given.shape == gradient.shape:
-                result[name] = np.where(self._free, given, gradient)
+                result[name] = np.where(self.free, given, gradient)
 
     def _user_constraints(self, result: OptimizeResult) -> dict[str, Any]:
         """trust-constr lists Jacobians and multipliers by constraint, and the bounds, on z itself, last."""
         if not isinstance(result.get("jac"), list) or not isinstance(result.get("v"), list):
             return {}
-        jacobians = [self.user_covector(jacobian) for jacobian in result.jac]
+        jacobians = [self.gradient_to_user(jacobian) for jacobian in result.jac]
         told = {"jac": jacobians, "v": list(result.v), "constr": list(result.get("constr", ()))}
-        if self.bounds is not None and self._scale is not None:
+        if self.bounds is not None and self.free_scale is not None:
             jacobians[-1] = self._selection()
-            told["v"][-1] = told["v"][-1] / self._scale
+            told["v"][-1] = told["v"][-1] / self.free_scale
             if told["constr"]:
-                told["constr"][-1] = told["constr"][-1] * self._scale
+                told["constr"][-1] = told["constr"][-1] * self.free_scale
         return {name: value for name, value in told.items() if name in result}
 
     def _user_gradient(self, g: Any) -> Any:
-        return self.user_covector(g) if isinstance(g, np.ndarray) and g.shape == (self.n,) else g
+        return self.gradient_to_user(g) if isinstance(g, np.ndarray) and g.shape == (self.n,) else g
 
     def _user_hessian(self, matrix: Any) -> Any:
         if not isinstance(matrix, np.ndarray) or matrix.shape != (self.n, self.n):
             return matrix
-        return self.user_covector(self.user_covector(matrix).T).T
+        return self.gradient_to_user(self.gradient_to_user(matrix).T).T
 
     def _user_inverse(self, inverse: Any) -> Any:
         if isinstance(inverse, LinearOperator):
             return _UserInverse(inverse, self)
-        grown = inverse if self._scale is None else inverse * np.outer(self._scale, self._scale)
+        grown = inverse if self.free_scale is None else inverse * np.outer(self.free_scale, self.free_scale)
         return self._embed(self._embed(grown, 0.0).T, 0.0).T / self.loss_scale
 
     def _user_points(self, points: Any) -> Any:
@@ -192,7 +195,7 @@ class Variables:
             return self.to_solver(given)
         picked = self._pick(self._pick(given).T).T
         return (
-            picked if self._scale is None else picked / np.outer(self._scale, self._scale)
+            picked if self.free_scale is None else picked / np.outer(self.free_scale, self.free_scale)
         )  # symmetric to the last bit
 
     def _solver_bounds(self, bounds: Bounds) -> Bounds | None:
@@ -202,30 +205,30 @@ class Variables:
         return Bounds(low, high, keep_feasible=self._pick(np.broadcast_to(bounds.keep_feasible, self.base.shape)))
 
     def _snapped(self, z: NDArray[np.float64], x: NDArray[np.float64]) -> NDArray[np.float64]:
-        if self._scale is None or self.bounds is None or self.box is None:
+        if self.free_scale is None or self.bounds is None or self.box is None:
             return x
         x = np.where(z == self.bounds.lb, self._pick(self.box.lb), x)
         return np.where(z == self.bounds.ub, self._pick(self.box.ub), x)
 
     def _pick(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
-        return x if self._free is None else x[..., self._free]
+        return x if self.free is None else x[..., self.free]
 
     def _grown(self, z: NDArray[np.float64]) -> NDArray[np.float64]:
-        return z if self._scale is None else z * self._scale
+        return z if self.free_scale is None else z * self.free_scale
 
     def _embed(self, free: NDArray[np.float64], rest: NDArray[np.float64] | float) -> NDArray[np.float64]:
         """The free entries among the fixed ones, along the last axis. Complex ones, of SciPy's 'cs', stay complex."""
-        if self._free is None:
+        if self.free is None:
             return free
         whole = np.empty((*free.shape[:-1], self.base.size), dtype=np.result_type(free, np.float64))
         whole[...] = rest
-        whole[..., self._free] = free
+        whole[..., self.free] = free
         return whole
 
     def _selection(self) -> Any:
         """The free rows of the identity, sparse."""
         identity = diags_array(np.ones(self.base.size)).tocsr()
-        return identity if self._free is None else identity[self._free]
+        return identity if self.free is None else identity[self.free]
 
 
 _LOSSES = ("fun", "grad", "hess", "lagrangian_grad", "optimality", "multipliers", "v")
@@ -247,7 +250,10 @@ class _UserInverse(LinearOperator):  # type: ignore[misc]
 
     def _matvec(self, v: NDArray[np.float64]) -> NDArray[np.float64]:
         variables = self._variables
-        return variables.direction(self._inverse.matvec(variables.covector(v.ravel()))) / variables.loss_scale
+        return (
+            variables.direction_to_user(self._inverse.matvec(variables.gradient_to_solver(v.ravel())))
+            / variables.loss_scale
+        )
 
     def todense(self) -> NDArray[np.float64]:
         """As an array, shape (n, n)."""
@@ -260,7 +266,7 @@ _FIELDS: Mapping[str, Callable[[Variables, Any], Any]] = {
     "lagrangian_grad": Variables._user_gradient,
     "hess": Variables._user_hessian,
     "hess_inv": Variables._user_inverse,
-    "direc": Variables.direction,
+    "direc": Variables.direction_to_user,
     "allvecs": Variables._user_points,
     "final_simplex": Variables._user_simplex,
 }

@@ -84,9 +84,12 @@ class Status(IntEnum):
 
 
 class Ending(NamedTuple):
-    """Why we, and not SciPy, ended a run: the status, success and message of its result."""
+    """Why a run ended: the status, success and message of its result.
 
-    status: Status
+    status: of Status where torchmin_nb ended it; a solver on the device has SciPy's small numbers.
+    """
+
+    status: int
     success: bool
     message: str
 

@@ -73,7 +73,7 @@ class MethodExplorer:
         self._display: Any = None
         self._late = False
         self._place = remember.place_here()
-        before = _cells.earlier(self._place)
+        before = _cells.previous(self._place)
         if before is not None:
             self._bench.recall(before.memory())
             before.close(picture=False)
@@ -159,7 +159,7 @@ class MethodExplorer:
             self._display.update({"text/plain": "The explorer is shown further on."}, raw=True)
             self._bench.renew()
         self._bench.offer_methods()
-        _cells.show(self._place, self)
+        _cells.register(self._place, self)
         self._display = display(self.widget, display_id=True)
 
     def _attached(self, *_: Any) -> None:
@@ -186,7 +186,7 @@ class MethodExplorer:
                 return
             left = self._picture() if picture and self._display is not None else None
             self._bench.close()
-            _cells.remove(self)
+            _cells.unregister(self)
         if left is not None:
             self._display.update(left, raw=True)
 

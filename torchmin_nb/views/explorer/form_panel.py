@@ -32,12 +32,12 @@ class FormPanel:
         self._changed = changed
         self._quiet = False
         self.traits: Traits | None = None
-        self.problem = ProblemPanel(subject, self._tell)
-        self.method = MethodPanel(self._tell, self._take)
-        self.options = OptionsPanel(self._tell)
-        self.budget = BudgetPanel(self._tell)
+        self.problem = ProblemPanel(subject, self._notify)
+        self.method = MethodPanel(self._notify, self._take)
+        self.options = OptionsPanel(self._notify)
+        self.budget = BudgetPanel(self._notify)
         self.speed = dropdown("Speed", list(SPEEDS), "full speed", "Hold each iteration, to watch it", "200px")
-        self.speed.observe(lambda _: self._tell("budget"), "value")
+        self.speed.observe(lambda _: self._notify("budget"), "value")
 
     @property
     def raw(self) -> Form:
@@ -87,10 +87,10 @@ class FormPanel:
         self.options.show(self.method.entry)
         self._show_method()
 
-    def tell(self) -> Reading:
+    def show_messages(self) -> Reading:
         """Say in place what is wrong with a field; returns what was read."""
         reading = self.reading
-        self.options.tell(reading.messages)
+        self.options.show_messages(reading.messages)
         self.problem.message.value = _wrong(reading, _OF_THE_PROBLEM)
         self.budget.message.value = _wrong(reading, _BUDGETS)
         return reading
@@ -101,13 +101,13 @@ class FormPanel:
         self._quiet = False
         self.options.show(self.method.entry, suggestion.options)
         self._show_method()
-        self._tell("options")
+        self._notify("options")
 
     def _show_method(self) -> None:
         if self.traits is not None:
             self.method.show(self.traits)
 
-    def _tell(self, name: str) -> None:
+    def _notify(self, name: str) -> None:
         if not self._quiet:
             self._changed(name)
 

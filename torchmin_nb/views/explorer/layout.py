@@ -15,14 +15,14 @@ from .pictures import Pictures
 from .race_panel import RacePanel
 from .steering import Steering
 
-__all__ = ["BUDGET", "COMPARE", "OPTIONS", "SETTINGS", "assembled"]
+__all__ = ["BUDGET", "COMPARE", "OPTIONS", "SETTINGS", "build_layout"]
 
 _DRAWERS = ("Suggestion", "Settings", "Options", "Budget", "Compare", "Race", "Take away")
 SETTINGS, OPTIONS, BUDGET, COMPARE = map(_DRAWERS.index, ("Settings", "Options", "Budget", "Compare"))
 """The drawers that are opened for the person, by their places."""
 
 
-def assembled(
+def build_layout(
     form: FormPanel,
     steering: Steering,
     pictures: Pictures,

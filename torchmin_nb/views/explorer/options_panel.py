@@ -50,7 +50,7 @@ class OptionField:
     def value(self, value: Any) -> None:
         self.input.value = _raw(self.option, value)
 
-    def tell(self, message: str) -> None:
+    def show_message(self, message: str) -> None:
         """Show what is wrong, or the default."""
         self.note.value = default_words(self.option, message)
 
@@ -113,10 +113,10 @@ class OptionsPanel:
         self._grid.children = [part for field in self.fields.values() for part in (field.name, field.shown, field.note)]
         free(*old)
 
-    def tell(self, messages: Mapping[str, str]) -> None:
+    def show_messages(self, messages: Mapping[str, str]) -> None:
         """Show what is wrong with which field: {"options.gtol": …}."""
         for name, field in self.fields.items():
-            field.tell(messages.get(f"options.{name}", ""))
+            field.show_message(messages.get(f"options.{name}", ""))
 
     def _edited(self) -> None:
         self._changed("options")

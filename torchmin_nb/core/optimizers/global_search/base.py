@@ -198,10 +198,10 @@ class GlobalOptimizer(ScipyOptimizer):
             if not search.variables.n:
                 return search.fixed()
             if self.request is not None:
-                search.descends_by(self._local(self.request, search, differentiable))
-            return search.finished(self._solve(search))
+                search.use_local_search(self._local(self.request, search, differentiable))
+            return search.completed_result(self._solve(search))
         except ValueError as error:
-            raise search.nowhere(error) from error
+            raise search.explained_failure(error) from error
         finally:
             search.close()
 
@@ -231,7 +231,7 @@ class GlobalOptimizer(ScipyOptimizer):
     def _require_plain(self, variables: Variables) -> None:
         if variables.plain:
             return
-        for name in self.spec.of_x:
+        for name in self.spec.variable_space_options:
             value = self._kwargs.get(name)
             if value is not None and not isinstance(value, str) and not is_pair(value):
                 raise ArgumentError(

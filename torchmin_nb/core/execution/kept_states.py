@@ -1,0 +1,62 @@
+"""What a run keeps for `run.branch`: the states of a solver on the device, or the points of one of SciPy's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ..runtime.memory import available_bytes
+from ..solvers.contract import State
+
+__all__ = ["KeptStates"]
+
+
+class KeptStates:
+    """States, or points x (n,), of a run by iteration, each of its own memory, as long as the budget lasts.
+
+    every: one in so many iterations; None for the last only. budget: bytes; half of what is available if None.
+    loss_scale: of the loss in the states.
+    """
+
+    loss_scale = 1.0
+
+    def __init__(self, every: int | None = None, budget: int | None = None):
+        self._every = every
+        self._left = float("inf") if every is None else float(available_bytes() // 2 if budget is None else budget)
+        self._states: dict[int, State | NDArray[np.float64]] = {}
+
+    def offer(self, iteration: int, state: State | NDArray[np.float64]) -> None:
+        """Keep a copy, where one is wanted."""
+        if self._every is None or iteration % self._every:
+            return
+        size = _bytes(state.packed() if isinstance(state, State) else state)
+        if size <= self._left:
+            self._left -= size
+            self._states[iteration] = state.copy()
+
+    def put_last(self, iteration: int, state: State | NDArray[np.float64]) -> None:
+        """Where the run ended. Not copied, but of a state without the graph that its sample may know."""
+        self._states[iteration] = state.unpacked(state.packed()) if isinstance(state, State) else state
+
+    def __getitem__(self, iteration: int) -> State | NDArray[np.float64]:
+        return self._states[iteration]
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(sorted(self._states))
+
+    def __len__(self) -> int:
+        return len(self._states)
+
+
+def _bytes(value: Any) -> int:
+    if isinstance(value, torch.Tensor):
+        return value.numel() * value.element_size()
+    if isinstance(value, np.ndarray):
+        return int(value.nbytes)
+    if isinstance(value, dict):
+        return sum(map(_bytes, value.values()))
+    return sum(map(_bytes, value)) if isinstance(value, list) else 0

@@ -1,0 +1,360 @@
+"""The objective of a solver on the device: loss, gradient and products as tensors that stay there."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+import numpy as np
+import torch
+
+from ...errors import NonFiniteStartError
+from ..autodiff.hessian import DenseHessian, HvpGraph
+from ..autodiff.side_effects import preserved_buffers
+from ..runtime.control import NONFINITE_CURVATURE, Abort, StopRun
+from ..solvers.contract import Sample, State
+from ..solvers.vectors import dot
+from .calls import Calls, Counts
+from .objective import Derivatives, Point, nonfinite_start, power_of_two
+from .scaled_objective import STIFF
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ..parameters.device_variables import DeviceVariables
+
+__all__ = ["DeviceObjective", "DevicePoint", "OnDevice"]
+
+
+@dataclass(eq=False, slots=True)
+class DevicePoint:
+    """An evaluated point in the user's variables: x (n,) and the gradient are tensors; norms: 2-norm, largest entry.
+
+    graph: of the gradient, for products.
+    """
+
+    x: torch.Tensor
+    loss: float
+    gradient: torch.Tensor | None
+    norms: tuple[float | None, float | None]
+    metrics: dict[str, float]
+    graph: HvpGraph | None = None
+    violation: float | None = None
+
+    def position(self) -> NDArray[np.float64]:
+        """x on the host."""
+        return self.x.to("cpu", torch.float64).numpy()
+
+    def distance(self, other: DevicePoint) -> float:
+        """From another point."""
+        return float(torch.linalg.vector_norm(self.x - other.x))
+
+    def to_host(self) -> Point:
+        """The same as an array, without its graph."""
+        gradient = None if self.gradient is None else self.gradient.to("cpu", torch.float64).numpy().copy()
+        return Point(self.position().copy(), self.loss, gradient, self.metrics)
+
+
+class Observer(Protocol):
+    """Told of every closure call."""
+
+    def evaluated(self, point: DevicePoint) -> None: ...
+
+
+@dataclass(slots=True)
+class _EvaluatedSample(Sample):
+    """A Sample that knows its point."""
+
+    packed_as: ClassVar[type] = Sample
+    point: DevicePoint
+
+
+class OnDevice:
+    """What a solver on the device, its events and its endings share: variables z (n,), the best point, the end.
+
+    `best` is the point of lowest finite loss, `first` the start, kept where there are bounds. The solver sees the loss
+    over `loss_scale`. What it asked for is in `requests`, as SciPy counts it. violation: of the bounds at x.
+    """
+
+    def __init__(
+        self,
+        calls: Calls,
+        variables: DeviceVariables,
+        observer: Observer | None = None,
+        *,
+        violation: Callable[[NDArray[np.float64]], float] | None = None,
+    ):
+        self.calls, self.variables, self.violation = calls, variables, violation
+        self.flat, self.control, self.counts = calls.flat, calls.control, calls.counts
+        self.requests = Counts()
+        self.loss_scale = 1.0
+        self.best: DevicePoint | None = None
+        self.first: Point | None = None
+        self.n, self.dtype, self.device = variables.n, variables.dtype, variables.device
+        self.eps = max(self.flat.eps, torch.finfo(self.dtype).eps)
+        self.lower, self.upper = variables.lower, variables.upper
+        self._observer = observer
+        self._end: Point | None = None
+
+    def start(self) -> torch.Tensor:
+        """See Problem: where the parameters are, inside the bounds."""
+        return self.variables.start.clone()
+
+    def point_of(self, state: State) -> DevicePoint:
+        """Where a state stands, in the user's variables; of a loaded one, as far as its sample says."""
+        sample = state.sample
+        gradient = self.variables.gradient_to_user(sample.gradient)
+        gradient = gradient if self.loss_scale == 1 else gradient * self.loss_scale
+        norms = [sample.norm * self.loss_scale, sample.largest * self.loss_scale]
+        if not self.variables.plain:
+            norms = torch.stack([torch.linalg.vector_norm(gradient, order) for order in (2, math.inf)]).tolist()
+        user = self.variables.to_user(sample.x)
+        return DevicePoint(user, sample.loss * self.loss_scale, gradient, (norms[0], norms[1]), {})
+
+    def begin_at(self, state: State) -> None:
+        """Begin at a loaded state: its observer hears of the point. No closure call."""
+        point = self.point_of(state)
+        self.best = None
+        self._record(point)
+
+    def scale_by_start(self) -> float:
+        """Let the solver see the loss in a unit that fits the start: see Objective.typical_loss."""
+        raise NotImplementedError
+
+    def use_scale(self, scale: float) -> None:
+        """Let the solver see the loss over this."""
+        self.loss_scale = scale
+
+    def finish_at(self, state: State) -> Point:
+        """The end of the run on the host; `cached_point` finds it."""
+        self._end = self.point_of(state).to_host()
+        return self._end
+
+    def result_fields(self, state: State) -> dict[str, Any]:
+        """What a result has beside x and the loss, in the user's variables."""
+        return {"jac": self.finish_at(state).gradient}
+
+    def best_on_host(self) -> Point | None:
+        """The best point, as arrays."""
+        return None if self.best is None else self.best.to_host()
+
+    def cached_point(self, x: NDArray[np.float64]) -> Point | None:
+        """The end or the best point, where x is one of them."""
+        kept = (self._end, self.best_on_host())
+        return next((point for point in kept if point is not None and np.array_equal(point.x, x)), None)
+
+    def release(self) -> None:
+        """Drop graphs, and what knows this objective; the end and the best point stay."""
+        self.violation = self._observer = None
+        self.calls.release()
+
+    def _record(self, point: DevicePoint) -> None:
+        """A point with a finite loss was evaluated."""
+        if self.best is None or point.loss < self.best.loss:
+            self.best = replace(point, graph=None)
+        if self.first is None and self.violation is not None:
+            self.first = point.to_host()
+        self._notify(point, point.loss)
+
+    def _notify(self, point: DevicePoint, shown: float) -> None:
+        if self._observer is not None:
+            self._observer.evaluated(point)
+        self.control.after_evaluation(shown)
+
+
+class DeviceObjective(OnDevice):
+    """A closure as the Problem that solvers see: z (n,) in the dtype and on the device of `variables`.
+
+    What the method is shown at a NaN or infinite trial is as for SciPy: see Derivatives. A sample that has no graph, as
+    one of a loaded state, is evaluated again for products.
+    """
+
+    def __init__(self, calls: Calls, derivatives: Derivatives, variables: DeviceVariables, *rest: Any, **more: Any):
+        super().__init__(calls, variables, *rest, **more)
+        self.derivatives = derivatives
+        self._last_finite: _EvaluatedSample | None = None
+        self._scaled_start: _EvaluatedSample | None = None
+        self._dense: DenseHessian | None = None
+
+    def evaluate(self, x: torch.Tensor, along: torch.Tensor | None = None) -> Sample:
+        """See Problem."""
+        self.requests.nfev += 1
+        self.requests.njev += 1
+        if self._scaled_start is not None:
+            known, self._scaled_start = self._scaled_start, None
+            return known
+        user = self.variables.to_user(x)
+        result = self.calls.call(user, self.derivatives.evaluator)
+        if result.parts is None:
+            point = DevicePoint(user, result.loss, None, (None, None), self.calls.metrics)
+            return self._rejected(x, point, along)
+        gradient = self.flat.join(result.parts, self.dtype, self.device)
+        shown = self._to_solver(gradient)
+        loss, slope, norm, largest, *norms = self._numbers(result.value, shown, along, gradient)
+        slope = slope if along is not None else 0.0
+        two = (norms[0], norms[1]) if norms else (norm, largest)
+        point = DevicePoint(user, loss, gradient, two, self.calls.metrics, result.graph)
+        if not (math.isfinite(loss) and math.isfinite(largest)):
+            return self._rejected(x, point, along)
+        sample = _EvaluatedSample(x, loss / self.loss_scale, shown, slope, largest, norm, point)
+        self._last_finite = sample
+        self._record(point)
+        return sample
+
+    def product(self, sample: Sample, v: torch.Tensor) -> torch.Tensor:
+        """See Problem. v itself in entries that no gradient has reached yet: that keeps steps away from them."""
+        self.requests.nhev += 1
+        product = self._product(sample, v)
+        unreached = self._unreached()
+        return product if unreached is None else torch.where(unreached, v, product)
+
+    def hessian(self, sample: Sample) -> torch.Tensor:
+        """See Problem. Raises StopRun where it is not finite; stiff in entries that no gradient has reached yet."""
+        self.requests.nhev += 1
+        self.counts.nhev += 1
+        hessian = self._built(sample)
+        largest = float(hessian.abs().max())
+        if not math.isfinite(largest):
+            raise StopRun(NONFINITE_CURVATURE)
+        unreached = self._unreached()
+        if unreached is not None:
+            hessian.diagonal()[unreached] = STIFF * (largest or 1.0)
+        return hessian
+
+    # What events and endings read
+
+    def point_of(self, state: State) -> DevicePoint:
+        """Where a state stands, in the user's variables; of a loaded one, as far as its sample says."""
+        return state.sample.point if isinstance(state.sample, _EvaluatedSample) else super().point_of(state)
+
+    def begin_at(self, state: State) -> None:
+        """Begin at a loaded state: its observer hears of the point. No closure call."""
+        point = super().point_of(state)
+        known = _EvaluatedSample(
+            **{part.name: getattr(state.sample, part.name) for part in fields(Sample)}, point=point
+        )
+        self._last_finite = state.sample = known
+        super().begin_at(state)
+
+    def scale_by_start(self) -> float:
+        """Evaluate the start, and let the solver see the loss in this unit: see Objective.typical_loss."""
+        first = self.evaluate(self.start())
+        self.requests = Counts()
+        self.loss_scale = scale = power_of_two(first.largest)
+        for name in ("loss", "slope", "largest", "norm"):
+            setattr(first, name, getattr(first, name) / scale)
+        first.gradient = first.gradient / scale
+        self._scaled_start = self._last_finite
+        return scale
+
+    def release(self) -> None:
+        """See OnDevice."""
+        self._last_finite = self._scaled_start = None
+        super().release()
+
+    # Evaluation
+
+    def _numbers(
+        self, value: torch.Tensor | float, shown: torch.Tensor, along: torch.Tensor | None, gradient: torch.Tensor
+    ) -> list[float]:
+        """Loss, slope, norm and largest entry; the last two of the user's gradient too where it is another."""
+        norms = [torch.linalg.vector_norm(shown), torch.linalg.vector_norm(shown, math.inf)]
+        if shown is not gradient:
+            norms += [torch.linalg.vector_norm(gradient), torch.linalg.vector_norm(gradient, math.inf)]
+        slope = norms[0] if along is None else dot(shown, along)
+        loss = value.to(self.device) if isinstance(value, torch.Tensor) else norms[0]
+        kind = slope.dtype
+        numbers = [each if each.dtype is kind else each.to(kind) for each in (loss, slope, *norms)]
+        found: list[float] = torch.stack(numbers).tolist()
+        if not isinstance(value, torch.Tensor):
+            found[0] = value
+        return found
+
+    def _rejected(self, x: torch.Tensor, point: DevicePoint, along: torch.Tensor | None) -> Sample:
+        """What the method is shown where the loss is not defined: something to back off from."""
+        last = self._last_finite
+        if last is None:
+            raise Abort(NonFiniteStartError(nonfinite_start(point.loss)))
+        shown = math.inf
+        if self.derivatives.nonfinite == "wall":
+            shown = last.loss + 10 * (1 + abs(last.loss))
+        slope = 0.0 if along is None else float(dot(last.gradient, along))
+        self._notify(point, shown * self.loss_scale)
+        return Sample(x, shown, last.gradient, slope, last.largest, last.norm)
+
+    def _to_solver(self, gradient: torch.Tensor) -> torch.Tensor:
+        """A gradient or product as the solver sees it."""
+        shown = self.variables.gradient_to_solver(gradient)
+        return shown if self.loss_scale == 1 else shown / self.loss_scale
+
+    # Curvature
+
+    def _point(self, sample: Sample) -> DevicePoint:
+        assert isinstance(sample, _EvaluatedSample)  # of this run: a loaded one was taken up
+        return sample.point
+
+    def _product(self, sample: Sample, v: torch.Tensor) -> torch.Tensor:
+        self.control.before_work()
+        self.counts.nhvp += 1
+        direction = self.variables.direction_to_user(v)
+        try:
+            if self.derivatives.curvature != "autograd":
+                return self._to_solver(self._difference(self._point(sample).x, direction))
+            graph = self._graph(sample)
+            self.calls.write_parameters(self._point(sample).x)
+            return self._to_solver(graph.product(direction))
+        except Exception as error:
+            raise Abort(error) from error
+
+    def _built(self, sample: Sample) -> torch.Tensor:
+        if self.derivatives.curvature != "autograd":
+            units = torch.eye(self.n, dtype=self.dtype, device=self.device)
+            rows = torch.stack([self._product(sample, unit) for unit in units])
+            return (rows + rows.T) / 2
+        graph, n = self._graph(sample), self.flat.n
+        self.calls.write_parameters(self._point(sample).x)
+        self._dense = self._dense or DenseHessian(n, self.calls.bytes_per_row, self.derivatives.chunk)
+        try:
+            hessian = self._dense.build(graph, n, self.control.before_work, self.dtype, self.device)
+        except Exception as error:
+            raise Abort(error) from error
+        self.counts.nhvp += n
+        hessian = self.variables.hessian_to_solver(hessian)
+        return hessian if self.loss_scale == 1 else hessian.div_(self.loss_scale)
+
+    def _graph(self, sample: Sample) -> HvpGraph:
+        point = self._point(sample)
+        if point.graph is None:
+            point.graph = self.calls.call(point.x, "curvature").graph
+        if point.graph is None:
+            raise StopRun(NONFINITE_CURVATURE)
+        return point.graph
+
+    def _difference(self, x: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+        """H v by a central difference of gradients along v, as `finite_difference_product`."""
+        scale = self.variables.scale
+        length = float(torch.linalg.vector_norm(v / scale))
+        if length == 0:
+            return torch.zeros_like(v)
+        h = self.flat.eps ** (1 / 3) * (1 + float(torch.linalg.vector_norm(x / scale))) / length
+        ahead, behind = self._unrecorded_gradient(x + h * v), self._unrecorded_gradient(x - h * v)
+        if ahead is not None and behind is not None:
+            return (ahead - behind).div_(2 * h)
+        here = self._unrecorded_gradient(x)
+        if here is None or (ahead is None and behind is None):
+            raise StopRun(NONFINITE_CURVATURE)
+        change = ahead - here if ahead is not None else here - behind  # type: ignore[operator]
+        return change.div_(h)
+
+    def _unrecorded_gradient(self, x: torch.Tensor) -> torch.Tensor | None:
+        """The gradient beside the path of the method: counted, no event; None where it is not finite."""
+        with preserved_buffers():
+            result = self.calls.call(x, "gradient")
+        gradient = None if result.parts is None else self.flat.join(result.parts, self.dtype, self.device)
+        return gradient if gradient is not None and bool(torch.isfinite(gradient).all()) else None
+
+    def _unreached(self) -> torch.Tensor | None:
+        unreached = self.calls.unreached()
+        return self.variables.mask_to_solver(self.flat.mask(unreached)) if unreached else None

@@ -1,0 +1,155 @@
+"""Runs on the device: which engine runs a request, the solver of it, and the state that it goes on from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any, Literal, NamedTuple, Protocol, get_args
+
+import torch
+
+from ...errors import ArgumentError, ArgumentTypeError, HistoryError
+from ..methods.options import OptionSpec
+from ..solvers.contract import Solver, State
+from ..solvers.table import SOLVERS
+from ..validation import one_of
+from .request import Request
+
+__all__ = [
+    "EngineName",
+    "Saved",
+    "choose_engine",
+    "make_solver",
+    "read_engine",
+    "read_solver_dtype",
+    "scipy_only_argument",
+    "scipy_only_option",
+    "widest_dtype",
+    "with_warm_start",
+]
+
+EngineName = Literal["scipy", "torch", "auto"]
+
+
+class Saved(NamedTuple):
+    """What a run on the device leaves, and another goes on from. counts: its iterations count for `maxiter`."""
+
+    method: str
+    loss_scale: float
+    state: State
+    counts: bool = False
+
+    def packed(self) -> dict[str, Any]:
+        """As plain types and tensors."""
+        return {"method": self.method, "loss_scale": self.loss_scale, "state": self.state.copy().packed()}
+
+    @classmethod
+    def unpacked(cls, values: Any) -> Saved:
+        """What was packed. Raises HistoryError for something else."""
+        try:
+            spec = SOLVERS[values["method"]]
+            return cls(values["method"], float(values["loss_scale"]), spec.state.unpacked(values["state"], copy=True))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise HistoryError(
+                f"the state_dict holds no state of a solver on the device: {type(error).__name__}: {error}; give what "
+                f"state_dict() returned"
+            ) from error
+
+
+def read_engine(engine: object) -> EngineName | None:
+    """`engine=`, checked. Raises ArgumentError."""
+    if engine is not None:
+        one_of("engine", engine, get_args(EngineName))
+    return engine  # type: ignore[return-value]
+
+
+def read_solver_dtype(dtype: object) -> torch.dtype | None:
+    """`solver_dtype=`, checked. Raises ArgumentTypeError."""
+    if dtype not in (None, torch.float32, torch.float64):
+        raise ArgumentTypeError(f"solver_dtype must be torch.float32, torch.float64 or None, got {dtype!r}")
+    return dtype
+
+
+class MethodRow(Protocol):
+    """What is read of a row of METHODS or LEAST_SQUARES_METHODS."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def engines(self) -> tuple[str, ...]: ...
+    @property
+    def options(self) -> Mapping[str, OptionSpec]: ...
+
+
+def choose_engine(spec: MethodRow, asked: EngineName | None, against: str, rows: Iterable[MethodRow]) -> str:
+    """The engine that runs this method, "scipy" or "torch". Raises ArgumentError where the one asked for cannot.
+
+    against: what was asked for that only SciPy can do, in words, or "". rows: the table.
+    """
+    if asked == "auto":
+        return "torch" if "torch" in spec.engines and not against else _first(spec)
+    found = _first(spec) if asked is None else asked
+    if found not in spec.engines:
+        able = [other.name for other in rows if found in other.engines]
+        raise ArgumentError(
+            f"engine={found!r} has no {spec.name}; methods that it has: {', '.join(able)}; {spec.name} runs on "
+            f"engine={spec.engines[0]!r}"
+        )
+    if found == "torch" and against:
+        remedy = "leave it out" if spec.engines == ("torch",) else "leave it out, or use engine='scipy'"
+        raise ArgumentError(f"{against} of {spec.name} is for SciPy's solvers, and engine='torch' has none: {remedy}")
+    return found
+
+
+def with_warm_start(request: Request, state: State) -> Request:
+    """The request of another method that begins where this state stands: with its inverse Hessian or trust radius."""
+    options, spec = dict(request.options), request.spec
+    hess_inv = getattr(state, "hess_inv", None)
+    if "hess_inv0" in spec.options and hess_inv is not None:
+        matrix = hess_inv.to("cpu", torch.float64).numpy()
+        options.setdefault("hess_inv0", (matrix + matrix.T) / 2)
+    if spec.radius_option is not None and state.radius is not None:
+        options.setdefault(spec.radius_option, state.radius)
+    return replace(request, options=options)
+
+
+def make_solver(
+    spec: MethodRow, options: Mapping[str, Any], *, tol: float | None = None, taken: Saved | None = None
+) -> Solver[Any]:
+    """The solver, with the options asked for. tol: in place of every tolerance. taken: what it goes on from."""
+    rows = spec.options
+    options = {name: value for name, value in options.items() if name not in rows or not rows[name].ours}
+    if tol is not None:
+        tolerances = [row.name for row in rows.values() if row.tolerance and not row.scipy_only]
+        options = {**dict.fromkeys(tolerances, tol), **options}
+    if taken is not None and not taken.counts and options.get("maxiter") is not None:
+        options["maxiter"] += taken.state.iteration
+    solver: Solver[Any] = SOLVERS[spec.name].solver(**options)
+    return solver
+
+
+def widest_dtype(tensors: list[torch.Tensor]) -> torch.dtype:
+    """The widest_dtype dtype among the parameters."""
+    return torch.float64 if any(tensor.dtype is torch.float64 for tensor in tensors) else torch.float32
+
+
+def _first(spec: MethodRow) -> str:
+    return "scipy" if "scipy" in spec.engines else spec.engines[0]
+
+
+def scipy_only_argument(request: Request) -> str:
+    """What in the request a solver on the device cannot do, in words; empty if nothing."""
+    asked: Mapping[str, Any] = {
+        "constraints": request.constraints,
+        "jac": None if request.autograd_gradient else request.jac,
+        "hess": request.hess,
+        "hessp": request.hessp,
+    }
+    named = [name for name, value in asked.items() if value is not None and value != ()]
+    return named[0] if named else scipy_only_option(request.spec, request.options)
+
+
+def scipy_only_option(spec: MethodRow, options: Mapping[str, Any]) -> str:
+    """The first option that a solver on the device has no use for, in words; empty if none."""
+    named = [name for name in options if name in spec.options and spec.options[name].scipy_only]
+    return f"option {named[0]}" if named else ""

@@ -1,0 +1,96 @@
+"""trust-ncg: the step by conjugate gradients that end at the radius or at negative curvature.
+
+T. Steihaug, "The conjugate gradient method and trust regions in large scale optimization", SIAM Journal on Numerical
+Analysis 20 (1983) 626–637; algorithm 7.2 of Nocedal and Wright (2006), with SciPy's tolerance.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Unpack
+
+import torch
+
+from .contract import Problem, Sample
+from .trust_region import Proposal, TrustRegion, TrustRegionOptions, to_sphere
+from .vectors import dot, finite_curvature, numbers
+
+__all__ = ["Steihaug", "TrustNCG"]
+
+
+class TrustNCG(TrustRegion):
+    """SciPy's trust-ncg: products only."""
+
+    def __init__(self, **options: Unpack[TrustRegionOptions]):
+        super().__init__(Steihaug(), **options)
+
+
+class Steihaug:
+    """Conjugate gradients on the quadratic model, with one transfer a product. Nothing is kept of a point."""
+
+    def __init__(self) -> None:
+        self._buffers: list[torch.Tensor] = []
+
+    def model(self, problem: Problem, sample: Sample) -> dict[str, Any]:
+        """Nothing."""
+        return {}
+
+    def solve(self, problem: Problem, sample: Sample, model: dict[str, Any], radius: float) -> Proposal | None:
+        """The step, with a product more for its predicted reduction, as in SciPy."""
+        step, length, on_boundary = self._search(problem, sample, radius)
+        product = problem.product(sample, step)
+        slope, curvature = numbers(dot(sample.gradient, step), dot(step, product))
+        finite_curvature(curvature)
+        return Proposal(step, length, on_boundary, slope, curvature, dict)
+
+    def _search(self, problem: Problem, sample: Sample, radius: float) -> tuple[torch.Tensor, float, bool]:
+        """The step, its length, and whether it ends on the boundary.
+
+        r: the gradient of the model at the step p. s: the search direction, negated, which saves a pass over vectors.
+        """
+        r = s = sample.gradient
+        next_p, p, next_r, next_s = self._scratch(r)
+        p.zero_()
+        if sample.norm == 0:
+            return p, 0.0, False
+        tolerance = min(0.5, math.sqrt(sample.norm)) * sample.norm
+        rr = dot(r, r)
+        while True:
+            product = problem.product(sample, s)
+            curving = dot(s, product)
+            alpha = rr / curving
+            torch.addcmul(p, s, alpha, value=-1, out=next_p)
+            r = torch.addcmul(r, product, alpha, value=-1, out=next_r)
+            next_rr = dot(r, r)
+            curvature, square, left = numbers(curving, dot(next_p, next_p), next_rr)
+            finite_curvature(curvature)
+            if curvature <= 0:
+                return self._lower_end(problem, sample, p, s, radius), radius, True
+            length = math.sqrt(square)
+            if length >= radius:
+                _, t = to_sphere(numbers(dot(p, p), -dot(p, s), dot(s, s)), radius)
+                return p.sub_(s, alpha=t), radius, True
+            if math.sqrt(left) < tolerance:
+                return next_p, length, False
+            p, next_p = next_p, p
+            s = torch.addcmul(r, s, next_rr / rr, out=next_s)
+            rr = next_rr
+
+    def _lower_end(
+        self, problem: Problem, sample: Sample, p: torch.Tensor, s: torch.Tensor, radius: float
+    ) -> torch.Tensor:
+        """Of the two ends on the boundary along a direction of negative curvature, the one where the model is lower."""
+        low, high = to_sphere(numbers(dot(p, p), -dot(p, s), dot(s, s)), radius)
+        ends = torch.sub(p, s, alpha=low), p.sub_(s, alpha=high)
+        products = [problem.product(sample, end) for end in ends]
+        values = [
+            dot(sample.gradient, end) + 0.5 * dot(end, product) for end, product in zip(ends, products, strict=True)
+        ]
+        first, second = numbers(*values)
+        return ends[0] if first < second else ends[1]
+
+    def _scratch(self, like: torch.Tensor) -> list[torch.Tensor]:
+        """Vectors that are used again at every step."""
+        if not self._buffers or self._buffers[0].shape != like.shape:
+            self._buffers = [torch.empty_like(like) for _ in range(4)]
+        return self._buffers
