@@ -43,7 +43,8 @@ class Engine:
 
     start: x before the run, shape (n,). iterates: counts the iterations, where the method does so its own way.
     threads: what `blas_threads` takes. disp: print a summary at the end. check: called with the result of a run that
-    raised nothing, while parameters and constraints can still be asked.
+    raised nothing, while parameters and constraints can still be asked. zero: the ending that the method's status of 0
+    stands for where it is no success.
     `result` is SciPy's OptimizeResult with the gaps filled.
     """
 
@@ -57,6 +58,7 @@ class Engine:
         threads: int | None = None,
         disp: bool = False,
         check: EndingCheck | None = None,
+        zero: Ending = UNCONVERGED,
     ):
         self.objective = objective
         self.flat = objective.flat
@@ -69,6 +71,7 @@ class Engine:
         self._threads = threads
         self._disp = disp
         self._check = check
+        self._zero = zero
 
     def run(self, solve: Callable[[], object]) -> None:
         """Call `solve`; fill result and history; raise what the user's code raised.
@@ -80,7 +83,7 @@ class Engine:
         ended_by_method = False
         try:
             with blas_threads(self._threads):
-                self.result = self._completed(solve())
+                self.result = _consistent(self._completed(solve()), self._zero)
             ended_by_method = True
         except StopRun as stop:
             self.result = self._from_best(stop.ending)
@@ -148,7 +151,7 @@ class Engine:
             filled.x = end.x.copy()  # also where the two differ in the sign of a zero, which a loss may depend on
         undefined = (end is not None and not self.objective.finite(end)) or (loss is not None and not np.isfinite(loss))
         if undefined or not np.isfinite(filled.x).all():  # the fun that SciPy reports is the wall it was shown
-            filled.update(UNDEFINED._asdict())
+            filled.update(UNDEFINED._asdict(), scipy_status=filled.status)
             self._put_best(filled)
         else:  # L-BFGS-B goes back to x after a failed line search, and reports the trial's loss
             filled.fun = loss
@@ -158,7 +161,7 @@ class Engine:
         filled.update(success=bool(filled.success), message=str(filled.message))
         if not filled.success and self.objective.has_better_than(filled.x, filled.fun):
             self._put_best(filled)
-        return _consistent(filled)
+        return filled
 
     def _put_best(self, filled: OptimizeResult) -> None:
         """The best point in place of the one at which the method gave up, which stays as `scipy_x`."""
@@ -257,13 +260,18 @@ def _default_ending(result: Mapping[str, Any]) -> dict[str, Any]:
     return {"success": success, "status": 0 if success else 1, "message": ""}
 
 
-def _consistent(result: OptimizeResult) -> OptimizeResult:
-    """The result, with no message of success where there is none: message, status and success say the same.
+def _consistent(result: OptimizeResult, zero: Ending) -> OptimizeResult:
+    """The result of a method, in which message, status and success say the same.
 
-    Where we find fault with SciPy's end, all three are those of an `Ending`; here SciPy's own contradict each other.
+    Without success no status is 0, and no message speaks of success. SciPy's own number stays as `scipy_status`.
     """
-    if not result.success and _SUCCESSFUL.search(result.message):
-        result.update(message=UNCONVERGED.message, status=result.status or UNCONVERGED.status)
+    if result.success:
+        return result
+    if result.status == 0:
+        message = result.message if zero is UNCONVERGED else zero.message
+        result.update(status=zero.status, message=message, scipy_status=0)
+    if _SUCCESSFUL.search(result.message):
+        result.update(message=UNCONVERGED.message)
     return result
 
 
