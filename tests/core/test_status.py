@@ -29,7 +29,7 @@ from torchmin_nb import (
 from torchmin_nb.core.runtime import control
 
 LONG = 60
-NUMBERS = {98, 99, 101, 102, 103, 104, 105, 106, 107, 108, 109, 110, 111, 112}
+NUMBERS = {98, 99, *range(101, 114)}
 ENDINGS = [value for value in vars(control).values() if isinstance(value, control.Ending)]
 
 

@@ -117,7 +117,7 @@ _ROBUST = (
     OptionSpec("tr_options", None, "mapping", "Options of the subproblem solver: a dict."),
 )
 _PLAIN = (
-    OptionSpec("loss", "linear", "loss", "The plain sum of squares.", choices=("linear",)),
+    OptionSpec("loss", "linear", "loss", "The plain sum of squares.", choices=("linear",), scipy_only=True),
     *(replace(row, help=f"Without effect in lm. {row.help}", scipy_only=True) for row in _ROBUST[1:]),
 )
 

@@ -20,6 +20,7 @@ __all__ = [
     "FAILED",
     "INTERRUPTED",
     "ITERATIONS",
+    "NOISE_FLOOR",
     "NONFINITE_CURVATURE",
     "NONFINITE_GRADIENT",
     "NONFINITE_JACOBIAN",
@@ -66,6 +67,7 @@ class Status(IntEnum):
     UNDEFINED = 110, "SciPy ended where the loss is not finite; the best point seen is kept."
     UNCONVERGED = 111, "The method did not converge."
     UNDER_WAY = 112, "Under way when it was saved."
+    NOISE_FLOOR = 113, "The noise floor of the loss is reached: steps change it by less than its noise."
 
     def __new__(cls, number: int, label: str = "") -> Status:
         """A member: its number, and its label, which is its docstring too."""
@@ -115,6 +117,7 @@ NONFINITE_LOSS = Ending.of(Status.NONFINITE_LOSS)
 UNDEFINED = Ending.of(Status.UNDEFINED)
 UNCONVERGED = Ending.of(Status.UNCONVERGED)
 UNDER_WAY = Ending.of(Status.UNDER_WAY)
+NOISE_FLOOR = Ending.of(Status.NOISE_FLOOR)
 
 
 class StopRun(BaseException):
