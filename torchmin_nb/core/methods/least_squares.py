@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Literal
 
 from ...errors import ArgumentError, MemoryBudgetError
-from ..runtime.control import Ending, Status
+from ..runtime.control import EXHAUSTED, Ending
 from ..runtime.memory import available_bytes, readable_bytes
 from .options import OptionSpec
 
@@ -26,7 +26,6 @@ __all__ = [
 LeastSquaresMethod = Literal["trf", "dogbox", "lm", "gauss-newton"]
 """The names of LEAST_SQUARES_METHODS, for editors and type checkers."""
 _LOSSES = ("linear", "soft_l1", "huber", "cauchy", "arctan")
-_EXHAUSTED = Ending.of(Status.MAX_EVALUATIONS, "The maximum number of function evaluations is exceeded.")
 LARGE_JACOBIAN = 2**25
 """Entries of a Jacobian from which products are worth more than a factorisation."""
 
@@ -54,7 +53,7 @@ class LeastSquaresSpec:
     radius: str = "loop"
     cost: str = "1 closure call, and a Jacobian of M×N where the point is accepted"
     engines: tuple[str, ...] = ("scipy",)
-    zero: Ending = _EXHAUSTED
+    zero: Ending = EXHAUSTED
 
     def __reduce__(self) -> tuple[Callable[[str], LeastSquaresSpec], tuple[str]]:
         """A row is copied and pickled by name."""
