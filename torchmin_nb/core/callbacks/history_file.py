@@ -9,6 +9,8 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from io import FileIO
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -187,8 +189,7 @@ def _runs(file: BinaryIO) -> dict[str, _Stored]:
     """The runs of a file, by the name that each line has."""
     runs: dict[str, _Stored] = {}
     while chunk := file.read(_CHUNK) + file.readline():
-        for line in _lines(chunk):
-            _take(runs, line)
+        _take(runs, _lines(chunk))
         for run in runs.values():
             run.flush()
     return runs
@@ -210,14 +211,21 @@ def _line(text: bytes) -> Iterator[Any]:
             yield json.loads(text)
 
 
-def _take(runs: dict[str, _Stored], line: Any) -> None:
-    """Add one line to its run."""
-    if not isinstance(line, dict):
-        _run_of(runs, line.run).take(line)
-    elif "format" in line:
-        runs[line["run"]] = _Stored(line)
-    else:
-        _run_of(runs, line["run"]).take_other(line)
+def _take(runs: dict[str, _Stored], lines: list[Any]) -> None:
+    """Add each line to its run, many of one run at once: that is faster."""
+    for (is_record, name), group in groupby(lines, _form_and_run):
+        if is_record:
+            _run_of(runs, name).take(list(group))
+            continue
+        for line in group:
+            if "format" in line:
+                runs[name] = _Stored(line)
+            else:
+                _run_of(runs, name).take_other(line)
+
+
+def _form_and_run(line: Any) -> tuple[bool, str]:
+    return (False, line["run"]) if isinstance(line, dict) else (True, line.run)
 
 
 def _run_of(runs: dict[str, _Stored], name: str) -> _Stored:
@@ -235,12 +243,10 @@ class _Stored:
         self._points: dict[str, list[Any]] = {"parameters": [], "trial": []}
         self._waiting: dict[str, list[Any]] = {name: [] for name in (*self._rows, *self._points)}
 
-    def take(self, line: Any) -> None:
-        """Add the records of a line."""
+    def take(self, lines: list[Any]) -> None:
+        """Add the records of some lines."""
         for name, values in self._waiting.items():
-            value = getattr(line, name)
-            if value is not None:
-                values.append(value)
+            values.extend(value for value in map(attrgetter(name), lines) if value is not None)
 
     def take_other(self, line: dict[str, Any]) -> None:
         """Add what a line has that is not of the usual form."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
@@ -11,7 +12,7 @@ from scipy.optimize import OptimizeResult
 from ...errors import MemoryBudgetError, text_of
 from ..history.records import Totals
 from ..runtime.blas_threads import blas_threads
-from ..runtime.control import FAILED, INTERRUPTED, Abort, Control, Ending, StopRun
+from ..runtime.control import FAILED, INTERRUPTED, UNCONVERGED, Abort, Control, Ending, StopRun
 from .optimality import EndingCheck
 from .recorder import Recorder
 from .result import Result
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from ..parameters.flat import FlatParameters
 
 __all__ = ["Engine", "Evaluated"]
+
+_SUCCESSFUL = re.compile(r"(?<!un)success", re.IGNORECASE)
 
 
 class Evaluated(Protocol):
@@ -50,7 +53,8 @@ class Engine(ABC):
     """Calls a solver on an objective, and ends the run well however it ends.
 
     start: x before the run, shape (n,). threads: what `blas_threads` takes. disp: print a summary at the end. check:
-    called with the result of a run that raised nothing, while parameters and constraints can still be asked.
+    called with the result of a run that raised nothing, while parameters and constraints can still be asked. zero: the
+    ending that the method's status of 0 stands for where it is no success.
     `result` is an OptimizeResult as SciPy's, without gaps.
     """
 
@@ -63,6 +67,7 @@ class Engine(ABC):
         threads: int | None = None,
         disp: bool = False,
         check: EndingCheck | None = None,
+        zero: Ending = UNCONVERGED,
     ):
         self.objective = objective
         self.flat = objective.flat
@@ -74,6 +79,7 @@ class Engine(ABC):
         self._threads = threads
         self._disp = disp
         self._check = check
+        self._zero = zero
 
     def run(self, solve: Callable[[], object]) -> None:
         """Call `solve`; fill result and history; raise what the user's code raised.
@@ -85,7 +91,7 @@ class Engine(ABC):
         ended_by_method = False
         try:
             with blas_threads(self._threads):
-                self.result = self._completed(solve())
+                self.result = _consistent(self._completed(solve()), self._zero)
             ended_by_method = True
         except StopRun as stop:
             self.result = self._from_best(stop.ending)
@@ -192,6 +198,21 @@ class Engine(ABC):
         if point is not None and point.gradient is not None:
             for tensor, part in zip(self.flat.tensors, self.flat.scatter(point.gradient), strict=True):
                 tensor.grad = part
+
+
+def _consistent(result: OptimizeResult, zero: Ending) -> OptimizeResult:
+    """The result of a method, in which message, status and success say the same.
+
+    Without success no status is 0, and no message speaks of success. SciPy's own number stays as `scipy_status`.
+    """
+    if result.success:
+        return result
+    if result.status == 0:
+        message = result.message if zero is UNCONVERGED else zero.message
+        result.update(status=zero.status, message=message, scipy_status=0)
+    if _SUCCESSFUL.search(result.message):
+        result.update(message=UNCONVERGED.message)
+    return result
 
 
 def _ending_of(failure: BaseException) -> Ending:

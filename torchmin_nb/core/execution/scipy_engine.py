@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from traceback import walk_tb
@@ -15,7 +14,7 @@ from scipy.optimize import OptimizeResult
 
 from ...errors import ArgumentError, ArgumentTypeError, TorchminError
 from ..objective.objective import Objective
-from ..runtime.control import UNCONVERGED, UNDEFINED
+from ..runtime.control import UNDEFINED
 from .engine import Engine
 from .recorder import Recorder
 from .scipy_iterates import ScipyIterates
@@ -31,7 +30,6 @@ _POINT_FIELDS = (
 )
 """What a result says of its x, besides the loss and the violation."""
 
-_SUCCESSFUL = re.compile(r"(?<!un)success", re.IGNORECASE)
 _SCIPY, _NUMPY, _OURS = Path(scipy.__file__).parent, Path(np.__file__).parent, Path(__file__).parents[2]
 
 
@@ -77,7 +75,7 @@ class ScipyEngine(Engine):
             filled.x = end.x.copy()  # also where the two differ in the sign of a zero, which a loss may depend on
         undefined = (end is not None and not self.objective.finite(end)) or (loss is not None and not np.isfinite(loss))
         if undefined or not np.isfinite(filled.x).all():  # the fun that SciPy reports is the wall it was shown
-            filled.update(UNDEFINED._asdict())
+            filled.update(UNDEFINED._asdict(), scipy_status=filled.status)
             self._put_best(filled)
         else:  # L-BFGS-B goes back to x after a failed line search, and reports the trial's loss
             filled.fun = loss
@@ -87,7 +85,7 @@ class ScipyEngine(Engine):
         filled.update(success=bool(filled.success), message=str(filled.message))
         if not filled.success and self.objective.has_better_than(filled.x, filled.fun):
             self._put_best(filled)
-        return _consistent(filled)
+        return filled
 
     def _put_best(self, filled: OptimizeResult) -> None:
         """The best point in place of the one at which the method gave up, which stays as `scipy_x`."""
@@ -133,16 +131,6 @@ def _default_ending(result: Mapping[str, Any]) -> dict[str, Any]:
     """Success, status and message, for a method that leaves some of them out: what it does say decides."""
     success = bool(result["success"]) if "success" in result else result.get("status", 0) in (0, None)
     return {"success": success, "status": 0 if success else 1, "message": ""}
-
-
-def _consistent(result: OptimizeResult) -> OptimizeResult:
-    """The result, with no message of success where there is none: message, status and success say the same.
-
-    Where we find fault with SciPy's end, all three are those of an `Ending`; here SciPy's own contradict each other.
-    """
-    if not result.success and _SUCCESSFUL.search(result.message):
-        result.update(message=UNCONVERGED.message, status=result.status or UNCONVERGED.status)
-    return result
 
 
 def _number(result: Mapping[str, Any], name: str, kind: type) -> Any:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ..runtime.control import EXHAUSTED, UNCONVERGED, Ending
 from .options import OptionSpec
 
 __all__ = ["GLOBAL_METHODS", "SHGO_OPTIONS", "GlobalSpec"]
@@ -27,7 +28,8 @@ class GlobalSpec:
     whether it accepts them. variable_space_options: keywords whose values are in the search's own variables, so that
     they cannot be combined with scales or fixed entries. source: the paper. most: the largest number of variables for
     which the search is useful. cost: the cost of an iteration, in words. descent: minimizer_args of the local method
-    where the user passes none; empty for SLSQP with constraints, L-BFGS-B with bounds, BFGS with neither.
+    where the user passes none; empty for SLSQP with constraints, L-BFGS-B with bounds, BFGS with neither. zero: the
+    ending that a status of 0 stands for where it is no success.
     """
 
     name: str
@@ -43,6 +45,7 @@ class GlobalSpec:
     most: int = 1000
     cost: str = ""
     older: str = ""
+    zero: Ending = UNCONVERGED
     descent: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
 
     def __reduce__(self) -> tuple[Callable[[str], GlobalSpec], tuple[str]]:
@@ -137,6 +140,7 @@ _ALL = (
         most=100,
         cost="2·N closure calls, and local searches where it improves",
         older="da_kwargs",
+        zero=EXHAUSTED,
     ),
     GlobalSpec(
         "shgo",

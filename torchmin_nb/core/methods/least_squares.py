@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Literal
 
 from ...errors import ArgumentError, MemoryBudgetError
+from ..runtime.control import EXHAUSTED, Ending
 from ..runtime.memory import available_bytes, readable_bytes
 from .options import OptionSpec
 
@@ -36,7 +37,8 @@ class LeastSquaresSpec:
     bounds, robust: whether it takes bounds, and losses besides the plain sum of squares. operator: whether it can do
     with products of the Jacobian. overdetermined: needs m >= n. arrays: doubles that SciPy and the Jacobian take for m
     residuals and n parameters. radius: how its trust radius is observed, a key of trust_region.PROBES. cost: what an
-    iteration costs, in words. engines: who can run it, "scipy" and "torch", a solver on the device.
+    iteration costs, in words. engines: who can run it, "scipy" and "torch", a solver on the device. zero: the
+    ending that a status of 0 stands for, which is never a success here.
     """
 
     name: str
@@ -51,6 +53,7 @@ class LeastSquaresSpec:
     radius: str = "loop"
     cost: str = "1 closure call, and a Jacobian of M×N where the point is accepted"
     engines: tuple[str, ...] = ("scipy",)
+    zero: Ending = EXHAUSTED
 
     def __reduce__(self) -> tuple[Callable[[str], LeastSquaresSpec], tuple[str]]:
         """A row is copied and pickled by name."""

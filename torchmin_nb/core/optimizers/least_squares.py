@@ -230,7 +230,13 @@ class LeastSquaresWrapper(DeviceOptimizer):
             None if variables.box is None else lambda x: outside(x, variables.box),
         )
         engine = LeastSquaresEngine(
-            residuals, recorder, start, iterates=iterates, threads=self._threads(flat.n), check=check
+            residuals,
+            recorder,
+            start,
+            iterates=iterates,
+            threads=self._threads(flat.n),
+            check=check,
+            zero=request.spec.zero,
         )
         return engine, lambda: self._call_scipy(residuals, variables, iterates, start)
 
@@ -265,6 +271,7 @@ class LeastSquaresWrapper(DeviceOptimizer):
             recorder,
             variables.to_user(variables.start),
             check=EndingCheck(self.name, residuals, variables, _none, tolerances, None),
+            zero=request.spec.zero,
         )
         return engine, self._saving_state(run, residuals)
 

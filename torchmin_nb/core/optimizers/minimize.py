@@ -277,6 +277,7 @@ class MinimizeWrapper(DeviceOptimizer):
             threads=self._threads(flat.n),
             disp=request.disp,
             check=self._ending_check(objective, variables, constraints) if spec.gradient != "none" else None,
+            zero=spec.zero,
         )
         return engine, lambda: self._call_scipy(request, objective, iterates, variables, constraints)
 
@@ -323,6 +324,7 @@ class MinimizeWrapper(DeviceOptimizer):
             variables.to_user(variables.start),
             disp=request.disp,
             check=self._ending_check(objective, variables, constraints),
+            zero=spec.zero,
         )
 
         return engine, self._saving_state(run, objective)

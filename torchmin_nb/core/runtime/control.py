@@ -17,6 +17,7 @@ __all__ = [
     "ABANDONED",
     "CALLBACK",
     "EVALUATIONS",
+    "EXHAUSTED",
     "FAILED",
     "INTERRUPTED",
     "ITERATIONS",
@@ -44,7 +45,8 @@ class Status(IntEnum):
 
     SciPy's own codes are small numbers, whose meaning depends on the method: they stay plain integers.
 
-    label: what `result.message` says; a message may say more. A method of your own may return any number:
+    label: what `result.message` says; a message may say more. 0 stands for success alone; where SciPy ends with 0 and
+    no success, `result.scipy_status` keeps it. A method of your own may return any other number:
     `history.ended_early` says whether torchmin_nb ended the run.
 
     >>> Status(103).name, Status.STOPPED == 99
@@ -107,6 +109,7 @@ CALLBACK = Ending.of(Status.STOPPED, "Stopped by a callback.")
 ABANDONED = Ending.of(Status.STOPPED, "Stopped: it stood still, and nothing was left that could let it go on.")
 ITERATIONS = Ending.of(Status.MAX_ITERATIONS)
 EVALUATIONS = Ending.of(Status.MAX_EVALUATIONS)
+EXHAUSTED = Ending.of(Status.MAX_EVALUATIONS, "The maximum number of function evaluations is exceeded.")
 SECONDS = Ending.of(Status.MAX_SECONDS)
 TARGET = Ending.of(Status.TARGET_REACHED)
 NONFINITE_CURVATURE = Ending.of(Status.NONFINITE_CURVATURE)

@@ -190,7 +190,9 @@ class GlobalOptimizer(ScipyOptimizer):
         population = population_of(closure, self._loss, flat)
         search.vectorized = self._vectorizes(possible=population is not None)
         search.population = population if search.vectorized else None
-        engine = ScipyEngine(objective, recorder, start, threads=self._threads(), disp=self._disp())
+        engine = ScipyEngine(
+            objective, recorder, start, threads=self._threads(), disp=self._disp(), zero=self.spec.zero
+        )
         return engine, lambda: self._run(search)
 
     def _run(self, search: Search) -> OptimizeResult:
