@@ -46,14 +46,15 @@ class OneNumber:
 
 
 class Counted:
-    """The function as SciPy calls it: the last point is remembered, as by SciPy's ScalarFunction."""
+    """The function as SciPy calls it: the last point is remembered, at first the start, as by its ScalarFunction."""
 
     def __init__(self, value, slope):
-        self._value, self._slope, self.trials = value, slope, []
+        self._value, self._slope, self._last, self.trials = value, slope, 0.0, []
 
     def _at(self, t):
-        if not self.trials or self.trials[-1] != t:
-            self.trials.append(float(t))
+        if self._last != t:
+            self._last = float(t)
+            self.trials.append(self._last)
 
     def value(self, t):
         self._at(t)
