@@ -46,15 +46,14 @@ class OneNumber:
 
 
 class Counted:
-    """The function as SciPy calls it: the last point is remembered, at first the start, as by its ScalarFunction."""
+    """The function as SciPy calls it: the last point is remembered, at first 0, as by SciPy's ScalarFunction."""
 
     def __init__(self, value, slope):
-        self._value, self._slope, self._last, self.trials = value, slope, 0.0, []
+        self._value, self._slope, self.trials = value, slope, []
 
     def _at(self, t):
-        if self._last != t:
-            self._last = float(t)
-            self.trials.append(self._last)
+        if t != (self.trials[-1] if self.trials else 0.0):
+            self.trials.append(float(t))
 
     def value(self, t):
         self._at(t)

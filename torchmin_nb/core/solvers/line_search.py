@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from copy import copy
 from enum import Enum
 from typing import NamedTuple, Self
 
@@ -208,7 +208,9 @@ class Line:
     def _evaluate(self, step: float) -> Sample:
         x = torch.add(self.start.x, self.direction, alpha=step)
         if stands(self.start, x, step * self.slope):
-            return replace(self.start, slope=self.slope)
+            here = copy(self.start)
+            here.slope = self.slope
+            return here
         return self._problem.evaluate(x, self.direction)
 
 
