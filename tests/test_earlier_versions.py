@@ -96,7 +96,7 @@ def test_a_state_dict_goes_on(version, name):
     optimizer.load_state_dict(state)
     require_history(optimizer.history, told["history"])
     require_result(optimizer.result, told["result"])
-    if optimizer.takes_up:
+    if optimizer.supports_warm_start:
         assert optimizer._loaded is not None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of what a state_dict does not hold, by method: see test_manners
@@ -139,7 +139,7 @@ def test_an_optimizer_of_this_version_is_copied_and_runs_alike(name, way):
 
 
 PRIVATE = {
-    ("core.execution.result", "Story"),
+    ("core.execution.result", "RunSummary"),
     ("core.history.records", "Totals"),
     ("core.history.rows", "Rows"),
     ("core.history.rows", "_Mappings"),

@@ -92,11 +92,11 @@ def test_what_was_learned_is_taken_up(method, option):
     assert option not in other.request.options  # the user's own options are not rewritten
 
 
-@pytest.mark.parametrize("method", [name for name, spec in METHODS.items() if spec.forgets])
+@pytest.mark.parametrize("method", [name for name, spec in METHODS.items() if spec.lost_state])
 def test_what_is_lost_is_said(method):
     _, told = continued(method, 5, 3)
     (warning,) = told
-    assert METHODS[method].forgets in str(warning.message)
+    assert METHODS[method].lost_state in str(warning.message)
 
 
 def test_only_the_step_after_loading_goes_on():

@@ -8,7 +8,7 @@ import pytest
 from tests.views.shown import LONG, Clock, StillTicker
 from torchmin_nb.explore import Call
 from torchmin_nb.views.explorer.conductor import Conductor
-from torchmin_nb.views.explorer.jobs import Contest, Sampling, Trial
+from torchmin_nb.views.explorer.jobs import RaceJob, RunJob, SamplingJob
 from torchmin_nb.views.explorer.stage import PCA, Stage
 from torchmin_nb.views.explorer.steering import Steering
 from torchmin_nb.views.ticker import POLL
@@ -117,9 +117,9 @@ def test_one_that_is_closed_stops_its_job_and_tells_nothing_more(audience):
 
 def test_a_run_is_paused_resumed_and_stopped(audience):
     conductor = audience.conductor
-    trial = Trial(Call("Rosenbrock", "CG", pace=0.01), "a run", paused=True)
+    trial = RunJob(Call("Rosenbrock", "CG", pace=0.01), "a run", paused=True)
     conductor.begin(trial)
-    assert conductor.trial is trial
+    assert conductor.run_job is trial
     assert trial.run.wait_until_paused(LONG)
     conductor.pause()
     until(lambda: len(trial.history))
@@ -129,7 +129,7 @@ def test_a_run_is_paused_resumed_and_stopped(audience):
     trial.run.wait(LONG)
     assert trial.row.reason == "Stopped on request."
     conductor.look()
-    assert conductor.trial is None
+    assert conductor.run_job is None
     conductor.pause()
     conductor.stop()
 
@@ -138,7 +138,7 @@ def test_a_run_is_paused_resumed_and_stopped(audience):
 
 
 def test_a_trial_says_when_there_is_something_new():
-    trial = Trial(Call("Rosenbrock", "CG"), "mine", paused=True)
+    trial = RunJob(Call("Rosenbrock", "CG"), "mine", paused=True)
     assert trial.run.wait_until_paused(LONG)
     assert trial.seen == (0, "paused")
     trial.run.advance(1)
@@ -166,7 +166,7 @@ def until(holds):
 
 def test_a_race_gives_its_rows_once_and_a_profile_over_several_starts():
     calls = [Call("Rosenbrock", name, seed=seed) for seed in (0, 1) for name in ("BFGS", "trust-exact")]
-    contest = over(Contest(calls, [f"{call.method} {call.seed}" for call in calls]))
+    contest = over(RaceJob(calls, [f"{call.method} {call.seed}" for call in calls]))
     assert [row.name for row in contest.take()] == ["BFGS 0", "trust-exact 0", "BFGS 1", "trust-exact 1"]
     assert contest.take() == []
     assert contest.seen == (3, 4)
@@ -177,7 +177,7 @@ def test_a_race_gives_its_rows_once_and_a_profile_over_several_starts():
 
 
 def test_a_race_from_one_start_has_no_profile_and_can_be_stopped():
-    contest = Contest([Call("Rosenbrock", "Nelder-Mead", pace=0.01), Call("Rosenbrock", "BFGS")], ["a", "b"])
+    contest = RaceJob([Call("Rosenbrock", "Nelder-Mead", pace=0.01), Call("Rosenbrock", "BFGS")], ["a", "b"])
     contest.stop()
     assert len(over(contest).rows) <= 1
     assert contest.error is None
@@ -186,11 +186,11 @@ def test_a_race_from_one_start_has_no_profile_and_can_be_stopped():
 
 def test_a_sampling_leaves_a_plane_with_the_stage_or_says_what_went_wrong():
     call = Call("Wood", "BFGS")
-    contest = over(Contest([call], ["BFGS"]))
+    contest = over(RaceJob([call], ["BFGS"]))
     stage, history = Stage(call, call.make()), contest.rows[0].history
-    assert over(Sampling(stage, PCA, "BFGS", history)).error is None
+    assert over(SamplingJob(stage, PCA, "BFGS", history)).error is None
     assert stage.sampled(PCA, "BFGS")
-    wrong = over(Sampling(stage, PCA, "none", type(history)("BFGS")))
+    wrong = over(SamplingJob(stage, PCA, "none", type(history)("BFGS")))
     assert isinstance(wrong.error, ValueError)
     assert not stage.sampled(PCA, "none")
 
@@ -207,17 +207,17 @@ def test_buttons_allow_what_can_be_done_now():
         return {name for name, button in buttons.items() if not button.disabled}, steering.pause.description
 
     assert allowed(None) == ({"run", "step"}, "Pause")
-    trial = Trial(Call("Rosenbrock", "CG", pace=0.1), "a run", paused=True)
+    trial = RunJob(Call("Rosenbrock", "CG", pace=0.1), "a run", paused=True)
     assert trial.run.wait_until_paused(LONG)
     assert allowed(trial) == ({"pause", "step", "stop"}, "Resume")
     trial.run.resume()
     assert allowed(trial) == ({"pause", "stop"}, "Pause")
     trial.stop()
     trial.run.wait(LONG)
-    contest = Contest([Call("Rosenbrock", "CG")], ["CG"])
+    contest = RaceJob([Call("Rosenbrock", "CG")], ["CG"])
     assert allowed(contest) == ({"stop"}, "Pause")
     over(contest)
     call = Call("Wood", "CG")
-    sampling = Sampling(Stage(call, call.make()), PCA, "CG", contest.rows[0].history)
+    sampling = SamplingJob(Stage(call, call.make()), PCA, "CG", contest.rows[0].history)
     assert allowed(sampling) == (set(), "Pause")
     over(sampling)

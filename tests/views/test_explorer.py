@@ -118,7 +118,7 @@ def test_every_picture_can_be_shown(explorer):
 def test_a_run_is_paused_stepped_resumed_and_stopped(explorer):
     explorer.method.value = "CG"
     explorer.step_button.click()
-    run = explorer._bench.conductor.trial.run
+    run = explorer._bench.conductor.run_job.run
     assert run.wait_until_paused(LONG)
     assert len(run.history) == 2
     explorer.step_button.click()
@@ -136,7 +136,7 @@ def test_a_run_is_paused_stepped_resumed_and_stopped(explorer):
 
 def test_resume_goes_on_to_the_end(explorer):
     explorer.step_button.click()
-    assert explorer._bench.conductor.trial.run.wait_until_paused(LONG)
+    assert explorer._bench.conductor.run_job.run.wait_until_paused(LONG)
     explorer.pause_button.click()
     assert ended(explorer).solved
 
@@ -494,7 +494,7 @@ def test_closing_stops_the_run_and_frees_thread_and_widgets():
     explorer = MethodExplorer()
     explorer.speed.value = "1 a second"
     explorer.run_button.click()
-    run = explorer._bench.conductor.trial.run
+    run = explorer._bench.conductor.run_job.run
     explorer.close()
     explorer.close()
     assert run.wait(LONG).status == 99
@@ -508,7 +508,7 @@ def test_deleting_one_frees_its_widgets_its_workbench_and_its_threads(going_on):
     explorer = MethodExplorer()
     explorer.speed.value = "1 a second" if going_on else "full speed"
     explorer.run_button.click()
-    run = explorer._bench.conductor.trial.run if going_on else None
+    run = explorer._bench.conductor.run_job.run if going_on else None
     if not going_on:
         ended(explorer)
     gone = [weakref.ref(explorer), weakref.ref(explorer._bench)]

@@ -60,12 +60,12 @@ def test_every_field_is_told_by_its_kind(panel):
 def test_what_is_wrong_is_said_beside_its_field_and_only_there(panel):
     form = panel()
     form.budget.seconds.value = "0"
-    assert "max_seconds" in form.tell().messages
+    assert "max_seconds" in form.show_messages().messages
     assert "above 0" in form.budget.message.value
     assert not form.problem.message.value
     form.problem.seed.value = "-1"
     form.budget.seconds.value = ""
-    form.tell()
+    form.show_messages()
     assert "seed" in form.problem.message.value
     assert not form.budget.message.value
     assert form.problem_call is None

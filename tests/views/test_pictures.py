@@ -6,7 +6,7 @@ import pytest
 
 from tests.views.shown import LONG
 from torchmin_nb.explore import Call, run
-from torchmin_nb.views.explorer.jobs import Sampling
+from torchmin_nb.views.explorer.jobs import SamplingJob
 from torchmin_nb.views.explorer.parts import free
 from torchmin_nb.views.explorer.pictures import Pictures
 from torchmin_nb.views.explorer.stage import LANDSCAPE, ORDER, PCA, PROFILE, STEP, Shown, Stage
@@ -116,7 +116,7 @@ def test_a_plane_is_sampled_when_it_is_asked_for(hand):
     hand.pictures.sample_button.click()
     assert hand.asked == [1]
     sampling = hand.pictures.sampling()
-    assert isinstance(sampling, Sampling)
+    assert isinstance(sampling, SamplingJob)
     sampling._thread.join(LONG)
     hand.show("BFGS")
     assert "contour" in [trace.type for trace in hand.pictures.figures[1].data]

@@ -124,7 +124,7 @@ def test_it_is_scipys_result():
     assert str(result) == str(plain)
     assert dir(result) == dir(plain)
     assert set(result) == set(plain)
-    assert "story" not in result
+    assert "run_summary" not in result
     assert (result["fun"], result.get("nothing", 3)) == (result.fun, 3)
     result.mine = 4
     assert result["mine"] == 4
@@ -143,7 +143,7 @@ def test_copies_and_pickles_show_the_same(again):
     assert other is not result
     assert set(other) == set(result)
     assert np.array_equal(other.x, result.x)
-    assert other.story == result.story
+    assert other.run_summary == result.run_summary == result.story
     assert other._repr_html_() == result._repr_html_()
 
 

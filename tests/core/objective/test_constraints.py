@@ -394,7 +394,7 @@ def _side(problem, dtype=torch.float64):
     objective = Calls(ClosureEvaluator(lambda: pytest.fail("called"), flat), flat, control=None)
     variables = Variables(flat.read(), None, None)
     constraints = ConstraintSet([Constraint(problem.constraint, problem.lower, problem.upper)], objective, variables)
-    return constraints._sides[0]
+    return constraints._constraints[0]
 
 
 @pytest.mark.parametrize("name", HOCK)

@@ -238,7 +238,7 @@ class StartCheck:
         random = np.random.default_rng(0)
         way = random.choice([-1.0, 1.0], z.size)
         if self._real.gradient is not None:
-            slope = np.sign(variables.covector(self._real.gradient))
+            slope = np.sign(variables.gradient_to_solver(self._real.gradient))
             way = np.where(np.abs(slope) == 1, slope, way)
         unit = way * random.uniform(0.5, 1.5, z.size)
         length = self._eps**power * (1 + float(np.linalg.norm(z)))

@@ -147,13 +147,13 @@ def tolerances_in_words(rows: Mapping[str, OptionSpec], given: Mapping[str, Any]
     return ", ".join(f"{name}={value:.3g}" for name, value in named if rows[name].tolerance and value is not None)
 
 
-class Ended(Protocol):
+class EndedObjective(Protocol):
     """What is known of a run that has ended: its first point, and the one at x, if it is remembered."""
 
     flat: FlatParameters
     first: Point | None
 
-    def known(self, x: NDArray[np.float64]) -> Point | None: ...
+    def cached_point(self, x: NDArray[np.float64]) -> Point | None: ...
 
 
 @dataclass(eq=False)
@@ -165,15 +165,15 @@ class EndingCheck:
     """
 
     name: str
-    objective: Ended
+    objective: EndedObjective
     variables: Variables
     linearised: Callable[[NDArray[np.float64]], LinearisedConstraints | None]
     tolerances: str
     violation: Callable[[NDArray[np.float64]], float] | None
     others: Sequence[str] = ()
 
-    def __call__(self, result: OptimizeResult, *, claimed: bool) -> None:
-        """claimed: the method itself ended the run; else there is no success of its own to doubt."""
+    def __call__(self, result: OptimizeResult, *, ended_by_method: bool) -> None:
+        """ended_by_method: the method itself ended the run; else there is no success of its own to doubt."""
         gradient = self._gradient(result)
         if gradient is None or not np.isfinite(gradient).all() or not self.variables.n:
             return
@@ -186,7 +186,7 @@ class EndingCheck:
             return
         if self.violation is not None:
             result.kkt_residual = max(min(map(max, found)), violation)
-        if result.success and claimed:
+        if result.success and ended_by_method:
             self._warn(result, gradient, suspect=violation > _FEASIBLE or not any(map(self._believed, found)))
 
     def _parts(self, result: OptimizeResult, gradient: NDArray[np.float64]) -> list[tuple[float, float]]:
@@ -208,14 +208,14 @@ class EndingCheck:
 
     def _gradient(self, result: OptimizeResult) -> NDArray[np.float64] | None:
         """With respect to x, shape (n,); None where neither the run nor its method knows it."""
-        point = self.objective.known(result.x)
+        point = self.objective.cached_point(result.x)
         if point is not None and point.gradient is not None:
             return point.gradient
         given = next((result[name] for name in ("grad", "jac") if isinstance(result.get(name), np.ndarray)), None)
         return given if given is not None and given.shape == result.x.shape else None
 
     def _kkt(self, result: OptimizeResult, gradient: NDArray[np.float64], weight: float) -> Kkt | None:
-        variables, slope = self.variables, np.asarray(self.variables.covector(gradient))
+        variables, slope = self.variables, np.asarray(self.variables.gradient_to_solver(gradient))
         z, (loss_unit, slope_unit) = variables.to_solver(result.x), self._units(result, gradient)
         return kkt(slope, z, variables.bounds, self.linearised(result.x), loss_unit / weight, slope_unit)
 
@@ -224,7 +224,7 @@ class EndingCheck:
         first = self.objective.first
         losses = [result.fun] if first is None else [result.fun, _OF_THE_GAIN * (first.loss - result.fun)]
         gradients = [gradient] if first is None or first.gradient is None else [gradient, first.gradient]
-        slope = max(_largest(self.variables.covector(each)) for each in gradients) or 1.0
+        slope = max(_largest(self.variables.gradient_to_solver(each)) for each in gradients) or 1.0
         return max(map(abs, losses)) or slope, slope
 
     def _warn(self, result: OptimizeResult, gradient: NDArray[np.float64], *, suspect: bool) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from ..history.callbacks import Callback, tell
+from ..history.callbacks import Callback, notify
 from ..history.history import History
 from ..history.records import Evaluation, Iteration
 from ..objective.calls import Calls
@@ -72,14 +72,14 @@ class Recorder:
         """
         heard: list[Callback] = []
         try:
-            tell(self._callbacks, "on_start", self.history, heard)
+            notify(self._callbacks, "on_start", self.history, heard)
         finally:
             self._callbacks = heard
-        self._evaluation_listeners = _having(self._callbacks, "on_evaluation")
+        self._evaluation_listeners = _methods_named(self._callbacks, "on_evaluation")
 
     def end(self) -> None:
         """Tell the callbacks that the run is over."""
-        tell(self._callbacks, "on_end", self.history)
+        notify(self._callbacks, "on_end", self.history)
 
     def evaluated(self, point: Recordable) -> None:
         """An evaluation was made; the first is the iteration of index 0."""
@@ -133,8 +133,8 @@ class Recorder:
         self.last = point
         self.history.append(iteration, point.position() if self.history.keep_parameters else None)
         if self._callbacks:
-            self._calls.place(point.x)
-        stop = [_heard(callback, iteration) for callback in self._callbacks]
+            self._calls.write_parameters(point.x)
+        stop = [_called(callback, iteration) for callback in self._callbacks]
         self._calls.invalidate()
         if any(answer is _STOP or (isinstance(answer, bool | np.bool_) and answer) for answer in stop):
             raise StopRun(CALLBACK)
@@ -152,12 +152,12 @@ class Recorder:
             metrics=point.metrics,
         )
         self.history.evaluated(evaluation, point.position() if self.history.keep_parameters else None)
-        answers = [_heard(listener, evaluation) for listener in self._evaluation_listeners]
+        answers = [_called(listener, evaluation) for listener in self._evaluation_listeners]
         self._calls.invalidate()
         return any(answer is _STOP for answer in answers)
 
 
-def _heard(callback: Callable[..., Any], event: Iteration | Evaluation) -> Any:
+def _called(callback: Callable[..., Any], event: Iteration | Evaluation) -> Any:
     """What the callback answers; `_STOP` where it raises StopIteration, as SciPy's callbacks may."""
     try:
         return callback(event)
@@ -167,5 +167,5 @@ def _heard(callback: Callable[..., Any], event: Iteration | Evaluation) -> Any:
         raise Abort(error) from error
 
 
-def _having(callbacks: Sequence[Any], name: str) -> list[Callable[..., Any]]:
+def _methods_named(callbacks: Sequence[Any], name: str) -> list[Callable[..., Any]]:
     return [getattr(callback, name) for callback in callbacks if hasattr(callback, name)]

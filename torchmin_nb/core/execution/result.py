@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from ..history.history import History
     from ..history.records import Totals
 
-__all__ = ["Result", "Story", "result_html", "result_rows"]
+__all__ = ["Result", "RunSummary", "result_html", "result_rows"]
 
 _SAMPLED = 40
 
 
-class Story(NamedTuple):
+class RunSummary(NamedTuple):
     """What a result shows of its run: method, what was really computed, some of the losses in order."""
 
     method: str
@@ -31,18 +31,27 @@ class Story(NamedTuple):
 class Result(OptimizeResult):  # type: ignore[misc]  # SciPy is untyped
     """SciPy's OptimizeResult in all respects; as the last line of a cell it is a table.
 
-    `story` is no field of the result: it is neither among the keys nor in the text. Copies and pickles have it.
+    `run_summary` is no field of the result: it is neither among the keys nor in the text. Copies and pickles have it.
     """
 
-    story: Story | None = None
+    run_summary: RunSummary | None = None
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        """Of a pickle: earlier versions called the summary `story`."""
+        self.__dict__.update({"run_summary" if name == "story" else name: value for name, value in state.items()})
+
+    @property
+    def story(self) -> RunSummary | None:
+        """The earlier name of `run_summary`."""
+        return self.run_summary
 
     @classmethod
     def of_run(cls, fields: Mapping[str, Any], history: History) -> Result:
         """The fields of a result, with what its history tells."""
         result = cls(fields)
         picked = np.linspace(0, len(history) - 1, min(_SAMPLED, len(history))).astype(int).tolist()
-        story = Story(history.method, history.totals, tuple(history[index].loss for index in picked))
-        object.__setattr__(result, "story", story)  # SciPy's own would make it a key
+        summary = RunSummary(history.method, history.totals, tuple(history[index].loss for index in picked))
+        object.__setattr__(result, "run_summary", summary)  # SciPy's own would make it a key
         return result
 
     @property
@@ -60,8 +69,8 @@ class Result(OptimizeResult):  # type: ignore[misc]  # SciPy is untyped
 
 def result_rows(result: Result) -> list[tuple[str, str]]:
     """Name and text of what there is: nothing is shown that the run does not know."""
-    story = result.story or Story("", None, ())
-    totals = story.totals
+    summary = result.run_summary or RunSummary("", None, ())
+    totals = summary.totals
     counts = {
         "closure calls": (totals and totals.nfev, "nfev"),
         "gradients": (totals and totals.njev, "njev"),
@@ -69,11 +78,11 @@ def result_rows(result: Result) -> list[tuple[str, str]]:
         "Hessian-vector products": (totals and totals.nhvp, ""),
     }
     rows = [
-        ("method", story.method),
+        ("method", summary.method),
         ("success", "" if result.get("success") is None else "yes" if result["success"] else "no"),
         ("message", str(result.get("message", ""))),
         ("loss", _number(result.get("fun"))),
-        ("loss, log scale" if min(story.losses, default=0.0) > 0 else "loss, from start to end", _spark(story)),
+        ("loss, log scale" if min(summary.losses, default=0.0) > 0 else "loss, from start to end", _spark(summary)),
         ("iterations", _text(result.get("nit"))),
         *((name, _text(result.get(field) if made is None else made)) for name, (made, field) in counts.items()),
         ("seconds", "" if totals is None else f"{totals.seconds:.3g}"),
@@ -90,8 +99,8 @@ def result_html(result: Result) -> Html:
     return html("<div><table><tbody>{rows}</tbody></table>{fields}</div>", rows=rows, fields=fields)
 
 
-def _spark(story: Story) -> str:
-    return sparkline(np.array(story.losses, dtype=float), _SAMPLED)
+def _spark(summary: RunSummary) -> str:
+    return sparkline(np.array(summary.losses, dtype=float), _SAMPLED)
 
 
 def _number(value: Any) -> str:

@@ -20,7 +20,7 @@ import torch
 
 from ...errors import ArgumentError, BusyError
 from ..display.hooks import show_panel
-from ..history.callbacks import Callback, tell
+from ..history.callbacks import Callback, notify
 from ..history.history import History
 from ..runtime import control as endings
 from ..runtime.control import Control
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Run",
     "Steered",
-    "claimed",
+    "exclusive_parameters",
 ]
 
 PENDING, RUNNING, PAUSED, STOPPED, FINISHED, FAILED = "pending", "running", "paused", "stopped", "finished", "failed"
@@ -43,7 +43,7 @@ _lock = threading.Lock()
 
 
 @contextmanager
-def claimed(tensors: Sequence[torch.Tensor]) -> Iterator[None]:
+def exclusive_parameters(tensors: Sequence[torch.Tensor]) -> Iterator[None]:
     """Hold these parameters for one run; BusyError if another has any of them."""
     ids = {id(tensor) for tensor in tensors}
     with _lock:
@@ -189,7 +189,7 @@ class Run:
         weakref.finalize(self, control.abandon).atexit = False
         context = _thread_context()
         with ExitStack() as claim:  # let go again if a callback raises
-            claim.enter_context(claimed(tensors))
+            claim.enter_context(exclusive_parameters(tensors))
             claim.enter_context(held or nullcontext())
             self._announce(optimizer.callbacks)
             claim = claim.pop_all()
@@ -342,7 +342,7 @@ class Run:
     def _announce(self, callbacks: Sequence[Any]) -> None:
         """In the caller's thread, so that a view opens in the cell that starts the run."""
         try:
-            tell(callbacks, "on_run", self)
+            notify(callbacks, "on_run", self)
         except BaseException as error:  # those that were told see a run that has failed
             self._course.refuse(error)
             raise

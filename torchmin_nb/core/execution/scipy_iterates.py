@@ -70,8 +70,8 @@ class ScipyIterates:
             self._begun += 1
         self._latest = x
         if self._user is not None:
-            point = self._objective.known(x)
-            self._objective.calls.place(x)
+            point = self._objective.cached_point(x)
+            self._objective.calls.write_parameters(x)
             self._user(x, None if point is None else point.loss, details)
             self._objective.calls.invalidate()
         return False
@@ -86,14 +86,14 @@ class ScipyIterates:
         """The method, which calls back at every evaluation, is in this iteration: those before it are over."""
         self._counts, self._begun = True, iteration
         if self._latest is not None:
-            self._until(iteration - 1, self._latest)
+            self._record_until(iteration - 1, self._latest)
 
     def ended(self, x: NDArray[np.float64], iterations: int) -> None:
         """The method has ended at x. Tells what its callback left untold."""
         if self._callback_at == "trial":
             self.accepted(x)
         elif self._counts:
-            self._until(iterations, x)
+            self._record_until(iterations, x)
 
     @property
     def iterations(self) -> int:
@@ -103,13 +103,13 @@ class ScipyIterates:
         """
         return max(self._recorder.iterations + self._counted_at_start, self._begun)
 
-    def _until(self, iteration: int, x: NDArray[np.float64]) -> None:
+    def _record_until(self, iteration: int, x: NDArray[np.float64]) -> None:
         """All iterations up to this one that are not told stand at x."""
         while self._recorder.iterations < iteration:
             self._iterated(x, None)
 
     def _iterated(self, x: NDArray[np.float64], state: Any) -> None:
-        point = self._objective.known(x) or self._unknown(x)
+        point = self._objective.cached_point(x) or self._uncached_point(x)
         region = self._radius(state)
         step = point.distance(self._recorder.last)
         accepted = None if self._radius is unreported else step > 0
@@ -120,7 +120,7 @@ class ScipyIterates:
         if self._max_iterations is not None and self._recorder.iterations >= self._max_iterations:
             raise StopRun(ITERATIONS)
 
-    def _unknown(self, x: NDArray[np.float64]) -> Point:
+    def _uncached_point(self, x: NDArray[np.float64]) -> Point:
         """A point that the objective has let go: an earlier trial, or one known up to rounding only.
 
         Powell, COBYLA and COBYQA come back to earlier trials; TNC unscales x, which is then shown at the values of the

@@ -48,39 +48,40 @@ class TorchRun:
     def solve(self) -> OptimizeResult:
         """Iterate until the solver ends, or a stop leaves through here. `state` is the last whole one, always."""
         solver, objective = self._solver, self._objective
-        state = self._begun()
+        state = self._initial_state()
         try:
             while (ending := solver.terminate(objective, state)) is None:
                 before = state.iteration
                 state = solver.step(objective, state)
                 self.state = state
                 if state.iteration > before:
-                    self._tell(state)
+                    self._record_iteration(state)
         finally:
             if self.state is not None:
                 self._kept.put_last(self._recorder.iterations, self.state)
-        end = objective.end_at(state)
-        result = OptimizeResult({name: _on_the_host(value) for name, value in solver.result(state).items()})
+        end = objective.finish_at(state)
+        result = OptimizeResult({name: _to_host(value) for name, value in solver.result(state).items()})
         result.update(x=self._variables.to_solver(end.x), success=ending.success, status=ending.status)
         result = self._variables.user_result(result)
-        return OptimizeResult({**result, "x": end.x, "fun": end.loss, "jac": end.gradient, "message": ending.message})
+        found = {"x": end.x, "fun": end.loss, "message": ending.message}
+        return OptimizeResult({**result, **found, **objective.result_fields(state)})
 
-    def _begun(self) -> State:
-        objective = self._objective
-        if self.state is not None:
-            objective.loss_scale = self._variables.loss_scale = float(self._loss_scale)
-            self.state.ended = None
-            objective.take_up(self.state)
+    def _initial_state(self) -> State:
+        objective, scale = self._objective, self._loss_scale
+        if self.state is not None or scale != "auto":
+            objective.use_scale(float(scale))
         else:
-            auto = self._loss_scale == "auto"
-            scale = objective.scale_by_the_start() if auto else float(self._loss_scale)
-            objective.loss_scale = self._variables.loss_scale = scale
+            objective.scale_by_start()
+        self._variables.loss_scale = self._kept.loss_scale = objective.loss_scale
+        if self.state is None:
             self.state = self._solver.init(objective)
-        self._kept.loss_scale = objective.loss_scale
+        else:
+            self.state.ended = None
+            objective.begin_at(self.state)
         self._kept.offer(0, self.state)
         return self.state
 
-    def _tell(self, state: State) -> None:
+    def _record_iteration(self, state: State) -> None:
         """An iteration is over."""
         point = self._objective.point_of(state)
         step = state.step_norm if self._variables.plain else None
@@ -88,7 +89,7 @@ class TorchRun:
         self._kept.offer(self._recorder.iterations + 1, state)
         self._recorder.iterated(point, region, step=step, accepted=state.accepted)
         if self._user is not None:
-            self._objective.calls.place(point.x)
+            self._objective.calls.write_parameters(point.x)
             self._user(point.position(), point.loss)
             self._objective.calls.invalidate()
 
@@ -96,21 +97,21 @@ class TorchRun:
 class TorchEngine(Engine):
     """An Engine for TorchRun, whose results are complete."""
 
-    objective: OnDevice  # type: ignore[assignment]
+    objective: OnDevice
 
     def _completed(self, result: Any) -> OptimizeResult:
-        best = self.objective.best_on_the_host()
+        best = self.objective.best_on_host()
         complete = OptimizeResult({**self._counted(), **result})
         if not complete.success and best is not None and best.loss < complete.fun:
             complete.update(scipy_x=complete.x, x=best.x, fun=best.loss, jac=best.gradient)
         return complete
 
     def _best_point(self) -> dict[str, Any]:
-        best = self.objective.best_on_the_host()
+        best = self.objective.best_on_host()
         if best is None:
             return {"x": self.start, "fun": np.nan}
         return {"x": best.x, "fun": best.loss, "jac": best.gradient}
 
 
-def _on_the_host(value: Any) -> Any:
+def _to_host(value: Any) -> Any:
     return value.to("cpu", torch.float64).numpy() if isinstance(value, torch.Tensor) else value

@@ -9,7 +9,7 @@ from ...errors import text_of
 from .history import History
 from .records import Evaluation, Iteration
 
-__all__ = ["Callback", "Listener", "tell"]
+__all__ = ["Callback", "Listener", "notify"]
 
 
 class Callback(Protocol):
@@ -33,7 +33,7 @@ class Listener(Protocol):
     def on_end(self, history: History) -> None: ...
 
 
-def tell(callbacks: Sequence[Any], name: str, subject: Any, heard: list[Any] | None = None) -> None:
+def notify(callbacks: Sequence[Any], name: str, subject: Any, heard: list[Any] | None = None) -> None:
     """Call this method of every callback that has it. Then raise the first error that one raised, noting the others.
 
     An interrupt comes before errors. heard: filled with the callbacks that raised nothing.

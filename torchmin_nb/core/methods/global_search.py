@@ -21,13 +21,13 @@ __all__ = ["GLOBAL_METHODS", "SHGO_OPTIONS", "GlobalSpec"]
 class GlobalSpec:
     """One global method: what it needs and what it takes.
 
-    kwargs: SciPy's own keywords, and those that torchmin_nb adds (`ours`). older: what the wrapper called
-    `search_args` before. bounds: whether it needs finite bounds on
-    every variable. stochastic: whether it draws random numbers (`rng`, or `seed` for SciPy's legacy generators).
-    local: whether it polishes with a local method. constraints: whether it can take any. of_x: keywords that speak of
-    the search's variables, and so cannot go with scales or fixed entries. source: the paper. most: the search is of no
-    use for more variables than this; cost: what an iteration costs, in words. descent: minimizer_args of the local
-    method where none are given; empty for SLSQP with constraints, L-BFGS-B with bounds, BFGS with neither.
+    kwargs: SciPy's own keywords, and those that torchmin_nb adds (`ours`). older: the earlier name of the wrapper's
+    `search_args`. bounds: whether it needs finite bounds on every variable. stochastic: whether it draws random numbers
+    (`rng`, or `seed` for SciPy's legacy generators). local: whether it polishes with a local method. constraints:
+    whether it accepts them. variable_space_options: keywords whose values are in the search's own variables, so that
+    they cannot be combined with scales or fixed entries. source: the paper. most: the largest number of variables for
+    which the search is useful. cost: the cost of an iteration, in words. descent: minimizer_args of the local method
+    where the user passes none; empty for SLSQP with constraints, L-BFGS-B with bounds, BFGS with neither.
     """
 
     name: str
@@ -39,7 +39,7 @@ class GlobalSpec:
     stochastic: bool = False
     local: bool = True
     constraints: bool = False
-    of_x: tuple[str, ...] = ()
+    variable_space_options: tuple[str, ...] = ()
     most: int = 1000
     cost: str = ""
     older: str = ""
@@ -107,7 +107,7 @@ _ALL = (
         bounds=False,
         stochastic=True,
         constraints=True,
-        of_x=("take_step", "accept_test", "callback"),
+        variable_space_options=("take_step", "accept_test", "callback"),
         most=1000,
         cost="a whole local minimisation from a random step",
         older="basinhopping_kwargs",
@@ -133,7 +133,7 @@ _ALL = (
             _START,
         ),
         stochastic=True,
-        of_x=("callback",),
+        variable_space_options=("callback",),
         most=100,
         cost="2·N closure calls, and local searches where it improves",
         older="da_kwargs",
@@ -163,7 +163,7 @@ _ALL = (
             ),
         ),
         constraints=True,
-        of_x=("callback", "sampling_method"),
+        variable_space_options=("callback", "sampling_method"),
         most=8,
         cost="about 100 closure calls and a descent from each basin; 2^N + 1 at least",
         descent=MappingProxyType({"method": "SLSQP", "options": {"ftol": 1e-12}}),
@@ -230,7 +230,7 @@ _ALL = (
         ),
         stochastic=True,
         constraints=True,
-        of_x=("callback", "init", "integrality", "strategy"),
+        variable_space_options=("callback", "init", "integrality", "strategy"),
         most=50,
         cost="15·N closure calls, a generation at once where vmap allows",
         older="de_kwargs",
@@ -253,7 +253,7 @@ _ALL = (
             _callback("callback(x)"),
         ),
         local=False,
-        of_x=("callback",),
+        variable_space_options=("callback",),
         most=15,
         cost="a few closure calls for each rectangle that is divided",
         older="direct_kwargs",
@@ -274,7 +274,7 @@ _ALL = (
             ),
             _DISP,
         ),
-        of_x=("ranges",),
+        variable_space_options=("ranges",),
         most=4,
         cost="a part of 20^N closure calls, then a descent",
         older="brute_kwargs",

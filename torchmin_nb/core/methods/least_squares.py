@@ -22,7 +22,7 @@ __all__ = [
     "LeastSquaresSpec",
 ]
 
-LeastSquaresMethod = Literal["trf", "dogbox", "lm"]
+LeastSquaresMethod = Literal["trf", "dogbox", "lm", "gauss-newton"]
 """The names of LEAST_SQUARES_METHODS, for editors and type checkers."""
 _LOSSES = ("linear", "soft_l1", "huber", "cauchy", "arctan")
 LARGE_JACOBIAN = 2**25
@@ -36,7 +36,7 @@ class LeastSquaresSpec:
     bounds, robust: whether it takes bounds, and losses besides the plain sum of squares. operator: whether it can do
     with products of the Jacobian. overdetermined: needs m >= n. arrays: doubles that SciPy and the Jacobian take for m
     residuals and n parameters. radius: how its trust radius is observed, a key of trust_region.PROBES. cost: what an
-    iteration costs, in words.
+    iteration costs, in words. engines: who can run it, "scipy" and "torch", a solver on the device.
     """
 
     name: str
@@ -50,6 +50,7 @@ class LeastSquaresSpec:
     overdetermined: bool = False
     radius: str = "loop"
     cost: str = "1 closure call, and a Jacobian of M×N where the point is accepted"
+    engines: tuple[str, ...] = ("scipy",)
 
     def __reduce__(self) -> tuple[Callable[[str], LeastSquaresSpec], tuple[str]]:
         """A row is copied and pickled by name."""
@@ -88,7 +89,14 @@ _COMMON = (
     OptionSpec(
         "x_scale", None, "any", "Characteristic scale of each variable, or 'jac': from the columns of the Jacobian."
     ),
-    OptionSpec("verbose", 0, "choice", "What SciPy prints: nothing, a summary, every iteration.", choices=(0, 1, 2)),
+    OptionSpec(
+        "verbose",
+        0,
+        "choice",
+        "What SciPy prints: nothing, a summary, every iteration.",
+        choices=(0, 1, 2),
+        scipy_only=True,
+    ),
 )
 _ROBUST = (
     OptionSpec("loss", "linear", "loss", "ρ of the cost ½ Σ ρ(f²): robust ones weigh outliers down.", choices=_LOSSES),
@@ -106,7 +114,7 @@ _ROBUST = (
 )
 _PLAIN = (
     OptionSpec("loss", "linear", "loss", "The plain sum of squares.", choices=("linear",)),
-    *(replace(row, help=f"Without effect in lm. {row.help}") for row in _ROBUST if row.name != "loss"),
+    *(replace(row, help=f"Without effect in lm. {row.help}", scipy_only=True) for row in _ROBUST[1:]),
 )
 
 
@@ -141,6 +149,32 @@ _ALL = (
         operator=False,
         overdetermined=True,
         radius="none",
+        engines=("scipy", "torch"),
+    ),
+    LeastSquaresSpec(
+        "gauss-newton",
+        "Minimum-norm steps, damped where they stall: for residuals that a network can fit closely, as of PINNs.",
+        "https://doi.org/10.48550/arXiv.2302.13163",
+        _rows(
+            *(option for option in _COMMON if not option.scipy_only and option.name != "x_scale"),
+            OptionSpec("max_iter", None, "int", "Largest number of iterations; no limit by default.", low=1),
+            OptionSpec(
+                "rcond", 1e-6, "float", "Singular values below this times the largest count as zero.", low=0, high=1
+            ),
+            OptionSpec(
+                "solver",
+                None,
+                "choice",
+                "The step: by a factorisation of J, or by conjugate gradients on products; None: by size.",
+                choices=(None, "exact", "cg"),
+            ),
+        ),
+        arrays=lambda m, n: 3.0 * m * n,
+        bounds=False,
+        robust=False,
+        radius="none",
+        engines=("torch",),
+        cost="a Jacobian of M×N, its factorisation, and some closure calls",
     ),
 )
 

@@ -58,10 +58,10 @@ class MethodSpec:
     Hessian must be positive definite. radius: how its trust radius is observed, a key of trust_region.PROBES;
     radius_option: the option that sets the initial one. nonfinite: what it is shown at a NaN or infinite trial, "inf"
     or a finite "wall". constraint_form: SciPy's "dict" or "object" constraints, or "inequalities": dicts without
-    equalities. arrays: doubles that SciPy and the
-    Hessian take for n variables, beyond a multiple of n.
-    forced: options handed to SciPy when the user sets `maxiter` and the solver knows none. warm: options that continue
-    an earlier run, the fields of its result they come from, and how. forgets: what a continued run has lost, in words.
+    equalities. arrays: doubles that SciPy and the Hessian take for n variables, beyond a multiple of n.
+    forced: options passed to SciPy when the user sets `maxiter` and the solver knows none. warm_start_options: options
+    that continue an earlier run, the fields of its result that they are computed from, and the function that computes
+    them. lost_state: what a continued run has lost, in words.
     callback_at: where SciPy calls back: "iterate"; "trial", the first of a line search, so that iterates are told
     when their gradient is asked for; or "evaluation", so that iterations are told by the method's own count.
     counted_at_start: by how much SciPy's `nit` is ahead of the iterations made, since it counts the start too.
@@ -94,8 +94,8 @@ class MethodSpec:
     nonfinite: str = "inf"
     arrays: Callable[[int], float] = lambda n: 0.0
     forced: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
-    warm: tuple[tuple[str, str, Callable[[Any], Any]], ...] = ()
-    forgets: str = ""
+    warm_start_options: tuple[tuple[str, str, Callable[[Any], Any]], ...] = ()
+    lost_state: str = ""
     calls: Callable[[int], float] = lambda n: 2.0
     cost: str = ""
     maxiter_counts: str = "iterations"
@@ -252,7 +252,7 @@ _ALL = (
         bounds=True,
         counted_at_start=1,
         arrays=_squares(3),
-        warm=(("initial_simplex", "final_simplex", np.array),),
+        warm_start_options=(("initial_simplex", "final_simplex", np.array),),
         cost="1 or 2 closure calls, after N+1 for the simplex",
         calls=lambda n: n + 2.0,
         step="simplex",
@@ -273,7 +273,7 @@ _ALL = (
         ),
         bounds=True,
         arrays=_squares(2),
-        warm=(("direc", "direc", np.array),),
+        warm_start_options=(("direc", "direc", np.array),),
         cost="about 10·N closure calls, a line search along each of N directions",
         calls=lambda n: 10.0 * n,
     ),
@@ -293,7 +293,7 @@ _ALL = (
         ),
         gradient="required",
         nonfinite="wall",
-        forgets="its last search direction",
+        lost_state="its last search direction",
         cost="about 2 closure calls with gradients",
         step="line search",
         wolfe=("c1", "c2"),
@@ -308,7 +308,7 @@ _ALL = (
         gradient="required",
         nonfinite="wall",
         arrays=_squares(6),
-        warm=(("hess_inv0", "hess_inv", _symmetric),),
+        warm_start_options=(("hess_inv0", "hess_inv", _symmetric),),
         cost="1 or 2 closure calls with gradients, and N² arithmetic",
         step="line search",
         wolfe=("c1", "c2"),
@@ -323,7 +323,7 @@ _ALL = (
         _rows(*(option for option in _BFGS if not option.scipy_only)),
         gradient="required",
         nonfinite="wall",
-        warm=(("hess_inv0", "hess_inv", _symmetric),),
+        warm_start_options=(("hess_inv0", "hess_inv", _symmetric),),
         cost="1 or 2 closure calls with gradients, and N² arithmetic",
         step="line search",
         wolfe=("c1", "c2"),
@@ -338,7 +338,7 @@ _ALL = (
         _rows(*(option for option in _BFGS if not option.scipy_only)),
         gradient="required",
         nonfinite="wall",
-        warm=(("hess_inv0", "hess_inv", _symmetric),),
+        warm_start_options=(("hess_inv0", "hess_inv", _symmetric),),
         cost="1 or 2 closure calls with gradients, and N² arithmetic",
         step="line search",
         wolfe=("c1", "c2"),
@@ -365,7 +365,7 @@ _ALL = (
         gradient="required",
         bounds=True,
         nonfinite="wall",
-        forgets="its correction pairs",
+        lost_state="its correction pairs",
         cost="1 or 2 closure calls with gradients",
         step="line search",
         wolfe=(1e-3, 0.9),
@@ -421,7 +421,7 @@ _ALL = (
         bounds=True,
         nonfinite="wall",
         forced=MappingProxyType({"maxfun": 2**31 - 1}),
-        forgets="its scaling and preconditioner",
+        lost_state="its scaling and preconditioner",
         cost="5 to 10 closure calls with gradients",
         calls=lambda n: 6.0,
         step="line search",
@@ -446,7 +446,7 @@ _ALL = (
         nonfinite="wall",
         arrays=_squares(10.6),
         callback_at="trial",
-        forgets="its approximation of the Hessian",
+        lost_state="its approximation of the Hessian",
         cost="1 to 4 closure calls with gradients, and N³ arithmetic",
         step="line search",
         wolfe=(0.1, np.inf),
@@ -586,7 +586,7 @@ _ALL = (
         radius_option="initial_tr_radius",
         first_callback_is_start=True,
         counted_at_start=1,
-        forgets="its penalty and barrier parameters",
+        lost_state="its penalty and barrier parameters",
         cost="1 closure call with its gradient, products, and a factorisation of the constraints",
         step="trust region",
     ),
@@ -611,7 +611,7 @@ _ALL = (
         constraints=True,
         constraint_form="inequalities",
         arrays=_squares(14),
-        forgets="its simplex",
+        lost_state="its simplex",
         cost="1 or 2 closure calls, after N+1 for the first model; N² arithmetic",
         maxiter_counts="closure calls",
         calls=lambda n: n + 2.0,
@@ -635,7 +635,7 @@ _ALL = (
         constraints=True,
         arrays=_squares(65),
         callback_at="evaluation",
-        forgets="its quadratic model",
+        lost_state="its quadratic model",
         cost="1 closure call, after 2·N+1 for the first model; N³ arithmetic",
         calls=lambda n: 2.0 * n + 1,
     ),

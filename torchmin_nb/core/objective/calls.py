@@ -62,7 +62,7 @@ class Calls:
     def __post_init__(self) -> None:
         self._held: Vector | None = None
         self._warned = False
-        self._absent: Sequence[int] = range(len(self.flat.tensors))
+        self._unreached: Sequence[int] = range(len(self.flat.tensors))
 
     def call(self, x: Vector, level: str) -> ClosureResult:
         """One evaluation at x (n,), counted."""
@@ -76,10 +76,10 @@ class Calls:
         try:
             with collecting(self.metrics):
                 result = check.first(self.evaluator, level) if check else self.evaluator.evaluate(level)
-            if self._look_now() or self.flat.version != version:
+            if self._check_now() or self.flat.version != version:
                 self.flat.require_held(x)
-            if result.parts is not None and self._absent:
-                self._absent = [index for index in self._absent if self.flat.tensors[index].grad is None]
+            if result.parts is not None and self._unreached:
+                self._unreached = [index for index in self._unreached if self.flat.tensors[index].grad is None]
             if check and not self.control.ending:
                 result = self._check_start(check, result)
         except Exception as error:
@@ -87,7 +87,7 @@ class Calls:
         self.counts.njev += result.parts is not None
         return result
 
-    def place(self, x: Vector) -> None:
+    def write_parameters(self, x: Vector) -> None:
         """Put x into the parameters, where it is not there already. No closure call."""
         if self._held is x:
             return
@@ -99,20 +99,20 @@ class Calls:
         """Forget what the parameters hold, after user code has run."""
         self._held = None
 
-    def forgive(self, error: Exception) -> None:
+    def count_nonfinite_error(self, error: Exception) -> None:
         """Count an error that stands for a loss or constraint that is not defined; raise any other as `Abort`."""
         if isinstance(error, TorchminError) or not isinstance(error, self.nonfinite_errors):
             raise Abort(error) from error
         name = type(error).__name__.lstrip("_")
         self.errors[name] = self.errors.get(name, 0) + 1
 
-    def absent(self) -> Sequence[int]:
+    def unreached(self) -> Sequence[int]:
         """The tensors that no gradient has reached yet; none where no gradient has reached any."""
-        return self._absent if len(self._absent) < len(self.flat.tensors) else ()
+        return self._unreached if len(self._unreached) < len(self.flat.tensors) else ()
 
     def release(self) -> None:
         """Drop what knows the closure."""
-        self.evaluator, self.start_check = _Over(), None
+        self.evaluator, self.start_check = _ReleasedEvaluator(), None
 
     def _rejected(self, error: Exception) -> ClosureResult:
         """What stands for a closure call that raised this: a rejected trial, or at the start the error itself."""
@@ -121,7 +121,7 @@ class Calls:
         if isinstance(error, ConstantLossError):
             self._warn_of_constant(error)
             return ClosureResult(error.loss, undefined=True)
-        self.forgive(explained(error))
+        self.count_nonfinite_error(explained(error))
         return ClosureResult(math.nan, undefined=True)
 
     def _warn_of_constant(self, error: ConstantLossError) -> None:
@@ -134,10 +134,10 @@ class Calls:
         except ClosureWarning as raised:  # where warnings are errors
             raise Abort(raised) from error
 
-    def _look_now(self) -> bool:
+    def _check_now(self) -> bool:
         """Whether to look for changes of the parameters that autograd does not hear of, as through `.data`."""
         calls = self.counts.nfev
-        often = self.flat.n <= _FEW and (calls <= _EARLY or calls % _OFTEN == 0)
+        often = self.flat.on_host and self.flat.n <= _FEW and (calls <= _EARLY or calls % _OFTEN == 0)
         return often or calls & (calls - 1) == 0
 
     def _check_start(self, check: StartCheck, first: ClosureResult) -> ClosureResult:
@@ -153,7 +153,7 @@ class Calls:
             self.bytes_per_row, self.start_check = check.bytes_per_row, None
 
 
-class _Over:
+class _ReleasedEvaluator:
     """The evaluator of a run that has ended."""
 
     def evaluate(self, level: str) -> ClosureResult:

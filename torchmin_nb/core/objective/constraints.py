@@ -121,27 +121,27 @@ class ConstraintSet:
 
     def __init__(self, constraints: Sequence[Any], calls: Calls, variables: Variables):
         self._variables = variables
-        self._sides: list[_Side] = []
+        self._constraints: list[_BoundedConstraint] = []
         before, failure = calls.flat.read(), None
         try:
-            self._sides = [_side_of(constraint, calls, variables.base) for constraint in constraints]
+            self._constraints = [_bounded_constraint(constraint, calls, variables.base) for constraint in constraints]
         except Abort as abort:
             failure = abort.error
         finally:
-            calls.place(before)
+            calls.write_parameters(before)
         if failure is not None:
             raise failure
 
     def __bool__(self) -> bool:
-        return bool(self._sides)
+        return bool(self._constraints)
 
     def violation(self, x: NDArray[np.float64]) -> float:
         """The largest violation at x, of constraints and of bounds; 0 if feasible, infinite where one is NaN."""
-        return max([outside(x, self._variables.box), *(side.violation(x) for side in self._sides)])
+        return max([outside(x, self._variables.box), *(constraint.violation(x) for constraint in self._constraints)])
 
     def linearised(self, x: NDArray[np.float64]) -> LinearisedConstraints | None:
         """All components at x, each as c >= 0 or c = 0 of the solver's variables; None without constraints."""
-        parts = [part for side in self._sides for part in side.linearised(x, self._variables)]
+        parts = [part for constraint in self._constraints for part in constraint.linearised(x, self._variables)]
         return LinearisedConstraints(*map(np.concatenate, zip(*parts, strict=True))) if parts else None
 
     def for_scipy(self, form: str, *, curvature: bool) -> list[Any]:
@@ -151,18 +151,26 @@ class ConstraintSet:
         of vᵀc.
         """
         if form == "object":
-            return [part for side in self._sides for part in side.objects(self._variables, curvature=curvature)]
-        return [part for side in self._sides for part in side.dicts(self._variables, equalities=form == "dict")]
+            return [
+                part
+                for constraint in self._constraints
+                for part in constraint.objects(self._variables, curvature=curvature)
+            ]
+        return [
+            part
+            for constraint in self._constraints
+            for part in constraint.dicts(self._variables, equalities=form == "dict")
+        ]
 
     def multipliers(self, result: Mapping[str, Any], form: str) -> list[NDArray[np.float64]] | None:
         """One array a constraint, signed so that ∇f + Σ Jᵀv = 0 where no bound acts; None if SciPy gives none."""
         raw = result.get("v" if form == "object" else "multipliers")
         if raw is None:
             return None
-        return _from_objects(self._sides, raw) if form == "object" else _from_dicts(self._sides, raw)
+        return _from_objects(self._constraints, raw) if form == "object" else _from_dicts(self._constraints, raw)
 
 
-class _Side(ABC):
+class _BoundedConstraint(ABC):
     """lower <= values(x) <= upper, all of shape (m,).
 
     calls: of the same run. Their control is asked before what SciPy asks for: that may be constraints only, for long.
@@ -202,12 +210,12 @@ class _Side(ABC):
     def objects(self, variables: Variables, *, curvature: bool) -> list[Any]:
         """The same as SciPy's constraint objects."""
 
-    def asked_values(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
+    def values_for_scipy(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
         """c(x) for SciPy, shape (m,): here a stop, a pause and the time budget are seen."""
         self._calls.control.before_work()
         return self.values(x)
 
-    def asked_jacobian(self, x: NDArray[np.float64]) -> Any:
+    def jacobian_for_scipy(self, x: NDArray[np.float64]) -> Any:
         """dc/dx for SciPy, shape (m, n)."""
         self._calls.control.before_work()
         return self.jacobian(x)
@@ -230,7 +238,7 @@ class _Side(ABC):
 
     def linearised(self, x: NDArray[np.float64], variables: Variables) -> list[tuple[NDArray[Any], ...]]:
         """The blocks at x: values (k,), Jacobian (k, n) with respect to z, and which are equalities."""
-        c, jacobian = self.values(x), _dense(variables.covector(self.jacobian(x)))
+        c, jacobian = self.values(x), _dense(variables.gradient_to_solver(self.jacobian(x)))
         return [
             (sign * (c - limit)[mask], sign * jacobian[mask], np.full(int(mask.sum()), kind == "eq"))
             for kind, mask, limit, sign in self.blocks()
@@ -243,15 +251,19 @@ class _Side(ABC):
     def _dict(
         self, variables: Variables, kind: str, mask: NDArray[np.bool_], limit: NDArray[np.float64], sign: int
     ) -> dict[str, Any]:
-        jacobian = {"jac": lambda z: sign * _dense(variables.covector(self.asked_jacobian(variables.to_user(z))))[mask]}
+        jacobian = {
+            "jac": lambda z: (
+                sign * _dense(variables.gradient_to_solver(self.jacobian_for_scipy(variables.to_user(z))))[mask]
+            )
+        }
         return {
             "type": kind,
-            "fun": lambda z: sign * (self.asked_values(variables.to_user(z)) - limit)[mask],
+            "fun": lambda z: sign * (self.values_for_scipy(variables.to_user(z)) - limit)[mask],
             **(jacobian if self.differences is None else {}),
         }
 
 
-class _TorchSide(_Side):
+class _TorchConstraint(_BoundedConstraint):
     """A torch constraint as NumPy functions of x."""
 
     def __init__(self, constraint: Constraint, calls: Calls, start: NDArray[np.float64]):
@@ -275,7 +287,7 @@ class _TorchSide(_Side):
     def jacobian(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
         tensor = self._at(x)
         if self._jacobian is None:
-            self._calls.place(x)
+            self._calls.write_parameters(x)
             rows = [self._row(entry) for entry in tensor]
             self._jacobian = np.stack(rows) if rows else np.empty((0, x.size))
         return self._jacobian.copy()
@@ -283,7 +295,7 @@ class _TorchSide(_Side):
     def hessian(self, x: NDArray[np.float64], v: NDArray[np.float64]) -> LinearOperator:
         """The Hessian of vᵀc at x, as products."""
         tensor = self._at(x)
-        self._calls.place(x)
+        self._calls.write_parameters(x)
         weights = torch.as_tensor(v, dtype=tensor.dtype, device=tensor.device)
         with second_derivatives_named(_REMEDY):
             gradient = self._gradient(tensor, weights)
@@ -292,7 +304,7 @@ class _TorchSide(_Side):
         graph = HvpGraph(gradient, self._flat)
 
         def product(p: NDArray[np.float64]) -> NDArray[np.float64]:
-            self._calls.place(x)
+            self._calls.write_parameters(x)
             with second_derivatives_named(_REMEDY):
                 return graph.hvp(np.ascontiguousarray(p).ravel())
 
@@ -307,19 +319,19 @@ class _TorchSide(_Side):
             self._calls.control.before_work()
             whole = np.zeros(self.lower.size)
             whole[mask] = v
-            return variables.hessian(self.hessian(variables.to_user(z), whole))
+            return variables.hessian_to_solver(self.hessian(variables.to_user(z), whole))
 
         return NonlinearConstraint(
-            lambda z: self.asked_values(variables.to_user(z))[mask],
+            lambda z: self.values_for_scipy(variables.to_user(z))[mask],
             self.lower[mask],
             self.upper[mask],
-            jac=lambda z: variables.covector(self.asked_jacobian(variables.to_user(z))[mask]),
+            jac=lambda z: variables.gradient_to_solver(self.jacobian_for_scipy(variables.to_user(z))[mask]),
             **({"hess": hessian} if curvature else {}),
         )
 
     def _at(self, x: NDArray[np.float64]) -> torch.Tensor:
         if self._tensor is None or self._x is None or not np.array_equal(self._x, x):
-            self._calls.place(x)
+            self._calls.write_parameters(x)
             try:
                 with torch.enable_grad():
                     self._tensor = _as_vector(self._call(), self._size)
@@ -332,7 +344,7 @@ class _TorchSide(_Side):
         """NaN where the constraint raised what stands for it; at the start the error."""
         if self._size is None:
             raise Abort(error) from error
-        self._calls.forgive(error)
+        self._calls.count_nonfinite_error(error)
         return torch.full((self._size,), torch.nan, dtype=torch.float64)
 
     def _row(self, entry: torch.Tensor) -> NDArray[np.float64]:
@@ -347,7 +359,7 @@ class _TorchSide(_Side):
         return differentiable_gradient(tensor, self._flat.tensors, weights)
 
 
-class _ScipySide(_Side):
+class _ScipyConstraint(_BoundedConstraint):
     """A constraint of SciPy's own: functions of x as a NumPy vector."""
 
     def __init__(self, given: Any, calls: Calls, start: NDArray[np.float64]):
@@ -379,7 +391,7 @@ class _ScipySide(_Side):
         except Abort as abort:
             if self._size is None or not isinstance(abort.error, Exception):
                 raise
-            self._calls.forgive(abort.error)
+            self._calls.count_nonfinite_error(abort.error)
             return np.full(self._size, np.nan)
 
     def jacobian(self, x: NDArray[np.float64]) -> Any:
@@ -391,7 +403,9 @@ class _ScipySide(_Side):
     def objects(self, variables: Variables, *, curvature: bool) -> list[Any]:
         given = self._given
         if isinstance(given, LinearConstraint):
-            matrix = variables.covector(given.A)  # sparse only where a method without Hessians need not take it
+            matrix = variables.gradient_to_solver(
+                given.A
+            )  # sparse only where a method without Hessians need not take it
             offset = np.asarray(given.A @ variables.to_user(np.zeros(variables.n))).ravel()
             return [
                 LinearConstraint(
@@ -403,10 +417,11 @@ class _ScipySide(_Side):
             ]
         return [
             NonlinearConstraint(
-                lambda z: self.asked_values(variables.to_user(z)),
+                lambda z: self.values_for_scipy(variables.to_user(z)),
                 self.lower,
                 self.upper,
-                jac=self.differences or (lambda z: variables.covector(self.asked_jacobian(variables.to_user(z)))),
+                jac=self.differences
+                or (lambda z: variables.gradient_to_solver(self.jacobian_for_scipy(variables.to_user(z)))),
                 **(_nonlinear_extras(given, variables) if isinstance(given, NonlinearConstraint) else {}),
             )
         ]
@@ -435,7 +450,7 @@ def _nonlinear_extras(given: NonlinearConstraint, variables: Variables) -> dict[
     if not callable(hess):
         return {**extras, "hess": hess}
     product = _shielded(hess)
-    return {**extras, "hess": lambda z, v: variables.hessian(as_matrix(product(variables.to_user(z), v)))}
+    return {**extras, "hess": lambda z, v: variables.hessian_to_solver(as_matrix(product(variables.to_user(z), v)))}
 
 
 def _shielded(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -454,10 +469,10 @@ def _dense(matrix: Any) -> NDArray[np.float64]:
     return np.asarray(matrix.toarray() if issparse(matrix) else matrix)
 
 
-def _side_of(constraint: Any, calls: Calls, start: NDArray[np.float64]) -> _Side:
+def _bounded_constraint(constraint: Any, calls: Calls, start: NDArray[np.float64]) -> _BoundedConstraint:
     if isinstance(constraint, Constraint):
-        return _TorchSide(constraint, calls, start)
-    return _ScipySide(constraint, calls, start)
+        return _TorchConstraint(constraint, calls, start)
+    return _ScipyConstraint(constraint, calls, start)
 
 
 def _caller(fun: Callable[..., torch.Tensor], tensors: Sequence[torch.Tensor]) -> Callable[[], object]:
@@ -495,12 +510,16 @@ def _limits(name: str, value: Any, m: int, default: float) -> NDArray[np.float64
         raise ArgumentError(f"a constraint's {name} must be a number or have its length {m}, got {value!r}") from None
 
 
-def _from_objects(sides: Sequence[_Side], v: Sequence[Any]) -> list[NDArray[np.float64]]:
+def _from_objects(constraints: Sequence[_BoundedConstraint], v: Sequence[Any]) -> list[NDArray[np.float64]]:
     parts = iter(v)
     found = []
-    for side in sides:
-        whole = np.zeros(side.lower.size)
-        masks = (side.equal, ~side.equal) if isinstance(side, _TorchSide) else (np.ones_like(side.equal),)
+    for constraint in constraints:
+        whole = np.zeros(constraint.lower.size)
+        masks = (
+            (constraint.equal, ~constraint.equal)
+            if isinstance(constraint, _TorchConstraint)
+            else (np.ones_like(constraint.equal),)
+        )
         for mask in masks:
             if mask.any():
                 whole[mask] = np.ravel(next(parts))
@@ -508,14 +527,14 @@ def _from_objects(sides: Sequence[_Side], v: Sequence[Any]) -> list[NDArray[np.f
     return found
 
 
-def _from_dicts(sides: Sequence[_Side], multipliers: Any) -> list[NDArray[np.float64]]:
+def _from_dicts(constraints: Sequence[_BoundedConstraint], multipliers: Any) -> list[NDArray[np.float64]]:
     """SLSQP lists all equalities first, then all inequalities, with ∇f = Σ Jᵀλ."""
     values = np.asarray(multipliers, dtype=np.float64)
-    found = [np.zeros(side.lower.size) for side in sides]
+    found = [np.zeros(constraint.lower.size) for constraint in constraints]
     at = 0
     for kind in ("eq", "ineq"):
-        for whole, side in zip(found, sides, strict=True):
-            for mask, sign in ((mask, sign) for its_kind, mask, _, sign in side.blocks() if its_kind == kind):
+        for whole, constraint in zip(found, constraints, strict=True):
+            for mask, sign in ((mask, sign) for its_kind, mask, _, sign in constraint.blocks() if its_kind == kind):
                 count = int(mask.sum())
                 whole[mask] -= sign * values[at : at + count]
                 at += count

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 import torch
@@ -51,7 +51,7 @@ class DevicePoint:
         """From another point."""
         return float(torch.linalg.vector_norm(self.x - other.x))
 
-    def on_the_host(self) -> Point:
+    def to_host(self) -> Point:
         """The same as an array, without its graph."""
         gradient = None if self.gradient is None else self.gradient.to("cpu", torch.float64).numpy().copy()
         return Point(self.position().copy(), self.loss, gradient, self.metrics)
@@ -63,18 +63,19 @@ class Observer(Protocol):
     def evaluated(self, point: DevicePoint) -> None: ...
 
 
-class _Evaluated(Sample):
-    """A Sample that knows its point. What is packed of it is the Sample."""
+@dataclass(slots=True)
+class _EvaluatedSample(Sample):
+    """A Sample that knows its point."""
 
-    __slots__ = ("point",)
+    packed_as: ClassVar[type] = Sample
     point: DevicePoint
 
 
 class OnDevice:
     """What a solver on the device, its events and its endings share: variables z (n,), the best point, the end.
 
-    `best` is the point of lowest finite loss, `first` the start. The solver sees the loss over `loss_scale`. What it
-    asked for is in `requests`, as SciPy counts it. violation: of the bounds at x.
+    `best` is the point of lowest finite loss, `first` the start, kept where there are bounds. The solver sees the loss
+    over `loss_scale`. What it asked for is in `requests`, as SciPy counts it. violation: of the bounds at x.
     """
 
     def __init__(
@@ -104,7 +105,7 @@ class OnDevice:
     def point_of(self, state: State) -> DevicePoint:
         """Where a state stands, in the user's variables; of a loaded one, as far as its sample says."""
         sample = state.sample
-        gradient = self.variables.user_gradient(sample.gradient)
+        gradient = self.variables.gradient_to_user(sample.gradient)
         gradient = gradient if self.loss_scale == 1 else gradient * self.loss_scale
         norms = [sample.norm * self.loss_scale, sample.largest * self.loss_scale]
         if not self.variables.plain:
@@ -112,28 +113,36 @@ class OnDevice:
         user = self.variables.to_user(sample.x)
         return DevicePoint(user, sample.loss * self.loss_scale, gradient, (norms[0], norms[1]), {})
 
-    def take_up(self, state: State) -> None:
+    def begin_at(self, state: State) -> None:
         """Begin at a loaded state: its observer hears of the point. No closure call."""
         point = self.point_of(state)
-        self.best, self.first = point, point.on_the_host()
-        self._tell(point, point.loss)
+        self.best = None
+        self._record(point)
 
-    def scale_by_the_start(self) -> float:
+    def scale_by_start(self) -> float:
         """Let the solver see the loss in a unit that fits the start: see Objective.typical_loss."""
         raise NotImplementedError
 
-    def end_at(self, state: State) -> Point:
-        """The end of the run on the host; `known` finds it."""
-        self._end = self.point_of(state).on_the_host()
+    def use_scale(self, scale: float) -> None:
+        """Let the solver see the loss over this."""
+        self.loss_scale = scale
+
+    def finish_at(self, state: State) -> Point:
+        """The end of the run on the host; `cached_point` finds it."""
+        self._end = self.point_of(state).to_host()
         return self._end
 
-    def best_on_the_host(self) -> Point | None:
-        """The best point, as arrays."""
-        return None if self.best is None else self.best.on_the_host()
+    def result_fields(self, state: State) -> dict[str, Any]:
+        """What a result has beside x and the loss, in the user's variables."""
+        return {"jac": self.finish_at(state).gradient}
 
-    def known(self, x: NDArray[np.float64]) -> Point | None:
+    def best_on_host(self) -> Point | None:
+        """The best point, as arrays."""
+        return None if self.best is None else self.best.to_host()
+
+    def cached_point(self, x: NDArray[np.float64]) -> Point | None:
         """The end or the best point, where x is one of them."""
-        kept = (self._end, self.best_on_the_host())
+        kept = (self._end, self.best_on_host())
         return next((point for point in kept if point is not None and np.array_equal(point.x, x)), None)
 
     def release(self) -> None:
@@ -141,15 +150,15 @@ class OnDevice:
         self.violation = self._observer = None
         self.calls.release()
 
-    def _seen(self, point: DevicePoint) -> None:
+    def _record(self, point: DevicePoint) -> None:
         """A point with a finite loss was evaluated."""
         if self.best is None or point.loss < self.best.loss:
             self.best = replace(point, graph=None)
-        if self.first is None:
-            self.first = point.on_the_host()
-        self._tell(point, point.loss)
+        if self.first is None and self.violation is not None:
+            self.first = point.to_host()
+        self._notify(point, point.loss)
 
-    def _tell(self, point: DevicePoint, shown: float) -> None:
+    def _notify(self, point: DevicePoint, shown: float) -> None:
         if self._observer is not None:
             self._observer.evaluated(point)
         self.control.after_evaluation(shown)
@@ -165,16 +174,16 @@ class DeviceObjective(OnDevice):
     def __init__(self, calls: Calls, derivatives: Derivatives, variables: DeviceVariables, *rest: Any, **more: Any):
         super().__init__(calls, variables, *rest, **more)
         self.derivatives = derivatives
-        self._last_finite: _Evaluated | None = None
-        self._waiting: _Evaluated | None = None
+        self._last_finite: _EvaluatedSample | None = None
+        self._scaled_start: _EvaluatedSample | None = None
         self._dense: DenseHessian | None = None
 
     def evaluate(self, x: torch.Tensor, along: torch.Tensor | None = None) -> Sample:
         """See Problem."""
         self.requests.nfev += 1
         self.requests.njev += 1
-        if self._waiting is not None:
-            known, self._waiting = self._waiting, None
+        if self._scaled_start is not None:
+            known, self._scaled_start = self._scaled_start, None
             return known
         user = self.variables.to_user(x)
         result = self.calls.call(user, self.derivatives.evaluator)
@@ -182,25 +191,24 @@ class DeviceObjective(OnDevice):
             point = DevicePoint(user, result.loss, None, (None, None), self.calls.metrics)
             return self._rejected(x, point, along)
         gradient = self.flat.join(result.parts, self.dtype, self.device)
-        shown = self._shown(gradient)
+        shown = self._to_solver(gradient)
         loss, slope, norm, largest, *norms = self._numbers(result.value, shown, along, gradient)
         slope = slope if along is not None else 0.0
         two = (norms[0], norms[1]) if norms else (norm, largest)
         point = DevicePoint(user, loss, gradient, two, self.calls.metrics, result.graph)
         if not (math.isfinite(loss) and math.isfinite(largest)):
             return self._rejected(x, point, along)
-        sample = _Evaluated(x, loss / self.loss_scale, shown, slope, largest, norm)
-        sample.point = point
+        sample = _EvaluatedSample(x, loss / self.loss_scale, shown, slope, largest, norm, point)
         self._last_finite = sample
-        self._seen(point)
+        self._record(point)
         return sample
 
     def product(self, sample: Sample, v: torch.Tensor) -> torch.Tensor:
         """See Problem. v itself in entries that no gradient has reached yet: that keeps steps away from them."""
         self.requests.nhev += 1
         product = self._product(sample, v)
-        absent = self._absent()
-        return product if absent is None else torch.where(absent, v, product)
+        unreached = self._unreached()
+        return product if unreached is None else torch.where(unreached, v, product)
 
     def hessian(self, sample: Sample) -> torch.Tensor:
         """See Problem. Raises StopRun where it is not finite; stiff in entries that no gradient has reached yet."""
@@ -210,25 +218,27 @@ class DeviceObjective(OnDevice):
         largest = float(hessian.abs().max())
         if not math.isfinite(largest):
             raise StopRun(NONFINITE_CURVATURE)
-        absent = self._absent()
-        if absent is not None:
-            hessian.diagonal()[absent] = STIFF * (largest or 1.0)
+        unreached = self._unreached()
+        if unreached is not None:
+            hessian.diagonal()[unreached] = STIFF * (largest or 1.0)
         return hessian
 
     # What events and endings read
 
     def point_of(self, state: State) -> DevicePoint:
         """Where a state stands, in the user's variables; of a loaded one, as far as its sample says."""
-        return state.sample.point if isinstance(state.sample, _Evaluated) else super().point_of(state)
+        return state.sample.point if isinstance(state.sample, _EvaluatedSample) else super().point_of(state)
 
-    def take_up(self, state: State) -> None:
+    def begin_at(self, state: State) -> None:
         """Begin at a loaded state: its observer hears of the point. No closure call."""
-        known = _Evaluated(*(getattr(state.sample, part.name) for part in fields(Sample)))
-        known.point = super().point_of(state)
+        point = super().point_of(state)
+        known = _EvaluatedSample(
+            **{part.name: getattr(state.sample, part.name) for part in fields(Sample)}, point=point
+        )
         self._last_finite = state.sample = known
-        super().take_up(state)
+        super().begin_at(state)
 
-    def scale_by_the_start(self) -> float:
+    def scale_by_start(self) -> float:
         """Evaluate the start, and let the solver see the loss in this unit: see Objective.typical_loss."""
         first = self.evaluate(self.start())
         self.requests = Counts()
@@ -236,12 +246,12 @@ class DeviceObjective(OnDevice):
         for name in ("loss", "slope", "largest", "norm"):
             setattr(first, name, getattr(first, name) / scale)
         first.gradient = first.gradient / scale
-        self._waiting = self._last_finite
+        self._scaled_start = self._last_finite
         return scale
 
     def release(self) -> None:
         """See OnDevice."""
-        self._last_finite = self._waiting = None
+        self._last_finite = self._scaled_start = None
         super().release()
 
     # Evaluation
@@ -271,30 +281,30 @@ class DeviceObjective(OnDevice):
         if self.derivatives.nonfinite == "wall":
             shown = last.loss + 10 * (1 + abs(last.loss))
         slope = 0.0 if along is None else float(dot(last.gradient, along))
-        self._tell(point, shown * self.loss_scale)
+        self._notify(point, shown * self.loss_scale)
         return Sample(x, shown, last.gradient, slope, last.largest, last.norm)
 
-    def _shown(self, gradient: torch.Tensor) -> torch.Tensor:
+    def _to_solver(self, gradient: torch.Tensor) -> torch.Tensor:
         """A gradient or product as the solver sees it."""
-        shown = self.variables.gradient(gradient)
+        shown = self.variables.gradient_to_solver(gradient)
         return shown if self.loss_scale == 1 else shown / self.loss_scale
 
     # Curvature
 
     def _point(self, sample: Sample) -> DevicePoint:
-        assert isinstance(sample, _Evaluated)  # of this run: a loaded one was taken up
+        assert isinstance(sample, _EvaluatedSample)  # of this run: a loaded one was taken up
         return sample.point
 
     def _product(self, sample: Sample, v: torch.Tensor) -> torch.Tensor:
         self.control.before_work()
         self.counts.nhvp += 1
-        direction = self.variables.direction(v)
+        direction = self.variables.direction_to_user(v)
         try:
             if self.derivatives.curvature != "autograd":
-                return self._shown(self._difference(self._point(sample).x, direction))
+                return self._to_solver(self._difference(self._point(sample).x, direction))
             graph = self._graph(sample)
-            self.calls.place(self._point(sample).x)
-            return self._shown(graph.product(direction))
+            self.calls.write_parameters(self._point(sample).x)
+            return self._to_solver(graph.product(direction))
         except Exception as error:
             raise Abort(error) from error
 
@@ -304,14 +314,14 @@ class DeviceObjective(OnDevice):
             rows = torch.stack([self._product(sample, unit) for unit in units])
             return (rows + rows.T) / 2
         graph, n = self._graph(sample), self.flat.n
-        self.calls.place(self._point(sample).x)
+        self.calls.write_parameters(self._point(sample).x)
         self._dense = self._dense or DenseHessian(n, self.calls.bytes_per_row, self.derivatives.chunk)
         try:
             hessian = self._dense.build(graph, n, self.control.before_work, self.dtype, self.device)
         except Exception as error:
             raise Abort(error) from error
         self.counts.nhvp += n
-        hessian = self.variables.hessian(hessian)
+        hessian = self.variables.hessian_to_solver(hessian)
         return hessian if self.loss_scale == 1 else hessian.div_(self.loss_scale)
 
     def _graph(self, sample: Sample) -> HvpGraph:
@@ -329,22 +339,22 @@ class DeviceObjective(OnDevice):
         if length == 0:
             return torch.zeros_like(v)
         h = self.flat.eps ** (1 / 3) * (1 + float(torch.linalg.vector_norm(x / scale))) / length
-        ahead, behind = self._stray_gradient(x + h * v), self._stray_gradient(x - h * v)
+        ahead, behind = self._unrecorded_gradient(x + h * v), self._unrecorded_gradient(x - h * v)
         if ahead is not None and behind is not None:
             return (ahead - behind).div_(2 * h)
-        here = self._stray_gradient(x)
+        here = self._unrecorded_gradient(x)
         if here is None or (ahead is None and behind is None):
             raise StopRun(NONFINITE_CURVATURE)
         change = ahead - here if ahead is not None else here - behind  # type: ignore[operator]
         return change.div_(h)
 
-    def _stray_gradient(self, x: torch.Tensor) -> torch.Tensor | None:
+    def _unrecorded_gradient(self, x: torch.Tensor) -> torch.Tensor | None:
         """The gradient beside the path of the method: counted, no event; None where it is not finite."""
         with preserved_buffers():
             result = self.calls.call(x, "gradient")
         gradient = None if result.parts is None else self.flat.join(result.parts, self.dtype, self.device)
         return gradient if gradient is not None and bool(torch.isfinite(gradient).all()) else None
 
-    def _absent(self) -> torch.Tensor | None:
-        absent = self.calls.absent()
-        return self.variables.free_of(self.flat.mask(absent)) if absent else None
+    def _unreached(self) -> torch.Tensor | None:
+        unreached = self.calls.unreached()
+        return self.variables.mask_to_solver(self.flat.mask(unreached)) if unreached else None

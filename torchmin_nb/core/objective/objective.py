@@ -148,7 +148,7 @@ class Objective:
         if point.shown_gradient is None and not self.finite(point):
             point = self._last_finite or point  # its gradient is what a rejected trial is shown
         if point.shown_gradient is None:
-            point.shown_gradient = point.gradient = self._gradient_elsewhere(point)
+            point.shown_gradient = point.gradient = self._separate_gradient(point)
         return point.shown_gradient.copy()
 
     def hvp(self, x: NDArray[np.float64], v: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -180,12 +180,12 @@ class Objective:
             return math.isfinite(point.loss)
         return bool(np.isfinite(point.gradient).all())
 
-    def excess_at(self, x: NDArray[np.float64]) -> float:
+    def infeasibility_at(self, x: NDArray[np.float64]) -> float:
         """How far x is from counting as feasible, 0 where it does."""
         violation = 0.0 if self.violation is None else self.violation(x)
         return max(outside(x, self.bounds), violation - self.feasible, 0.0)
 
-    def known(self, x: NDArray[np.float64]) -> Point | None:
+    def cached_point(self, x: NDArray[np.float64]) -> Point | None:
         """The remembered point at x, if any. Never evaluates."""
         for point in reversed(self._memo):
             if np.array_equal(point.x, x):
@@ -195,12 +195,12 @@ class Objective:
             return self.best
         return None
 
-    def visited(self, x: NDArray[np.float64]) -> Point:
+    def end_point(self, x: NDArray[np.float64]) -> Point:
         """The point that a solver ends at: the remembered one at x, or within rounding of it; else x, evaluated.
 
         A solver that scales its variables gives its end back not quite to the last bit.
         """
-        near = self.known(x) or self.nearest(x)
+        near = self.cached_point(x) or self.nearest(x)
         if near is not None and float(np.linalg.norm(near.x - x)) <= ROUNDING * float(np.linalg.norm(x)):
             return near
         return self._at(x)
@@ -219,15 +219,15 @@ class Objective:
         if self.best is None or np.array_equal(self.best.x, x):
             return False
         here = Point(x, loss, None, {}, violation=self.violation(x) if self.violation else None)
-        cheaper = (self.best.violation or 0.0) > (here.violation or 0.0) and not self._excess(here)
+        cheaper = (self.best.violation or 0.0) > (here.violation or 0.0) and not self._infeasibility(here)
         return not cheaper and self._rank(self.best) < self._rank(here)
 
-    def absent(self) -> NDArray[np.bool_] | None:
+    def unreached(self) -> NDArray[np.bool_] | None:
         """Entries of x to whose tensor no gradient has come yet, shape (n,); None where there is no such tensor.
 
         None under constraints too: those may hold a parameter that the loss does not depend on.
         """
-        absent = () if self.constrained else self.calls.absent()
+        absent = () if self.constrained else self.calls.unreached()
         return self.flat.mask(absent) if absent else None
 
     def release(self) -> None:
@@ -250,26 +250,26 @@ class Objective:
         size = abs(point.loss) if gradient is None else float(np.max(gradient, initial=0.0))
         return power_of_two(size)
 
-    def switch(self, derivatives: Derivatives) -> None:
+    def use_derivatives(self, derivatives: Derivatives) -> None:
         """From here on derivatives are made so. Remembered points are forgotten where they would be shown otherwise."""
         self.derivatives = derivatives
         self._memo = [point for point in self._memo if self._serves(point)]
 
-    def anchor(self, x: NDArray[np.float64]) -> bool:
+    def evaluate_as_fallback(self, x: NDArray[np.float64]) -> bool:
         """Evaluate x as what a wall is built from; whether a descent can begin there: loss and gradient are finite."""
         point = self._at(x)
         if self.finite(point):
             self._last_finite = point
         return self.finite(point)
 
-    def tell(self, rows: NDArray[np.float64], losses: NDArray[np.float64]) -> NDArray[np.float64]:
+    def record_batch(self, rows: NDArray[np.float64], losses: NDArray[np.float64]) -> NDArray[np.float64]:
         """Count points (k, n) whose losses (k,) were computed together, as k closure calls; what a method is shown."""
         shown, feasible = np.empty(len(rows)), np.zeros(len(rows), dtype=bool)
         self.counts.nfev += len(rows)
         for index, (x, loss) in enumerate(zip(rows, losses.tolist(), strict=True)):
             point = Point(x.copy(), loss, None, {}, violation=self.violation(x) if self.violation else None)
             self._show(point)
-            shown[index], feasible[index] = point.shown_loss, not self._excess(point)
+            shown[index], feasible[index] = point.shown_loss, not self._infeasibility(point)
             self._note_trial(point)
             if self.observer is not None:
                 self.observer.evaluated(point)
@@ -285,9 +285,9 @@ class Objective:
     # Evaluation
 
     def _at(self, x: NDArray[np.float64]) -> Point:
-        return self._recent(x) or self._evaluate(np.array(x, dtype=np.float64).ravel(), self.derivatives.evaluator)
+        return self._memo_point(x) or self._evaluate(np.array(x, dtype=np.float64).ravel(), self.derivatives.evaluator)
 
-    def _recent(self, x: NDArray[np.float64]) -> Point | None:
+    def _memo_point(self, x: NDArray[np.float64]) -> Point | None:
         for point in reversed(self._memo):
             if np.array_equal(point.x, x):
                 self._touch(point)
@@ -306,7 +306,7 @@ class Objective:
         self._note_trial(point)
         if self.observer is not None:
             self.observer.evaluated(point)
-        self.control.after_evaluation(point.shown_loss, feasible=not self._excess(point))
+        self.control.after_evaluation(point.shown_loss, feasible=not self._infeasibility(point))
         return point
 
     def iterated(self, point: Point) -> None:
@@ -335,19 +335,19 @@ class Objective:
         wall = last.loss + 10 * (self.loss_scale + abs(last.loss))
         point.shown_loss = wall if self.derivatives.nonfinite == "wall" else math.inf
         if point.undefined and self.derivatives.level == "sample":
-            point.shown_loss = self._guiding(point)
+            point.shown_loss = self._penalty(point)
         point.shown_gradient = last.shown_gradient
 
-    def _guiding(self, point: Point) -> float:
+    def _penalty(self, point: Point) -> float:
         """A constant as a search that samples may see it: as a penalty, but never as the best point."""
         worse = self.best is not None and point.loss > self.best.loss
         return point.loss if worse else math.inf
 
     def _rank(self, point: Point) -> tuple[float, float]:
         """Feasible points before infeasible ones, then by loss."""
-        return self._excess(point), point.loss
+        return self._infeasibility(point), point.loss
 
-    def _excess(self, point: Point) -> float:
+    def _infeasibility(self, point: Point) -> float:
         """How far a point is from counting as feasible: its bounds hold strictly, its constraints within `feasible`."""
         return max(outside(point.x, self.bounds), (point.violation or 0.0) - self.feasible, 0.0)
 
@@ -361,7 +361,7 @@ class Objective:
         self._memo.remove(point)
         self._memo.append(point)
 
-    def _gradient_elsewhere(self, point: Point) -> NDArray[np.float64]:
+    def _separate_gradient(self, point: Point) -> NDArray[np.float64]:
         if self.derivatives.gradient is not None:
             try:
                 gradient = as_array(self.derivatives.gradient(point.x.copy()), "jac", (self.flat.n,)).copy()
@@ -397,15 +397,15 @@ class Objective:
 
     def _autograd_product(self, point: Point, v: NDArray[np.float64]) -> NDArray[np.float64]:
         assert point.graph is not None
-        self.calls.place(point.x)
+        self.calls.write_parameters(point.x)
         self.counts.nhvp += 1
         return point.graph.hvp(v)
 
     def _difference_product(self, x: NDArray[np.float64], v: NDArray[np.float64]) -> NDArray[np.float64]:
         self.counts.nhvp += 1
-        return finite_difference_product(self._stray_gradient, x, v, self.flat.eps, self.derivatives.scale)
+        return finite_difference_product(self._unrecorded_gradient, x, v, self.flat.eps, self.derivatives.scale)
 
-    def _stray_gradient(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
+    def _unrecorded_gradient(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
         """The gradient beside the path of the method: counted, not remembered, no event."""
         with preserved_buffers():
             result = self.calls.call(np.ascontiguousarray(x), "gradient")
@@ -429,7 +429,7 @@ class Objective:
 
     def _autograd_hessian(self, graph: HvpGraph, point: Point, n: int) -> NDArray[np.float64]:
         self._dense = self._dense or DenseHessian(n, self.calls.bytes_per_row, self.derivatives.chunk)
-        self.calls.place(point.x)
+        self.calls.write_parameters(point.x)
         try:
             hessian = self._dense.build(graph, n, self.control.before_work).numpy()
         except Exception as error:

@@ -30,17 +30,17 @@ if TYPE_CHECKING:
     from ..parameters.flat import FlatParameters
     from .robust_loss import Cost
 
-__all__ = ["Residuals", "Trial", "as_residuals"]
+__all__ = ["INDEPENDENT", "ResidualPoint", "Residuals", "as_residuals", "jacobian_error", "rejected"]
 
 _MEMO = 2
-_INDEPENDENT = (
+INDEPENDENT = (
     "the residuals do not depend on the parameters: compute them from the very tensors given to the optimizer, without "
     ".detach(), .item() or torch.no_grad() on the way"
 )
 
 
 @dataclass(eq=False, slots=True)
-class Trial:
+class ResidualPoint:
     """One evaluated point: x (n,), residuals (m,), their graph until the Jacobian is made, and what was made of it."""
 
     x: NDArray[np.float64]
@@ -79,9 +79,9 @@ class Residuals:
         self.objective = Objective(calls, Derivatives("value"))
         self.mode = ""
         self.m = 0
-        self._trials: list[Trial] = []
-        self._linearised: Trial | None = None
-        self._asked = flat.read()
+        self._memo: list[ResidualPoint] = []
+        self._linearised: ResidualPoint | None = None
+        self._current_x = flat.read()
         self._dense: DenseJacobian | None = None
 
     # What SciPy calls
@@ -91,22 +91,22 @@ class Residuals:
         trial = self._at(x)
         return trial.residuals.copy() if np.isfinite(trial.cost) else np.full(self.m, np.nan)
 
-    def jacobian(self, x: NDArray[np.float64]) -> Trial:
+    def jacobian(self, x: NDArray[np.float64]) -> ResidualPoint:
         """The point at x with its derivative: `gradient` of the cost, and a dense `jacobian` where that is the plan."""
         trial = self._at(x)
         if trial is not self._linearised:
             if trial.graph is None:
-                trial = self._again(trial)
+                trial = self._rebuild_graph(trial)
             self.objective.requests.njev += 1
             self._linearise(trial)
-            self._tell_gradient(trial)
+            self._share_gradient(trial)
         return trial
 
-    def product(self, trial: Trial, v: NDArray[np.float64]) -> NDArray[np.float64]:
+    def product(self, trial: ResidualPoint, v: NDArray[np.float64]) -> NDArray[np.float64]:
         """J v, shape (m,)."""
         return self._operate(trial, lambda graph: graph.product(_tensor(v)))
 
-    def transposed_product(self, trial: Trial, u: NDArray[np.float64]) -> NDArray[np.float64]:
+    def transposed_product(self, trial: ResidualPoint, u: NDArray[np.float64]) -> NDArray[np.float64]:
         """Jᵀu, shape (n,)."""
         return self._operate(trial, lambda graph: graph.adjoint(_tensor(u)))
 
@@ -114,46 +114,46 @@ class Residuals:
         self, x: NDArray[np.float64], slope: Callable[[NDArray[np.float64]], NDArray[np.float64]]
     ) -> float:
         """The size of the cost's changes at x: see Objective.typical_loss."""
-        self._asked = x
+        self._current_x = x
         return self.objective.typical_loss(x, slope)
 
     # What endings read
 
-    def known(self, x: NDArray[np.float64]) -> Trial | None:
+    def cached_point(self, x: NDArray[np.float64]) -> ResidualPoint | None:
         """The remembered point at x, if any. Never evaluates."""
-        kept = self._trials if self._linearised is None else [self._linearised, *self._trials]
+        kept = self._memo if self._linearised is None else [self._linearised, *self._memo]
         return next((trial for trial in reversed(kept) if np.array_equal(trial.x, x)), None)
 
     def release(self) -> None:
         """Drop all graphs, and the closure of the cost, which knows these residuals."""
         self.objective.release()
-        for trial in (*self._trials, self._linearised):
+        for trial in (*self._memo, self._linearised):
             if trial is not None:
                 trial.graph = None
 
     # Evaluation
 
-    def _at(self, x: NDArray[np.float64]) -> Trial:
+    def _at(self, x: NDArray[np.float64]) -> ResidualPoint:
         x = np.array(x, dtype=np.float64).ravel()
         self.objective.requests.nfev += 1
-        trial = self.known(x)
+        trial = self.cached_point(x)
         if trial is None:
-            self._asked = x
+            self._current_x = x
             self.objective.value(x)
             self.objective.requests.nfev -= 1
-            trial = self.known(x) or self._undefined(x)
+            trial = self.cached_point(x) or self._undefined(x)
         return trial
 
-    def _undefined(self, x: NDArray[np.float64]) -> Trial:
+    def _undefined(self, x: NDArray[np.float64]) -> ResidualPoint:
         """A point where the closure gave no residuals."""
-        trial = Trial(x, np.full(self.m, np.nan), np.nan, None)
+        trial = ResidualPoint(x, np.full(self.m, np.nan), np.nan, None)
         self._remember(trial)
         return trial
 
-    def _again(self, trial: Trial) -> Trial:
+    def _rebuild_graph(self, trial: ResidualPoint) -> ResidualPoint:
         """Its graph is gone: one closure call, outside the events."""
         self.objective.control.before_evaluation(self.objective.counts.nfev)
-        self.objective.calls.place(trial.x)
+        self.objective.calls.write_parameters(trial.x)
         self.objective.counts.nfev += 1
         try:
             trial.graph = self._graph(self._called())
@@ -164,7 +164,7 @@ class Residuals:
     def _evaluated_cost(self) -> float:
         """The closure of the cost. Its first call also linearises, which fills `.grad`: the start is always wanted."""
         returned, first = self._returned(), not self.mode
-        if not first and self._rejected(returned):
+        if not first and rejected(returned):
             return math.nan
         vector = as_residuals(returned)
         residuals = _as_array(vector)
@@ -175,7 +175,7 @@ class Residuals:
         if residuals.size != self.m:
             return math.nan
         cost = self.cost.value(residuals)
-        trial = Trial(self._asked, residuals, cost, self._graph(vector) if np.isfinite(cost) else None)
+        trial = ResidualPoint(self._current_x, residuals, cost, self._graph(vector) if np.isfinite(cost) else None)
         self._remember(trial)
         if first and np.isfinite(trial.cost):
             self.objective.requests.njev += 1
@@ -193,40 +193,31 @@ class Residuals:
         with torch.enable_grad(), math_attention():
             return self._closure()
 
-    def _rejected(self, returned: object) -> bool:
-        """Whether a trial was answered with NaN or infinity without a graph; ConstantLossError for finite numbers."""
-        constant = constant_of(returned)
-        if constant is None or not constant.size:
-            return False
-        if np.isfinite(constant).all():
-            raise ConstantLossError(_INDEPENDENT, float(np.abs(constant).max()))
-        return True
-
     def _graph(self, vector: torch.Tensor) -> JacobianGraph:
         if not vector.requires_grad:
-            raise ClosureError(_INDEPENDENT)
+            raise ClosureError(INDEPENDENT)
         return JacobianGraph(vector, self._flat)
 
-    def _remember(self, trial: Trial) -> None:
-        for rejected in self._trials:
+    def _remember(self, trial: ResidualPoint) -> None:
+        for rejected in self._memo:
             if rejected is not self._linearised:
                 rejected.graph = None
-        self._trials.append(trial)
-        del self._trials[:-_MEMO]
+        self._memo.append(trial)
+        del self._memo[:-_MEMO]
 
     # Derivatives
 
-    def _linearise(self, trial: Trial) -> None:
+    def _linearise(self, trial: ResidualPoint) -> None:
         """Fill in the derivative, and let go of the last point's."""
         assert trial.graph is not None
-        self.objective.calls.place(trial.x)
+        self.objective.calls.write_parameters(trial.x)
         try:
             self._differentiate(trial, trial.graph, self.cost.weighted(trial.residuals))
         except Exception as error:
-            raise Abort(_explained(error)) from error
-        self._hand_over(trial)
+            raise Abort(jacobian_error(error)) from error
+        self._replace_linearised(trial)
 
-    def _differentiate(self, trial: Trial, graph: JacobianGraph, weighted: NDArray[np.float64]) -> None:
+    def _differentiate(self, trial: ResidualPoint, graph: JacobianGraph, weighted: NDArray[np.float64]) -> None:
         if self.mode == "dense":
             trial.jacobian = self._require_finite(self._built(graph))
             trial.gradient = trial.jacobian.T @ weighted
@@ -239,7 +230,7 @@ class Residuals:
             raise self._nonfinite()
         return derivative
 
-    def _hand_over(self, trial: Trial) -> None:
+    def _replace_linearised(self, trial: ResidualPoint) -> None:
         old, self._linearised = self._linearised, trial
         if old is not None and old is not trial:
             old.graph = old.jacobian = None
@@ -260,22 +251,22 @@ class Residuals:
             )
         )
 
-    def _tell_gradient(self, trial: Trial) -> None:
+    def _share_gradient(self, trial: ResidualPoint) -> None:
         """Events and endings read the gradient from the objective's points."""
         self.objective.counts.njev += 1
-        for point in (self.objective.known(trial.x), self.objective.best):
+        for point in (self.objective.cached_point(trial.x), self.objective.best):
             if point is not None and np.array_equal(point.x, trial.x):
                 point.gradient = trial.gradient
 
-    def _operate(self, trial: Trial, product: Callable[[JacobianGraph], torch.Tensor]) -> NDArray[np.float64]:
+    def _operate(self, trial: ResidualPoint, product: Callable[[JacobianGraph], torch.Tensor]) -> NDArray[np.float64]:
         assert trial.graph is not None
         self.objective.control.before_work()
-        self.objective.calls.place(trial.x)
+        self.objective.calls.write_parameters(trial.x)
         self.objective.counts.nhvp += 1
         try:
             found = product(trial.graph).numpy()
         except Exception as error:
-            raise Abort(_explained(error)) from error
+            raise Abort(jacobian_error(error)) from error
         if not np.isfinite(found).all():
             raise StopRun(NONFINITE_JACOBIAN)
         return found
@@ -303,7 +294,17 @@ def _tensor(v: NDArray[np.float64]) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(v, dtype=np.float64))
 
 
-def _explained(error: Exception) -> Exception:
+def rejected(returned: object) -> bool:
+    """Whether a trial was answered with NaN or infinity without a graph; ConstantLossError for finite numbers."""
+    constant = constant_of(returned)
+    if constant is None or not constant.size:
+        return False
+    if np.isfinite(constant).all():
+        raise ConstantLossError(INDEPENDENT, float(np.abs(constant).max()))
+    return True
+
+
+def jacobian_error(error: Exception) -> Exception:
     """The error of a graph that is gone, or of compiled code, as one of the closure."""
     if compiled(error):
         return explained(error)

@@ -34,41 +34,45 @@ class SolverObjective:
 
     def gradient(self, z: NDArray[np.float64]) -> NDArray[np.float64]:
         """Its gradient with respect to z."""
-        return np.asarray(self._scaled(self._variables.covector(self._objective.gradient(self._variables.to_user(z)))))
+        return np.asarray(
+            self._scaled(self._variables.gradient_to_solver(self._objective.gradient(self._variables.to_user(z))))
+        )
 
     def hvp(self, z: NDArray[np.float64], v: NDArray[np.float64]) -> NDArray[np.float64]:
         """Its Hessian with respect to z, times v."""
         variables = self._variables
-        product = self._objective.hvp(variables.to_user(z), variables.direction(np.ravel(v)))
-        product = np.asarray(self._scaled(variables.covector(product)))
-        absent = self._absent()
-        return product if absent is None else np.where(absent, np.ravel(v), product)
+        product = self._objective.hvp(variables.to_user(z), variables.direction_to_user(np.ravel(v)))
+        product = np.asarray(self._scaled(variables.gradient_to_solver(product)))
+        unreached = self._unreached()
+        return product if unreached is None else np.where(unreached, np.ravel(v), product)
 
     def hessian(self, z: NDArray[np.float64]) -> NDArray[np.float64]:
         """Its Hessian with respect to z, made positive definite where the method needs it."""
-        hessian = self._scaled(self._variables.hessian(self._objective.hessian(self._variables.to_user(z))))
-        absent = self._absent()
-        if absent is not None:
-            hessian[absent, absent] = STIFF * (float(np.abs(hessian).max()) or 1.0)
+        hessian = self._scaled(self._variables.hessian_to_solver(self._objective.hessian(self._variables.to_user(z))))
+        unreached = self._unreached()
+        if unreached is not None:
+            hessian[unreached, unreached] = STIFF * (float(np.abs(hessian).max()) or 1.0)
         return positive_definite(hessian, self._objective.flat.eps) if self._objective.derivatives.shift else hessian
 
-    def _absent(self) -> NDArray[np.bool_] | None:
+    def _unreached(self) -> NDArray[np.bool_] | None:
         """Entries of z that no gradient has reached so far. Positive curvature along them keeps steps away."""
-        absent = self._objective.absent()
-        return None if absent is None else self._variables.free_of(absent)
+        unreached = self._objective.unreached()
+        return None if unreached is None else self._variables.mask_to_solver(unreached)
 
     def user_hess(self, hess: Callable[..., Any]) -> Callable[..., Any]:
         """The user's `hess`, a function of x, as one of z."""
         variables = self._variables
         shape = (variables.base.size,) * 2
-        return lambda z: self._scaled(variables.hessian(as_matrix(hess(variables.to_user(z)), "hess", shape)))
+        return lambda z: self._scaled(variables.hessian_to_solver(as_matrix(hess(variables.to_user(z)), "hess", shape)))
 
     def user_hessp(self, hessp: Callable[..., Any]) -> Callable[..., Any]:
         """The user's `hessp`, a function of x and a direction, as one of z."""
         variables = self._variables
         shape = (variables.base.size,)
         return lambda z, v: self._scaled(
-            variables.covector(as_array(hessp(variables.to_user(z), variables.direction(np.ravel(v))), "hessp", shape))
+            variables.gradient_to_solver(
+                as_array(hessp(variables.to_user(z), variables.direction_to_user(np.ravel(v))), "hessp", shape)
+            )
         )
 
     def _scaled(self, derivative: Any) -> Any:

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..parameters.variables import Variables
-    from .residuals import Residuals, Trial
+    from .residuals import ResidualPoint, Residuals
 
-__all__ = ["SolverResiduals", "told_as_scipy_does"]
+__all__ = ["SolverResiduals", "least_squares_callback"]
 
 
 class SolverResiduals:
@@ -31,8 +31,8 @@ class SolverResiduals:
         self.residuals = residuals
         self.variables = variables
         self._iterated = iterated
-        self._iterate: Trial | None = None
-        self._factor = variables.direction(np.ones(variables.n))
+        self._iterate: ResidualPoint | None = None
+        self._factor = variables.direction_to_user(np.ones(variables.n))
         self._root = math.sqrt(variables.loss_scale)
 
     def values(self, z: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -47,7 +47,7 @@ class SolverResiduals:
         self._iterate = trial
         if trial.jacobian is None:
             return self._operator(trial)
-        return np.asarray(self.variables.covector(trial.jacobian) / self._root)
+        return np.asarray(self.variables.gradient_to_solver(trial.jacobian) / self._root)
 
     def only_point(self, x: NDArray[np.float64]) -> OptimizeResult:
         """The result where every variable is fixed."""
@@ -83,7 +83,7 @@ class SolverResiduals:
 
     def _fill_fixed(self, told: OptimizeResult) -> None:
         """Put in the derivatives along fixed variables, which SciPy never saw: they were made with the others."""
-        trial, fixed = self.residuals.known(told.x), self._factor == 0
+        trial, fixed = self.residuals.cached_point(told.x), self._factor == 0
         if trial is None or not fixed.any():
             return
         self.variables.fill_fixed(told, trial.gradient)
@@ -91,14 +91,14 @@ class SolverResiduals:
             weights = self.residuals.cost.curvature(trial.residuals)
             told.jac[:, fixed] = weights[:, None] * trial.jacobian[:, fixed]
 
-    def _operator(self, trial: Trial) -> LinearOperator:
+    def _operator(self, trial: ResidualPoint) -> LinearOperator:
         residuals, variables = self.residuals, self.variables
         return LinearOperator(
             (residuals.m, variables.n),
             dtype=np.float64,
-            matvec=lambda v: residuals.product(trial, variables.direction(v)) / self._root,
+            matvec=lambda v: residuals.product(trial, variables.direction_to_user(v)) / self._root,
             rmatvec=lambda u: (
-                variables.covector(residuals.transposed_product(trial, np.asarray(u).ravel())) / self._root
+                variables.gradient_to_solver(residuals.transposed_product(trial, np.asarray(u).ravel())) / self._root
             ),
         )
 
@@ -114,7 +114,7 @@ class SolverResiduals:
         return whole
 
 
-def told_as_scipy_does(callback: Callable[..., Any], residuals: Residuals) -> Callable[..., Any]:
+def least_squares_callback(callback: Callable[..., Any], residuals: Residuals) -> Callable[..., Any]:
     """The user's callback of `least_squares` (SciPy 1.16 or newer), for every method and version.
 
     Called with x, or with `intermediate_result`: x, the residuals as `fun`, cost, nit, nfev.
@@ -126,7 +126,7 @@ def told_as_scipy_does(callback: Callable[..., Any], residuals: Residuals) -> Ca
     def told(x: NDArray[np.float64]) -> Any:
         nonlocal accepted
         accepted += 1
-        trial = residuals.known(x)
+        trial = residuals.cached_point(x)
         assert trial is not None
         nfev = residuals.objective.requests.nfev
         state = OptimizeResult(x=x, fun=trial.residuals.copy(), cost=trial.cost, nit=accepted, nfev=nfev)

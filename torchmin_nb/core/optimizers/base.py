@@ -18,13 +18,12 @@ from ..autodiff.closure import Closure, Evaluator, require_closure
 from ..autodiff.closure_check import ClosureReport, check_closure
 from ..autodiff.start_check import StartCheck
 from ..covariance.covariance import parameter_names
-from ..execution.engine import Engine
-from ..execution.run import Branching, Run, claimed
+from ..execution.engine import Engine, Evaluated
+from ..execution.run import Branching, Run, exclusive_parameters
 from ..history.callbacks import Callback
 from ..history.history import History
 from ..history.metrics import numbers
 from ..objective.calls import Calls
-from ..objective.objective import Objective
 from ..parameters.bounds import clipped, group_bounds, group_scale
 from ..parameters.flat import FlatParameters, require_own_memory, trainable
 from ..parameters.variables import Variables
@@ -47,7 +46,7 @@ class ScipyOptimizer(torch.optim.Optimizer):
     """
 
     name: str
-    takes_up = False
+    supports_warm_start = False
     """Whether a loaded run's memory is taken up by the method."""
     _built = False
     _nonfinite_errors: tuple[type[Exception], ...] = NONFINITE_ERRORS  # of a pickle that an earlier version wrote
@@ -67,7 +66,7 @@ class ScipyOptimizer(torch.optim.Optimizer):
         self._blas_threads: int | str | None = common_values["blas_threads"]
         self._start_check: bool = common_values["start_check"]
         self._nonfinite_errors: tuple[type[Exception], ...] = common_values["nonfinite_errors"]
-        self._objective: Objective | None = None
+        self._objective: Evaluated | None = None
         self._running: Control | None = None
         self._loaded: tuple[History, OptimizeResult] | None = None
         self.history: History = History(self.name)
@@ -92,7 +91,7 @@ class ScipyOptimizer(torch.optim.Optimizer):
         closure = require_closure(closure)
         refuse_several_processes()
         control = Control(**self._budgets)
-        with claimed(trainable(self.param_groups)), self._steered_by(control):
+        with exclusive_parameters(trainable(self.param_groups)), self._steered_by(control):
             return self._execute(closure)
 
     def start(self, closure: Closure, *, iterations: int | None = None, pace: float = 0.0, paused: bool = False) -> Run:
@@ -140,7 +139,7 @@ class ScipyOptimizer(torch.optim.Optimizer):
         self._groups_changed()
         self.result, self.history = None, History(self.name)
         try:
-            if self._loaded is not None and not self.takes_up:
+            if self._loaded is not None and not self.supports_warm_start:
                 message = f"{self.name} goes on from the loaded point without what it had learned"
                 warnings.warn(message, StartWarning, stacklevel=4)
             with _recorded(), self._bound():

@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, Protocol, get_args
 
 import torch
 
 from ...errors import ArgumentError, ArgumentTypeError, HistoryError
-from ..methods.local import METHODS, MethodSpec
+from ..methods.options import OptionSpec
 from ..solvers.contract import Solver, State
 from ..solvers.table import SOLVERS
 from ..validation import one_of
 from .request import Request
 
-__all__ = ["EngineName", "Saved", "choose_engine", "read_engine", "read_solver_dtype", "solver_of", "warmed", "widest"]
+__all__ = [
+    "EngineName",
+    "Saved",
+    "choose_engine",
+    "make_solver",
+    "read_engine",
+    "read_solver_dtype",
+    "scipy_only_argument",
+    "scipy_only_option",
+    "widest_dtype",
+    "with_warm_start",
+]
 
 EngineName = Literal["scipy", "torch", "auto"]
 
@@ -59,15 +70,27 @@ def read_solver_dtype(dtype: object) -> torch.dtype | None:
     return dtype
 
 
-def choose_engine(request: Request, asked: EngineName | None) -> str:
-    """The engine that runs this request, "scipy" or "torch". Raises ArgumentError where the one asked for cannot."""
-    spec = request.spec
-    against = _for_scipy_only(request)
+class MethodRow(Protocol):
+    """What is read of a row of METHODS or LEAST_SQUARES_METHODS."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def engines(self) -> tuple[str, ...]: ...
+    @property
+    def options(self) -> Mapping[str, OptionSpec]: ...
+
+
+def choose_engine(spec: MethodRow, asked: EngineName | None, against: str, rows: Iterable[MethodRow]) -> str:
+    """The engine that runs this method, "scipy" or "torch". Raises ArgumentError where the one asked for cannot.
+
+    against: what was asked for that only SciPy can do, in words, or "". rows: the table.
+    """
     if asked == "auto":
         return "torch" if "torch" in spec.engines and not against else _first(spec)
     found = _first(spec) if asked is None else asked
     if found not in spec.engines:
-        able = [other.name for other in METHODS.values() if found in other.engines]
+        able = [other.name for other in rows if found in other.engines]
         raise ArgumentError(
             f"engine={found!r} has no {spec.name}; methods that it has: {', '.join(able)}; {spec.name} runs on "
             f"engine={spec.engines[0]!r}"
@@ -78,11 +101,11 @@ def choose_engine(request: Request, asked: EngineName | None) -> str:
     return found
 
 
-def warmed(request: Request, state: State) -> Request:
+def with_warm_start(request: Request, saved: Saved) -> Request:
     """The request of another method that begins where this state stands: with its inverse Hessian or trust radius."""
-    options, spec = dict(request.options), request.spec
-    hess_inv = getattr(state, "hess_inv", None)
-    if "hess_inv0" in spec.options and hess_inv is not None:
+    options, spec, state = dict(request.options), request.spec, saved.state
+    hess_inv = SOLVERS[saved.method].solver().result(state).get("hess_inv") if "hess_inv0" in spec.options else None
+    if isinstance(hess_inv, torch.Tensor):
         matrix = hess_inv.to("cpu", torch.float64).numpy()
         options.setdefault("hess_inv0", (matrix + matrix.T) / 2)
     if spec.radius_option is not None and state.radius is not None:
@@ -90,28 +113,31 @@ def warmed(request: Request, state: State) -> Request:
     return replace(request, options=options)
 
 
-def solver_of(request: Request, taken: Saved | None = None) -> Solver[Any]:
-    """The solver, with the options asked for. taken: what it goes on from."""
-    rows = request.spec.options
-    options = {name: value for name, value in request.options.items() if not rows[name].ours}
-    if request.tol is not None:
+def make_solver(
+    spec: MethodRow, options: Mapping[str, Any], *, tol: float | None = None, taken: Saved | None = None
+) -> Solver[Any]:
+    """The solver, with the options asked for. tol: in place of every tolerance. taken: what it goes on from."""
+    rows = spec.options
+    options = {name: value for name, value in options.items() if name not in rows or not rows[name].ours}
+    if tol is not None:
         tolerances = [row.name for row in rows.values() if row.tolerance and not row.scipy_only]
-        options = {**dict.fromkeys(tolerances, request.tol), **options}
+        options = {**dict.fromkeys(tolerances, tol), **options}
     if taken is not None and not taken.counts and options.get("maxiter") is not None:
         options["maxiter"] += taken.state.iteration
-    return SOLVERS[request.spec.name].solver(**options)
+    solver: Solver[Any] = SOLVERS[spec.name].solver(**options)
+    return solver
 
 
-def widest(tensors: list[torch.Tensor]) -> torch.dtype:
-    """The widest dtype among the parameters."""
+def widest_dtype(tensors: list[torch.Tensor]) -> torch.dtype:
+    """The widest_dtype dtype among the parameters."""
     return torch.float64 if any(tensor.dtype is torch.float64 for tensor in tensors) else torch.float32
 
 
-def _first(spec: MethodSpec) -> str:
+def _first(spec: MethodRow) -> str:
     return "scipy" if "scipy" in spec.engines else spec.engines[0]
 
 
-def _for_scipy_only(request: Request) -> str:
+def scipy_only_argument(request: Request) -> str:
     """What in the request a solver on the device cannot do, in words; empty if nothing."""
     asked: Mapping[str, Any] = {
         "constraints": request.constraints,
@@ -119,7 +145,11 @@ def _for_scipy_only(request: Request) -> str:
         "hess": request.hess,
         "hessp": request.hessp,
     }
-    rows = request.spec.options
     named = [name for name, value in asked.items() if value is not None and value != ()]
-    named += [f"option {name}" for name in request.options if name in rows and rows[name].scipy_only]
-    return named[0] if named else ""
+    return named[0] if named else scipy_only_option(request.spec, request.options)
+
+
+def scipy_only_option(spec: MethodRow, options: Mapping[str, Any]) -> str:
+    """The first option that a solver on the device has no use for, in words; empty if none."""
+    named = [name for name in options if name in spec.options and spec.options[name].scipy_only]
+    return f"option {named[0]}" if named else ""

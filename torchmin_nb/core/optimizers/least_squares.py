@@ -8,6 +8,7 @@ from typing import Any, Literal, Unpack, get_args
 
 import numpy as np
 import scipy.optimize
+import torch
 from numpy.typing import NDArray
 from scipy.optimize import Bounds
 
@@ -19,13 +20,17 @@ from ..covariance.covariance import Covariance, covariance_of_residuals, named_v
 from ..execution.engine import Engine
 from ..execution.optimality import EndingCheck, tolerances_in_words
 from ..execution.recorder import Recorder
+from ..execution.scipy_engine import ScipyEngine
 from ..execution.scipy_iterates import ScipyCallback, ScipyIterates
+from ..execution.torch_engine import TorchEngine, TorchRun
 from ..execution.trust_region import PROBES
-from ..methods.least_squares import LARGE_JACOBIAN, LeastSquaresMethod
+from ..methods.least_squares import LARGE_JACOBIAN, LEAST_SQUARES_METHODS, LeastSquaresMethod
+from ..objective.device_residuals import DeviceResiduals, ResidualEvaluator, half_square
 from ..objective.residuals import Residuals, as_residuals
 from ..objective.robust_loss import Cost
-from ..objective.scaled_residuals import SolverResiduals, told_as_scipy_does
+from ..objective.scaled_residuals import SolverResiduals, least_squares_callback
 from ..parameters.bounds import SMALLEST_SCALE, outside
+from ..parameters.device_variables import DeviceVariables
 from ..parameters.flat import FlatParameters, trainable
 from ..parameters.variables import Variables
 from ..runtime.blas_threads import LARGE_DENSE
@@ -33,8 +38,9 @@ from ..runtime.control import Abort, Control
 from ..signatures import shows_keywords
 from ..validation import one_of, shown
 from .arguments import read_loss_scale
-from .base import ScipyOptimizer
 from .common import COMMON, Common, LossScale
+from .device_optimizer import DeviceOptimizer
+from .device_run import EngineName, Saved, choose_engine, make_solver, read_engine, scipy_only_option, widest_dtype
 from .least_squares_request import LeastSquaresRequest, read_least_squares, read_least_squares_bounds
 
 __all__ = ["LeastSquaresWrapper"]
@@ -42,7 +48,7 @@ __all__ = ["LeastSquaresWrapper"]
 Jacobian = Literal["auto", "dense", "operator"]
 
 
-class LeastSquaresWrapper(ScipyOptimizer):
+class LeastSquaresWrapper(DeviceOptimizer):
     """`scipy.optimize.least_squares` as a `torch.optim.Optimizer`: minimises ½ Σ ρ(fᵢ²) over residuals f.
 
     The closure returns the residuals, a tensor of any shape; `backward()` is not needed. It is called several times,
@@ -58,6 +64,8 @@ class LeastSquaresWrapper(ScipyOptimizer):
         fit (trf and dogbox, with tr_solver "lsmr"); "auto", dense where it fits the memory budget and is
         not very large.
     loss_scale: SciPy sees cost/loss_scale, as for MinimizeWrapper.
+    engine, solver_dtype, keep_states: as for MinimizeWrapper; on the device are "lm", damped by its gain ratio, and
+        "gauss-newton", whose steps are of minimum norm. Neither takes bounds or robust losses.
     callbacks, budgets and the other keywords: as for MinimizeWrapper; `memory_budget` in bytes, for the Jacobian and
         SciPy's copies of it.
 
@@ -89,13 +97,17 @@ class LeastSquaresWrapper(ScipyOptimizer):
         *,
         jacobian: Jacobian = "auto",
         loss_scale: LossScale = 1.0,
+        engine: EngineName | None = None,
+        solver_dtype: torch.dtype | None = None,
+        keep_states: int | None = None,
         **common: Unpack[Common],
     ):
+        self._requested_engine = read_engine(engine)
         self.request: LeastSquaresRequest = read_least_squares(least_squares_args)
         self._jacobian = one_of("jacobian", jacobian, get_args(Jacobian))
         self._loss_scale = read_loss_scale(loss_scale)
-        _require_solver(self.request, self._jacobian)
-        self.name = self.request.spec.name
+        self._read_device(solver_dtype, keep_states)
+        self._take_arguments(least_squares_args)
         super().__init__(params, **common)
         _read_scale(self.request.options.get("x_scale"), self._flat().n)
 
@@ -103,6 +115,32 @@ class LeastSquaresWrapper(ScipyOptimizer):
         options = ", ".join(f"{name}={value!r}" for name, value in self.request.options.items())
         count = sum(tensor.numel() for tensor in trainable(self.param_groups))
         return f"{type(self).__name__}({self.name!r}, options=dict({options}), parameters={count})"
+
+    @property
+    def supports_warm_start(self) -> bool:  # type: ignore[override]
+        """Whether a loaded run's memory is taken up."""
+        return self.engine == "torch"
+
+    @property
+    def engine(self) -> str:
+        """Who runs the method, "scipy" or "torch"."""
+        against = scipy_only_option(self.request.spec, self.request.options)
+        against = against or ("jacobian='operator'" if self._jacobian == "operator" else "")
+        return choose_engine(self.request.spec, self._requested_engine, against, LEAST_SQUARES_METHODS.values())
+
+    def _changed(self, method: Any, options: Mapping[str, Any]) -> dict[str, Any]:
+        """least_squares_args with another method, or other options."""
+        if method is None:
+            return {**self._arguments, **options}
+        kept = {name: self._arguments[name] for name in ("bounds", "callback") if name in self._arguments}
+        return {**kept, **({"method": method} if isinstance(method, str) else method), **options}
+
+    def _take_arguments(self, arguments: Mapping[str, Any] | str) -> None:
+        self.request = read_least_squares(arguments)
+        self._arguments = {"method": arguments} if isinstance(arguments, str) else dict(arguments)
+        self.name = self.request.spec.name
+        if self.engine == "scipy":
+            _require_solver(self.request, self._jacobian)
 
     def check(self, closure: Closure) -> ClosureReport:
         """Check the closure's sum of squares without a run: see MinimizeWrapper.check."""
@@ -161,6 +199,10 @@ class LeastSquaresWrapper(ScipyOptimizer):
         request = self.request
         flat = self._flat()
         variables = self._variables(flat, self._bounds(flat))
+        resume_from = self._begin_states()
+        if self.engine == "torch":
+            may = resume_from is not None and self._can_resume(resume_from, variables)
+            return self._prepare_on_device(closure, flat, variables, resume_from if may else None)
         residuals = Residuals(
             closure,
             flat,
@@ -175,7 +217,8 @@ class LeastSquaresWrapper(ScipyOptimizer):
             residuals.objective,
             recorder,
             radius=PROBES[self.request.spec.radius],
-            user=request.callback and ScipyCallback(told_as_scipy_does(request.callback, residuals)),
+            user=request.callback and ScipyCallback(least_squares_callback(request.callback, residuals)),
+            kept=self.states,
         )
         start = variables.to_user(variables.start)
         check = EndingCheck(
@@ -190,6 +233,40 @@ class LeastSquaresWrapper(ScipyOptimizer):
             residuals, recorder, start, iterates=iterates, threads=self._threads(flat.n), check=check
         )
         return engine, lambda: self._call_scipy(residuals, variables, iterates, start)
+
+    def _prepare_on_device(
+        self, closure: Closure, flat: FlatParameters, variables: Variables, resume_from: Saved | None
+    ) -> tuple[TorchEngine, Callable[[], object]]:
+        """The same for a solver on the device. resume_from: the state that it begins with."""
+        request, device = self.request, flat.tensors[0].device
+        evaluator = ResidualEvaluator(closure, flat)
+        check = self._checked(
+            evaluator.called, flat, variables, loss=lambda vector: float(half_square(vector.detach()))
+        )
+        calls = self._calls(evaluator, flat, check)
+        recorder = Recorder(calls, self._new_history(flat, request.options), self.callbacks)
+        on_device = DeviceVariables(variables, self._solver_dtype or widest_dtype(flat.tensors), device)
+        residuals = DeviceResiduals(evaluator, calls, on_device, recorder)
+        state = None if resume_from is None else resume_from.state.copy()
+        budget = {"memory_budget": self._memory_budget} if request.spec.operator else {}
+        run = TorchRun(
+            make_solver(request.spec, {**request.options, **budget}, taken=resume_from),
+            residuals,
+            recorder,
+            variables,
+            self.states,
+            state=state,
+            loss_scale=self._loss_scale if resume_from is None else resume_from.loss_scale,
+            user=request.callback and ScipyCallback(request.callback),
+        )
+        tolerances = tolerances_in_words(request.spec.options, request.options)
+        engine = TorchEngine(
+            residuals,
+            recorder,
+            variables.to_user(variables.start),
+            check=EndingCheck(self.name, residuals, variables, _none, tolerances, None),
+        )
+        return engine, self._saving_state(run, residuals)
 
     def _bounds(self, flat: FlatParameters) -> Bounds | None:
         """The bounds of least_squares_args or of the param groups. Without bounds, a method may still fix variables."""
@@ -222,7 +299,7 @@ class LeastSquaresWrapper(ScipyOptimizer):
 
     def _scale_of_loss(self, residuals: Residuals, variables: Variables) -> float:
         if self._loss_scale == "auto":
-            return residuals.typical_cost(variables.to_user(variables.start), variables.covector)
+            return residuals.typical_cost(variables.to_user(variables.start), variables.gradient_to_solver)
         return float(self._loss_scale)
 
     def _scipy_arguments(self, variables: Variables) -> dict[str, Any]:
@@ -245,7 +322,7 @@ class LeastSquaresWrapper(ScipyOptimizer):
         return None if dense and n >= LARGE_DENSE else 1
 
 
-class LeastSquaresEngine(Engine):
+class LeastSquaresEngine(ScipyEngine):
     """An Engine whose best point has the fields of a least-squares result."""
 
     def __init__(self, residuals: Residuals, recorder: Recorder, start: NDArray[np.float64], **rest: Any):
@@ -259,7 +336,7 @@ class LeastSquaresEngine(Engine):
         told: dict[str, Any] = {"x": best.x, "fun": best.loss, "cost": best.loss}
         if best.gradient is not None:
             told["grad"] = best.gradient
-        trial = self._residuals.known(best.x)
+        trial = self._residuals.cached_point(best.x)
         if trial is not None:
             told["residuals"] = trial.residuals
         return told
@@ -294,6 +371,10 @@ def _read_scale(scale: Any, n: int) -> str | NDArray[np.float64] | None:
             f"{SMALLEST_SCALE:g}, the largest {1 / SMALLEST_SCALE:g}"
         )
     return found
+
+
+def _none(x: NDArray[np.float64]) -> None:
+    """No constraints at any x."""
 
 
 def _bounded(bounds: Bounds) -> bool:

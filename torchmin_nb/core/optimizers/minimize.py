@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-import warnings
 from collections.abc import Callable, Mapping
 from numbers import Integral
 from types import MappingProxyType
@@ -15,21 +13,19 @@ import torch
 from numpy.typing import NDArray
 from scipy.optimize import Bounds, OptimizeResult
 
-from ...errors import ArgumentError, StartWarning
+from ...errors import ArgumentError
 from ..autodiff.closure import Closure, ClosureEvaluator
 from ..autodiff.start_check import StartCheck
 from ..covariance.covariance import Covariance
 from ..covariance.of_loss import loss_covariance
-from ..execution.engine import VIOLATIONS, Engine
+from ..execution.engine import Engine
 from ..execution.iterates import objective_of
-from ..execution.kept_states import KeptStates
 from ..execution.optimality import EndingCheck, tolerances_in_words
 from ..execution.recorder import Recorder
-from ..execution.run import Branching, Run
+from ..execution.scipy_engine import VIOLATIONS, ScipyEngine
 from ..execution.scipy_iterates import ScipyCallback, ScipyIterates
 from ..execution.torch_engine import TorchEngine, TorchRun
 from ..execution.trust_region import PROBES
-from ..history.history import History
 from ..methods.local import METHODS, MethodName
 from ..methods.options import require_arrays
 from ..objective.constraints import FEASIBLE, ConstraintSet
@@ -43,12 +39,20 @@ from ..parameters.flat import FlatParameters, trainable
 from ..parameters.variables import Variables
 from ..runtime.blas_threads import LARGE_DENSE
 from ..signatures import shows_keywords
-from ..solvers.contract import State
 from ..validation import one_of, positive
-from .arguments import read_callbacks, read_loss_scale, require_state_form
-from .base import ScipyOptimizer
+from .arguments import read_loss_scale
 from .common import COMMON, Common, LossScale
-from .device_run import EngineName, Saved, choose_engine, read_engine, read_solver_dtype, solver_of, warmed, widest
+from .device_optimizer import DeviceOptimizer
+from .device_run import (
+    EngineName,
+    Saved,
+    choose_engine,
+    make_solver,
+    read_engine,
+    scipy_only_argument,
+    widest_dtype,
+    with_warm_start,
+)
 from .request import Request, as_mapping, read_request, require_fit, require_memory, without_method
 from .state import continued
 
@@ -57,7 +61,7 @@ __all__ = ["Curvature", "MinimizeWrapper"]
 Curvature = Literal["autograd", "finite-difference"]
 
 
-class MinimizeWrapper(ScipyOptimizer):
+class MinimizeWrapper(DeviceOptimizer):
     """`scipy.optimize.minimize` as a `torch.optim.Optimizer`: `step(closure)` runs the whole minimisation.
 
     params: tensors, named parameters or param groups; float32 and float64 may mix. Those with `requires_grad=False` are
@@ -86,7 +90,7 @@ class MinimizeWrapper(ScipyOptimizer):
         dtype, for CG, BFGS, L-BFGS-B, Newton-CG, dogleg, trust-ncg, trust-krylov, trust-exact, and for SSBFGS and
         SSBroyden, which SciPy does not have; "auto", torch where it has the method and nothing asked for needs SciPy;
         None, SciPy where it has the method. METHODS[name].engines has the table.
-    solver_dtype: of a solver on the device; the widest among the parameters if None.
+    solver_dtype: of a solver on the device; the widest_dtype among the parameters if None.
     keep_states: keep the solver's state at every so many iterations, for `run.branch(iteration=...)`, within
         `memory_budget`; the last one is always kept. With SciPy's solvers it is the point that is kept.
     start_check: compare the first closure call with at most three more, outside all counts: at the same point, and a
@@ -129,15 +133,8 @@ class MinimizeWrapper(ScipyOptimizer):
     True
     """
 
-    takes_up = True
-    states = KeptStates()
-    """Of the last run: the solver's states, or the points of SciPy's, by iteration."""
-    _engine_asked: EngineName | None = None  # of a pickle that an earlier version wrote, as what follows
-    _solver_dtype: torch.dtype | None = None
-    _keep_states: int | None = None
-    _minimizer_args: Mapping[str, Any] = MappingProxyType({})
-    _saved: Saved | None = None
-    _going_on: Saved | None = None
+    supports_warm_start = True
+    _minimizer_args: Mapping[str, Any] = MappingProxyType({})  # of a pickle that an earlier version wrote
     _loss_scale: float | str = 1.0  # of a pickle that an earlier version wrote
     _unnamed: dict[str, Any] | None = None
 
@@ -156,7 +153,7 @@ class MinimizeWrapper(ScipyOptimizer):
         **common: Unpack[Common],
     ):
         self.request: Request
-        self._engine_asked = read_engine(engine)
+        self._requested_engine = read_engine(engine)
         self._minimizer_args = as_mapping(minimizer_args)
         self._unnamed = without_method(minimizer_args)
         if self._unnamed is None:
@@ -166,13 +163,15 @@ class MinimizeWrapper(ScipyOptimizer):
         self._curvature = one_of("curvature", curvature, get_args(Curvature))
         self._hessian_chunk = positive("hessian_chunk", hessian_chunk, Integral)
         self._loss_scale = read_loss_scale(loss_scale)
-        self._solver_dtype = read_solver_dtype(solver_dtype)
-        self._keep_states = positive("keep_states", keep_states, Integral)
+        self._read_device(solver_dtype, keep_states)
 
     @property
     def engine(self) -> str:
         """Who runs the method, "scipy" or "torch"."""
-        return choose_engine(self.request, self._engine_asked)
+        return self._engine_of(self.request)
+
+    def _engine_of(self, request: Request) -> str:
+        return choose_engine(request.spec, self._requested_engine, scipy_only_argument(request), METHODS.values())
 
     def _groups_changed(self) -> None:
         """Where no method is named, one that takes the bounds of the groups."""
@@ -181,7 +180,7 @@ class MinimizeWrapper(ScipyOptimizer):
             self._take(read_request(self._unnamed, bounded=bounded))
 
     def _take(self, request: Request) -> None:
-        choose_engine(request, self._engine_asked)
+        self._engine_of(request)
         self.request, self.name = request, _method_name(request)
 
     def __repr__(self) -> str:
@@ -220,13 +219,12 @@ class MinimizeWrapper(ScipyOptimizer):
         require_memory(spec, flat.n, self._memory_budget, on_device=on_device)
         self._require_arrays(flat.n)
         variables = self._variables(flat, self._bounds(flat))
-        going_on, self._going_on, self._saved = self._going_on, None, None
-        self.states = KeptStates(self._keep_states, self._memory_budget)
-        if on_device and going_on is not None and self._may_go_on(going_on, variables):
-            return self._prepare_on_device(closure, flat, variables, self.request, going_on)
+        resume_from = self._begin_states()
+        if on_device and resume_from is not None and self._can_resume(resume_from, variables):
+            return self._prepare_on_device(closure, flat, variables, self.request, resume_from)
         request = self.request
-        if going_on is not None and going_on.method != self.name:
-            request = warmed(request, going_on.state)
+        if resume_from is not None and resume_from.method != self.name:
+            request = with_warm_start(request, resume_from)
         elif self._loaded is not None:
             history, result = self._loaded
             plain = variables.plain and history.n_parameters in (None, flat.n)
@@ -259,7 +257,7 @@ class MinimizeWrapper(ScipyOptimizer):
             trials=Trials(may_be_older=spec.gradient == "none"),
         )
         if spec.gradient != "none":
-            variables.still = objective.absent
+            variables.still = objective.unreached
         iterates = ScipyIterates(
             objective,
             recorder,
@@ -271,7 +269,7 @@ class MinimizeWrapper(ScipyOptimizer):
             user=request.callback and ScipyCallback(request.callback),
             kept=self.states,
         )
-        engine = Engine(
+        engine = ScipyEngine(
             objective,
             recorder,
             variables.to_user(variables.start),
@@ -288,9 +286,9 @@ class MinimizeWrapper(ScipyOptimizer):
         flat: FlatParameters,
         variables: Variables,
         request: Request,
-        going_on: Saved | None = None,
+        resume_from: Saved | None = None,
     ) -> tuple[TorchEngine, Callable[[], object]]:
-        """The same for a solver on the device. going_on: the state that it begins with."""
+        """The same for a solver on the device. resume_from: the state that it begins with."""
         spec, device = request.spec, flat.tensors[0].device
         calls = self._calls(ClosureEvaluator(closure, flat), flat, self._new_check(closure, flat, variables))
         recorder = Recorder(
@@ -299,7 +297,7 @@ class MinimizeWrapper(ScipyOptimizer):
         derivatives = Derivatives(
             level=request.level, nonfinite=spec.nonfinite, curvature=self._curvature, chunk=self._hessian_chunk
         )
-        dtype = self._solver_dtype or widest(flat.tensors)
+        dtype = self._solver_dtype or widest_dtype(flat.tensors)
         constraints = ConstraintSet((), calls, variables)
         objective = DeviceObjective(
             calls,
@@ -308,120 +306,39 @@ class MinimizeWrapper(ScipyOptimizer):
             recorder,
             violation=None if variables.box is None else constraints.violation,
         )
-        state = None if going_on is None else going_on.state.copy()
+        state = None if resume_from is None else resume_from.state.copy()
         run = TorchRun(
-            solver_of(request, going_on),
+            make_solver(spec, request.options, tol=request.tol, taken=resume_from),
             objective,
             recorder,
             variables,
             self.states,
             state=state,
-            loss_scale=self._loss_scale if going_on is None else going_on.loss_scale,
+            loss_scale=self._loss_scale if resume_from is None else resume_from.loss_scale,
             user=request.callback and ScipyCallback(request.callback),
         )
         engine = TorchEngine(
-            objective,  # type: ignore[arg-type]
+            objective,
             recorder,
             variables.to_user(variables.start),
             disp=request.disp,
             check=self._ending_check(objective, variables, constraints),
         )
 
-        def solve() -> OptimizeResult:
-            try:
-                return run.solve()
-            finally:
-                if run.state is not None:
-                    self._saved = Saved(self.name, objective.loss_scale, run.state)
+        return engine, self._saving_state(run, objective)
 
-        return engine, solve
-
-    def _may_go_on(self, saved: Saved, variables: Variables) -> bool:
-        """Whether a loaded state is of this method, and of the point where the parameters are."""
-        x = saved.state.sample.x
-        if saved.method != self.name or x.numel() != variables.n:
-            return False
-        ended = [x.to("cpu", torch.float64).numpy()]
-        if self._loaded is not None and self._loaded[1] is not None:
-            ended.append(variables.to_solver(self._loaded[1].x))
-        rounding = 4 * torch.finfo(x.dtype).eps * float(np.abs(variables.start).max(initial=0.0))  # of scale=
-        here = any(float(np.abs(each - variables.start).max(initial=0.0)) <= rounding for each in ended)
-        if not here:
-            message = f"{self.name} begins anew: the parameters are not where the loaded state left them"
-            warnings.warn(message, StartWarning, stacklevel=5)
-        return here
-
-    def _branching(self, closure: Closure) -> Branching:
-        def branch(run: Run, iteration: int | None, *, changes: Mapping[str, Any], steering: Mapping[str, Any]) -> Run:
-            branched = self._branched(run, iteration, **changes)
-            started = branched.start(closure, **steering)
-            started.origin = run
-            return started
-
-        return branch
-
-    def _branched(
-        self, run: Run, iteration: int | None, *, method: Any, options: Any, engine: Any, callbacks: Any
-    ) -> MinimizeWrapper:
-        """A wrapper of the same parameters, put where the run stood after this iteration, with what changes."""
-        kept, last = run.kept, run.history[-1].index if len(run.history) else None
-        iteration = last if iteration is None else iteration
-        if iteration in kept:
-            state = kept[iteration]
-        elif iteration == last and run.result is not None:
-            state = run.result.x
-        else:
-            raise ArgumentError(
-                f"iteration {iteration} was not kept; kept are {', '.join(map(str, kept)) or 'none'}, and the last: "
-                f"keep_states=1 keeps every one, within memory_budget"
-            )
-        branched = copy.copy(self)
+    def _changed(self, method: Any, options: Mapping[str, Any]) -> dict[str, Any]:
+        """minimizer_args with another method, or other options."""
         arguments = {**self._minimizer_args, "bounds": self.request.bounds}
         if method is not None:
-            arguments.update(as_mapping(method))
-            arguments["options"] = dict(as_mapping(method).get("options") or {})
-        arguments["options"] = {**(arguments.get("options") or {}), **(options or {})}
-        arguments["method"] = arguments.get("method") or self.request.spec.name
-        branched._branch_to(arguments, engine, callbacks)
-        saved = None
-        variables = self._variables(self._flat(), self._bounds(self._flat()))
-        if isinstance(state, State):
-            x = variables.to_user(state.sample.x.to("cpu", torch.float64).numpy())
-            saved = Saved(run.history.method, kept.loss_scale, state.copy(), counts=True)
-        else:
-            x = state
-            if iteration != last and branched.name == run.history.method:
-                message = f"{self.name} goes on from the kept point without what it had learned"
-                warnings.warn(message, StartWarning, stacklevel=5)
-        self._flat().write_final(x)
-        branched._going_on = saved
-        branched._loaded = (run.history, run.result) if iteration == last and saved is None else None
-        return branched
+            arguments.update({"options": None, **as_mapping(method)})
+        arguments["options"] = {**(arguments.get("options") or {}), **options}
+        return {**arguments, "method": arguments.get("method") or self.request.spec.name}
 
-    def _branch_to(self, arguments: Mapping[str, Any], engine: Any, callbacks: Any) -> None:
-        """Take these arguments in place of those that were copied."""
-        self._engine_asked = self._engine_asked if engine is None else read_engine(engine)
+    def _take_arguments(self, arguments: Mapping[str, Any]) -> None:
         self._minimizer_args, self._unnamed = arguments, None
         self._take(read_request(arguments))
         self._require_arrays(self._flat().n)
-        self.callbacks = list(self.callbacks) if callbacks is None else read_callbacks(callbacks)
-        self.history, self.result, self._saved = History(self.name), None, None
-
-    def state_dict(self) -> dict[str, Any]:
-        """torch's state_dict, with the last run under "run", and under "solver" the state of a solver on the device."""
-        solver = {} if self._saved is None else {"solver": self._saved.packed()}
-        return {**super().state_dict(), **solver}
-
-    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """As every wrapper's. A run on the device then goes on from the solver's state, bit for bit on a CPU.
-
-        It begins at the state's point, also where the run before it has left a better one in the parameters; where
-        they are at neither, it begins anew, with a StartWarning.
-        """
-        require_state_form(state_dict)
-        solver = Saved.unpacked(state_dict["solver"]) if "solver" in state_dict else None
-        super().load_state_dict({name: value for name, value in state_dict.items() if name != "solver"})
-        self._saved = self._going_on = solver
 
     def _ending_check(
         self, objective: Objective | DeviceObjective, variables: Variables, constraints: ConstraintSet
@@ -486,7 +403,7 @@ class MinimizeWrapper(ScipyOptimizer):
         if isinstance(result.x, np.ndarray) and result.x.shape == variables.start.shape:
             told.x = variables.to_user(result.x)
         iterates.ended(told.x, int(told.get("nit") or 0))
-        end = objective.known(told.x)
+        end = objective.cached_point(told.x)
         variables.fill_fixed(told, None if end is None else end.gradient)
         if not variables.plain:  # SciPy's own number is of the solver's variables
             told.update({name: constraints.violation(told.x) for name in VIOLATIONS if name in told})
@@ -494,7 +411,7 @@ class MinimizeWrapper(ScipyOptimizer):
 
     def _scale_of_loss(self, objective: Objective, variables: Variables) -> float:
         if self._loss_scale == "auto":
-            return objective.typical_loss(variables.to_user(variables.start), variables.covector)
+            return objective.typical_loss(variables.to_user(variables.start), variables.gradient_to_solver)
         return float(self._loss_scale)
 
     def _derivatives(self, objective: SolverObjective) -> dict[str, Any]:
@@ -537,7 +454,7 @@ def _fixed(objective: Objective, constraints: ConstraintSet, x: NDArray[np.float
     """The result where there is nothing to vary."""
     feasible = constraints.violation(x) <= FEASIBLE
     message = "All variables are fixed." if feasible else "All variables are fixed where the constraints do not hold."
-    fun, point = objective.value(x), objective.known(x)
+    fun, point = objective.value(x), objective.cached_point(x)
     gradient = {} if point is None or point.gradient is None else {"jac": point.gradient}
     return OptimizeResult(x=x, fun=fun, success=feasible, status=0 if feasible else 1, message=message, **gradient)
 

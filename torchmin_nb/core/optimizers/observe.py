@@ -20,9 +20,9 @@ from scipy.optimize import OptimizeResult
 from ...errors import ArgumentTypeError, ClosureError
 from ..autodiff.closure import Closure, ClosureResult, as_loss, backpropagate, gradient_left, require_closure
 from ..autodiff.explained_errors import explained
-from ..execution.engine import Engine
 from ..execution.recorder import Recorder
 from ..execution.run import Run
+from ..execution.scipy_engine import ScipyEngine
 from ..history.callbacks import Callback
 from ..history.history import History
 from ..history.metrics import collecting
@@ -173,7 +173,7 @@ class _Observed:
         x = watched.flat.read()
         if not np.isfinite(x).all():
             raise StopRun(NONFINITE_LOSS)
-        end = watched.known(x)
+        end = watched.cached_point(x)
         if self._evaluate_end:
             observer.await_iterate()
             watched.evaluate_here()
@@ -210,14 +210,14 @@ class _Observer:
             self.recorder.iterated(point)
 
 
-class _Engine(Engine):
+class _Engine(ScipyEngine):
     """Leaves a run that came to its end exactly where torch left it."""
 
     left_as_it_is = False
 
-    def _leave(self, x: NDArray[np.float64]) -> None:
+    def _write_end_point(self, x: NDArray[np.float64]) -> None:
         if not self.left_as_it_is:
-            super()._leave(x)
+            super()._write_end_point(x)
 
 
 class _Evaluator:
@@ -272,7 +272,7 @@ class _Calls(Calls):
         self.counts.njev += 1
         return result
 
-    def place(self, x: Any) -> None:
+    def write_parameters(self, x: Any) -> None:
         """The parameters are torch's to move."""
 
 
@@ -286,13 +286,13 @@ class _Watched(Objective):
         self.trials.next_iteration()  # nothing comes back to an older one
         self.last_loss = self._evaluate(self.flat.read(), "gradient").loss
 
-    def visited(self, x: NDArray[np.float64]) -> Point:
+    def end_point(self, x: NDArray[np.float64]) -> Point:
         """The end, which is not evaluated for its own sake: with the last loss that was seen."""
-        return self.known(x) or Point(x, self.last_loss, None, {})
+        return self.cached_point(x) or Point(x, self.last_loss, None, {})
 
     def ended(self, x: NDArray[np.float64], steps: int) -> OptimizeResult:
         """The result at x (n,), after all steps."""
-        end = self.known(x)
+        end = self.cached_point(x)
         gradient = {} if end is None or end.gradient is None else {"jac": end.gradient}
         fun = self.last_loss if end is None else end.loss
         done = f"The {steps} steps are done." if steps > 1 else "The step is done."

@@ -57,7 +57,7 @@ def continued(request: Request, history: History, result: OptimizeResult | None,
     options = {}
     if history.method == spec.name and result is not None:
         options = {**_radius(spec, request, history), **(_arrays(spec, result) if plain else {})}
-    lost = spec.forgets or ("" if len(options) >= len(spec.warm) else "what it had learned")
+    lost = spec.lost_state or ("" if len(options) >= len(spec.warm_start_options) else "what it had learned")
     if lost:
         message = f"{spec.name} goes on from the loaded point without {lost}: a state_dict does not hold it"
         warnings.warn(message, StartWarning, stacklevel=4)
@@ -73,7 +73,7 @@ def _radius(spec: MethodSpec, request: Request, history: History) -> dict[str, f
 
 
 def _arrays(spec: MethodSpec, result: OptimizeResult) -> dict[str, Any]:
-    found = [row for row in spec.warm if isinstance(result.get(row[1]), np.ndarray)]
+    found = [row for row in spec.warm_start_options if isinstance(result.get(row[1]), np.ndarray)]
     return {option: prepare(result[name]) for option, name, prepare in found}
 
 

@@ -40,26 +40,31 @@ class DeviceVariables:
         x = self._embed(self._grown(z), self._base)
         return x if self._box is None else torch.clamp(x, *self._box)
 
-    def direction(self, v: torch.Tensor) -> torch.Tensor:
+    def direction_to_user(self, v: torch.Tensor) -> torch.Tensor:
         """A direction in z as one in x."""
         return self._embed(self._grown(v), None)
 
-    def gradient(self, g: torch.Tensor) -> torch.Tensor:
+    def gradient_to_solver(self, g: torch.Tensor) -> torch.Tensor:
         """A gradient with respect to x as one with respect to z."""
         picked = g if self._free is None else g[self._free]
         return picked if self._scale is None else picked * self._scale
 
-    def user_gradient(self, g: torch.Tensor) -> torch.Tensor:
-        """The inverse of `gradient`, with zeros along fixed variables."""
+    def gradient_to_user(self, g: torch.Tensor) -> torch.Tensor:
+        """The inverse of `gradient_to_solver`, with zeros along fixed variables."""
         return self._embed(g if self._scale is None else g / self._scale, None)
 
-    def hessian(self, matrix: torch.Tensor) -> torch.Tensor:
+    def hessian_to_solver(self, matrix: torch.Tensor) -> torch.Tensor:
         """A Hessian with respect to x as one with respect to z."""
         if self._free is not None:
             matrix = matrix[self._free][:, self._free]
         return matrix if self._scale is None else matrix * self._scale * self._scale[:, None]
 
-    def free_of(self, mask: NDArray[np.bool_]) -> torch.Tensor:
+    def rows_to_solver(self, rows: torch.Tensor) -> torch.Tensor:
+        """Rows (k, n) of a Jacobian with respect to x as rows with respect to z."""
+        picked = rows if self._free is None else rows[:, self._free]
+        return picked if self._scale is None else picked * self._scale
+
+    def mask_to_solver(self, mask: NDArray[np.bool_]) -> torch.Tensor:
         """What is true of entries of x, for those of z."""
         found = torch.from_numpy(mask).to(self.device)
         return found if self._free is None else found[self._free]

@@ -68,7 +68,7 @@ class Variables:
         still = self.still()
         return x if still is None else np.where(still, self.base, x)
 
-    def covector(self, g: Any) -> Any:
+    def gradient_to_solver(self, g: Any) -> Any:
         """A gradient, or the last axis of a Jacobian, dense or sparse, with respect to x as one with respect to z."""
         if issparse(g):
             picked = g.tocsc() if self.free is None else g.tocsc()[:, self.free]
@@ -76,26 +76,28 @@ class Variables:
         picked = g if self.free is None else g[..., self.free]
         return picked if self.free_scale is None else picked * self.free_scale
 
-    def user_covector(self, g: Any) -> Any:
-        """The inverse of `covector`, with zeros along fixed variables."""
+    def gradient_to_user(self, g: Any) -> Any:
+        """The inverse of `gradient_to_solver`, with zeros along fixed variables."""
         if issparse(g):
             return (g if self.free_scale is None else g @ diags_array(1 / self.free_scale)) @ self._selection()
         return self._embed(g if self.free_scale is None else g / self.free_scale, 0.0)
 
-    def direction(self, v: NDArray[np.float64]) -> NDArray[np.float64]:
+    def direction_to_user(self, v: NDArray[np.float64]) -> NDArray[np.float64]:
         """A direction in z, or rows of them, as one in x."""
         return self._embed(self._grown(v), 0.0)
 
-    def hessian(self, matrix: Any) -> Any:
+    def hessian_to_solver(self, matrix: Any) -> Any:
         """A Hessian with respect to x, as an array, sparse or as products, as one with respect to z."""
         if isinstance(matrix, LinearOperator):
             product = matrix.matvec
             return LinearOperator(
-                (self.n, self.n), matvec=lambda v: self.covector(product(self.direction(v.ravel()))), dtype=np.float64
+                (self.n, self.n),
+                matvec=lambda v: self.gradient_to_solver(product(self.direction_to_user(v.ravel()))),
+                dtype=np.float64,
             )
-        return self.covector(self.covector(matrix).T).T
+        return self.gradient_to_solver(self.gradient_to_solver(matrix).T).T
 
-    def free_of(self, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    def mask_to_solver(self, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """What is true of entries of x, for those of z."""
         return mask if self.free is None else mask[self.free]
 
@@ -155,7 +157,7 @@ class Variables:
         """trust-constr lists Jacobians and multipliers by constraint, and the bounds, on z itself, last."""
         if not isinstance(result.get("jac"), list) or not isinstance(result.get("v"), list):
             return {}
-        jacobians = [self.user_covector(jacobian) for jacobian in result.jac]
+        jacobians = [self.gradient_to_user(jacobian) for jacobian in result.jac]
         told = {"jac": jacobians, "v": list(result.v), "constr": list(result.get("constr", ()))}
         if self.bounds is not None and self.free_scale is not None:
             jacobians[-1] = self._selection()
@@ -165,12 +167,12 @@ class Variables:
         return {name: value for name, value in told.items() if name in result}
 
     def _user_gradient(self, g: Any) -> Any:
-        return self.user_covector(g) if isinstance(g, np.ndarray) and g.shape == (self.n,) else g
+        return self.gradient_to_user(g) if isinstance(g, np.ndarray) and g.shape == (self.n,) else g
 
     def _user_hessian(self, matrix: Any) -> Any:
         if not isinstance(matrix, np.ndarray) or matrix.shape != (self.n, self.n):
             return matrix
-        return self.user_covector(self.user_covector(matrix).T).T
+        return self.gradient_to_user(self.gradient_to_user(matrix).T).T
 
     def _user_inverse(self, inverse: Any) -> Any:
         if isinstance(inverse, LinearOperator):
@@ -248,7 +250,10 @@ class _UserInverse(LinearOperator):  # type: ignore[misc]
 
     def _matvec(self, v: NDArray[np.float64]) -> NDArray[np.float64]:
         variables = self._variables
-        return variables.direction(self._inverse.matvec(variables.covector(v.ravel()))) / variables.loss_scale
+        return (
+            variables.direction_to_user(self._inverse.matvec(variables.gradient_to_solver(v.ravel())))
+            / variables.loss_scale
+        )
 
     def todense(self) -> NDArray[np.float64]:
         """As an array, shape (n, n)."""
@@ -261,7 +266,7 @@ _FIELDS: Mapping[str, Callable[[Variables, Any], Any]] = {
     "lagrangian_grad": Variables._user_gradient,
     "hess": Variables._user_hessian,
     "hess_inv": Variables._user_inverse,
-    "direc": Variables.direction,
+    "direc": Variables.direction_to_user,
     "allvecs": Variables._user_points,
     "final_simplex": Variables._user_simplex,
 }

@@ -76,7 +76,7 @@ def _set(library: Any, count: int) -> None:
     threadpoolctl 3.8 heeds only the first thread that ever set OpenBLAS's, in silence. Here holders are counted over
     all threads, so that guard would lose limits and leave others in force.
     """
-    let_go = getattr(library, "clear_controlling_thread", lambda force: None)
-    let_go(force=True)
+    clear_owner = getattr(library, "clear_controlling_thread", lambda force: None)
+    clear_owner(force=True)
     library.set_num_threads(count)
-    let_go(force=True)
+    clear_owner(force=True)

@@ -6,8 +6,10 @@ from typing import Any, NamedTuple
 
 from .bfgs import BFGS, BFGSState
 from .cg import CG, CGState
-from .contract import Solver, State
+from .contract import State
 from .dogleg import Dogleg
+from .gauss_newton import GaussNewton, GaussNewtonState
+from .levenberg_marquardt import LevenbergMarquardt, LevenbergMarquardtState
 from .newton_cg import NewtonCG, NewtonCGState
 from .self_scaled import SSBFGS, SelfScaledState, SSBroyden
 from .trust_exact import TrustExact
@@ -21,7 +23,7 @@ __all__ = ["SOLVERS", "SolverSpec"]
 class SolverSpec(NamedTuple):
     """solver: called with the options as keywords. state: what a saved state is read as."""
 
-    solver: type[Solver[Any]]
+    solver: type[Any]
     state: type[State]
 
 
@@ -35,4 +37,6 @@ SOLVERS: dict[str, SolverSpec] = {
     "trust-ncg": SolverSpec(TrustNCG, TrustRegionState),
     "trust-krylov": SolverSpec(TrustKrylov, TrustRegionState),
     "trust-exact": SolverSpec(TrustExact, TrustRegionState),
+    "lm": SolverSpec(LevenbergMarquardt, LevenbergMarquardtState),
+    "gauss-newton": SolverSpec(GaussNewton, GaussNewtonState),
 }

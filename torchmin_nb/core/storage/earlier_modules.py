@@ -43,6 +43,8 @@ _MOVED: dict[str, tuple[str, ...]] = {
     "uncertainty": ("covariance.covariance",),
 }
 """Modules of `torchmin_nb.core` by their earlier name. `methods` is a package now, and has the names itself."""
+_RENAMED = {"result": {"Story": "RunSummary"}}
+"""By the earlier module, the earlier and the present names of what was renamed."""
 
 
 class _EarlierModules(MetaPathFinder, Loader):
@@ -54,9 +56,11 @@ class _EarlierModules(MetaPathFinder, Loader):
         return ModuleSpec(fullname, self, is_package=name == "global_search") if known else None
 
     def exec_module(self, module: ModuleType) -> None:
-        for name in _MOVED[module.__name__.removeprefix(f"{_CORE}.")]:
+        earlier, names = module.__name__.removeprefix(f"{_CORE}."), vars(module)
+        for name in _MOVED[earlier]:
             found = vars(import_module(f"{_CORE}.{name}"))
-            vars(module).update({key: value for key, value in found.items() if key[:2] != "__"})
+            names.update({key: value for key, value in found.items() if key[:2] != "__"})
+        names.update({former: names[present] for former, present in _RENAMED.get(earlier, {}).items()})
 
 
 def find_earlier_modules() -> None:

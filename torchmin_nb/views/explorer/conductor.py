@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 
 from ...core.runtime.workers import interruptible
 from ..ticker import POLL, Pace, Ticker
-from .jobs import Job, Trial
+from .jobs import Job, RunJob
 
 __all__ = ["Conductor"]
 
@@ -50,9 +50,9 @@ class Conductor:
         return self._job
 
     @property
-    def trial(self) -> Trial | None:
+    def run_job(self) -> RunJob | None:
         """The run that goes on."""
-        return self._job if isinstance(self._job, Trial) else None
+        return self._job if isinstance(self._job, RunJob) else None
 
     @property
     def running(self) -> bool:
@@ -73,11 +73,11 @@ class Conductor:
 
     def pause(self) -> None:
         """Have a run stand still, or go on."""
-        trial = self.trial
-        if trial is not None and trial.state == "paused":
-            trial.run.resume()
-        elif trial is not None:
-            trial.run.pause()
+        run_job = self.run_job
+        if run_job is not None and run_job.state == "paused":
+            run_job.run.resume()
+        elif run_job is not None:
+            run_job.run.pause()
 
     def stop(self) -> None:
         """End the job early."""

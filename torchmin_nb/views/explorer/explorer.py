@@ -31,9 +31,9 @@ class MethodExplorer:
     a closure of them, where the loss is half the sum of their squares. name: of your problem. height: of the two
     figures, in pixels.
 
-    The named widgets are attributes: `problem`, `method`, `run_button`, `pause_button`, `step_button`, `stop_button`,
-    `speed`, `view`, `walk`, `options`, `compare`, `race`, `files`. `call` is what the form stands for, `table` the
-    runs.
+    The named widgets are attributes: `problem`, `method`, `engine`, `run_button`, `pause_button`, `step_button`,
+    `stop_button`, `speed`, `view`, `walk`, `options`, `compare`, `race`, `files`. `call` is what the form stands for,
+    `table` the runs.
     Running its cell again shows the same choices and runs. Raises nothing: what is wrong is said in the panel.
     """
 
@@ -73,7 +73,7 @@ class MethodExplorer:
         self._display: Any = None
         self._late = False
         self._place = remember.place_here()
-        before = _cells.earlier(self._place)
+        before = _cells.previous(self._place)
         if before is not None:
             self._bench.recall(before.memory())
             before.close(picture=False)
@@ -82,7 +82,7 @@ class MethodExplorer:
         bench = self._bench
         form, steering, pictures = bench.form, bench.steering, bench.pictures
         self.widget, self.drawers, self.alert = bench.widget, bench.drawers, bench.alert
-        self.problem, self.method = form.problem.menu, form.method.menu
+        self.problem, self.method, self.engine = form.problem.menu, form.method.menu, form.method.engine
         self.options, self.budget, self.speed = form.options, form.budget, form.speed
         self.compare, self.race, self.files = bench.compare, bench.race, bench.files
         self.run_button, self.pause_button = steering.run, steering.pause
@@ -159,7 +159,7 @@ class MethodExplorer:
             self._display.update({"text/plain": "The explorer is shown further on."}, raw=True)
             self._bench.renew()
         self._bench.offer_methods()
-        _cells.show(self._place, self)
+        _cells.register(self._place, self)
         self._display = display(self.widget, display_id=True)
 
     def _attached(self, *_: Any) -> None:
@@ -186,7 +186,7 @@ class MethodExplorer:
                 return
             left = self._picture() if picture and self._display is not None else None
             self._bench.close()
-            _cells.remove(self)
+            _cells.unregister(self)
         if left is not None:
             self._display.update(left, raw=True)
 

@@ -32,12 +32,12 @@ class FormPanel:
         self._changed = changed
         self._quiet = False
         self.traits: Traits | None = None
-        self.problem = ProblemPanel(subject, self._tell)
-        self.method = MethodPanel(self._tell, self._take)
-        self.options = OptionsPanel(self._tell)
-        self.budget = BudgetPanel(self._tell)
+        self.problem = ProblemPanel(subject, self._notify)
+        self.method = MethodPanel(self._notify, self._take)
+        self.options = OptionsPanel(self._notify)
+        self.budget = BudgetPanel(self._notify)
         self.speed = dropdown("Speed", list(SPEEDS), "full speed", "Hold each iteration, to watch it", "200px")
-        self.speed.observe(lambda _: self._tell("budget"), "value")
+        self.speed.observe(lambda _: self._notify("budget"), "value")
 
     @property
     def raw(self) -> Form:
@@ -63,11 +63,12 @@ class FormPanel:
     @property
     def fit(self) -> Fit | None:
         """Whether the chosen method fits the problem."""
-        return self.method.fits.get(self.method.menu.value)
+        return self.method.fit
 
-    def kept_options(self, method: str) -> Mapping[str, Any]:
-        """The options set for a method that was chosen before; none where one of them is wrong."""
-        read = read_form(Form(problem=self.problem.problem, method=method, options=self.options.kept(method)))
+    def kept_options(self, method: str, engine: str | None = None) -> Mapping[str, Any]:
+        """The options set for a method that was chosen before, those of its engine; none where one is wrong."""
+        kept = self.options.kept(method)
+        read = read_form(Form(problem=self.problem.problem, method=method, engine=engine, options=kept))
         return {} if read.call is None else read.call.options
 
     def show(self, problem: Problem, known: Traits) -> None:
@@ -87,27 +88,27 @@ class FormPanel:
         self.options.show(self.method.entry)
         self._show_method()
 
-    def tell(self) -> Reading:
+    def show_messages(self) -> Reading:
         """Say in place what is wrong with a field; returns what was read."""
         reading = self.reading
-        self.options.tell(reading.messages)
+        self.options.show_messages(reading.messages)
         self.problem.message.value = _wrong(reading, _OF_THE_PROBLEM)
         self.budget.message.value = _wrong(reading, _BUDGETS)
         return reading
 
     def _take(self, suggestion: Suggestion) -> None:
         self._quiet = True  # the options are made once
-        self.method.menu.value = suggestion.method
+        self.method.menu.value, self.method.engine.value = suggestion.method, suggestion.engine or "scipy"
         self._quiet = False
         self.options.show(self.method.entry, suggestion.options)
         self._show_method()
-        self._tell("options")
+        self._notify("options")
 
     def _show_method(self) -> None:
         if self.traits is not None:
             self.method.show(self.traits)
 
-    def _tell(self, name: str) -> None:
+    def _notify(self, name: str) -> None:
         if not self._quiet:
             self._changed(name)
 
@@ -125,7 +126,7 @@ class FormPanel:
             put_back(choices.fields, fields)
             put_back(choices.settings, self.problem.settings)
         else:
-            put_back(choices.fields, {"method": method, "speed": self.speed})
+            put_back(choices.fields, {"method": method, "engine": self.method.engine, "speed": self.speed})
         if method.value in choices.options:
             self.options.show(self.method.entry, choices.options[method.value])
 
@@ -140,6 +141,7 @@ class FormPanel:
             "bounds": problem.bounds,
             "constraints": problem.constraints,
             "method": self.method.menu,
+            "engine": self.method.engine,
             "iterations": budget.iterations,
             "evaluations": budget.evaluations,
             "seconds": budget.seconds,

@@ -14,7 +14,7 @@ from ...explore import Call, Race, RunRow, build, row_of
 from ...problems import Problem
 from .stage import Stage
 
-__all__ = ["Contest", "Job", "Sampling", "Trial", "keeps"]
+__all__ = ["Job", "RaceJob", "RunJob", "SamplingJob", "keeps"]
 
 _MEMORY = 256e6
 _UNLIMITED = 10_000
@@ -28,7 +28,7 @@ def keeps(n: int, iterations: int | None) -> Common:
     return {"keep_parameters": whole, "keep_evaluations": whole and n <= _EVALUATIONS}
 
 
-class Trial:
+class RunJob:
     """One run of a call in a thread of its own. Raises what making the problem and the optimizer raises."""
 
     def __init__(self, call: Call, name: str, *, paused: bool = False):
@@ -74,7 +74,7 @@ class Trial:
         return row_of(self.call, self.history, self.problem, name=self.name, error=self.error)
 
 
-class Contest:
+class RaceJob:
     """A race in a thread: its rows come through `take`, one by one."""
 
     def __init__(self, calls: Sequence[Call], names: Sequence[str]):
@@ -101,7 +101,7 @@ class Contest:
     def words(self) -> str:
         """Which run is under way."""
         call = self.calls[min(self.at, len(self.calls) - 1)]
-        return f"Race: run {self.at + 1} of {len(self.calls)}, {call.method} on {call.title}"
+        return f"Race: run {self.at + 1} of {len(self.calls)}, {call.label} on {call.title}"
 
     def take(self) -> list[RunRow]:
         """The rows that have come since the last call."""
@@ -113,7 +113,7 @@ class Contest:
         """How the methods compare over the problems and starts; None where there was but one."""
         runs: dict[str, dict[str, History]] = {}
         for row in self.rows:
-            runs.setdefault(row.call.instance, {})[row.method] = row.history
+            runs.setdefault(row.call.instance, {})[row.label] = row.history
         if len(runs) < 2:
             return None
         known = {row.call.instance: row.call.make(place=False).best_loss for row in self.rows}
@@ -135,7 +135,7 @@ class Contest:
             self.error = error
 
 
-class Sampling:
+class SamplingJob:
     """Evaluates the loss over a plane of the stage, through a run of this name."""
 
     seen: Hashable = None
@@ -162,7 +162,7 @@ class Sampling:
             self.error = error
 
 
-Job = Trial | Contest | Sampling
+Job = RunJob | RaceJob | SamplingJob
 """All have `ended`, `seen`, `error` and `stop()`."""
 
 

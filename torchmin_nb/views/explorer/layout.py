@@ -15,14 +15,14 @@ from .pictures import Pictures
 from .race_panel import RacePanel
 from .steering import Steering
 
-__all__ = ["BUDGET", "COMPARE", "OPTIONS", "SETTINGS", "assembled"]
+__all__ = ["BUDGET", "COMPARE", "OPTIONS", "SETTINGS", "build_layout"]
 
 _DRAWERS = ("Suggestion", "Settings", "Options", "Budget", "Compare", "Race", "Take away")
 SETTINGS, OPTIONS, BUDGET, COMPARE = map(_DRAWERS.index, ("Settings", "Options", "Budget", "Compare"))
 """The drawers that are opened for the person, by their places."""
 
 
-def assembled(
+def build_layout(
     form: FormPanel,
     steering: Steering,
     pictures: Pictures,
@@ -43,7 +43,7 @@ def assembled(
         widgets.HTML(html("<style>{style}</style>", style=Html(STYLE)), layout=widgets.Layout(display="none")),
         row(
             column(form.problem.menu, form.problem.card, name="tm-half"),
-            column(form.method.menu, form.method.card, name="tm-half"),
+            column(row(form.method.menu, form.method.engine, name="tm-menus"), form.method.card, name="tm-half"),
         ),
         row(*buttons, form.speed, steering.status, name="tm-bar"),
         alert,

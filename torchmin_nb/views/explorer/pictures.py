@@ -18,7 +18,7 @@ from ..scene import VIEW_SCALES, Scene
 from .canvas import Canvas
 from .curves import Curves
 from .fields import Range
-from .jobs import Sampling
+from .jobs import SamplingJob
 from .parts import button, column, dropdown, line
 from .stage import HESSIAN, LANDSCAPE, PCA, PROFILE, Shown, Stage, blank
 from .words import explained
@@ -92,12 +92,12 @@ class Pictures:
             with self._quietly():
                 self.view.value = PROFILE
 
-    def sampling(self) -> Sampling | None:
+    def sampling(self) -> SamplingJob | None:
         """The sampling of the plane in view, begun; None where no run gives a plane."""
         history = self._shown.history
         if self.stage is None or history is None:
             return None
-        return Sampling(self.stage, self.view.value, self._shown.focus, history)
+        return SamplingJob(self.stage, self.view.value, self._shown.focus, history)
 
     def renew(self) -> None:
         """Other figures, for another place of display: a FigureWidget cannot be shown a second time."""

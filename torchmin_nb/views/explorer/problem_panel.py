@@ -55,7 +55,7 @@ class ProblemPanel:
             (self.bounds, "limits"),
             (self.constraints, "limits"),
         ):
-            field.observe(lambda _, name=name: self._tell(name), "value")
+            field.observe(lambda _, name=name: self._notify(name), "value")
         self._show_settings()
 
     @property
@@ -104,7 +104,7 @@ class ProblemPanel:
         self.start.value, self.seed.value = "", "0"
         self._quiet = False
         self._show_settings()
-        self._tell("problem")
+        self._notify("problem")
 
     def _show_settings(self) -> None:
         old = list(self.settings.values())
@@ -126,12 +126,12 @@ class ProblemPanel:
 
         def moved(change: Any) -> None:
             field.text = _shown(setting, change["new"])
-            self._tell("problem")
+            self._notify("problem")
 
         field.observe(moved, "value")
         return field
 
-    def _tell(self, name: str) -> None:
+    def _notify(self, name: str) -> None:
         if not self._quiet:
             self._changed(name)
 

@@ -71,16 +71,16 @@ class Cells(Generic[_Panel]):
     def __init__(self) -> None:
         self._panels: dict[Place, _Panel] = {}
 
-    def earlier(self, place: Place | None) -> _Panel | None:
+    def previous(self, place: Place | None) -> _Panel | None:
         """The panel that this cell made when it was run before."""
         return None if place is None else self._panels.get(place)
 
-    def show(self, place: Place | None, panel: _Panel) -> None:
+    def register(self, place: Place | None, panel: _Panel) -> None:
         """This panel is shown here from now on."""
         if place is not None:
             self._panels[place] = panel
 
-    def remove(self, panel: _Panel) -> None:
+    def unregister(self, panel: _Panel) -> None:
         """It is shown nowhere any more."""
         for place in [place for place, shown in self._panels.items() if shown is panel]:
             del self._panels[place]

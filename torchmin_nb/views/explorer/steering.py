@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from .jobs import Job, Sampling, Trial
+from .jobs import Job, RunJob, SamplingJob
 from .parts import button, line
 
 __all__ = ["Steering"]
@@ -29,10 +29,10 @@ class Steering:
 
     def show(self, job: Job | None) -> None:
         """Enable what can be done now."""
-        trial = job if isinstance(job, Trial) else None
-        paused = trial is not None and trial.state == "paused"
+        run_job = job if isinstance(job, RunJob) else None
+        paused = run_job is not None and run_job.state == "paused"
         self.run.disabled = job is not None
-        self.pause.disabled = trial is None
+        self.pause.disabled = run_job is None
         self.pause.description = "Resume" if paused else "Pause"
         self.step.disabled = job is not None and not paused
-        self.stop.disabled = job is None or isinstance(job, Sampling)
+        self.stop.disabled = job is None or isinstance(job, SamplingJob)

@@ -14,8 +14,8 @@ from .compare_panel import ComparePanel
 from .conductor import Conductor
 from .fields import Files
 from .form_panel import FormPanel
-from .jobs import Contest, Job, Trial
-from .layout import BUDGET, COMPARE, OPTIONS, SETTINGS, assembled
+from .jobs import Job, RaceJob, RunJob
+from .layout import BUDGET, COMPARE, OPTIONS, SETTINGS, build_layout
 from .parts import free, line
 from .pictures import Pictures
 from .race_panel import RacePanel, race_names
@@ -54,7 +54,7 @@ class Workbench:
         self.files = Files(files=list(FILES))
         self.files.on_want(lambda key: made_file(key, self.compare.table))
         self.alert = line()
-        self.widget, self.drawers = assembled(
+        self.widget, self.drawers = build_layout(
             self.form, self.steering, self.pictures, self.compare, self.race, self.files, self.alert
         )
         self._restage()
@@ -64,9 +64,9 @@ class Workbench:
         """The runs on the present problem that are drawn: the first dozen of the table, and the one under way."""
         here = {row.name: row.history for row in self.compare.table.shown if self._here(row.call)}
         drawn = {name: here[name] for index, name in enumerate(here) if index < _OVERLAID or name == self._focus}
-        trial = self.conductor.trial
-        if trial is not None and self._here(trial.call):
-            drawn[trial.name] = trial.history
+        run_job = self.conductor.run_job
+        if run_job is not None and self._here(run_job.call):
+            drawn[run_job.name] = run_job.history
         return Shown({name: history for name, history in drawn.items() if len(history)}, self._focus)
 
     def offer_methods(self) -> None:
@@ -113,9 +113,9 @@ class Workbench:
                 self._restage()
             elif name == "method":
                 self.form.choose_method()
-                self._tell()
+                self._show_reading()
             elif name in ("options", "budget"):
-                self._tell()
+                self._show_reading()
             elif name in ("table", "focus"):
                 self._refocus()
 
@@ -123,7 +123,7 @@ class Workbench:
         """The problem is another, or made otherwise: look at it, and offer what fits."""
         call = self.form.problem_call
         if call is None:
-            self._tell()
+            self._show_reading()
             return
         try:
             stage, known = self._looked_at(call)
@@ -136,7 +136,7 @@ class Workbench:
         self.race.offer(known)
         self.pictures.set_stage(stage)
         self._focus = self._latest()
-        self._tell()
+        self._show_reading()
         self._draw()
 
     def _looked_at(self, call: Call) -> tuple[Stage, Traits]:
@@ -144,9 +144,9 @@ class Workbench:
         known = traits(problem, call.spec, bounds=call.bounds, constraints=call.constraints)
         return Stage(call, problem), known if self.conductor.running else timed(known, problem)
 
-    def _tell(self) -> None:
+    def _show_reading(self) -> None:
         """Say in place what is wrong with a field; show the code of what is right."""
-        reading = self.form.tell()
+        reading = self.form.show_messages()
         if not self._focus:
             self._show_code(reading.call)
 
@@ -164,28 +164,28 @@ class Workbench:
 
     # Jobs are begun
 
-    def _start(self, *, paused: bool = False) -> Trial | None:
+    def _start(self, *, paused: bool = False) -> RunJob | None:
         with self.lock:
             call, fit = self._checked(), self.form.fit
             if call is None:
                 return None
             if fit is not None and not fit:
-                self._say(f"{call.method} does not fit this problem: {fit.reason}. Choose another method.")
+                self._say(f"{call.label} does not fit this problem: {fit.reason}. Choose another method.")
                 return None
             try:
-                trial = Trial(call, self.compare.free_name(call.method), paused=paused)
+                run_job = RunJob(call, self.compare.free_name(call.label), paused=paused)
             except Exception as error:
                 self._say(explained(error))
                 return None
-            self._focus = trial.name
-            self._begin(trial)
-            return trial
+            self._focus = run_job.name
+            self._begin(run_job)
+            return run_job
 
     def _step(self) -> None:
         with self.lock:
-            trial = self.conductor.trial or self._start(paused=True)
-            if trial is not None:
-                trial.run.advance(1)
+            run_job = self.conductor.run_job or self._start(paused=True)
+            if run_job is not None:
+                run_job.run.advance(1)
 
     def _start_race(self) -> None:
         with self.lock:
@@ -194,7 +194,7 @@ class Workbench:
             call = self._checked() if ticked else None
             if call is not None:
                 calls = self.race.calls(call, self.form.kept_options)
-                self._begin(Contest(calls, race_names(calls)))
+                self._begin(RaceJob(calls, race_names(calls)))
 
     def _sample(self) -> None:
         with self.lock:
@@ -225,21 +225,21 @@ class Workbench:
     def _follow(self, job: Job) -> None:
         """There is something new to see of it."""
         self._show_state()
-        if isinstance(job, Trial):
+        if isinstance(job, RunJob):
             self.steering.status.value = status_line(job.history, job.state)
             with suppress(Exception):  # it grows while it is drawn; what is wrong with its end is told then
                 self._draw()
-        elif isinstance(job, Contest):
+        elif isinstance(job, RaceJob):
             self.steering.status.value = job.words
             if self._gather(job):
                 self._draw()
 
     def _finish(self, job: Job) -> None:
         try:
-            if isinstance(job, Trial):
+            if isinstance(job, RunJob):
                 self._focus = self.compare.add(job.row)
                 self._show_focus()
-            elif isinstance(job, Contest):
+            elif isinstance(job, RaceJob):
                 self._end_race(job)
             else:
                 self.steering.status.value = ""
@@ -249,17 +249,17 @@ class Workbench:
         finally:
             self._show_state()
 
-    def _end_race(self, contest: Contest) -> None:
-        self._gather(contest)
-        profile = contest.profile()
+    def _end_race(self, race: RaceJob) -> None:
+        self._gather(race)
+        profile = race.profile()
         if profile is not None:
             self.pictures.set_profile(profile)
-        solved = sum(bool(row.solved) for row in contest.rows)
-        self.steering.status.value = f"Race: {len(contest.rows)} runs, {solved} solved"
+        solved = sum(bool(row.solved) for row in race.rows)
+        self.steering.status.value = f"Race: {len(race.rows)} runs, {solved} solved"
         self.drawers.selected_index = COMPARE
 
-    def _gather(self, contest: Contest) -> list[RunRow]:
-        rows = contest.take()
+    def _gather(self, race: RaceJob) -> list[RunRow]:
+        rows = race.take()
         for row in rows:
             self._focus = self.compare.add(row)
         return rows
@@ -284,7 +284,7 @@ class Workbench:
         return names[-1] if names else ""
 
     def _refocus(self) -> None:
-        if self.conductor.trial is None:
+        if self.conductor.run_job is None:
             chosen = [name for name in self.compare.chosen if self._here(self.compare.table[name].call)]
             self._focus = chosen[-1] if chosen else self._latest()
             if self._focus:

@@ -17,6 +17,7 @@ from ...autodiff.start_check import StartCheck
 from ...execution.engine import Engine
 from ...execution.recorder import Recorder
 from ...execution.run import Run
+from ...execution.scipy_engine import ScipyEngine
 from ...methods.global_search import GlobalSpec
 from ...methods.options import require_arrays
 from ...objective.constraints import ConstraintSet, read_constraints
@@ -189,7 +190,7 @@ class GlobalOptimizer(ScipyOptimizer):
         population = population_of(closure, self._loss, flat)
         search.vectorized = self._vectorizes(possible=population is not None)
         search.population = population if search.vectorized else None
-        engine = Engine(objective, recorder, start, threads=self._threads(), disp=self._disp())
+        engine = ScipyEngine(objective, recorder, start, threads=self._threads(), disp=self._disp())
         return engine, lambda: self._run(search)
 
     def _run(self, search: Search) -> OptimizeResult:
@@ -198,10 +199,10 @@ class GlobalOptimizer(ScipyOptimizer):
             if not search.variables.n:
                 return search.fixed()
             if self.request is not None:
-                search.descends_by(self._local(self.request, search, differentiable))
-            return search.finished(self._solve(search))
+                search.use_local_search(self._local(self.request, search, differentiable))
+            return search.completed_result(self._solve(search))
         except ValueError as error:
-            raise search.nowhere(error) from error
+            raise search.explained_failure(error) from error
         finally:
             search.close()
 
@@ -231,7 +232,7 @@ class GlobalOptimizer(ScipyOptimizer):
     def _require_plain(self, variables: Variables) -> None:
         if variables.plain:
             return
-        for name in self.spec.of_x:
+        for name in self.spec.variable_space_options:
             value = self._kwargs.get(name)
             if value is not None and not isinstance(value, str) and not is_pair(value):
                 raise ArgumentError(

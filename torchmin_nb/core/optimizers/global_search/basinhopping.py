@@ -53,7 +53,7 @@ class BasinHoppingWrapper(GlobalOptimizer):
         user = self._kwargs.get("callback")
 
         def hopped(x: NDArray[np.float64], f: float, accept: bool) -> Any:
-            search.progressed({"candidate": float(f)}, accepted=bool(accept))
+            search.record_iteration({"candidate": float(f)}, accepted=bool(accept))
             return user(x, f, accept) if user is not None else None
 
         result = scipy.optimize.basinhopping(

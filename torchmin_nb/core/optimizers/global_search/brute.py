@@ -122,5 +122,5 @@ def _searched(search: Search, points: NDArray[np.float64]) -> NDArray[np.float64
     found = []
     for start in range(0, len(rows), size):
         found.append(search.values(rows[start : start + size]))
-        search.progressed({"searched": min(1.0, (start + size) / len(rows))})
+        search.record_iteration({"searched": min(1.0, (start + size) / len(rows))})
     return np.concatenate(found)

@@ -184,7 +184,7 @@ def _generation(search: Search, user: Callable[..., Any] | None) -> Callable[...
 
     def generation(intermediate_result: OptimizeResult) -> Any:
         state = intermediate_result
-        search.progressed({"generation": float(state.nit), "convergence": float(state.convergence)})
+        search.record_iteration({"generation": float(state.nit), "convergence": float(state.convergence)})
         search.objective.control.before_work()  # without a feasible point SciPy evaluates linear constraints only
         if user is None:
             return False

@@ -41,7 +41,7 @@ class DirectWrapper(GlobalOptimizer):
         user = self._kwargs.get("callback")
 
         def divided(x: NDArray[np.float64]) -> None:
-            search.progressed({})
+            search.record_iteration({})
             if user is not None:
                 user(np.array(x))
 

@@ -75,7 +75,7 @@ class _Annealing:
         if self._search.local is None or not self._search.local.active:
             self._visits += 1
             if self._visits and self._visits % self._chain == 0:
-                self._search.progressed(_temperature())
+                self._search.record_iteration(_temperature())
         return loss
 
 

@@ -24,7 +24,7 @@ from .minima import Minima
 __all__ = ["LocalSearch", "as_arguments", "as_polish", "local_derivatives", "read_local"]
 
 _UNSTARTED = "The loss or its gradient is not finite where the local method would begin."
-_ENOUGH = "The local method has spent its iterations."
+_LIMIT_REACHED = "The local method has spent its iterations."
 _KINK = "The loss has no gradient here, and no point beside is lower."
 _ROUNDS = 20
 _SUSPECTS = 32
@@ -111,11 +111,11 @@ class LocalSearch:
         self.active = False
         self.minima = minima
         self.ended: Callable[[OptimizeResult], None] = lambda result: None
-        self.heard: Callable[..., Any] | None = None
+        self.user_callback: Callable[..., Any] | None = None
         self._request = request
         self._objective = objective
         self._variables = variables
-        self._seen = SolverObjective(objective, variables)
+        self._solver_objective = SolverObjective(objective, variables)
         self._constraints = constraints
         self._derivatives = derivatives
 
@@ -157,7 +157,7 @@ class LocalSearch:
         """From z, and on from beside the end as long as the loss falls there where the gradient does not."""
         result = self._begin(fun, z, within)
         for _ in range(_ROUNDS):
-            lower = self._beside(np.asarray(result.x), within) if np.isfinite(result.fun) else None
+            lower = self._lower_neighbour(np.asarray(result.x), within) if np.isfinite(result.fun) else None
             further = None if lower is None else self._begin(fun, lower, within)
             if further is None or not further.fun < result.fun:
                 return result
@@ -168,22 +168,22 @@ class LocalSearch:
     def _begin(self, fun: Callable[..., float], z: NDArray[np.float64], within: Bounds | None) -> OptimizeResult:
         """One descent from z; none where the loss has no gradient there."""
         x = self._variables.to_user(z)
-        if self._objective.anchor(x):
+        if self._objective.evaluate_as_fallback(x):
             return self._minimize(fun, z, within)
-        point = self._objective.known(x)
+        point = self._objective.cached_point(x)
         if point is None or not np.isfinite(point.loss) or point.violation == np.inf:
             return _failed(z, _UNSTARTED)
         return OptimizeResult({**_failed(z, _KINK, point.loss), "success": True, "status": 0})
 
-    def _beside(self, z: NDArray[np.float64], within: Bounds | None) -> NDArray[np.float64] | None:
+    def _lower_neighbour(self, z: NDArray[np.float64], within: Bounds | None) -> NDArray[np.float64] | None:
         """A lower point next to z, along variables whose gradient there is 0 or NaN; None where there is none."""
         if not self._by_autograd:
             return None
-        self._objective.anchor(self._variables.to_user(z))
-        point = self._objective.known(self._variables.to_user(z))
+        self._objective.evaluate_as_fallback(self._variables.to_user(z))
+        point = self._objective.cached_point(self._variables.to_user(z))
         if point is None or point.gradient is None:
             return None
-        slope = np.asarray(self._variables.covector(point.gradient))
+        slope = np.asarray(self._variables.gradient_to_solver(point.gradient))
         suspects = np.flatnonzero(~np.isfinite(slope) | (slope == 0))[:_SUSPECTS]
         return self._lowest_of(self._neighbours(z, suspects, within), point)
 
@@ -208,7 +208,7 @@ class LocalSearch:
         for z in points:
             x = self._variables.to_user(z)
             loss = objective.value(x)
-            if loss < lowest and objective.excess_at(x) <= objective.excess_at(centre.x):
+            if loss < lowest and objective.infeasibility_at(x) <= objective.infeasibility_at(centre.x):
                 lowest, found = loss, z
         return found
 
@@ -229,7 +229,7 @@ class LocalSearch:
             if spec.constraints
             else []
         )
-        limit = _Limit(request.max_iterations, self.heard)
+        limit = _Limit(request.max_iterations, self.user_callback)
         try:
             result = scipy.optimize.minimize(
                 fun,
@@ -242,14 +242,14 @@ class LocalSearch:
                 options=self._variables.solver_options(request.scipy_options(self._objective.flat.eps), spec.options),
                 **self._given_derivatives(),
             )
-        except _Enough as enough:
-            result = _failed(enough.z, _ENOUGH, float(fun(enough.z)))
+        except _LimitReached as enough:
+            result = _failed(enough.z, _LIMIT_REACHED, float(fun(enough.z)))
         return self._finite(result)
 
     def _finite(self, result: OptimizeResult) -> OptimizeResult:
         """The result with the loss at its x: infinite where the method ended on a wall that stood for NaN."""
         x = self._variables.to_user(result.x)
-        end = self._objective.visited(x) if np.isfinite(x).all() else None
+        end = self._objective.end_point(x) if np.isfinite(x).all() else None
         if end is None or not self._objective.finite(end):
             result.update(fun=np.inf, **UNDEFINED._asdict())
         else:
@@ -260,7 +260,7 @@ class LocalSearch:
 
     def _given_derivatives(self) -> dict[str, Any]:
         """jac, hess and hessp: the user's own first, else autograd's, as the method's row says."""
-        request, spec, seen = self._request, self._request.spec, self._seen
+        request, spec, seen = self._request, self._request.spec, self._solver_objective
         given: dict[str, Any] = {
             "hess": seen.user_hess(request.hess) if callable(request.hess) else request.hess,
             "hessp": None if request.hessp is None else seen.user_hessp(request.hessp),
@@ -287,20 +287,20 @@ class LocalSearch:
     @contextmanager
     def _descending(self) -> Iterator[None]:
         before = self._objective.derivatives
-        self._objective.switch(self._derivatives)
+        self._objective.use_derivatives(self._derivatives)
         self.active = True
         try:
             yield
         finally:
             self.active = False
-            self._objective.switch(before)
+            self._objective.use_derivatives(before)
 
 
-class _Enough(BaseException):
+class _LimitReached(BaseException):
     """Ends a solver that counts no iterations. A BaseException, so that it is not swallowed."""
 
     def __init__(self, z: NDArray[np.float64]):
-        super().__init__(_ENOUGH)
+        super().__init__(_LIMIT_REACHED)
         self.z = z
 
 
@@ -310,20 +310,20 @@ class _Limit:
     def __init__(self, most: int | None, heard: Callable[..., Any] | None = None):
         self.needed = most is not None or heard is not None
         self._left = np.inf if most is None else most
-        self._heard = heard
+        self._user_callback = heard
 
     def __call__(self, xk: NDArray[np.float64], *state: Any) -> bool:
         self._left -= 1
         z = np.array(xk, dtype=np.float64)
-        if self._told(z) or self._left <= 0:
-            raise _Enough(z)
+        if self._asked_to_stop(z) or self._left <= 0:
+            raise _LimitReached(z)
         return False
 
-    def _told(self, z: NDArray[np.float64]) -> bool:
+    def _asked_to_stop(self, z: NDArray[np.float64]) -> bool:
         """Tell the user's own callback; whether it ends the descent."""
         try:
-            if self._heard is not None:
-                self._heard(z.copy())
+            if self._user_callback is not None:
+                self._user_callback(z.copy())
         except StopIteration:
             return True
         return False

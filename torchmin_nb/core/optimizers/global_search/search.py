@@ -58,24 +58,24 @@ class Search:
 
     def probe(self) -> bool:
         """The first evaluation, at the start. Returns whether the closure has a gradient."""
-        self.objective.anchor(self.start)
-        first = self.objective.known(self.start)
+        self.objective.evaluate_as_fallback(self.start)
+        first = self.objective.cached_point(self.start)
         assert first is not None
-        self.objective.switch(SAMPLING)
+        self.objective.use_derivatives(SAMPLING)
         if self.population is not None:
             self._try_population(first.loss)
         return first.gradient is not None
 
-    def descends_by(self, local: LocalSearch) -> None:
+    def use_local_search(self, local: LocalSearch) -> None:
         """The local method of this search."""
         self.local = local
-        self.objective.switch(_DIFFERENTIABLE if local.differentiates else SAMPLING)
+        self.objective.use_derivatives(_DIFFERENTIABLE if local.differentiates else SAMPLING)
 
     def _try_population(self, loss: float) -> None:
         """Use the population only if it gives the closure's loss at the start. Two calls outside all counts."""
         assert self.population is not None
         try:
-            self.objective.calls.place(self.start)
+            self.objective.calls.write_parameters(self.start)
             self.population.fit()
             together = float(self.population.losses(self.start[None])[0])
         except Exception as error:
@@ -129,9 +129,9 @@ class Search:
             self._without_population(error)
             return np.empty(0)
         self.objective.requests.nfev += len(chunk)
-        return self.objective.tell(chunk, losses)
+        return self.objective.record_batch(chunk, losses)
 
-    def progressed(self, metrics: Mapping[str, float], *, accepted: bool | None = None) -> None:
+    def record_iteration(self, metrics: Mapping[str, float], *, accepted: bool | None = None) -> None:
         """An iteration of the search."""
         found = {"minima": float(len(self.minima))} if len(self.minima) else {}
         best = self.objective.best or Point(self.recorder.last.x, math.inf, None, {})
@@ -143,11 +143,11 @@ class Search:
 
     # The end
 
-    def finished(self, result: OptimizeResult) -> OptimizeResult:
+    def completed_result(self, result: OptimizeResult) -> OptimizeResult:
         """SciPy's result in the user's variables, or the best point seen where that is lower; with the minima."""
         best = self.objective.best
         if best is None:
-            raise Abort(NonFiniteStartError(_nowhere_finite(self.objective)))
+            raise Abort(NonFiniteStartError(_never_finite(self.objective)))
         told = self._with_own_loss(self._in_user_variables(result))
         best = self.objective.best or best
         if self._lower(best.loss, told):
@@ -159,19 +159,19 @@ class Search:
         if len(self.minima):
             told.minima = self.minima.by_loss()
         if not self.recorder.history[-1].loss <= told.fun:
-            self.progressed({})
+            self.record_iteration({})
         return told
 
     def _with_own_loss(self, told: OptimizeResult) -> OptimizeResult:
         """The result with the loss at its x, whatever SciPy reports."""
         if told.x is None or not np.isfinite(told.x).all():
             return OptimizeResult({**told, "x": None, "fun": np.inf})
-        end = self.objective.visited(told.x)
+        end = self.objective.end_point(told.x)
         loss = end.loss if np.isfinite(end.loss) else np.inf
         return OptimizeResult({**told, "x": end.x.copy(), "fun": loss})
 
     def _gradient(self, x: NDArray[np.float64]) -> NDArray[np.float64] | None:
-        point = self.objective.known(x)
+        point = self.objective.cached_point(x)
         return None if point is None else point.gradient
 
     def _update_violation(self, told: OptimizeResult) -> None:
@@ -226,11 +226,11 @@ class Search:
             if owner is not None:
                 vars(owner).clear()
 
-    def nowhere(self, error: ValueError) -> BaseException:
+    def explained_failure(self, error: ValueError) -> BaseException:
         """The error itself, or, where SciPy gave up for want of a finite loss, ours."""
         objective = self.objective
         gave_up = objective.best is None and objective.counts.nfev > 1
-        return Abort(NonFiniteStartError(_nowhere_finite(objective))) if gave_up else error
+        return Abort(NonFiniteStartError(_never_finite(objective))) if gave_up else error
 
 
 def _replaced(told: OptimizeResult, best: Point) -> OptimizeResult:
@@ -246,7 +246,7 @@ def violated(part: NonlinearConstraint | LinearConstraint, z: NDArray[np.float64
     return np.asarray(np.maximum(part.lb - found, 0) + np.maximum(found - part.ub, 0))
 
 
-def _nowhere_finite(objective: Objective) -> str:
+def _never_finite(objective: Objective) -> str:
     return (
         f"the loss was NaN or infinite at all {objective.counts.nfev} points that were tried; check the data for NaN, "
         f"and give bounds within which the loss is defined"

@@ -69,7 +69,7 @@ class SHGOWrapper(GlobalOptimizer):
         assert search.local is not None
         sampling = _Sampling(search)
         search.local.ended = sampling.descended
-        search.local.heard = self._kwargs.get("callback")
+        search.local.user_callback = self._kwargs.get("callback")
         result = scipy.optimize.shgo(
             sampling.value,
             pairs(search.variables),
@@ -116,4 +116,4 @@ class _Sampling:
         return self._search.values(samples)
 
     def descended(self, result: OptimizeResult) -> None:
-        self._search.progressed({"candidate": float(result.fun), "sampled": float(self._sampled)})
+        self._search.record_iteration({"candidate": float(result.fun), "sampled": float(self._sampled)})

@@ -1,0 +1,236 @@
+"""The residuals of a least-squares solver on the device, and their Jacobian, as tensors that stay there."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import torch
+
+from ...errors import ClosureError, NonFiniteStartError
+from ..autodiff.closure import Closure, ClosureResult, math_attention
+from ..autodiff.graph import leaves, nodes_of
+from ..autodiff.jacobian import DenseJacobian, JacobianGraph
+from ..parameters.flat import FlatParameters
+from ..runtime.control import Abort
+from ..solvers.contract import State
+from ..solvers.least_squares import LeastSquaresState, ResidualSample
+from .calls import Calls, Counts
+from .device_objective import DevicePoint, OnDevice
+from .objective import nonfinite_start, power_of_two
+from .residuals import INDEPENDENT, as_residuals, jacobian_error, rejected
+
+__all__ = ["DeviceResiduals", "ResidualEvaluator"]
+
+_WHOLE_BYTES = 2**28
+"""Up to here a Jacobian is made whole, by columns where that is quicker, also where it is asked for in rows."""
+
+
+class ResidualEvaluator:
+    """Evaluates by one closure call that returns residuals: the loss is half their sum of squares.
+
+    latest: the residuals of the last call with their graph, shape (m,), or None where there were none. The first call
+    fills `.grad` too. called: the same closure, for the start check.
+    """
+
+    def __init__(self, closure: Closure, flat: FlatParameters):
+        self.latest: torch.Tensor | None = None
+        self.m = 0
+        self._closure = closure
+        self._flat = flat
+
+    def evaluate(self, level: str) -> ClosureResult:
+        """See Evaluator. The level is always that of the residuals."""
+        self.latest = None
+        self._flat.clear_gradients()
+        returned = self._returned()
+        if self.m and rejected(returned):
+            return ClosureResult(math.nan, flat=self._flat)
+        vector = as_residuals(returned)
+        if self.m and vector.numel() != self.m:
+            if bool(torch.isfinite(vector).all()):
+                raise ClosureError(f"the closure returned {vector.numel()} residuals, and {self.m} at the start")
+            return ClosureResult(math.nan, flat=self._flat)
+        if not vector.requires_grad:
+            raise ClosureError(INDEPENDENT)
+        self.latest = vector
+        parts = None if self.m else self._fill_gradients(vector)
+        self.m = vector.numel()
+        return ClosureResult(half_square(vector.detach()), parts, self._flat)
+
+    def called(self) -> torch.Tensor:
+        """The residuals, with their graph."""
+        return as_residuals(self._returned())
+
+    def _returned(self) -> object:
+        with torch.enable_grad(), math_attention():
+            return self._closure()
+
+    def _fill_gradients(self, vector: torch.Tensor) -> list[torch.Tensor | None]:
+        parts = torch.autograd.grad(vector, self._flat.tensors, vector.detach(), retain_graph=True, allow_unused=True)
+        reached = leaves(nodes_of(vector))
+        for tensor, part in zip(self._flat.tensors, parts, strict=True):
+            tensor.grad = part if id(tensor) in reached else None
+        return self._flat.gradients()
+
+
+@dataclass(slots=True)
+class _Linearised(ResidualSample):
+    """A ResidualSample that knows its point and its graph."""
+
+    packed_as: ClassVar[type] = ResidualSample
+    graph: JacobianGraph
+    point: DevicePoint
+
+
+class DeviceResiduals(OnDevice):
+    """Residuals as the ResidualProblem that solvers see: over √loss_scale, as functions of z (n,).
+
+    A sample that is not of this run, as one of a loaded state, is evaluated again when its derivative is asked for.
+    """
+
+    def __init__(self, evaluator: ResidualEvaluator, calls: Calls, *rest: Any, **more: Any):
+        super().__init__(calls, *rest, **more)
+        self._evaluator = evaluator
+        self._dense: DenseJacobian | None = None
+        self._scaled_start: _Linearised | None = None
+        self._root = 1.0
+
+    # What solvers call
+
+    def residuals(self, x: torch.Tensor) -> ResidualSample:
+        """See ResidualProblem."""
+        self.requests.nfev += 1
+        if self._scaled_start is not None:
+            known, self._scaled_start = self._scaled_start, None
+            return known
+        user = self.variables.to_user(x)
+        result = self.calls.call(user, "value")
+        vector, loss = self._evaluator.latest, result.loss
+        if vector is None or not math.isfinite(loss):
+            return self._undefined(x, DevicePoint(user, loss, None, (None, None), self.calls.metrics))
+        gradient, norms = None, (None, None)
+        if result.parts is not None:
+            gradient = self.flat.join(result.parts, self.dtype, self.device)
+            two, largest = torch.stack([torch.linalg.vector_norm(gradient, p) for p in (2, math.inf)]).tolist()
+            norms = (two, largest)
+        point = DevicePoint(user, loss, gradient, norms, self.calls.metrics)
+        values = vector.detach().to(self.device, self.dtype)
+        values = values if self._root == 1 else values / self._root
+        sample = _Linearised(x, values, loss / self.loss_scale, JacobianGraph(vector, self.flat), point)
+        self._record(point)
+        return sample
+
+    def jacobian(self, sample: ResidualSample) -> torch.Tensor:
+        """See ResidualProblem."""
+        return torch.cat(list(self.rows(sample)))
+
+    def rows(self, sample: ResidualSample) -> Iterator[torch.Tensor]:
+        """See ResidualProblem; in one piece where that is small."""
+        self.requests.njev += 1
+        self.counts.njev += 1
+        graph = self._at(sample)
+        m, n = graph.shape
+        self._dense = self._dense or DenseJacobian(m, n, self.flat.eps)
+        like = torch.empty(0, dtype=self.dtype, device=self.device)
+        try:
+            if m * n * like.element_size() <= _WHOLE_BYTES:
+                yield self._rows_to_solver(self._dense.build(graph, self.control.before_work, self.dtype, self.device))
+            else:
+                for chunk in self._dense.rows(graph, self.control.before_work, like):
+                    yield self._rows_to_solver(chunk)
+        except Exception as error:
+            raise Abort(jacobian_error(error)) from error
+
+    def product(self, sample: ResidualSample, v: torch.Tensor) -> torch.Tensor:
+        """See ResidualProblem."""
+        product = self._operate(sample, lambda graph: graph.product(self.variables.direction_to_user(v)))
+        return product if self._root == 1 else product / self._root
+
+    def adjoint(self, sample: ResidualSample, u: torch.Tensor) -> torch.Tensor:
+        """See ResidualProblem."""
+        product = self.variables.gradient_to_solver(self._operate(sample, lambda graph: graph.adjoint(u)))
+        return product if self._root == 1 else product / self._root
+
+    # What events and endings read
+
+    def point_of(self, state: State) -> DevicePoint:
+        """See OnDevice: with the numbers that the closure recorded there."""
+        found = super().point_of(state)
+        sample = state.point if isinstance(state, LeastSquaresState) else None
+        return replace(found, metrics=sample.point.metrics) if isinstance(sample, _Linearised) else found
+
+    def result_fields(self, state: State) -> dict[str, Any]:
+        """See OnDevice: as `scipy.optimize.least_squares` has them, with the Jacobian where it is small."""
+        assert isinstance(state, LeastSquaresState)
+        end, point = self.finish_at(state), state.point
+        found: dict[str, Any] = {
+            "cost": end.loss,
+            "grad": end.gradient,
+            "residuals": (point.residuals * self._root).to("cpu", torch.float64).numpy(),
+            "optimality": state.sample.largest * self.loss_scale,
+        }
+        if isinstance(point, _Linearised) and self._evaluator.m * self.flat.n * 8 <= _WHOLE_BYTES:
+            self.calls.write_parameters(point.point.x)
+            dense = self._dense or DenseJacobian(*point.graph.shape, self.flat.eps)
+            self.counts.njev += 1
+            found["jac"] = dense.build(point.graph, self.control.before_work).numpy()
+        return found
+
+    def scale_by_start(self) -> float:
+        """See OnDevice."""
+        first = self.residuals(self.start())
+        assert isinstance(first, _Linearised)
+        assert first.point.gradient is not None
+        self.requests = Counts()
+        largest = float(self.variables.gradient_to_solver(first.point.gradient).abs().max())
+        self.use_scale(power_of_two(largest))
+        first.residuals, first.cost = first.residuals / self._root, first.cost / self.loss_scale
+        self._scaled_start = first
+        return self.loss_scale
+
+    def use_scale(self, scale: float) -> None:
+        """See OnDevice."""
+        self.loss_scale, self._root = scale, math.sqrt(scale)
+
+    def release(self) -> None:
+        """See OnDevice."""
+        self._evaluator.latest, self._scaled_start = None, None
+        super().release()
+
+    def _undefined(self, x: torch.Tensor, point: DevicePoint) -> ResidualSample:
+        if self.best is None:
+            raise Abort(NonFiniteStartError(nonfinite_start(point.loss)))
+        self._notify(point, math.inf)
+        return ResidualSample(x, torch.full((self._evaluator.m,), math.nan).to(x), math.inf)
+
+    def _at(self, sample: ResidualSample) -> JacobianGraph:
+        """The graph of a sample, with its point in the parameters."""
+        if isinstance(sample, _Linearised):
+            self.calls.write_parameters(sample.point.x)
+            return sample.graph
+        self.calls.call(self.variables.to_user(sample.x), "value")
+        if self._evaluator.latest is None:
+            raise Abort(ClosureError(INDEPENDENT))
+        return JacobianGraph(self._evaluator.latest, self.flat)
+
+    def _rows_to_solver(self, rows: torch.Tensor) -> torch.Tensor:
+        """Rows of a Jacobian with respect to x as rows with respect to z, of the scaled residuals."""
+        rows = self.variables.rows_to_solver(rows)
+        return rows if self._root == 1 else rows / self._root
+
+    def _operate(self, sample: ResidualSample, product: Callable[[JacobianGraph], torch.Tensor]) -> torch.Tensor:
+        self.control.before_work()
+        self.counts.nhvp += 1
+        try:
+            return product(self._at(sample))
+        except Exception as error:
+            raise Abort(jacobian_error(error)) from error
+
+
+def half_square(residuals: torch.Tensor) -> torch.Tensor:
+    """½‖r‖², summed in float64 where the device has it: 0-d."""
+    wide = residuals if residuals.device.type == "mps" else residuals.double()
+    return 0.5 * torch.dot(wide, wide)

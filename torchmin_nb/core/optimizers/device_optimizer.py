@@ -1,0 +1,148 @@
+"""DeviceOptimizer: what the wrappers share that have solvers on the device: states kept, saved, branched from."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from abc import abstractmethod
+from collections.abc import Callable, Mapping
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.optimize import OptimizeResult
+
+from ...errors import ArgumentError, StartWarning
+from ..autodiff.closure import Closure
+from ..execution.kept_states import KeptStates
+from ..execution.run import Branching, Run
+from ..execution.torch_engine import TorchRun
+from ..history.history import History
+from ..objective.device_objective import OnDevice
+from ..parameters.variables import Variables
+from ..solvers.contract import State
+from ..validation import positive
+from .arguments import read_callbacks, require_state_form
+from .base import ScipyOptimizer
+from .device_run import EngineName, Saved, read_engine, read_solver_dtype
+
+__all__ = ["DeviceOptimizer"]
+
+
+class DeviceOptimizer(ScipyOptimizer):
+    """A wrapper whose methods run by SciPy, or by a solver on the device.
+
+    `states`: of the last run, the solver's states, or the points of SciPy's, by iteration.
+    """
+
+    states = KeptStates()
+    _requested_engine: EngineName | None = None  # of a pickle that an earlier version wrote, as what follows
+    _solver_dtype: torch.dtype | None = None
+    _keep_states: int | None = None
+    _saved: Saved | None = None
+    _resume_from: Saved | None = None
+
+    def _read_device(self, solver_dtype: torch.dtype | None, keep_states: int | None) -> None:
+        self._solver_dtype = read_solver_dtype(solver_dtype)
+        self._keep_states = positive("keep_states", keep_states, Integral)
+
+    @abstractmethod
+    def _changed(self, method: Any, options: Mapping[str, Any]) -> dict[str, Any]:
+        """The arguments of this wrapper with another method, or other options."""
+
+    @abstractmethod
+    def _take_arguments(self, arguments: Mapping[str, Any]) -> None:
+        """Take these in place of those of the constructor."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """torch's state_dict, with the last run under "run", and under "solver" the state of a solver on the device."""
+        solver = {} if self._saved is None else {"solver": self._saved.packed()}
+        return {**super().state_dict(), **solver}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """As every wrapper's. A run on the device then goes on from the solver's state, bit for bit on a CPU.
+
+        It begins at the state's point, also where the run before it has left a better one in the parameters; where
+        they are at neither, it begins anew, with a StartWarning.
+        """
+        require_state_form(state_dict)
+        solver = Saved.unpacked(state_dict["solver"]) if "solver" in state_dict else None
+        super().load_state_dict({name: value for name, value in state_dict.items() if name != "solver"})
+        self._saved = self._resume_from = solver
+
+    def _begin_states(self) -> Saved | None:
+        """Keep the states of a new run; returns what it goes on from, if it was given something."""
+        resume_from, self._resume_from, self._saved = self._resume_from, None, None
+        self.states = KeptStates(self._keep_states, self._memory_budget)
+        return resume_from
+
+    def _saving_state(self, run: TorchRun, objective: OnDevice) -> Callable[[], OptimizeResult]:
+        """Solve, and note the state at the end, however it ends."""
+
+        def solve() -> OptimizeResult:
+            try:
+                return run.solve()
+            finally:
+                if run.state is not None:
+                    self._saved = Saved(self.name, objective.loss_scale, run.state)
+
+        return solve
+
+    def _can_resume(self, saved: Saved, variables: Variables) -> bool:
+        """Whether a loaded state is of this method, and of the point where the parameters are."""
+        x = saved.state.sample.x
+        if saved.method != self.name or x.numel() != variables.n:
+            return False
+        ended = [x.to("cpu", torch.float64).numpy()]
+        if self._loaded is not None and self._loaded[1] is not None:
+            ended.append(variables.to_solver(self._loaded[1].x))
+        rounding = 4 * torch.finfo(x.dtype).eps * float(np.abs(variables.start).max(initial=0.0))  # of scale=
+        here = any(float(np.abs(each - variables.start).max(initial=0.0)) <= rounding for each in ended)
+        if not here:
+            message = f"{self.name} begins anew: the parameters are not where the loaded state left them"
+            warnings.warn(message, StartWarning, stacklevel=5)
+        return here
+
+    def _branching(self, closure: Closure) -> Branching:
+        def branch(run: Run, iteration: int | None, *, changes: Mapping[str, Any], steering: Mapping[str, Any]) -> Run:
+            branched = self._branched(run, iteration, **changes)
+            started = branched.start(closure, **steering)
+            started.origin = run
+            return started
+
+        return branch
+
+    def _branched(
+        self, run: Run, iteration: int | None, *, method: Any, options: Any, engine: Any, callbacks: Any
+    ) -> DeviceOptimizer:
+        """A wrapper of the same parameters, put where the run stood after this iteration, with what changes."""
+        kept, last = run.kept, run.history[-1].index if len(run.history) else None
+        iteration = last if iteration is None else iteration
+        if iteration in kept:
+            state = kept[iteration]
+        elif iteration == last and run.result is not None:
+            state = run.result.x
+        else:
+            raise ArgumentError(
+                f"iteration {iteration} was not kept; kept are {', '.join(map(str, kept)) or 'none'}, and the last: "
+                f"keep_states=1 keeps every one, within memory_budget"
+            )
+        branched, saved = copy.copy(self), None
+        branched._requested_engine = self._requested_engine if engine is None else read_engine(engine)
+        branched._take_arguments(self._changed(method, options or {}))
+        branched.callbacks = list(self.callbacks) if callbacks is None else read_callbacks(callbacks)
+        branched.history, branched.result, branched._saved = History(branched.name), None, None
+        variables = self._variables(self._flat(), self._bounds(self._flat()))
+        if isinstance(state, State):
+            x = variables.to_user(state.sample.x.to("cpu", torch.float64).numpy())
+            saved = Saved(run.history.method, kept.loss_scale, state.copy(), counts=True)
+        else:
+            x = state
+            if iteration != last and branched.name == run.history.method:
+                message = f"{self.name} goes on from the kept point without what it had learned"
+                warnings.warn(message, StartWarning, stacklevel=5)
+        self._flat().write_final(x)
+        branched._resume_from = saved
+        branched._loaded = (run.history, run.result) if iteration == last and saved is None else None
+        return branched

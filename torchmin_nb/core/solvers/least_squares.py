@@ -1,0 +1,166 @@
+"""What a least-squares solver on the device sees of residuals r(x), shape (m,), with the cost ½‖r‖².
+
+As in `contract`: vectors stay on the device, numbers that decide are Python floats. J is the Jacobian, shape (m, n).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol, Self
+
+import torch
+
+from ...errors import ArgumentError
+from ..runtime.control import NONFINITE_JACOBIAN, Ending, Status
+from .contract import Sample, State
+
+__all__ = [
+    "LeastSquaresState",
+    "ResidualProblem",
+    "ResidualSample",
+    "Triangle",
+    "budget_spent",
+    "ended",
+    "sample_of",
+    "scaled",
+    "triangle",
+]
+
+_MESSAGES = (
+    "The maximum number of function evaluations is exceeded.",
+    "`gtol` termination condition is satisfied.",
+    "`ftol` termination condition is satisfied.",
+    "`xtol` termination condition is satisfied.",
+    "Both `ftol` and `xtol` termination conditions are satisfied.",
+)
+"""SciPy's, by its status in `scipy.optimize.least_squares`; all but the first are successes."""
+
+
+@dataclass(slots=True)
+class ResidualSample:
+    """A point and its residuals.
+
+    x: shape (n,). residuals: shape (m,). cost: ½‖residuals‖², +inf where that is not a finite number.
+    """
+
+    x: torch.Tensor
+    residuals: torch.Tensor
+    cost: float
+
+
+class ResidualProblem(Protocol):
+    """m residuals of n variables. Counting, stops, budgets and scale are its affair.
+
+    eps: machine epsilon of the arithmetic in which the residuals are computed. Derivatives are asked for at the start
+    and at accepted points. A sample that the problem has not seen, as one of a loaded state, is evaluated again.
+    """
+
+    n: int
+    dtype: torch.dtype
+    device: torch.device
+    eps: float
+
+    def start(self) -> torch.Tensor:
+        """A fresh x to begin at, shape (n,)."""
+        ...
+
+    def residuals(self, x: torch.Tensor) -> ResidualSample:
+        """The residuals at x, which it keeps: do not write to x afterwards. One closure call, one transfer."""
+        ...
+
+    def jacobian(self, sample: ResidualSample) -> torch.Tensor:
+        """J at the sample, shape (m, n): a fresh tensor. No transfer."""
+        ...
+
+    def rows(self, sample: ResidualSample) -> Iterator[torch.Tensor]:
+        """J at the sample in chunks of rows, first to last, of which one is in memory at a time. No transfer."""
+        ...
+
+    def product(self, sample: ResidualSample, v: torch.Tensor) -> torch.Tensor:
+        """J v, shape (m,): a fresh tensor. No transfer."""
+        ...
+
+    def adjoint(self, sample: ResidualSample, u: torch.Tensor) -> torch.Tensor:
+        """Jᵀu, shape (n,): a fresh tensor. No transfer."""
+        ...
+
+
+@dataclass(slots=True, kw_only=True)
+class LeastSquaresState(State):
+    """A state whose `sample` has the cost for its loss.
+
+    point: the same point as the problem made it. nfev: how many times residuals were asked for.
+    """
+
+    point: ResidualSample
+    nfev: int = 1
+
+    @classmethod
+    def unpacked(cls, values: dict[str, Any], *, copy: bool = False) -> Self:
+        """The state of `packed` fields."""
+        found = super(LeastSquaresState, cls).unpacked(values, copy=copy)
+        fields: Any = found.point
+        found.point = ResidualSample(**fields)
+        return found
+
+
+class Triangle(NamedTuple):
+    """J = QR, thin: R, shape (k, n), and Qᵀr, shape (k,), with k = min(m, n)."""
+
+    r: torch.Tensor
+    qtr: torch.Tensor
+
+
+def triangle(chunks: Iterable[torch.Tensor], residuals: torch.Tensor) -> Triangle:
+    """The QR factorisation of J from chunks of its rows: n² numbers in memory beside a chunk.
+
+    Twice the work of JᵀJ, and none of the loss: JᵀJ drowns singular values below √eps of the largest in rounding. Q is
+    not formed; the residuals are one more column.
+    """
+    factor, start, n = residuals.new_empty(0, 0), 0, 0
+    for chunk in chunks:
+        stop, n = start + len(chunk), chunk.shape[1]
+        columns = torch.cat([chunk, residuals[start:stop, None]], 1)
+        factor = torch.linalg.qr(torch.cat([factor, columns]) if start else columns, mode="r").R
+        start = stop
+    k = min(start, n)
+    return Triangle(factor[:k, :n], factor[:k, n])
+
+
+def scaled(x_scale: Any, columns: torch.Tensor, before: torch.Tensor | None) -> torch.Tensor:
+    """What the variables are multiplied by, shape (n,): SciPy's 1/x_scale.
+
+    columns: the norms of the columns of J, which "jac" takes, or the largest so far; a column of zeros counts as one
+    of norm 1 at the start. before: the factors at the last point, or None at the start. Raises ArgumentError.
+    """
+    if isinstance(x_scale, str):
+        return torch.where(columns > 0, columns, 1.0) if before is None else torch.maximum(columns, before)
+    if before is not None:
+        return before
+    try:
+        return 1 / torch.as_tensor(x_scale, dtype=columns.dtype, device=columns.device).expand(columns.shape)
+    except RuntimeError as error:
+        raise ArgumentError(
+            f"x_scale has shape {tuple(torch.as_tensor(x_scale).shape)}; give 'jac', a positive number or "
+            f"{len(columns)} positive numbers"
+        ) from error
+
+
+def sample_of(point: ResidualSample, gradient: torch.Tensor, largest: float, norm: float) -> Sample:
+    """The point as a run is shown it, with the gradient Jᵀr of the cost."""
+    return Sample(point.x, point.cost, gradient, 0.0, largest, norm)
+
+
+def budget_spent(problem: ResidualProblem, nfev: int, max_nfev: int | None) -> bool:
+    """Whether no more residuals may be asked for; the default is SciPy's, 100·n."""
+    return nfev >= (100 * problem.n if max_nfev is None else max_nfev)
+
+
+def ended(code: int | None) -> Ending | None:
+    """The ending of SciPy's status, or of NONFINITE_JACOBIAN's."""
+    if code is None:
+        return None
+    if code == Status.NONFINITE_JACOBIAN:
+        return NONFINITE_JACOBIAN
+    return Ending(code, code > 0, _MESSAGES[code])
