@@ -70,10 +70,10 @@ def catalogue() -> Mapping[str, Entry]:
 
 def groups() -> Mapping[str, tuple[Entry, ...]]:
     """The methods under their headings."""
-    found: dict[str, tuple[Entry, ...]] = {}
+    by_group: dict[str, tuple[Entry, ...]] = {}
     for each in catalogue().values():
-        found[each.group] = (*found.get(each.group, ()), each)
-    return found
+        by_group[each.group] = (*by_group.get(each.group, ()), each)
+    return by_group
 
 
 def entry(name: str) -> Entry:

@@ -155,13 +155,13 @@ def _limit(call: Call) -> dict[str, int]:
     name = call.entry.limit
     if call.max_iterations is None or name is None:
         return {}
-    given = call.options.get(name)
-    return {name: call.max_iterations if given is None else min(given, call.max_iterations)}
+    maxiter = call.options.get(name)
+    return {name: call.max_iterations if maxiter is None else min(maxiter, call.max_iterations)}
 
 
 def _budgets(call: Call) -> dict[str, Piece]:
-    given = {"max_evaluations": call.max_evaluations, "max_seconds": call.max_seconds}
-    budgets = {name: _literal(value) for name, value in given.items() if value is not None}
+    limits = {"max_evaluations": call.max_evaluations, "max_seconds": call.max_seconds}
+    budgets = {name: _literal(value) for name, value in limits.items() if value is not None}
     limit = call.max_iterations
     if limit is not None and call.entry.limit is None:
         code = f"lambda iteration: iteration.index >= {limit}"

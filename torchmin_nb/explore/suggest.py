@@ -54,18 +54,18 @@ def suggest(traits: Traits, *, others: int = 2) -> Advice:
     >>> suggest(Traits(n=50_000, seconds_per_call=0.01, seconds_per_product=0.02)).best.method
     'trust-ncg'
     """
-    found: dict[str, Suggestion] = {}
+    suggestions: dict[str, Suggestion] = {}
     entries = catalogue()
     for rule in RULES:
-        if rule.method in found or not rule.when(traits):
+        if rule.method in suggestions or not rule.when(traits):
             continue
         fits = fit(entries[rule.method], traits)
         if fits:
             reasons = tuple(filter(None, (rule.why(traits), _times(traits))))
-            found[rule.method] = Suggestion(rule.method, reasons, rule.options(traits), fits.cautions)
-        if len(found) > others:
+            suggestions[rule.method] = Suggestion(rule.method, reasons, rule.options(traits), fits.cautions)
+        if len(suggestions) > others:
             break
-    best, *rest = found.values() if found else (None,)
+    best, *rest = suggestions.values() if suggestions else (None,)
     return Advice(best, tuple(each for each in rest if each is not None))
 
 

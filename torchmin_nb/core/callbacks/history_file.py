@@ -18,7 +18,7 @@ from ...errors import BusyError, HistoryError, StorageError
 from ..history.history import History
 from ..history.records import Evaluation, Iteration, record
 from ..history.rows import Rows
-from ..storage.atomic_files import UNREADABLE, as_path, dropped, ordinary, require_writable
+from ..storage.atomic_files import UNREADABLE, as_path, open_regular_file, require_writable, warn_dropped
 
 __all__ = ["HistoryFile"]
 
@@ -104,7 +104,7 @@ class HistoryFile:
     def read_all(cls, path: str | os.PathLike[str]) -> list[History]:
         """All runs of a file, in the order in which they began. Raises HistoryError as `read` does."""
         try:
-            with ordinary(path) as file:
+            with open_regular_file(path) as file:
                 if not _FIRST_BYTES.startswith(file.read(len(_FIRST_BYTES))):
                     raise ValueError("it does not begin as one")
                 file.seek(0)
@@ -129,7 +129,7 @@ class HistoryFile:
         except Exception as error:
             self._close()
             self._history = None
-            dropped(f"the history file {str(self.path)!r}", error, "it is readable up to here", stacklevel=4)
+            warn_dropped(f"the history file {str(self.path)!r}", error, "it is readable up to here", stacklevel=4)
 
     def _write(self, line: dict[str, Any]) -> None:
         """One system call a line, so that lines of several runs do not mix."""
@@ -183,9 +183,9 @@ def _runs(file: BinaryIO) -> dict[str, _Stored]:
 def _whole(lines: list[bytes]) -> list[Any]:
     """The lines that can be read, all at once if none is torn: that is faster."""
     with suppress(ValueError):
-        found = json.loads(b"[" + b",".join(lines) + b"]")
-        if len(found) == len(lines):
-            return cast("list[Any]", found)
+        parsed = json.loads(b"[" + b",".join(lines) + b"]")
+        if len(parsed) == len(lines):
+            return cast("list[Any]", parsed)
     return list(_one_by_one(lines))
 
 

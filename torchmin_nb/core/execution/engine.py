@@ -173,14 +173,14 @@ class Engine:
     def _point(self, x: Any) -> NDArray[np.float64]:
         """The x of a result, shape (n,). Raises ArgumentTypeError."""
         try:
-            found = np.array(x, dtype=np.float64).ravel()
+            point = np.array(x, dtype=np.float64).ravel()
         except (TypeError, ValueError):
-            found = np.empty(0)
-        if found.size != self.flat.n:
+            point = np.empty(0)
+        if point.size != self.flat.n:
             raise ArgumentTypeError(
                 f"the method callable returned x={x!r}; return an OptimizeResult with x, {self.flat.n} numbers"
             )
-        return found
+        return point
 
     def _from_best(self, ending: Ending) -> OptimizeResult:
         self._early = True

@@ -49,12 +49,15 @@ class GlobalSpec:
         """A row is copied and pickled by name."""
         return _row, (self.name,)
 
-    def local_arguments(self, given: Mapping[str, Any]) -> Mapping[str, Any]:
+    def local_arguments(self, minimizer_args: Mapping[str, Any]) -> Mapping[str, Any]:
         """minimizer_args of the local method: those given, with what is SciPy's where none are."""
-        if not given:
+        if not minimizer_args:
             return self.descent
         named = {name: self.descent[name] for name in ("method",) if name in self.descent}
-        return {**named, **{name: value for name, value in given.items() if name != "method" or value is not None}}
+        return {
+            **named,
+            **{name: value for name, value in minimizer_args.items() if name != "method" or value is not None},
+        }
 
 
 def _rows(*options: OptionSpec) -> Mapping[str, OptionSpec]:

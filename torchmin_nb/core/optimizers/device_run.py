@@ -88,17 +88,17 @@ def choose_engine(spec: MethodRow, asked: EngineName | None, against: str, rows:
     """
     if asked == "auto":
         return "torch" if "torch" in spec.engines and not against else _first(spec)
-    found = _first(spec) if asked is None else asked
-    if found not in spec.engines:
-        able = [other.name for other in rows if found in other.engines]
+    engine = _first(spec) if asked is None else asked
+    if engine not in spec.engines:
+        able = [other.name for other in rows if engine in other.engines]
         raise ArgumentError(
-            f"engine={found!r} has no {spec.name}; methods that it has: {', '.join(able)}; {spec.name} runs on "
+            f"engine={engine!r} has no {spec.name}; methods that it has: {', '.join(able)}; {spec.name} runs on "
             f"engine={spec.engines[0]!r}"
         )
-    if found == "torch" and against:
+    if engine == "torch" and against:
         remedy = "leave it out" if spec.engines == ("torch",) else "leave it out, or use engine='scipy'"
         raise ArgumentError(f"{against} of {spec.name} is for SciPy's solvers, and engine='torch' has none: {remedy}")
-    return found
+    return engine
 
 
 def with_warm_start(request: Request, state: State) -> Request:
@@ -128,7 +128,7 @@ def make_solver(
 
 
 def widest_dtype(tensors: list[torch.Tensor]) -> torch.dtype:
-    """The widest_dtype dtype among the parameters."""
+    """The widest dtype among the parameters."""
     return torch.float64 if any(tensor.dtype is torch.float64 for tensor in tensors) else torch.float32
 
 

@@ -71,13 +71,13 @@ def race_calls(
     0, 1, …. options: by method; a method that is not in it has its defaults.
     """
     calls = [call, *(_moved(call, name) for name in problems or [] if name != call.problem)]
-    found = []
+    race = []
     for each in calls:
         fitting = methods if each is call else _fitting(each, methods)
         for seed in range(starts) if starts > 1 else [each.seed]:
             placed = each if starts == 1 else replace(each, seed=seed, start=None)
-            found += [placed.with_method(name, (options or {}).get(name)) for name in fitting]
-    return found
+            race += [placed.with_method(name, (options or {}).get(name)) for name in fitting]
+    return race
 
 
 def race_names(calls: Sequence[Call]) -> list[str]:
