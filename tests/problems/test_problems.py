@@ -26,7 +26,9 @@ from torchmin_nb.problems.classic import (
     wood,
 )
 from torchmin_nb.problems.gaussian_process import likelihood
+from torchmin_nb.problems.networks import forward
 from torchmin_nb.problems.oscillation import pressures, two_periods
+from torchmin_nb.problems.pinn import laplacian
 from torchmin_nb.problems.sources import mnist, sklearn_table
 
 DTYPES = [torch.float32, torch.float64]
@@ -58,9 +60,10 @@ SOLVED_BY = {
     "Digits network": "L-BFGS-B",
     "Gaussian process": "trust-exact",
     "PINN": "BFGS",
+    "Poisson PINN": "BFGS",
 }
 
-OF_SEVERAL_TENSORS = ["Breast cancer", "Digits softmax", "Digits network", "PINN"]
+OF_SEVERAL_TENSORS = ["Breast cancer", "Digits softmax", "Digits network", "PINN", "Poisson PINN"]
 BOUNDED = ["Rosenbrock in a box", "HS71"]
 CONSTRAINED = ["Rosenbrock in a disc", "HS71"]
 
@@ -449,6 +452,51 @@ def test_a_solved_pinn_meets_the_solution(dtype):
     MinimizeWrapper(problem.parameters, "BFGS", target_loss=problem.target).step(problem.closure)
     assert problem.solved(_value(problem))
     assert problem.measures()["solution error"] < 0.005 < start
+
+
+def test_the_laplacian_in_closed_form_is_autograds():
+    parameters = PROBLEMS["Poisson PINN"].make(seed=3, hidden=7).parameters
+    x = torch.rand(20, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    (slope,) = torch.autograd.grad(forward(parameters, x).sum(), x, create_graph=True)
+    bends = [torch.autograd.grad(slope[:, i].sum(), x, create_graph=True)[0][:, i] for i in (0, 1)]
+    torch.testing.assert_close(laplacian(parameters, x).squeeze(1), bends[0] + bends[1], rtol=1e-12, atol=1e-14)
+
+
+@IN_BOTH
+def test_the_poisson_pinn_is_the_published_problem(dtype):
+    """129 parameters from N(0, 0.1²), 28 × 28 and 120 points; mean r² + 4 mean b² = ½‖residuals‖², by hand in NumPy."""
+    problem = PROBLEMS["Poisson PINN"].make(dtype=dtype, seed=1)
+    weight, bias, outer, last = (each.detach().double().numpy() for each in problem.parameters)
+    assert problem.n == 129
+    assert float(PROBLEMS["Poisson PINN"].make(hidden=64).x.std()) == pytest.approx(0.1, rel=0.15)
+    assert problem.residuals().shape == (28 * 28 + 120,)
+
+    def network(x):
+        return np.tanh(x @ weight + bias) @ outer[:, 0] + last
+
+    t = np.arange(30) / 29
+    inner = np.array([(x, y) for x in t[1:-1] for y in t[1:-1]])
+    value = np.tanh(inner @ weight + bias)
+    bend = (-2 * value * (1 - value**2)) @ ((weight**2).sum(0) * outer[:, 0])
+    exact = np.sin(np.pi * inner).prod(1)
+    sides = np.concatenate([np.stack([a, b], 1) for a, b in [(t, 0 * t), (t, 1 + 0 * t), (0 * t, t), (1 + 0 * t, t)]])
+    loss = np.mean((bend + 2 * np.pi**2 * exact) ** 2) + 4 * np.mean(network(sides) ** 2)
+    rel = 1e-5 if dtype == torch.float32 else 1e-12
+    assert _value(problem) == pytest.approx(loss, rel=rel)
+    assert 0.5 * float(problem.residuals().detach().square().sum()) == pytest.approx(loss, rel=rel)
+    t = np.arange(1, 199) / 199
+    fine = np.array([(x, y) for x in t for y in t])
+    exact = np.sin(np.pi * fine).prod(1)
+    error = np.linalg.norm(network(fine) - exact) / np.linalg.norm(exact)
+    assert problem.measures()["relative L2 error"] == pytest.approx(error, rel=rel)
+
+
+@IN_BOTH
+def test_a_solved_poisson_pinn_meets_the_solution(dtype):
+    problem = PROBLEMS["Poisson PINN"].make(dtype=dtype, seed=1)
+    MinimizeWrapper(problem.parameters, "BFGS", target_loss=problem.target).step(problem.closure)
+    assert problem.solved(_value(problem))
+    assert problem.measures()["relative L2 error"] < 0.01
 
 
 @pytest.mark.parametrize(

@@ -11,12 +11,12 @@ from .gaussian_process import GAUSSIAN_PROCESS
 from .learning import LEARNING
 from .limited import LIMITED
 from .oscillation import SOUTHERN_OSCILLATION
-from .pinn import PINN
+from .pinn import PINN, POISSON
 from .problem import ProblemSpec
 
 __all__ = ["PROBLEMS"]
 
-_ROWS = (*CLASSIC, *LIMITED, *CURVES, SOUTHERN_OSCILLATION, *LEARNING, GAUSSIAN_PROCESS, PINN)
+_ROWS = (*CLASSIC, *LIMITED, *CURVES, SOUTHERN_OSCILLATION, *LEARNING, GAUSSIAN_PROCESS, PINN, POISSON)
 
 PROBLEMS: Mapping[str, ProblemSpec] = MappingProxyType({spec.name: spec for spec in _ROWS})
 """The problems by name, group after group."""

@@ -156,7 +156,7 @@ _ALL = (
         "Minimum-norm steps, damped where they stall: for residuals that a network can fit closely, as of PINNs.",
         "https://doi.org/10.48550/arXiv.2302.13163",
         _rows(
-            *(option for option in _COMMON if not option.scipy_only),
+            *(option for option in _COMMON if not option.scipy_only and option.name != "x_scale"),
             OptionSpec("max_iter", None, "int", "Largest number of iterations; no limit by default.", low=1),
             OptionSpec(
                 "rcond", 1e-6, "float", "Singular values below this times the largest count as zero.", low=0, high=1

@@ -137,7 +137,7 @@ class Calls:
     def _check_now(self) -> bool:
         """Whether to look for changes of the parameters that autograd does not hear of, as through `.data`."""
         calls = self.counts.nfev
-        often = self.flat.n <= _FEW and (calls <= _EARLY or calls % _OFTEN == 0)
+        often = self.flat.on_host and self.flat.n <= _FEW and (calls <= _EARLY or calls % _OFTEN == 0)
         return often or calls & (calls - 1) == 0
 
     def _check_start(self, check: StartCheck, first: ClosureResult) -> ClosureResult:

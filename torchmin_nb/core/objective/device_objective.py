@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 import torch
@@ -63,18 +63,19 @@ class Observer(Protocol):
     def evaluated(self, point: DevicePoint) -> None: ...
 
 
+@dataclass(slots=True)
 class _EvaluatedSample(Sample):
-    """A Sample that knows its point. What is packed of it is the Sample."""
+    """A Sample that knows its point."""
 
-    __slots__ = ("point",)
+    packed_as: ClassVar[type] = Sample
     point: DevicePoint
 
 
 class OnDevice:
     """What a solver on the device, its events and its endings share: variables z (n,), the best point, the end.
 
-    `best` is the point of lowest finite loss, `first` the start. The solver sees the loss over `loss_scale`. What it
-    asked for is in `requests`, as SciPy counts it. violation: of the bounds at x.
+    `best` is the point of lowest finite loss, `first` the start, kept where there are bounds. The solver sees the loss
+    over `loss_scale`. What it asked for is in `requests`, as SciPy counts it. violation: of the bounds at x.
     """
 
     def __init__(
@@ -115,8 +116,8 @@ class OnDevice:
     def begin_at(self, state: State) -> None:
         """Begin at a loaded state: its observer hears of the point. No closure call."""
         point = self.point_of(state)
-        self.best, self.first = point, point.to_host()
-        self._notify(point, point.loss)
+        self.best = None
+        self._record(point)
 
     def scale_by_start(self) -> float:
         """Let the solver see the loss in a unit that fits the start: see Objective.typical_loss."""
@@ -153,7 +154,7 @@ class OnDevice:
         """A point with a finite loss was evaluated."""
         if self.best is None or point.loss < self.best.loss:
             self.best = replace(point, graph=None)
-        if self.first is None:
+        if self.first is None and self.violation is not None:
             self.first = point.to_host()
         self._notify(point, point.loss)
 
@@ -197,8 +198,7 @@ class DeviceObjective(OnDevice):
         point = DevicePoint(user, loss, gradient, two, self.calls.metrics, result.graph)
         if not (math.isfinite(loss) and math.isfinite(largest)):
             return self._rejected(x, point, along)
-        sample = _EvaluatedSample(x, loss / self.loss_scale, shown, slope, largest, norm)
-        sample.point = point
+        sample = _EvaluatedSample(x, loss / self.loss_scale, shown, slope, largest, norm, point)
         self._last_finite = sample
         self._record(point)
         return sample
@@ -231,8 +231,10 @@ class DeviceObjective(OnDevice):
 
     def begin_at(self, state: State) -> None:
         """Begin at a loaded state: its observer hears of the point. No closure call."""
-        known = _EvaluatedSample(*(getattr(state.sample, part.name) for part in fields(Sample)))
-        known.point = super().point_of(state)
+        point = super().point_of(state)
+        known = _EvaluatedSample(
+            **{part.name: getattr(state.sample, part.name) for part in fields(Sample)}, point=point
+        )
         self._last_finite = state.sample = known
         super().begin_at(state)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
 import torch
 
@@ -76,10 +76,11 @@ class ResidualEvaluator:
         return self._flat.gradients()
 
 
+@dataclass(slots=True)
 class _Linearised(ResidualSample):
-    """A ResidualSample that knows its point and its graph. What is packed of it is the ResidualSample."""
+    """A ResidualSample that knows its point and its graph."""
 
-    __slots__ = ("graph", "point")
+    packed_as: ClassVar[type] = ResidualSample
     graph: JacobianGraph
     point: DevicePoint
 
@@ -117,8 +118,8 @@ class DeviceResiduals(OnDevice):
             norms = (two, largest)
         point = DevicePoint(user, loss, gradient, norms, self.calls.metrics)
         values = vector.detach().to(self.device, self.dtype)
-        sample = _Linearised(x, values if self._root == 1 else values / self._root, loss / self.loss_scale)
-        sample.graph, sample.point = JacobianGraph(vector, self.flat), point
+        values = values if self._root == 1 else values / self._root
+        sample = _Linearised(x, values, loss / self.loss_scale, JacobianGraph(vector, self.flat), point)
         self._record(point)
         return sample
 

@@ -118,13 +118,14 @@ def make_solver(
 ) -> Solver[Any]:
     """The solver, with the options asked for. tol: in place of every tolerance. taken: what it goes on from."""
     rows = spec.options
-    options = {name: value for name, value in options.items() if not rows[name].ours}
+    options = {name: value for name, value in options.items() if name not in rows or not rows[name].ours}
     if tol is not None:
         tolerances = [row.name for row in rows.values() if row.tolerance and not row.scipy_only]
         options = {**dict.fromkeys(tolerances, tol), **options}
     if taken is not None and not taken.counts and options.get("maxiter") is not None:
         options["maxiter"] += taken.state.iteration
-    return SOLVERS[spec.name].solver(**options)
+    solver: Solver[Any] = SOLVERS[spec.name].solver(**options)
+    return solver
 
 
 def widest_dtype(tensors: list[torch.Tensor]) -> torch.dtype:

@@ -247,8 +247,9 @@ class LeastSquaresWrapper(DeviceOptimizer):
         on_device = DeviceVariables(variables, self._solver_dtype or widest_dtype(flat.tensors), device)
         residuals = DeviceResiduals(evaluator, calls, on_device, recorder)
         state = None if resume_from is None else resume_from.state.copy()
+        budget = {"memory_budget": self._memory_budget} if request.spec.operator else {}
         run = TorchRun(
-            make_solver(request.spec, request.options, taken=resume_from),
+            make_solver(request.spec, {**request.options, **budget}, taken=resume_from),
             residuals,
             recorder,
             variables,

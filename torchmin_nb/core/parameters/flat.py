@@ -122,6 +122,11 @@ class FlatParameters:
         self.n = sum(self._sizes)
 
     @property
+    def on_host(self) -> bool:
+        """Whether all tensors are where Python reads them without a transfer."""
+        return all(tensor.device.type == "cpu" for tensor in self.tensors)
+
+    @property
     def eps(self) -> float:
         """Machine epsilon of the coarsest dtype among the parameters."""
         return max(torch.finfo(tensor.dtype).eps for tensor in self.tensors)

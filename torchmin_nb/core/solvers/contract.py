@@ -96,8 +96,10 @@ class State:
 
 
 def _packed(value: Any) -> Any:
+    """Of what a problem knows besides of a sample of its own kind, nothing: see `packed_as`."""
     if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: _packed(getattr(value, field.name)) for field in fields(value)}
+        kind = getattr(value, "packed_as", type(value))
+        return {field.name: _packed(getattr(value, field.name)) for field in fields(kind)}
     return [_packed(part) for part in value] if isinstance(value, list | tuple) else value
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from .contract import Solver, State
+from .contract import State
 from .dogleg import Dogleg
+from .gauss_newton import GaussNewton, GaussNewtonState
+from .levenberg_marquardt import LevenbergMarquardt, LevenbergMarquardtState
 from .newton_cg import NewtonCG, NewtonCGState
 from .trust_exact import TrustExact
 from .trust_krylov import TrustKrylov
@@ -18,7 +20,7 @@ __all__ = ["SOLVERS", "SolverSpec"]
 class SolverSpec(NamedTuple):
     """solver: called with the options as keywords. state: what a saved state is read as."""
 
-    solver: type[Solver[Any]]
+    solver: type[Any]
     state: type[State]
 
 
@@ -28,4 +30,6 @@ SOLVERS: dict[str, SolverSpec] = {
     "trust-ncg": SolverSpec(TrustNCG, TrustRegionState),
     "trust-krylov": SolverSpec(TrustKrylov, TrustRegionState),
     "trust-exact": SolverSpec(TrustExact, TrustRegionState),
+    "lm": SolverSpec(LevenbergMarquardt, LevenbergMarquardtState),
+    "gauss-newton": SolverSpec(GaussNewton, GaussNewtonState),
 }
