@@ -26,7 +26,7 @@ def test_a_row_says_what_it_needs_costs_and_is_for(row):
     assert row.needs
     assert row.cost
     assert row.when.endswith((".", "." + "\n")) or row.when
-    assert row.reference.startswith("https://docs.scipy.org/")
+    assert row.reference.startswith(("https://docs.scipy.org/", "https://doi.org/"))
     assert row.options
     assert not {"bounds", "constraints", "callback", "disp"} & set(row.options)
 

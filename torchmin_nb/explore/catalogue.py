@@ -90,18 +90,10 @@ def _shown(options: Mapping[str, OptionSpec]) -> dict[str, OptionSpec]:
 
 
 def _local(spec: MethodSpec) -> Entry:
-    return Entry(
-        spec.name,
+    return _entry(
         LOCAL,
-        spec.family,
-        spec.needs,
-        spec.cost or "as you wrote it",
-        spec.summary,
-        spec.reference,
-        _shown(spec.options),
         spec,
-        spec.bounds,
-        spec.constraints,
+        bounds=spec.bounds,
         gradient=spec.gradient != "none",
         curvature=spec.curvature,
         limit="maxiter" if "maxiter" in spec.options and spec.maxiter_counts == "iterations" else None,
@@ -111,18 +103,10 @@ def _local(spec: MethodSpec) -> Entry:
 
 
 def _least_squares(spec: LeastSquaresSpec) -> Entry:
-    return Entry(
-        spec.name,
+    return _entry(
         LEAST_SQUARES,
-        "least squares",
-        "residuals",
-        spec.cost,
-        spec.summary,
-        spec.reference,
-        _shown(spec.options),
         spec,
-        spec.bounds,
-        constraints=False,
+        bounds=spec.bounds,
         overdetermined=spec.overdetermined,
         # With an operator, no array is needed: least_squares chooses that where the dense one would not fit.
         arrays=(lambda m, n: 0.0) if spec.operator else spec.arrays,
@@ -130,22 +114,30 @@ def _least_squares(spec: LeastSquaresSpec) -> Entry:
 
 
 def _global(spec: GlobalSpec) -> Entry:
-    needs: list[Any] = ["loss"] + ["finite bounds"] * spec.bounds + ["a gradient for local searches"] * spec.local
-    return Entry(
-        spec.name,
+    return _entry(
         GLOBAL,
-        "global",
-        ", ".join(needs),
-        spec.cost,
-        spec.summary,
-        spec.reference,
-        _shown(spec.kwargs),
         spec,
         bounds=True,
-        constraints=spec.constraints,
         needs_bounds=spec.bounds,
         random=spec.stochastic,
         gradient=False,
         most=spec.most,
-        limit="maxiter" if "maxiter" in spec.kwargs else None,
+        limit="maxiter" if "maxiter" in spec.options else None,
+    )
+
+
+def _entry(kind: str, spec: MethodSpec | LeastSquaresSpec | GlobalSpec, **columns: Any) -> Entry:
+    """The columns that all tables share, and those of this kind."""
+    return Entry(
+        spec.name,
+        kind,
+        spec.family,
+        spec.needs,
+        spec.cost or "as you wrote it",
+        spec.summary,
+        spec.reference,
+        _shown(spec.options),
+        spec,
+        constraints=spec.constraints,
+        **columns,
     )

@@ -123,7 +123,7 @@ def _global(call: Call, problem: Problem) -> Plan:
             able = ", ".join(each.name for each in GLOBAL_METHODS.values() if each.constraints)
             raise ArgumentError(f"{entry.name} takes no constraints; switch them off, or choose one of {able}")
         constraints = Piece("problem.constraints", problem.constraints)
-        if "constraints" in spec.kwargs:
+        if "constraints" in spec.options:
             parts["constraints"] = constraints
         else:
             keywords["minimizer_args"] = _keywords({"constraints": constraints})

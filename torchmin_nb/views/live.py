@@ -41,7 +41,7 @@ class Dashboard:
     "metrics" (what the closure records). scale: "log", "linear" or "loss - best". overlay: keep the curves of earlier
     runs. compare: a History, or {name: History}, drawn beside the run. panel: draw(history) -> a figure of your own,
     redrawn about once a second, between two iterations. rate: redraws a second at most; fewer where drawing or sending
-    would take too much. height: pixels. widgets: False for front ends without them.
+    would take too much. height: pixels. widgets: False for front ends without them. clock: seconds, for tests.
     A dashboard that fails is dropped with a ViewWarning; the run goes on. Raises ArgumentError for unknown choices, and
     for a rate that is not positive.
     """
@@ -59,6 +59,7 @@ class Dashboard:
         rate: float = 5.0,
         height: int = 560,
         widgets: bool = True,
+        clock: Callable[[], float] = time.monotonic,
     ):
         if not rate > 0:
             raise ArgumentError(f"rate must be positive, the redraws a second, got {rate!r}")
@@ -69,7 +70,7 @@ class Dashboard:
         self._own_due = 0.0
         self._rate = rate
         self._widgets = widgets
-        self._clock: Callable[[], float] = time.monotonic
+        self._clock = clock
         self._run: ref[Run] | None = None
         self._finished = History()
         self._runs: WeakSet[Run] = WeakSet()

@@ -15,7 +15,7 @@ from scipy.optimize import OptimizeResult
 
 from ...errors import ArgumentError, ArgumentTypeError
 from ..signatures import shows_keywords
-from .local import METHODS, MethodSpec, put_own, take_own
+from .local import METHODS, OWN, MethodSpec, put_own, take_own
 from .options import OptionSpec
 
 __all__ = ["NEEDS", "method", "unregister"]
@@ -80,10 +80,10 @@ def method(
         put_own(
             MethodSpec(
                 name,
-                "your own",
                 summary or (inspect.getdoc(function) or "A method of your own.").split("\n")[0],
                 _DOC,
                 shape.options,
+                family=OWN,
                 gradient=gradient,
                 curvature=curvature,
                 bounds=bounds or "bounds" in shape.names,

@@ -78,6 +78,16 @@ class ScipyOptimizer(torch.optim.Optimizer):
         """The engine of one run, and the call of SciPy that it makes. Refuses what cannot run."""
 
     @property
+    @abstractmethod
+    def _options(self) -> Mapping[str, Any]:
+        """The options of the method that the user has set."""
+
+    def __repr__(self) -> str:
+        options = ", ".join(f"{name}={value!r}" for name, value in self._options.items())
+        count = sum(tensor.numel() for tensor in trainable(self.param_groups))
+        return f"{type(self).__name__}({self.name!r}, options=dict({options}), parameters={count})"
+
+    @property
     def res(self) -> OptimizeResult | None:
         """The same as `result`."""
         return self.result

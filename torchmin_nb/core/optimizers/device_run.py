@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Any, Literal, NamedTuple, Protocol, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 
 from ...errors import ArgumentError, ArgumentTypeError, HistoryError
-from ..methods.options import OptionSpec
+from ..methods.row import MethodRow
 from ..solvers.contract import Solver, State
 from ..solvers.table import SOLVERS
 from ..validation import one_of
@@ -68,17 +68,6 @@ def read_solver_dtype(dtype: object) -> torch.dtype | None:
     if dtype not in (None, torch.float32, torch.float64):
         raise ArgumentTypeError(f"solver_dtype must be torch.float32, torch.float64 or None, got {dtype!r}")
     return dtype
-
-
-class MethodRow(Protocol):
-    """What is read of a row of METHODS or LEAST_SQUARES_METHODS."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def engines(self) -> tuple[str, ...]: ...
-    @property
-    def options(self) -> Mapping[str, OptionSpec]: ...
 
 
 def choose_engine(spec: MethodRow, asked: EngineName | None, against: str, rows: Iterable[MethodRow]) -> str:

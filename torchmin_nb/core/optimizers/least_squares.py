@@ -30,7 +30,7 @@ from ..objective.robust_loss import Cost
 from ..objective.scaled_residuals import SolverResiduals, least_squares_callback
 from ..parameters.bounds import SMALLEST_SCALE, outside
 from ..parameters.device_variables import DeviceVariables
-from ..parameters.flat import FlatParameters, trainable
+from ..parameters.flat import FlatParameters
 from ..parameters.variables import Variables
 from ..runtime.blas_threads import LARGE_DENSE
 from ..runtime.control import Abort, Control
@@ -110,10 +110,9 @@ class LeastSquaresWrapper(DeviceOptimizer):
         super().__init__(params, **common)
         _read_scale(self.request.options.get("x_scale"), self._flat().n)
 
-    def __repr__(self) -> str:
-        options = ", ".join(f"{name}={value!r}" for name, value in self.request.options.items())
-        count = sum(tensor.numel() for tensor in trainable(self.param_groups))
-        return f"{type(self).__name__}({self.name!r}, options=dict({options}), parameters={count})"
+    @property
+    def _options(self) -> Mapping[str, Any]:
+        return self.request.options
 
     @property
     def supports_warm_start(self) -> bool:  # type: ignore[override]

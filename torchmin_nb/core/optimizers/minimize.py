@@ -34,7 +34,7 @@ from ..objective.scaled_objective import SolverObjective
 from ..objective.trials import Trials
 from ..parameters.bounds import read_bounds
 from ..parameters.device_variables import DeviceVariables
-from ..parameters.flat import FlatParameters, trainable
+from ..parameters.flat import FlatParameters
 from ..parameters.variables import Variables
 from ..runtime.blas_threads import LARGE_DENSE
 from ..signatures import shows_keywords
@@ -182,10 +182,9 @@ class MinimizeWrapper(DeviceOptimizer):
         self._engine_of(request)
         self.request, self.name = request, _method_name(request)
 
-    def __repr__(self) -> str:
-        options = ", ".join(f"{name}={value!r}" for name, value in self.request.options.items())
-        count = sum(tensor.numel() for tensor in trainable(self.param_groups))
-        return f"{type(self).__name__}({self.name!r}, options=dict({options}), parameters={count})"
+    @property
+    def _options(self) -> Mapping[str, Any]:
+        return self.request.options
 
     def covariance(self, closure: Closure | None = None, *, scale: float = 1.0) -> Covariance:
         """The covariance of the parameters, scale · H⁻¹ with H the Hessian of the loss: see `Covariance`.

@@ -69,10 +69,9 @@ class GlobalOptimizer(ScipyOptimizer):
         self._require(self._flat())
         self.request: Request | None = self._read_local(self._bounds(self._flat())) if self._polishes() else None
 
-    def __repr__(self) -> str:
-        options = ", ".join(f"{name}={value!r}" for name, value in self._kwargs.items())
-        count = sum(tensor.numel() for tensor in trainable(self.param_groups))
-        return f"{type(self).__name__}({options}{', ' if options else ''}parameters={count})"
+    @property
+    def _options(self) -> Mapping[str, Any]:
+        return self._kwargs
 
     def step(self, closure: Closure | None = None) -> torch.Tensor:  # type: ignore[override]
         """Run the whole search; returns the loss at the end point, a 0-d tensor.

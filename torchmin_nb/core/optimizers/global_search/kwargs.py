@@ -65,13 +65,13 @@ def read_kwargs(spec: GlobalSpec, kwargs: Mapping[str, Any] | None) -> dict[str,
     if not isinstance(kwargs, Mapping):
         raise ArgumentTypeError(f"the keywords of {spec.name} must be a dict, got {type(kwargs).__name__}")
     for name in kwargs:
-        if name not in spec.kwargs:
-            known = ", ".join(sorted(spec.kwargs))
+        if name not in spec.options:
+            known = ", ".join(sorted(spec.options))
             reason = "torchmin_nb supplies it; " if name in _SUPPLIED else ""
             raise UnknownOptionError(f"{spec.name} has no keyword {name!r}; {reason}it has {known}")
     if kwargs.get("rng") is not None and kwargs.get("seed") is not None:
         raise ArgumentError(f"{spec.name} takes rng or seed, not both; seed feeds SciPy's legacy generators")
-    return {name: _read(spec, spec.kwargs[name], value) for name, value in kwargs.items()}
+    return {name: _read(spec, spec.options[name], value) for name, value in kwargs.items()}
 
 
 def with_random(function: Callable[..., Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
