@@ -3,17 +3,13 @@
 import subprocess
 import sys
 from html.parser import HTMLParser
-from pathlib import Path
 
 import pytest
 
 from tests.hidden import Hidden
 from torchmin_nb import GLOBAL_METHODS, LEAST_SQUARES_METHODS, METHODS, demo
 from torchmin_nb.__main__ import main
-from torchmin_nb.core.methods.tables import method_tables
 from torchmin_nb.problems.sources import mnist
-
-ROOT = Path(__file__).parents[1]
 
 
 def first_words(text):
@@ -30,15 +26,6 @@ def test_methods_prints_every_method():
     ):
         assert first_words(table)[2:] == list(known)
         assert [word for word in first_words(sentences) if word in known] == list(known)
-
-
-def test_the_readme_has_the_same_tables():
-    """The local methods without the sentence on each."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    for title, rows in method_tables().items():
-        shown = [row[:-1] for row in rows] if title == "MinimizeWrapper" else rows
-        head, *lines = ["| " + " | ".join(row) + " |" for row in shown]
-        assert "\n".join([head, "|" + " --- |" * len(shown[0]), *lines]) + "\n\n" in text
 
 
 @pytest.mark.parametrize("columns", [20, 80, 200])
