@@ -39,6 +39,7 @@ bench: $(VENV)-bench/.ready
 
 proof: $(VENV)/.ready
 	$(BIN)/python -m tests.published.proof
+	$(BIN)/python -m tests.published.least_squares
 
 clean:
 	rm -rf $(VENV) $(VENV)-app $(VENV)-oldest $(VENV)-bench demo.html student

@@ -26,9 +26,13 @@ from tests.benchmarks.contenders import METHODS, Outcome, ours
 from tests.benchmarks.measure import Row, compare, rounds, show
 from tests.benchmarks.problems import Problem, digits_softmax, logistic, mlp
 from tests.benchmarks.watching import in_kernel, in_process
+from torchmin_nb import LeastSquaresWrapper, MinimizeWrapper
 from torchmin_nb.core.autodiff.closure import evaluate_curvature
 from torchmin_nb.core.autodiff.hessian import DenseHessian
+from torchmin_nb.core.display.tables import text_table
 from torchmin_nb.core.parameters.flat import FlatParameters
+from torchmin_nb.problems import Problem as GalleryProblem
+from torchmin_nb.problems.pinn import POISSON
 
 
 class Effort(NamedTuple):
@@ -64,6 +68,30 @@ def large(effort: Effort) -> None:
     budgets = {"L-BFGS": 15, "trust-ncg": 4}
     _compare_all(mlp((784, 126, 10), 200, torch.float32), budgets, effort)
     _compare_all(mlp((784, 1258, 10), 200, torch.float32), budgets, effort)
+
+
+def poisson(effort: Effort) -> None:
+    """The PINN of the gallery: relative L2 error of the solution, by seed and method. Losses are no measure here."""
+    iterations = effort.iterations(3000)
+    by = {
+        "torch.optim.LBFGS": lambda made: _torch_lbfgs(made, iterations),
+        **{
+            name: partial(_by, method=name, iterations=iterations)
+            for name in ("L-BFGS-B", "BFGS", "SSBFGS", "SSBroyden")
+        },
+        "gauss-newton, 200 iterations": partial(_by, method="gauss-newton", iterations=effort.iterations(200)),
+    }
+    rows = [("", *(f"seed {seed}" for seed in range(effort.repeats)), "median", "s")]
+    for name, solve in by.items():
+        errors, begun = [], time.perf_counter()
+        for seed in range(effort.repeats):
+            made = POISSON.make(seed=seed)
+            solve(made)
+            errors.append(made.measures()["relative L2 error"])
+        seconds = (time.perf_counter() - begun) / effort.repeats
+        rows.append((name, *(f"{error:.1e}" for error in errors), f"{median(errors):.1e}", f"{seconds:.1f}"))
+    print(f"\nPoisson PINN, float64, {iterations} iterations: relative L2 error\n")
+    print(text_table(rows))
 
 
 def hessian(effort: Effort) -> None:
@@ -108,6 +136,7 @@ SECTIONS: dict[str, Callable[[Effort], None]] = {
     "small": small,
     "digits": digits,
     "large": large,
+    "poisson": poisson,
     "hessian": hessian,
     "threads": threads,
     "watching": watching,
@@ -143,6 +172,36 @@ def _compare_all(problem: Problem, budgets: Mapping[str, int], effort: Effort) -
         show(title, compare(problem, method, iterations, effort.repeats))
 
 
+def _by(made: GalleryProblem, *, method: str, iterations: int) -> None:
+    if method == "gauss-newton":
+        optimizer = LeastSquaresWrapper(made.parameters, {"method": method, "max_iter": iterations, "max_nfev": 10**6})
+        optimizer.step(made.residuals)
+        return
+    options = {"maxiter": iterations, "gtol": 0.0} | ({"maxcor": 50, "ftol": 0.0} if method == "L-BFGS-B" else {})
+    optimizer = MinimizeWrapper(made.parameters, {"method": method, "options": options}, engine="torch")
+    optimizer.step(made.closure)
+
+
+def _torch_lbfgs(made: GalleryProblem, iterations: int) -> None:
+    optimizer = torch.optim.LBFGS(
+        made.parameters,
+        max_iter=iterations,
+        max_eval=25 * iterations,
+        history_size=50,
+        tolerance_grad=0,
+        tolerance_change=0,
+        line_search_fn="strong_wolfe",
+    )
+
+    def closure() -> torch.Tensor:
+        optimizer.zero_grad()
+        loss = made.closure()
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+
+
 def _limited(run: Callable[..., Outcome], limit: str | None) -> float:
     return run(blas_threads=limit).seconds
 
@@ -176,7 +235,7 @@ def _our_hessian(problem: Problem) -> torch.Tensor:
     flat = FlatParameters(list(model.parameters()))
     result = evaluate_curvature(problem.closure(model), flat)
     assert result.graph is not None
-    return torch.from_numpy(DenseHessian(flat.n).build(result.graph, flat.n, lambda: None))
+    return DenseHessian(flat.n).build(result.graph, flat.n, lambda: None)
 
 
 def _functional_hessian(problem: Problem, *, vectorize: bool) -> torch.Tensor:

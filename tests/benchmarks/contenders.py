@@ -75,6 +75,11 @@ def ours(problem: Problem, method: Method, iterations: int, **settings: Any) -> 
     return Outcome(seconds, _end(problem, model), closure.calls, totals.nhvp)
 
 
+def on_device(problem: Problem, method: Method, iterations: int) -> Outcome:
+    """Ours by a solver on the device."""
+    return ours(problem, method, iterations, engine="torch")
+
+
 def torch_lbfgs(problem: Problem, method: Method, iterations: int) -> Outcome:
     if method.torchmin != "l-bfgs":
         raise NotOffered("L-BFGS only")
@@ -163,7 +168,7 @@ def contenders_for(method: Method) -> dict[str, Contender]:
     }
     if method.torchmin == "l-bfgs":
         rivals = {"torch.optim.LBFGS": torch_lbfgs, **rivals}
-    return {"torchmin_nb": ours, **rivals}
+    return {"torchmin_nb": ours, "  the same, engine='torch'": on_device, **rivals}
 
 
 def floor(problem: Problem, calls: int, products: int) -> Outcome:

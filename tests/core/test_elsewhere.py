@@ -160,6 +160,18 @@ def test_a_file_of_an_older_release_may_lack_a_field(whole):
     assert read.metrics == {}
 
 
+def test_numbers_as_python_writes_them_are_read(whole, tmp_path):
+    path = tmp_path / "run.jsonl"
+    write_down(whole, path)
+    for text, read in ((whole.to_json(), History.from_json), (path.read_text(), HistoryFile.read)):
+        loss = f'"loss": {whole[2].loss!r}'
+        path.write_text(text.replace(loss, '"loss": "-inf"'))
+        expected = read(path)
+        path.write_text(text.replace(loss, '"loss": -Infinity'))
+        assert read(path) == expected
+        assert expected[2].loss == -math.inf
+
+
 # States
 
 
@@ -301,7 +313,7 @@ def test_a_checkpoint_of_wrong_types_is_refused(tmp_path, whole):
 WRITING = """
 import sys, time
 from pathlib import Path
-from torchmin_nb.core.storage import atomic_replacement
+from torchmin_nb.core.storage.atomic_files import atomic_replacement
 with atomic_replacement(Path(sys.argv[1])) as file:
     file.write(b"half")
     file.flush()

@@ -193,7 +193,7 @@ def _regression(method, dtype, options=None):
 
 
 @pytest.mark.parametrize(
-    ("method", "enough"), {"L-BFGS-B": 4e-5, "BFGS": 1e-5, "CG": 8e-5, "TNC": 5e-5, "trust-ncg": 4e-5}.items()
+    ("method", "enough"), {"L-BFGS-B": 4e-5, "BFGS": 1e-5, "CG": 8e-5, "TNC": 5e-5, "trust-ncg": 6e-5}.items()
 )
 def test_float32_defaults_do_not_end_a_fit_whose_loss_is_small(method, enough):
     """Before, L-BFGS-B ended at 2.7e-4, TNC at 7e-4 and CG at 1.8e-4, and called it success."""

@@ -14,19 +14,28 @@ from scipy.optimize import OptimizeResult
 
 import torchmin_nb
 from torchmin_nb import (
+    LEAST_SQUARES_METHODS,
+    METHODS,
     BasinHoppingWrapper,
+    BruteWrapper,
     Checkpoint,
+    Constraint,
+    DifferentialEvolutionWrapper,
+    DirectWrapper,
+    DualAnnealingWrapper,
     History,
     HistoryFile,
     LeastSquaresWrapper,
     MinimizeWrapper,
+    SHGOWrapper,
     Status,
     observe,
 )
 from torchmin_nb.core.runtime import control
+from torchmin_nb.core.solvers.table import SOLVERS
 
 LONG = 60
-NUMBERS = {98, 99, 101, 102, 103, 104, 105, 106, 107, 108, 109, 110, 111, 112}
+NUMBERS = {98, 99, *range(101, 114)}
 ENDINGS = [value for value in vars(control).values() if isinstance(value, control.Ending)]
 
 
@@ -153,12 +162,167 @@ def test_a_method_of_the_users_may_return_any_number(number, success):
 
     optimizer, closure = minimizing(method=own)
     run = optimizer.start(closure)
-    assert run.wait(LONG).status == number
-    assert type(optimizer.result.status) is int
+    contradicts = number == 0 and not success
+    assert run.wait(LONG).status == (Status.UNCONVERGED if contradicts else number)
+    assert (type(optimizer.result.status) is int) != contradicts
     assert (run.state, optimizer.history.ended_early) == ("finished", False)
     stored = History.from_json(optimizer.history.to_json())
-    assert (stored.status, stored.ended_early) == (number, False)
+    assert (stored.status, stored.ended_early) == (optimizer.result.status, False)
     assert stored == optimizer.history
+
+
+# Message, status and success say the same, whatever method ends however
+
+IMPOSSIBLE = [Constraint(lambda x: x.sum(), lower=3.0), Constraint(lambda x: x.sum(), upper=-3.0)]
+LIMITED = {
+    "trust-constr": ({"maxiter": 2}, Status.MAX_ITERATIONS, 0),
+    "TNC": ({"maxfun": 3}, 3, 3),
+    "BFGS": ({"maxiter": 2}, 1, 1),
+    "SLSQP": ({"maxiter": 2}, 9, 9),
+    "COBYLA": ({"maxiter": 5}, 3, 3),
+    "COBYQA": ({"maxiter": 5}, 6, 6),
+}
+"""Options, `status` and `scipy_status` of runs that end at their limit."""
+
+
+def say_the_same(optimizer):
+    """The rule: 0 stands for success alone, no message speaks of success without one, and the history has it all."""
+    result, history = optimizer.result, optimizer.history
+    assert (history.success, history.status, history.message) == (result.success, result.status, result.message)
+    assert type(result.success) is bool
+    if result.success:
+        assert not isinstance(result.status, Status) or result.status is Status.TARGET_REACHED
+        assert "exceed" not in result.message
+    else:
+        assert result.status != 0
+        assert "success" not in result.message.lower()
+    assert (result.scipy_status is None) == (history.ended_early is True)
+    return result
+
+
+def engines(row):
+    return [engine for engine in row.engines if engine != "torch" or row.name in SOLVERS]
+
+
+def ends(engine, method, ending):
+    """The run of a method that is to end so; None where the method cannot."""
+    row, arguments, common = METHODS[method], {"method": method, "options": {}}, {}
+    if ending == "at its limit":
+        arguments["options"] = {"maxiter": 5}
+    elif ending == "without a feasible point":
+        if not row.constraints:
+            return None
+        arguments["constraints"] = IMPOSSIBLE
+    elif ending == "stopped":
+        common["callbacks"] = [lambda iteration: True]
+    elif ending == "at the target":
+        common["target_loss"] = 20.0
+    x = torch.nn.Parameter(torch.tensor([-1.2, 1.0] if ending != "at the start" else [1.0, 1.0], dtype=torch.float64))
+    loss = {"at a kink": lambda: (x - 0.3).abs().sum(), "beyond all numbers": lambda: ((x * 1e150 - 3) ** 2).sum()}
+    optimizer = MinimizeWrapper([x], arguments, engine=engine, start_check=False, **common)
+    optimizer.step(loss.get(ending, lambda: rosenbrock(x)))
+    return optimizer
+
+
+@pytest.mark.filterwarnings("ignore::torchmin_nb.errors.StartWarning")
+@pytest.mark.filterwarnings("ignore::torchmin_nb.errors.ConvergenceWarning")
+@pytest.mark.filterwarnings("ignore:delta_grad == 0.0:UserWarning")
+@pytest.mark.filterwarnings("ignore:(overflow|invalid value|divide by zero) encountered:RuntimeWarning")
+@pytest.mark.parametrize(
+    ("engine", "method"), [(engine, row.name) for row in METHODS.values() for engine in engines(row)]
+)
+def test_message_status_and_success_of_every_method_agree_at_every_ending(engine, method):
+    seen = {}
+    for ending in (
+        "converged", "at the start", "at its limit", "stopped", "at the target", "at a kink", "beyond all numbers",
+        "without a feasible point",
+    ):  # fmt: skip
+        optimizer = ends(engine, method, ending)
+        if optimizer is not None:
+            seen[ending] = say_the_same(optimizer)
+    assert seen["at the start"].success
+    assert seen["stopped"].status is Status.STOPPED
+    assert seen["at the target"].status is Status.TARGET_REACHED
+    assert not seen["at its limit"].success
+    if "without a feasible point" in seen:
+        assert not seen["without a feasible point"].success
+
+
+@pytest.mark.parametrize("method", LIMITED)
+def test_a_limit_of_scipys_has_its_status(method):
+    options, status, number = LIMITED[method]
+    optimizer, closure = minimizing(method={"method": method, "options": options})
+    optimizer.step(closure)
+    result = optimizer.result
+    assert (result.status, result.scipy_status) == (status, number)
+    assert type(result.status) is type(status)
+    if isinstance(status, Status):
+        assert result.message == status.label
+
+
+@pytest.mark.parametrize(
+    ("engine", "method"), [(engine, row.name) for row in LEAST_SQUARES_METHODS.values() for engine in row.engines]
+)
+def test_least_squares_agree_at_every_ending(engine, method):
+    for least_squares_args, common, status in (
+        ({}, {}, None),
+        ({"max_nfev": 2}, {}, Status.MAX_EVALUATIONS),
+        ({}, {"max_evaluations": 2}, Status.MAX_EVALUATIONS),
+    ):
+        optimizer, closure = fitting(
+            least_squares_args={"method": method, **least_squares_args}, engine=engine, **common
+        )
+        optimizer.step(closure)
+        result = say_the_same(optimizer)
+        assert result.success == (status is None)
+        assert status is None or result.status is status
+        assert (result.scipy_status == 0) == ("max_nfev" in least_squares_args)
+
+
+SEARCHES = {
+    "basinhopping": (BasinHoppingWrapper, (None, {"niter": 1, "rng": 0}), True),
+    "basinhopping, cut short": (
+        BasinHoppingWrapper,
+        ({"method": "L-BFGS-B", "options": {"maxiter": 1}}, {"niter": 1, "rng": 0}),
+        False,
+    ),
+    "dual annealing": (DualAnnealingWrapper, (None, {"maxiter": 2, "rng": 0}), True),
+    "dual annealing, cut short": (DualAnnealingWrapper, (None, {"maxfun": 5, "rng": 0}), False),
+    "shgo": (SHGOWrapper, (None, {"n": 8}), True),
+    "differential evolution": (DifferentialEvolutionWrapper, ({"popsize": 4, "rng": 0},), True),
+    "differential evolution, cut short": (
+        DifferentialEvolutionWrapper,
+        ({"maxiter": 1, "polish": False, "rng": 0},),
+        False,
+    ),
+    "direct": (DirectWrapper, ({"f_min": 0.0, "f_min_rtol": 1.0},), True),
+    "direct, cut short": (DirectWrapper, ({"maxiter": 2},), False),
+    "brute": (BruteWrapper, ({"Ns": 3},), True),
+}
+"""A search, its arguments, and whether SciPy calls its end a success."""
+
+
+@pytest.mark.filterwarnings("ignore::torchmin_nb.errors.StartWarning")
+@pytest.mark.parametrize("name", SEARCHES)
+@pytest.mark.parametrize("early", [False, True], ids=["to its end", "stopped"])
+def test_global_searches_agree_at_every_ending(name, early):
+    wrapper, arguments, success = SEARCHES[name]
+    x = parameter()
+    optimizer = wrapper(
+        [{"params": [x], "bounds": (-2.0, 2.0)}], *arguments, max_evaluations=3 if early else None, start_check=False
+    )
+    optimizer.step(lambda: rosenbrock(x))
+    result = say_the_same(optimizer)
+    assert result.success == (success and not early)
+    assert (early or name == "dual annealing, cut short") == (result.status is Status.MAX_EVALUATIONS)
+
+
+@pytest.mark.filterwarnings("ignore::torchmin_nb.errors.ConvergenceWarning")
+@pytest.mark.parametrize("method", ["COBYLA", "COBYQA"])
+def test_zero_without_success_is_unconverged(method):
+    result = ends("scipy", method, "without a feasible point").result
+    assert (result.success, result.status, result.scipy_status) == (False, Status.UNCONVERGED, 0)
+    assert result.maxcv > 1
 
 
 def test_where_scipy_ended_at_no_finite_loss_the_run_was_not_stopped():

@@ -25,6 +25,10 @@ WRONG = [
     ({"options": {"gtol": "tiny"}}, "options.gtol", "must be a number of at least 0; default 0.0001"),
     ({"options": {"eta": 0.5}}, "options.eta", "at most 0.25"),
     ({"options": {"maxiter": "2.5"}}, "options.maxiter", "an integer of at least 0"),
+    ({"engine": "cuda"}, "engine", "choose one of scipy, torch, auto"),
+    ({"method": "TNC", "engine": "torch"}, "engine", "TNC runs on engine='scipy'"),
+    ({"method": "SSBFGS", "engine": "scipy"}, "engine", "SSBFGS runs on engine='torch'"),
+    ({"method": "direct", "engine": "torch"}, "engine", "methods that it has: CG, BFGS"),
     ({"problem": "Quadratic", "settings": {"n": 0}}, "settings.n", "whole number from"),
 ]
 
@@ -87,6 +91,47 @@ def test_text_becomes_the_value_that_the_option_takes(method, option, raw, value
     assert type(found.call.options[option]) is type(value)
 
 
+@pytest.mark.parametrize(
+    ("method", "engine", "kept"),
+    [
+        ("CG", None, None),
+        ("CG", "", None),
+        ("CG", "scipy", None),
+        ("CG", "torch", "torch"),
+        ("CG", "auto", "auto"),
+        ("TNC", "scipy", None),
+        ("TNC", "auto", None),
+        ("SSBFGS", "torch", None),
+        ("brute", "scipy", None),
+    ],
+)
+def test_the_engine_is_kept_where_it_is_not_the_methods_own(method, engine, kept):
+    call = read_form(Form("Rosenbrock", method, engine=engine)).call
+    assert call.engine == kept
+    assert call.label == (method if kept is None else f"{method} ({kept})")
+    assert call.with_method(method, engine=engine) == call
+
+
+def test_options_that_only_scipy_has_are_left_out_on_the_device_and_refused_in_a_call():
+    form = {"problem": "Rosenbrock", "method": "trust-ncg", "options": {"return_all": True, "gtol": "1e-9"}}
+    assert read_form(Form(**form)).call.options == {"return_all": True, "gtol": 1e-9}
+    assert read_form(Form(**form, engine="torch")).call.options == {"gtol": 1e-9}
+    call = read_form(Form(**form, engine="auto")).call
+    assert (call.options["return_all"], call.entry.engine) == (True, "scipy")
+    with pytest.raises(ArgumentError, match="return_all of trust-ncg is for SciPy's solvers"):
+        build(Call("Rosenbrock", "trust-ncg", engine="torch", options={"return_all": True}))
+
+
+@pytest.mark.parametrize(("method", "problem"), [("trust-ncg", "Rosenbrock"), ("lm", "NIST Misra1a")])
+def test_the_engine_of_the_call_runs_it(method, problem):
+    for engine, runs_on in ((None, "scipy"), ("scipy", "scipy"), ("torch", "torch"), ("auto", "torch")):
+        optimizer, _ = build(Call(problem, method, engine=engine))
+        assert optimizer.engine == runs_on
+    for wrong in ("TNC", "direct"):
+        with pytest.raises(ArgumentError, match=f"{wrong} runs on engine='scipy'"):
+            build(Call("Rosenbrock", wrong, engine="torch"))
+
+
 @pytest.mark.parametrize("row", catalogue().values(), ids=catalogue())
 def test_every_default_as_text_changes_nothing(row):
     raw = {name: str(option.default) for name, option in row.options.items()}
@@ -105,6 +150,11 @@ def test_an_unknown_method_or_problem_is_an_error_of_the_call():
 def test_a_call_changes_method_and_forgets_its_options():
     call = Call("Rosenbrock", "CG", options={"c1": 1e-3}, tol=1e-9, max_seconds=3)
     assert call.with_method("bfgs") == Call("Rosenbrock", "BFGS", max_seconds=3)
+    on_device = call.with_method("bfgs", engine="torch")
+    assert on_device == Call("Rosenbrock", "BFGS", max_seconds=3, engine="torch")
+    assert on_device.with_method("CG").engine is None
+    with pytest.raises(ArgumentError, match="TNC runs on engine='scipy'"):
+        call.with_method("TNC", engine="torch")
 
 
 @pytest.mark.parametrize("method", ["CG", "lm", "shgo", "basinhopping"])

@@ -3,11 +3,12 @@
 import pytest
 import torch
 
-from torchmin_nb.explore import Call, Traits, build, catalogue, entry, fit, traits
+from torchmin_nb.explore import Call, Traits, build, catalogue, entry, fit, of_function, run, traits
 from torchmin_nb.explore.fit import MANY_CALLS
 from torchmin_nb.problems import PROBLEMS
 
 ALL = catalogue()
+BY_ENGINE = {row.label: row for each in ALL.values() for row in map(each.on, each.engines)}
 TABLE = [
     ("CG", {"bounds": True}, "takes no bounds"),
     ("BFGS", {"constraints": True}, "takes no constraints"),
@@ -27,6 +28,19 @@ def test_what_does_not_fit_says_why(name, given, reason):
     found = fit(entry(name), Traits(**{"n": 10, **given}))
     assert not found
     assert reason in found.reason
+
+
+@pytest.mark.parametrize(("name", "given"), [("BFGS", {"n": 20_000, "memory": 8e9}), ("lm", {"n": 10, "residuals": 3})])
+def test_what_does_not_fit_by_scipy_may_fit_on_the_device(name, given):
+    assert not fit(entry(name), Traits(**given))
+    assert fit(entry(name).on("torch"), Traits(**given))
+
+
+def test_on_the_device_lm_needs_no_more_residuals_than_parameters():
+    subject = of_function(lambda x: 0.5 * (x.sum() - 1) ** 2, [2.0, 3.0], residuals=lambda x: x.sum()[None] - 1)
+    row = run(Call(subject, "lm", engine="torch"))
+    assert row.x.sum() == pytest.approx(1)
+    assert row.x[1] - row.x[0] == pytest.approx(1)  # the step of least norm
 
 
 @pytest.mark.parametrize("row", ALL.values(), ids=ALL)
@@ -58,10 +72,10 @@ def test_a_gradient_free_method_is_refused_by_its_calls_alone():
 
 
 @pytest.mark.parametrize("problem", ["Rosenbrock", "Rosenbrock in a box", "Rosenbrock in a disc", "HS71", "NIST MGH09"])
-@pytest.mark.parametrize("row", ALL.values(), ids=ALL)
+@pytest.mark.parametrize("row", BY_ENGINE.values(), ids=BY_ENGINE)
 def test_what_fits_begins_and_what_does_not_is_refused_by_the_wrapper(row, problem):
     """The rule agrees with the wrappers: a method that fits makes ten closure calls, others cannot be made."""
-    call = Call(problem, row.name, max_evaluations=10, max_iterations=2)
+    call = Call(problem, row.name, max_evaluations=10, max_iterations=2, engine=row.engine)
     made = call.make()
     fits = fit(row, traits(made, call.spec))
     refusals = (ValueError, RuntimeError)

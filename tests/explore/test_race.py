@@ -31,6 +31,14 @@ def test_a_race_gives_what_single_runs_give():
         assert (alone.loss, alone.iterations, alone.closure_calls) == (row.loss, row.iterations, row.closure_calls)
 
 
+def test_the_engines_of_a_method_race_each_other():
+    rows = race([CALL.with_method("trust-exact", engine=engine) for engine in ("scipy", "torch")])
+    assert [row.name for row in rows] == ["trust-exact", "trust-exact (torch)"]
+    assert [row.method for row in rows] == ["trust-exact"] * 2
+    assert rows[1].history.loss == pytest.approx(rows[0].history.loss, rel=1e-6)
+    assert run(rows[1].call).name == "trust-exact (torch)"
+
+
 def test_rows_come_as_soon_as_they_are_there():
     begun = []
     ongoing = Race(calls(), on_begin=lambda index, call: begun.append((index, call.method)))

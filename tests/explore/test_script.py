@@ -32,6 +32,8 @@ CALLS = {
     "a budget of closure calls": Call("Rosenbrock", "Nelder-Mead", max_evaluations=33),
     "a budget that the method has not": Call("Rosenbrock", "COBYQA", max_iterations=9),
     "a pace": Call("Beale", "dogleg", pace=0.01),
+    "on the device": Call("Rosenbrock", "trust-krylov", options={"gtol": 1e-9}, engine="torch", max_evaluations=90),
+    "squares on the device": Call("NIST Misra1a", "lm", engine="torch", max_iterations=3),
 }
 NUMBERS = "[float(optimizer.result.fun), int(optimizer.history[-1].index)]"
 
@@ -128,6 +130,12 @@ def test_writing_a_script_leaves_a_model_where_it_is():
     script(call)
     assert torch.equal(x, end)
     assert end.abs().max() < 1e-3
+
+
+def test_the_engine_is_said_where_it_was_asked_for():
+    source = script(Call("Rosenbrock", "TRUST-ncg", engine="torch"))
+    assert source.startswith('"""Rosenbrock by trust-ncg (torch)."""')
+    assert 'MinimizeWrapper(problem.parameters, "trust-ncg", engine="torch")' in source
 
 
 def test_only_what_differs_is_said():

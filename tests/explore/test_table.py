@@ -45,6 +45,13 @@ def test_a_row_tells_its_run(table):
     assert table["Nelder-Mead"].grad_norm is None
 
 
+def test_the_table_tells_the_engine_that_was_asked_for():
+    row = run(Call("Rosenbrock", "TNC", engine="torch"))
+    assert row.reason.startswith("ArgumentError: engine='torch' has no TNC")
+    assert (row.method, row.label, COLUMNS["method"].value(row)) == ("TNC", "TNC (torch)", "TNC (torch)")
+    assert RunTable().add(row).names == ("TNC (torch)",)
+
+
 def test_a_failure_is_a_row_with_its_reason(table):
     row = table["trf"]
     assert row.failed

@@ -2,12 +2,12 @@
 
 import pytest
 
-from torchmin_nb.explore import Call, of_function, traits
+from torchmin_nb.explore import Call, Traits, catalogue, of_function, traits
 from torchmin_nb.problems import PROBLEMS
 from torchmin_nb.views.explorer.form_panel import SPEEDS, FormPanel
 from torchmin_nb.views.explorer.parts import free
 from torchmin_nb.views.explorer.problem_panel import OWN
-from torchmin_nb.views.explorer.race_panel import race_names
+from torchmin_nb.views.explorer.race_panel import RacePanel, race_names
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def panel():
 
     yield make
     for each in made:
-        free(each.problem.menu, each.problem.card, each.method.menu, each.method.card, each.speed)
+        free(each.problem.menu, each.problem.card, each.method.menu, each.method.engine, each.method.card, each.speed)
         free(*(part.drawer for part in (each.problem, each.method, each.options, each.budget)))
 
 
@@ -83,6 +83,75 @@ def test_the_suggestion_is_taken_with_its_options_in_one_change(panel):
     assert form.fit
 
 
+def choose(form, method, engine=None):
+    form.method.menu.value = method
+    if engine is not None:
+        form.method.engine.value = engine
+    form.choose_method()
+
+
+@pytest.mark.parametrize("row", catalogue().values(), ids=catalogue())
+def test_the_engine_is_offered_where_there_are_two(panel, row):
+    form = panel()
+    choose(form, row.name, "torch")
+    assert form.method.engine.layout.display == ("" if len(row.engines) > 1 else "none")
+    assert form.raw.engine == ("torch" if "torch" in row.engines else "scipy")
+    assert form.reading.call.engine == ("torch" if len(row.engines) > 1 else None)
+    assert set(form.options.fields) == set(row.on(form.raw.engine).options)
+    assert ("runs on</b> SciPy" in form.method.card.value) == ("scipy" in row.engines)
+
+
+def test_the_engine_and_what_only_scipy_has_are_remembered(panel):
+    form = panel()
+    choose(form, "trust-ncg")
+    form.options.fields["return_all"].input.value = True
+    form.options.fields["gtol"].input.value = "1e-7"
+    form.told.clear()
+    form.method.engine.value = "torch"
+    assert form.told == ["method"]
+    form.choose_method()
+    assert form.reading.call == Call(
+        "Rosenbrock", "trust-ncg", options={"gtol": 1e-7}, max_iterations=1000, max_seconds=60.0, engine="torch"
+    )
+    choose(form, "TNC")
+    assert form.reading.call.engine is None
+    choose(form, "trust-ncg")
+    assert form.reading.call.engine == "torch"
+    other = panel()
+    other.recall(form.choices())
+    assert other.reading.call == form.reading.call
+    choose(other, "trust-ncg", "scipy")
+    assert other.reading.call.options == {"gtol": 1e-7, "return_all": True}
+    choose(other, "trust-ncg", "torch")
+    other.options.reset.click()
+    choose(other, "trust-ncg", "scipy")
+    assert other.reading.call.options == {}
+
+
+def test_a_suggestion_brings_its_engine(panel):
+    form = panel()
+    choose(form, "trust-ncg", "torch")
+    form.method.suggested.click()
+    assert (form.reading.call.method, form.reading.call.engine) == ("trust-exact", None)
+    known = Traits(n=500)
+    form.method.offer(known)
+    assert "engine = torch" in form.method.suggestion.value
+    form.method.suggested.click()
+    assert (form.raw.method, form.raw.engine) == ("BFGS", "torch")
+
+
+def test_a_method_that_fits_on_the_device_only_can_be_chosen_and_says_so(panel):
+    form = panel()
+    choose(form, "BFGS")
+    form.method.offer(Traits(n=20_000, memory=8e9))
+    assert form.method.menu.value != "BFGS"  # by SciPy
+    assert "BFGS" in form.method.menu.enabled
+    choose(form, "BFGS", "scipy")
+    assert "N×N = 3.2 GB" in form.fit.reason
+    choose(form, "BFGS", "torch")
+    assert form.fit
+
+
 def test_options_of_other_methods_are_kept_and_wrong_ones_left_out(panel):
     form = panel()
     for name, value in (("BFGS", "1e-2"), ("CG", "-1")):
@@ -118,3 +187,23 @@ def test_runs_of_a_race_are_named_by_what_tells_them_apart():
     one = [Call("Beale", "CG"), Call("Beale", "BFGS")]
     assert race_names(one) == ["CG", "BFGS"]
     assert race_names([*one, Call("Beale", "CG", seed=1)])[1:] == ["BFGS · Beale · seed 0", "CG · Beale · seed 1"]
+    assert race_names([*one, Call("Beale", "CG", engine="torch")])[-1] == "CG (torch)"
+
+
+def test_both_engines_of_a_method_can_be_ticked_for_a_race():
+    race = RacePanel(lambda: None)
+    race.offer(Traits(n=2, residuals=9))
+    by_torch = {label for label in race.methods.enabled if label.endswith("(torch)")}
+    assert by_torch == {f"{row.name} (torch)" for row in catalogue().values() if len(row.engines) > 1}
+    race.methods.value = ["trust-ncg", "trust-ncg (torch)", "SSBFGS"]
+    call = Call("Beale", "Powell", max_seconds=5.0)
+    kept = {("trust-ncg", "torch"): {"gtol": 1e-9}}
+    assert race.calls(call, lambda *runner: kept.get(runner, {})) == [
+        Call("Beale", "trust-ncg", max_seconds=5.0),
+        Call("Beale", "trust-ncg", max_seconds=5.0, engine="torch", options={"gtol": 1e-9}),
+        Call("Beale", "SSBFGS", max_seconds=5.0),
+    ]
+    race.problems.value = ["NIST Misra1a"]
+    race.methods.value = ["lm", "lm (torch)"]
+    assert [each.label for each in race.calls(call, lambda *_: {}) if each.problem != "Beale"] == ["lm", "lm (torch)"]
+    free(race.drawer)

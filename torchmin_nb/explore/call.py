@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from ..core.methods.options import OptionSpec
+from ..core.optimizers.device_run import EngineName, read_engine
 from ..core.optimizers.global_search.kwargs import read_kwargs
 from ..core.optimizers.least_squares_request import read_least_squares
 from ..core.optimizers.request import read_request
@@ -38,9 +39,9 @@ class Call:
     """One run, whole: on which problem, from where, with which method, within which budgets.
 
     problem: a name in PROBLEMS, or a Subject of the user's. settings: those of the problem that are not at their
-    default. seed: of the start and of random methods. start: x (n,), None for the problem's. options: those that are
-    not at their default. bounds, constraints: whether the problem's are heeded. pace: seconds to hold each iteration;
-    it only slows the run down.
+    default. seed: of the start and of random methods. start: x (n,), None for the problem's. engine: who runs the
+    method, as MinimizeWrapper takes it. options: those that are not at their default. bounds, constraints: whether the
+    problem's are heeded. pace: seconds to hold each iteration; it only slows the run down.
     """
 
     problem: str | Subject
@@ -57,11 +58,17 @@ class Call:
     max_evaluations: int | None = None
     max_seconds: float | None = None
     pace: float = 0.0
+    engine: EngineName | None = None
 
     @property
     def entry(self) -> Entry:
-        """The method's row. Raises UnknownMethodError."""
-        return entry(self.method)
+        """The row of the method by its engine. Raises UnknownMethodError, or ArgumentError as `Entry.on`."""
+        return entry(self.method).on(self.engine, self.options)
+
+    @property
+    def label(self) -> str:
+        """The method, with its engine where one is asked for: 'BFGS (torch)'."""
+        return self.method if self.engine is None else f"{self.method} ({self.engine})"
 
     @property
     def spec(self) -> ProblemSpec | None:
@@ -97,9 +104,13 @@ class Call:
         spec = problem_named(self.problem)
         return spec.make(dtype=DTYPES[self.dtype], seed=self.seed, start=self.start, **self.settings)
 
-    def with_method(self, name: str, options: Mapping[str, Any] | None = None) -> Call:
-        """The same run by another method: with its own options, at their defaults unless given, and no `tol`."""
-        return replace(self, method=entry(name).name, options=dict(options or {}), tol=None)
+    def with_method(self, name: str, options: Mapping[str, Any] | None = None, *, engine: str | None = None) -> Call:
+        """The same run by another method, or engine: options at their defaults unless given, and no `tol`.
+
+        Raises UnknownMethodError, or ArgumentError for an engine that has not the method.
+        """
+        row, other = _by_engine(entry(name), engine)
+        return replace(self, method=row.name, options=dict(options or {}), tol=None, engine=other)
 
 
 def problem_named(name: str) -> ProblemSpec:
@@ -127,6 +138,7 @@ class Form:
     max_evaluations: Any = None
     max_seconds: Any = None
     pace: Any = 0.0
+    engine: Any = None
 
 
 @dataclass(frozen=True)
@@ -148,7 +160,8 @@ def read_form(form: Form) -> Reading:
             messages[name] = str(error)
             return default
 
-    row = take("method", lambda: entry(form.method))
+    own = take("method", lambda: entry(form.method))
+    row, engine = (None, None) if own is None else take("engine", lambda: _by_engine(own, form.engine), (own, None))
     spec = None if isinstance(form.problem, Subject) else take("problem", lambda: problem_named(str(form.problem)))
     settings = _read_settings(form.settings, spec, take)
     options = {} if row is None else _read_options(row, form.options, take)
@@ -167,6 +180,7 @@ def read_form(form: Form) -> Reading:
         max_evaluations=take("max_evaluations", lambda: _whole("the number of closure calls", form.max_evaluations, 1)),
         max_seconds=take("max_seconds", lambda: _number("the time in seconds", form.max_seconds, 0.0, open_low=True)),
         pace=take("pace", lambda: _number("the pace in seconds", form.pace, 0.0) or 0.0, 0.0),
+        engine=engine,
     )
     if not messages and call.start is not None:
         take("start", lambda: _check_start(call, call.start or ()))
@@ -174,6 +188,15 @@ def read_form(form: Form) -> Reading:
 
 
 Take = Callable[..., Any]
+
+
+def _by_engine(own: Entry, raw: Any) -> tuple[Entry, EngineName | None]:
+    """The row that has the options, and the engine where it is not the default. Raises ArgumentError."""
+    engine = read_engine(raw or None)
+    if engine == "auto":
+        return own, engine if len(own.engines) > 1 else None
+    row = own.on(engine)
+    return row, None if row.engine == own.engine else engine
 
 
 def _read_settings(texts: Mapping[str, Any], spec: ProblemSpec | None, take: Take) -> dict[str, float]:
@@ -192,7 +215,7 @@ def _read_settings(texts: Mapping[str, Any], spec: ProblemSpec | None, take: Tak
 
 
 def _read_options(row: Entry, texts: Mapping[str, Any], take: Take) -> dict[str, Any]:
-    """The options that differ from their default; those of another method are left out."""
+    """The options that differ from their default; those of another method or engine are left out."""
     options: dict[str, Any] = {}
     for name, raw in texts.items():
         if name not in row.options:

@@ -10,6 +10,7 @@ from ..core.methods.global_search import GLOBAL_METHODS, GlobalSpec
 from ..core.methods.least_squares import LEAST_SQUARES_METHODS, LeastSquaresSpec
 from ..core.methods.local import METHODS, OWN_METHODS, MethodSpec
 from ..core.methods.options import OptionSpec
+from ..core.optimizers.device_run import choose_engine, read_engine, scipy_only_option
 from ..errors import UnknownMethodError
 
 __all__ = ["GLOBAL", "LEAST_SQUARES", "LOCAL", "Entry", "catalogue", "entry", "groups"]
@@ -23,12 +24,13 @@ _NOT_IN_A_FORM = ("bounds", "constraints", "ranges", "callback", "disp", "iprint
 
 @dataclass(frozen=True)
 class Entry:
-    """One method. spec: its row in METHODS, OWN_METHODS, LEAST_SQUARES_METHODS or GLOBAL_METHODS.
+    """One method, by one engine. spec: its row in METHODS, OWN_METHODS, LEAST_SQUARES_METHODS or GLOBAL_METHODS.
 
     group: the heading it stands under. needs: what it needs, in words; cost: what an iteration costs, in words; when:
     when to use it. options: those that a form shows. calls(n): closure calls of the first iteration; arrays(m, n):
     doubles for m residuals and n parameters, beyond a multiple of n. most: no use for more variables than this.
-    limit: the option that bounds iterations.
+    limit: the option that bounds iterations. engines: who can run it, its default first; engine: the one that this row
+    is of.
     """
 
     name: str
@@ -51,6 +53,23 @@ class Entry:
     limit: str | None = None
     calls: Callable[[int], float] = field(default=lambda n: 2.0)
     arrays: Callable[[int, int], float] = field(default=lambda m, n: 0.0)
+    engines: tuple[str, ...] = ("scipy",)
+    engine: str = "scipy"
+
+    @property
+    def label(self) -> str:
+        """The name, with the engine where it is not the default: 'BFGS (torch)'."""
+        return self.name if self.engine == self.engines[0] else f"{self.name} ({self.engine})"
+
+    def on(self, engine: str | None, options: Mapping[str, Any] | None = None) -> Entry:
+        """The row of this method by another engine: its options and its arrays. None for the default.
+
+        options: what is set; with "auto", those that only SciPy has choose SciPy. Raises ArgumentError, naming the
+        methods of that engine, where this is none.
+        """
+        against = scipy_only_option(self.spec, options or {}) if engine == "auto" else ""
+        chosen = choose_engine(self.spec, read_engine(engine), against, (each.spec for each in catalogue().values()))
+        return self if chosen == self.engine else _BY_ENGINE[self.kind](self.spec, chosen)
 
     def bytes(self, n: int, m: int = 0) -> float:
         """Memory for n parameters (and m residuals), in bytes: its arrays, and ten vectors."""
@@ -85,29 +104,38 @@ def entry(name: str) -> Entry:
     raise UnknownMethodError(f"method {name!r} is not known; choose one of {', '.join(known)}")
 
 
-def _shown(options: Mapping[str, OptionSpec]) -> dict[str, OptionSpec]:
-    return {name: row for name, row in options.items() if name not in _NOT_IN_A_FORM and row.kind != "callable"}
+def _shown(options: Mapping[str, OptionSpec], engine: str = "scipy") -> dict[str, OptionSpec]:
+    return {
+        name: row
+        for name, row in options.items()
+        if name not in _NOT_IN_A_FORM and row.kind != "callable" and not (engine == "torch" and row.scipy_only)
+    }
 
 
-def _local(spec: MethodSpec) -> Entry:
+def _local(spec: MethodSpec, engine: str | None = None) -> Entry:
+    engine = engine or spec.engines[0]
+    arrays = {"scipy": spec.arrays, "torch": lambda n: spec.device_arrays * n * n}[engine]
     return _entry(
         LOCAL,
         spec,
+        engine,
         bounds=spec.bounds,
         gradient=spec.gradient != "none",
         curvature=spec.curvature,
         limit="maxiter" if "maxiter" in spec.options and spec.maxiter_counts == "iterations" else None,
         calls=spec.calls,
-        arrays=lambda m, n: spec.arrays(n),
+        arrays=lambda m, n: arrays(n),
     )
 
 
-def _least_squares(spec: LeastSquaresSpec) -> Entry:
+def _least_squares(spec: LeastSquaresSpec, engine: str | None = None) -> Entry:
+    engine = engine or spec.engines[0]
     return _entry(
         LEAST_SQUARES,
         spec,
+        engine,
         bounds=spec.bounds,
-        overdetermined=spec.overdetermined,
+        overdetermined=spec.overdetermined and engine == "scipy",  # MINPACK's; the solvers on the device damp
         # With an operator, no array is needed: least_squares chooses that where the dense one would not fit.
         arrays=(lambda m, n: 0.0) if spec.operator else spec.arrays,
     )
@@ -117,6 +145,7 @@ def _global(spec: GlobalSpec) -> Entry:
     return _entry(
         GLOBAL,
         spec,
+        "scipy",
         bounds=True,
         needs_bounds=spec.bounds,
         random=spec.stochastic,
@@ -126,7 +155,7 @@ def _global(spec: GlobalSpec) -> Entry:
     )
 
 
-def _entry(kind: str, spec: MethodSpec | LeastSquaresSpec | GlobalSpec, **columns: Any) -> Entry:
+def _entry(kind: str, spec: MethodSpec | LeastSquaresSpec | GlobalSpec, engine: str, **columns: Any) -> Entry:
     """The columns that all tables share, and those of this kind."""
     return Entry(
         spec.name,
@@ -136,8 +165,14 @@ def _entry(kind: str, spec: MethodSpec | LeastSquaresSpec | GlobalSpec, **column
         spec.cost or "as you wrote it",
         spec.summary,
         spec.reference,
-        _shown(spec.options),
+        _shown(spec.options, engine),
         spec,
         constraints=spec.constraints,
+        engines=spec.engines,
+        engine=engine,
         **columns,
     )
+
+
+_BY_ENGINE: Mapping[str, Callable[[Any, str], Entry]] = {LOCAL: _local, LEAST_SQUARES: _least_squares}
+"""How the row of another engine is made, of the kinds that have several."""

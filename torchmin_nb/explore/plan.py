@@ -98,7 +98,7 @@ def _local(call: Call, problem: Problem) -> Plan:
     if call.constraints and problem.constraints:
         parts["constraints"] = Piece("problem.constraints", problem.constraints)
     arguments = (_parameters(call, problem), _keywords(parts) if len(parts) > 1 else parts["method"])
-    return Plan(MinimizeWrapper, arguments, _budgets(call), _closure(problem))
+    return Plan(MinimizeWrapper, arguments, {**_engine(call), **_budgets(call)}, _closure(problem))
 
 
 def _least_squares(call: Call, problem: Problem) -> Plan:
@@ -106,7 +106,8 @@ def _least_squares(call: Call, problem: Problem) -> Plan:
         raise ArgumentError(f"{call.method} needs residuals, and {call.title} has none; choose a method of the loss")
     parts = {"method": _literal(call.entry.name)} | {name: _literal(value) for name, value in call.options.items()}
     arguments = (_parameters(call, problem), _keywords(parts) if len(parts) > 1 else parts["method"])
-    return Plan(LeastSquaresWrapper, arguments, _budgets(call), Piece("problem.residuals", problem.residuals))
+    keywords = {**_engine(call), **_budgets(call)}
+    return Plan(LeastSquaresWrapper, arguments, keywords, Piece("problem.residuals", problem.residuals))
 
 
 def _global(call: Call, problem: Problem) -> Plan:
@@ -148,6 +149,10 @@ def _parameters(call: Call, problem: Problem) -> Piece:
 
 def _closure(problem: Problem) -> Piece:
     return Piece("problem.closure", problem.closure)
+
+
+def _engine(call: Call) -> dict[str, Piece]:
+    return {} if call.engine is None else {"engine": _literal(call.engine)}
 
 
 def _limit(call: Call) -> dict[str, int]:

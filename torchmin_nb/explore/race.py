@@ -24,9 +24,10 @@ __all__ = ["Race", "race", "run"]
 def run(call: Call, *, name: str | None = None, **common: Unpack[Common]) -> RunRow:
     """Run a call to its end. An error of the closure, the method or the call is a row with its reason.
 
-    name: of the row; the method's if None. The other keywords are those of every wrapper: see MinimizeWrapper.
+    name: of the row; the method's, with its engine, if None. The other keywords are those of every wrapper: see
+    MinimizeWrapper.
     """
-    return Race([call], names=[name or call.method], warm=False, **common).run_all()[0]
+    return Race([call], names=[name or call.label], warm=False, **common).run_all()[0]
 
 
 @shows_keywords(COMMON)
@@ -45,10 +46,11 @@ def race(
 class Race:
     """Runs calls one after another; iterate over it for a row each, as soon as it is there.
 
-    calls: the same problem, start and budget by several methods, as `call.with_method(name)` makes them. One of the
-    gallery is made afresh for each; the parameters of the user's model are put back to where they were at first.
-    names: of the rows; the methods' if None. warm: evaluate the closure and its gradient once before each run, outside
-    all counts, so that the first runner does not pay for what torch does only once.
+    calls: the same problem, start and budget by several methods or engines, as `call.with_method(name)` and
+    `call.with_method(name, engine="torch")` make them. One of the gallery is made afresh for each; the parameters of
+    the user's model are put back to where they were at first.
+    names: of the rows; the methods', with their engines, if None. warm: evaluate the closure and its gradient once
+    before each run, outside all counts, so that the first runner does not pay for what torch does only once.
     on_begin: called with (index, call) before a run. The other keywords are those of every wrapper, callbacks included:
     see MinimizeWrapper.
 
@@ -68,7 +70,7 @@ class Race:
     ):
         self.calls = list(calls)
         self.rows: list[RunRow] = []
-        self._names = [call.method for call in self.calls] if names is None else list(names)
+        self._names = [call.label for call in self.calls] if names is None else list(names)
         self._warm = warm
         self._on_begin = on_begin
         self._common = common

@@ -7,6 +7,7 @@ import builtins
 import inspect
 import textwrap
 from collections.abc import Callable
+from dataclasses import replace
 from types import ModuleType
 from typing import Any
 
@@ -52,7 +53,7 @@ def script(call: Call) -> str:
     wanted = [line for line in head if line.startswith("import ")]
     others = [line for line in head if not line.startswith("import ")]
     top = "\n".join([*sorted(set(wanted)), *([""] if wanted else []), *sorted({*others, names})])
-    title = f"{call.title} by {call.entry.name}."
+    title = f"{call.title} by {replace(call, method=call.entry.name).label}."
     return "\n".join(
         [_docstring(title), "", top, "", problem, _optimizer(made), f"optimizer.step({made.closure.code})", "", _END]
     )

@@ -6,11 +6,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..core.optimizers.device_run import EngineName
 from .catalogue import catalogue
 from .fit import fit
 from .traits import Traits
 
-__all__ = ["RULES", "Advice", "Rule", "Suggestion", "suggest"]
+__all__ = ["FASTER_ON_TORCH", "RULES", "Advice", "EngineRule", "Rule", "Suggestion", "suggest"]
 
 _PATIENCE = 60.0
 """Seconds that a person waits for a search of all minima."""
@@ -31,13 +32,26 @@ class Rule:
 
 
 @dataclass(frozen=True)
+class EngineRule:
+    """Where `when` holds, the solver on the device is the faster one for `method`; why: in a sentence."""
+
+    method: str
+    when: Callable[[Traits], bool]
+    why: Callable[[Traits], str]
+
+
+@dataclass(frozen=True)
 class Suggestion:
-    """A method, the reasons for it, options to set (none: the defaults), and what to expect."""
+    """A method, the reasons for it, options to set (none: the defaults), and what to expect.
+
+    engine: who is to run it, where that is not the default.
+    """
 
     method: str
     reasons: tuple[str, ...]
     options: Mapping[str, Any] = field(default_factory=dict)
     cautions: tuple[str, ...] = ()
+    engine: EngineName | None = None
 
 
 @dataclass(frozen=True)
@@ -59,10 +73,14 @@ def suggest(traits: Traits, *, others: int = 2) -> Advice:
     for rule in RULES:
         if rule.method in suggestions or not rule.when(traits):
             continue
-        fits = fit(entries[rule.method], traits)
+        faster = next((each for each in FASTER_ON_TORCH if each.method == rule.method and each.when(traits)), None)
+        engine: EngineName | None = None if faster is None else "torch"
+        fits = fit(entries[rule.method].on(engine), traits)
         if fits:
-            reasons = tuple(filter(None, (rule.why(traits), _times(traits))))
-            suggestions[rule.method] = Suggestion(rule.method, reasons, rule.options(traits), fits.cautions)
+            reasons = (rule.why(traits), "" if faster is None else faster.why(traits), _times(traits))
+            suggestions[rule.method] = Suggestion(
+                rule.method, tuple(filter(None, reasons)), rule.options(traits), fits.cautions, engine
+            )
         if len(suggestions) > others:
             break
     best, *rest = suggestions.values() if suggestions else (None,)
@@ -201,3 +219,17 @@ RULES: tuple[Rule, ...] = (
     Rule("CG", lambda t: True, lambda t: "three vectors of memory, for very many parameters"),
 )
 """Tried in this order."""
+
+FASTER_ON_TORCH: tuple[EngineRule, ...] = (
+    EngineRule(
+        "BFGS",
+        lambda t: t.n >= 300,
+        lambda t: 'engine="torch": an update of its N×N array takes N² arithmetic; SciPy multiplies N×N matrices, N³',
+    ),
+    EngineRule(
+        "L-BFGS-B",
+        lambda t: t.n >= 100_000 and t.dtype == "float32" and not t.bounds,
+        lambda t: 'engine="torch": its vectors stay float32 on the device; SciPy copies each to float64 on the CPU',
+    ),
+)
+"""Where a suggestion names engine="torch"."""

@@ -54,6 +54,11 @@ class RunRow:
         return self.call.method
 
     @property
+    def label(self) -> str:
+        """The method, with its engine where one was asked for."""
+        return self.call.label
+
+    @property
     def options(self) -> Mapping[str, Any]:
         """What differs from the method's defaults: options, and `tol`."""
         return {**self.call.options, **({} if self.call.tol is None else {"tol": self.call.tol})}
@@ -80,7 +85,7 @@ class Column:
 COLUMNS: Mapping[str, Column] = {
     "name": Column("name", lambda row: row.name),
     "problem": Column("problem", lambda row: row.problem),
-    "method": Column("method", lambda row: row.method),
+    "method": Column("method", lambda row: row.label),
     "options": Column("options changed", lambda row: row.changed, long=True),
     "loss": Column("loss", lambda row: row.loss, ".6g"),
     "grad_norm": Column("gradient norm", lambda row: row.grad_norm, ".1e"),
@@ -241,7 +246,7 @@ def row_of(
     totals = history.totals
     loss = history.final_loss if history.final_loss is not None else None if last is None else last.loss
     return RunRow(
-        name=name or call.method,
+        name=name or call.label,
         call=call,
         history=history,
         problem=call.title,

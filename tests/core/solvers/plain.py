@@ -40,6 +40,7 @@ class FunctionProblem:
         leaf = x.detach().requires_grad_()
         loss = self.function(leaf)
         (gradient,) = torch.autograd.grad(loss, leaf)
+        loss = loss.detach()
         slope = 0.0 if along is None else float(gradient.double() @ along.double())
         if not torch.isfinite(loss):
             return Sample(x, float("inf"), torch.zeros_like(x), 0.0, 0.0, 0.0)
@@ -96,7 +97,7 @@ def scipy_path(
         return torch.tensor(x, dtype=torch.float64, requires_grad=True)
 
     def value(x: np.ndarray) -> float:
-        return float(function(tensor(x)))
+        return float(function(tensor(x).detach()))
 
     def gradient(x: np.ndarray) -> np.ndarray:
         leaf = tensor(x)

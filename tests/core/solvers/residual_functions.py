@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 
 from torchmin_nb.core.solvers.least_squares import ResidualSample
+from torchmin_nb.problems import PROBLEMS
+from torchmin_nb.problems.pinn import poisson
 
 
 class FunctionResiduals:
@@ -49,8 +51,43 @@ class FunctionResiduals:
 
     def product(self, sample: ResidualSample, v: torch.Tensor) -> torch.Tensor:
         self.counts["products"] += 1
-        return torch.func.jvp(self.function, (sample.x,), (v,))[1]
+        dual, transposed = self._transposed(sample)
+        return torch.autograd.grad(transposed, dual, v)[0]
 
     def adjoint(self, sample: ResidualSample, u: torch.Tensor) -> torch.Tensor:
         self.counts["products"] += 1
-        return torch.func.vjp(self.function, sample.x)[1](u)[0]
+        leaf = sample.x.detach().requires_grad_()
+        return torch.autograd.grad(self.function(leaf), leaf, u)[0]
+
+    def _transposed(self, sample: ResidualSample) -> tuple[torch.Tensor, torch.Tensor]:
+        """u, and Jᵀu as a differentiable function of it."""
+        leaf = sample.x.detach().requires_grad_()
+        dual = torch.ones_like(sample.residuals, requires_grad=True)
+        return dual, torch.autograd.grad(self.function(leaf), leaf, dual, create_graph=True)[0]
+
+
+class PoissonResiduals(FunctionResiduals):
+    """The residuals of the gallery's Poisson PINN as a function of its parameters in one vector; J by columns."""
+
+    def __init__(self, *, seed: int, hidden: int = 32):
+        self.problem = PROBLEMS["Poisson PINN"].make(seed=seed, hidden=hidden)
+        shapes, residuals = [each.shape for each in self.problem.parameters], poisson(torch.float64)
+
+        def function(x: torch.Tensor) -> torch.Tensor:
+            pieces = x.split([shape.numel() for shape in shapes])
+            return residuals([piece.view(shape) for piece, shape in zip(pieces, shapes, strict=True)])
+
+        super().__init__(function, self.problem.x)
+
+    def error(self, x: torch.Tensor) -> float:
+        """The relative L2 error of the solution at x."""
+        torch.nn.utils.vector_to_parameters(x, self.problem.parameters)
+        assert self.problem.measures is not None
+        return self.problem.measures()["relative L2 error"]
+
+    def jacobian(self, sample: ResidualSample) -> torch.Tensor:
+        self.counts["jacobians"] += 1
+        dual, transposed = self._transposed(sample)
+        chunks = torch.eye(self.n, dtype=self.dtype).split(16)  # fit the cache
+        columns = [torch.autograd.grad(transposed, dual, v, retain_graph=True, is_grads_batched=True) for v in chunks]
+        return torch.cat([each for (each,) in columns]).T

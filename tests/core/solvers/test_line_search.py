@@ -46,13 +46,13 @@ class OneNumber:
 
 
 class Counted:
-    """The function as SciPy calls it: the last point is remembered, as by SciPy's ScalarFunction."""
+    """The function as SciPy calls it: the last point is remembered, at first 0, as by SciPy's ScalarFunction."""
 
     def __init__(self, value, slope):
         self._value, self._slope, self.trials = value, slope, []
 
     def _at(self, t):
-        if not self.trials or self.trials[-1] != t:
+        if t != (self.trials[-1] if self.trials else 0.0):
             self.trials.append(float(t))
 
     def value(self, t):

@@ -10,6 +10,7 @@ from scipy.optimize import OptimizeResult
 
 from ..display.html import Html, html, joined
 from ..display.tables import sparkline
+from ..runtime.control import Status
 
 if TYPE_CHECKING:
     from ..history.history import History
@@ -62,6 +63,18 @@ class Result(OptimizeResult):  # type: ignore[misc]  # SciPy is untyped
     @scipy_x.setter
     def scipy_x(self, x: Any) -> None:
         self["scipy_x"] = x
+
+    @property
+    def scipy_status(self) -> int | None:
+        """SciPy's number for how it ended: `status` itself, unless a Status stands in its place. None where it did
+        not end the run."""
+        status: int | None = self.get("status")
+        number: int | None = self.get("scipy_status")
+        return status if number is None and not isinstance(status, Status) else number
+
+    @scipy_status.setter
+    def scipy_status(self, status: int) -> None:
+        self["scipy_status"] = status
 
     def _repr_html_(self) -> str:
         return result_html(self)

@@ -97,7 +97,7 @@ class TorchRun:
 class TorchEngine(Engine):
     """An Engine for TorchRun, whose results are complete."""
 
-    objective: OnDevice  # type: ignore[assignment]
+    objective: OnDevice
 
     def _completed(self, result: Any) -> OptimizeResult:
         best = self.objective.best_on_host()

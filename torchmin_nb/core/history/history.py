@@ -23,9 +23,9 @@ from ..storage.atomic_files import UNREADABLE, open_regular_file, write_text
 from .html_table import history_html
 from .index_column import IndexColumn
 from .joining import ARROW, add_totals, join_evaluations, join_iterations, join_options, require_same_size
-from .json_form import plain, read_counts, read_field, read_options, read_points, read_rows
+from .json_form import plain, read_counts, read_field, read_number, read_options, read_parts, read_points, read_rows
 from .records import FIELDS, Evaluation, Iteration, Totals, encoded, record
-from .rows import Rows, as_float
+from .rows import Rows
 
 if TYPE_CHECKING:
     import pandas
@@ -378,7 +378,7 @@ class History(Sequence[Iteration]):
         try:
             if not isinstance(text, str):
                 raise TypeError(f"it is {type(text).__name__}")
-            return cls._from_dict(json.loads(text))
+            return cls._from_dict(read_parts(text))
         except UNREADABLE as error:
             raise HistoryError(_NOT_STORED.format(error)) from error
 
@@ -448,7 +448,7 @@ class History(Sequence[Iteration]):
         self._early = read_field({"ended_early": None, **stored}, "ended_early", bool | None)
         if self.status is not None and self.ended_early:
             self.status = Status.read(self.status)
-        self.final_loss = as_float(stored["final_loss"])
+        self.final_loss = read_number(stored["final_loss"])
         self.errors = read_counts(stored.get("errors") or {})  # a history of an older version has none
         self.totals = None if stored["totals"] is None else read_rows(Totals, [stored["totals"]])[0]
 

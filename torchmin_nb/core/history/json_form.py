@@ -2,22 +2,68 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import msgspec
 import numpy as np
 
-from .records import encoded
-from .rows import Rows
+from .records import Evaluation, Iteration, encoded
+from .rows import Number, Rows, stored_form
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["plain", "read_counts", "read_field", "read_options", "read_points", "read_rows"]
+__all__ = [
+    "plain",
+    "read_counts",
+    "read_field",
+    "read_number",
+    "read_options",
+    "read_parts",
+    "read_points",
+    "read_rows",
+]
 
 _Event = TypeVar("_Event")
 _NESTED = 32
 _MOST_PARAMETERS = 2**48
+_LISTS = {
+    "iterations": list[stored_form(Iteration)],  # type: ignore[misc]
+    "evaluations": list[stored_form(Evaluation)] | None,  # type: ignore[misc]
+    "parameters": list[list[Number]] | None,
+    "trials": list[list[Number]],
+}
+"""The parts of a stored history that can be long."""
+_PARTS = (
+    "format",
+    "method",
+    "options",
+    "n_parameters",
+    "dtype",
+    "success",
+    "status",
+    "message",
+    "final_loss",
+    "totals",
+)
+_LATER = {"ended_early": None, "errors": None}
+"""What files of older versions lack."""
+_DECODER = msgspec.json.Decoder(
+    msgspec.defstruct(
+        "Parts",
+        [*((name, Any) for name in _PARTS), *_LISTS.items(), *((name, Any, value) for name, value in _LATER.items())],
+    )
+)
+
+
+def read_parts(text: str) -> dict[str, Any]:
+    """The parts of a stored history by name. Raises ValueError, RecursionError, and what else json.loads raises."""
+    try:
+        return msgspec.structs.asdict(_DECODER.decode(text))
+    except ValueError:  # an older version's names, numbers as Python writes them, or no history
+        return json.loads(text)  # type: ignore[no-any-return]
 
 
 def read_field(stored: Mapping[str, Any], name: str, kind: Any) -> Any:
@@ -28,6 +74,12 @@ def read_field(stored: Mapping[str, Any], name: str, kind: Any) -> Any:
     if type(value) is int and not -_MOST_PARAMETERS < value < _MOST_PARAMETERS:
         raise ValueError(f"{name} is too large a number")
     return value
+
+
+def read_number(stored: Any) -> float | None:
+    """A number. Raises ValueError."""
+    number = msgspec.convert(stored, Number | None)
+    return None if number is None else float(number)
 
 
 def read_counts(stored: Any) -> dict[str, int]:

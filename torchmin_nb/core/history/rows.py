@@ -4,29 +4,49 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields
-from types import NoneType
-from typing import Any, Generic, TypeVar, overload
+from collections.abc import Iterator, Sequence
+from dataclasses import MISSING, fields
+from functools import cache
+from operator import attrgetter
+from typing import Any, Generic, Literal, TypeVar, overload
 
+import msgspec
 import numpy as np
 
 from ..storage.stored_fields import default_of, earlier_names
 
-__all__ = ["Rows", "as_float"]
+__all__ = ["Number", "Rows", "stored_form"]
 
 _Record = TypeVar("_Record")
-_NONFINITE = {name: float(name) for name in ("nan", "inf", "-inf")}
-_NUMBERS = {int, float, NoneType}
+Number = float | Literal["nan", "inf", "-inf"]
+"""A number as JSON has it, which has no NaN and no infinity."""
+_STORED = {
+    "int": int,
+    "float": Number,
+    "float | None": Number | None,
+    "bool | None": bool | None,
+    "Mapping[str, float]": dict[str, Number],
+}
+_CHUNK = 2**12
+"""Records whose values are taken at once."""
 
 
-def as_float(value: Any) -> float | None:
-    """A stored number, or None; what is not finite was stored as text. Raises TypeError, OverflowError."""
-    if isinstance(value, str) and value in _NONFINITE:
-        return _NONFINITE[value]
-    if type(value) in _NUMBERS:
-        return None if value is None else float(value)
-    raise TypeError(f"{value!r:.40} is no number")
+@cache
+def stored_form(kind: Any) -> Any:
+    """The Struct that JSON has of a record of this dataclass, checked while msgspec reads it."""
+    return msgspec.defstruct(
+        kind.__name__,
+        [
+            (each.name, _STORED[str(each.type)], *(() if _required(each) else (default_of(each),)))
+            for each in fields(kind)
+        ],
+        forbid_unknown_fields=True,
+        gc=False,  # numbers and their names refer to nothing
+    )
+
+
+def _required(field: Any) -> bool:
+    return field.default is MISSING and field.default_factory is MISSING
 
 
 class _Numbers:
@@ -38,15 +58,16 @@ class _Numbers:
         self.values: array[Any] = array("q" if kind is int else "d")
         self._missing = bytearray()
 
-    def extend(self, values: list[Any]) -> None:
-        """Take stored values. Raises TypeError, OverflowError."""
-        kinds = set(map(type, values))
-        if kinds == {NoneType} and self._optional:
+    def extend(self, values: Sequence[Any]) -> None:
+        """Take stored values. Raises OverflowError."""
+        if self._optional and values.count(None) == len(values):
             self._extend_missing(len(values))
             return
-        if NoneType in kinds or self._missing:
-            self._note_missing(values, kinds)
-        self.values.frombytes(self._converted(values, kinds).tobytes())
+        numbers = np.array(values, dtype=np.int64 if self._kind is int else np.float64)
+        if self._missing or (self._optional and np.isnan(numbers).any()):
+            self._missing = self._missing or bytearray(len(self.values))
+            self._missing.extend(value is None for value in values)
+        self.values.frombytes(numbers.tobytes())
 
     def __getitem__(self, row: int) -> Any:
         if self._missing and self._missing[row]:
@@ -57,21 +78,6 @@ class _Numbers:
         self._missing = self._missing or bytearray(len(self.values))
         self._missing.extend(b"\1" * count)
         self.values.extend(array("d", [math.nan]) * count)
-
-    def _note_missing(self, values: list[Any], kinds: set[type]) -> None:
-        if NoneType in kinds and not self._optional:
-            raise TypeError("null stands where a number is needed")
-        self._missing = self._missing or bytearray(len(self.values))
-        self._missing.extend(value is None for value in values)
-
-    def _converted(self, values: list[Any], kinds: set[type]) -> np.ndarray[Any, Any]:
-        if self._kind is int and kinds <= {int}:
-            return np.array(values, dtype=np.int64)
-        if self._kind is bool and kinds <= {bool, NoneType}:
-            return np.array(values, dtype=np.float64)
-        if self._kind is not float:
-            raise TypeError(f"{self._kind.__name__} is needed, got {', '.join(sorted(k.__name__ for k in kinds))}")
-        return np.array(values if kinds <= _NUMBERS else [as_float(value) for value in values], dtype=np.float64)
 
 
 class _Mappings:
@@ -84,16 +90,16 @@ class _Mappings:
         self._begin: array[int] = array("q")
         self._values: array[float] = array("d")
 
-    def extend(self, mappings: list[Any]) -> None:
-        """Take stored mappings. Raises TypeError, AttributeError, OverflowError."""
-        if not any(mappings) and set(map(type, mappings)) <= {dict}:
+    def extend(self, mappings: Sequence[dict[str, Any]]) -> None:
+        """Take stored mappings."""
+        if not any(mappings):
             self._of.extend(array("q", [self._kind_of(())]) * len(mappings))
             self._begin.extend(array("q", [len(self._values)]) * len(mappings))
             return
         for mapping in mappings:
             self._begin.append(len(self._values))
-            self._of.append(self._kind_of(tuple(mapping.keys())))
-            self._values.extend(_number(value) for value in mapping.values())
+            self._of.append(self._kind_of(tuple(mapping)))
+            self._values.extend(map(float, mapping.values()))
 
     def __getitem__(self, row: int) -> dict[str, float]:
         names, begin = self._kinds[self._of[row]], self._begin[row]
@@ -117,23 +123,12 @@ class _Mappings:
         return kind
 
 
-class _Others(list[Any]):
-    """Values of any other kind, as they were stored."""
-
-
 def _from_stored(value: float) -> float:
     """The one NaN for every other, so that a record equals itself."""
     return math.nan if value != value else value
 
 
-def _number(value: Any) -> float:
-    number = as_float(value)
-    if number is None:
-        raise TypeError("null stands where a number is needed")
-    return number
-
-
-_KINDS = {
+_COLUMNS = {
     "int": lambda: _Numbers(int, optional=False),
     "float": lambda: _Numbers(float, optional=False),
     "float | None": lambda: _Numbers(float, optional=True),
@@ -151,22 +146,30 @@ class Rows(Sequence[_Record], Generic[_Record]):
     def __init__(self, kind: type[_Record]):
         self._kind = kind
         self._columns: dict[str, Any] = {
-            field.name: _KINDS.get(str(field.type), _Others)()
+            field.name: _COLUMNS[str(field.type)]()
             for field in fields(kind)  # type: ignore[arg-type]
         }
         self._stored = 0
         self._later: list[_Record] = []
 
     def extend_stored(self, records: list[Any]) -> None:
-        """Take records as JSON has them; a field that has a default may be missing, or have its earlier name.
+        """Take records of `stored_form`, or as JSON has them; a field with a default may be missing, or have its
+        earlier name.
 
-        Raises TypeError, KeyError, AttributeError, OverflowError for something else.
+        Raises ValueError, TypeError, OverflowError for something else.
         """
-        for name in set().union(*records) - self._columns.keys() - earlier_names(self._kind).keys():
-            raise KeyError(f"{self._kind.__name__} has no {name}")
-        for name, column in self._columns.items():
-            column.extend(self._values(name, records))
-        self._stored += len(records)
+        form = self._form
+        for begin in range(0, len(records), _CHUNK):
+            checked = [
+                each if isinstance(each, form) else self._checked(each) for each in records[begin : begin + _CHUNK]
+            ]
+            for name, column in self._columns.items():
+                column.extend(list(map(attrgetter(name), checked)))
+            self._stored += len(checked)
+
+    @property
+    def _form(self) -> Any:
+        return stored_form(self._kind)  # type: ignore[arg-type]
 
     def append(self, record: _Record) -> None:
         """Add a record, which is kept as it is."""
@@ -175,7 +178,7 @@ class Rows(Sequence[_Record], Generic[_Record]):
     def column(self, name: str) -> Any:
         """The stored values of a field: an array of numbers; a dict of them, by name, for a mapping."""
         column = self._columns[name]
-        return column.columns() if isinstance(column, _Mappings) else getattr(column, "values", column)
+        return column.columns() if isinstance(column, _Mappings) else column.values
 
     @overload
     def __getitem__(self, index: int) -> _Record: ...
@@ -216,13 +219,11 @@ class Rows(Sequence[_Record], Generic[_Record]):
             return self._later[row - self._stored]
         return self._kind(*(column[row] for column in self._columns.values()))
 
-    def _values(self, name: str, records: list[Mapping[str, Any]]) -> list[Any]:
-        try:
-            return [record[name] for record in records]
-        except KeyError:
-            known, default = earlier_names(self._kind), self._default(name)
-            earlier = next((each for each in known if known[each] == name), name)
-            return [record.get(name, record.get(earlier, default)) for record in records]
+    def _checked(self, stored: Any) -> Any:
+        if isinstance(stored, dict):
+            renamed = earlier_names(self._kind)
+            stored = {renamed.get(name, name): value for name, value in stored.items()}
+        return msgspec.convert(stored, self._form)
 
     def _default(self, name: str) -> Any:
         return default_of(next(field for field in fields(self._kind) if field.name == name))  # type: ignore[arg-type]

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ..runtime.control import EXHAUSTED, UNCONVERGED, Ending
 from .options import OptionSpec
 from .row import MethodRow, option_rows
 
@@ -25,10 +26,10 @@ class GlobalSpec(MethodRow):
     options: SciPy's own keywords, and those that torchmin_nb adds (`ours`). older: the earlier name of the wrapper's
     `search_args`. bounds: whether it needs finite bounds on every variable. stochastic: whether it draws random numbers
     (`rng`, or `seed` for SciPy's legacy generators). local: whether it polishes with a local method.
-    variable_space_options: keywords whose values are in the search's own variables, so that
-    they cannot be combined with scales or fixed entries. source: the paper. most: the largest number of variables for
-    which the search is useful. descent: minimizer_args of the local method
-    where the user passes none; empty for SLSQP with constraints, L-BFGS-B with bounds, BFGS with neither.
+    variable_space_options: keywords whose values are in the search's own variables, so that they cannot be combined
+    with scales or fixed entries. source: the paper. most: the largest number of variables for which the search is
+    useful. descent: minimizer_args of the local method where the user passes none; empty for SLSQP with constraints,
+    L-BFGS-B with bounds, BFGS with neither. zero: the ending that a status of 0 stands for where it is no success.
     """
 
     family: str = field(default="global", kw_only=True)
@@ -39,6 +40,7 @@ class GlobalSpec(MethodRow):
     variable_space_options: tuple[str, ...] = ()
     most: int = 1000
     older: str = ""
+    zero: Ending = UNCONVERGED
     descent: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
 
     def __reduce__(self) -> tuple[Callable[[str], GlobalSpec], tuple[str]]:
@@ -142,6 +144,7 @@ _ALL = (
         cost="2·N closure calls, and local searches where it improves",
         source="Xiang, Sun, Fan & Gong, Phys. Lett. A 233, 216 (1997)",
         older="da_kwargs",
+        zero=EXHAUSTED,
     ),
     GlobalSpec(
         "shgo",

@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Literal
 
 from ...errors import ArgumentError, MemoryBudgetError
+from ..runtime.control import EXHAUSTED, Ending
 from ..runtime.memory import available_bytes, readable_bytes
 from .options import OptionSpec
 from .row import MethodRow, option_rows
@@ -37,6 +38,7 @@ class LeastSquaresSpec(MethodRow):
     arrays: float64 numbers that SciPy and the Jacobian need for m residuals and n parameters. robust: whether it
     accepts losses other than the sum of squares. operator: whether products with the Jacobian are enough.
     overdetermined: whether it needs m >= n. radius: how its trust radius is observed, a key of trust_region.PROBES.
+    zero: the ending that a status of 0 stands for, which is never a success here.
     """
 
     arrays: Callable[[int, int], float]
@@ -47,6 +49,7 @@ class LeastSquaresSpec(MethodRow):
     family: str = field(default="least squares", kw_only=True)
     bounds: bool = field(default=True, kw_only=True)
     cost: str = field(default="1 closure call, and a Jacobian of M×N where the point is accepted", kw_only=True)
+    zero: Ending = EXHAUSTED
 
     def __reduce__(self) -> tuple[Callable[[str], LeastSquaresSpec], tuple[str]]:
         """A row is copied and pickled by name."""
@@ -114,7 +117,7 @@ _ROBUST = (
     OptionSpec("tr_options", None, "mapping", "Options of the subproblem solver: a dict."),
 )
 _PLAIN = (
-    OptionSpec("loss", "linear", "loss", "The plain sum of squares.", choices=("linear",)),
+    OptionSpec("loss", "linear", "loss", "The plain sum of squares.", choices=("linear",), scipy_only=True),
     *(replace(row, help=f"Without effect in lm. {row.help}", scipy_only=True) for row in _ROBUST[1:]),
 )
 

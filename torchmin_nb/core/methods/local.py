@@ -15,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ...errors import UnknownMethodError
+from ..runtime.control import ITERATIONS, UNCONVERGED, Ending
 from .options import OptionSpec
 from .row import MethodRow, option_rows
 
@@ -73,7 +74,8 @@ class MethodSpec(MethodRow):
     words. maxiter_counts: what its option of that name counts, "iterations" or "closure calls". custom: SciPy runs a
     callable instead of a solver of its own, which takes options that have no row where any_options;
     solver: the callable of a row of OWN_METHODS. engines: who can run it, "scipy" and "torch", a solver on the
-    device; device_arrays: numbers of N×N arrays that the latter takes for n variables.
+    device; device_arrays: numbers of N×N arrays that the latter takes for n variables. zero: the ending that a status
+    of 0 stands for where it is no success.
     """
 
     gradient: str = "none"
@@ -98,6 +100,7 @@ class MethodSpec(MethodRow):
     step: str = ""
     wolfe: tuple[float | str, float | str] | None = None
     device_arrays: float = 0.0
+    zero: Ending = UNCONVERGED
 
     def __reduce__(self) -> tuple[Callable[[str], MethodSpec], tuple[str]]:
         """A row is copied and pickled by name."""
@@ -572,6 +575,7 @@ _ALL = (
         bounds=True,
         constraints=True,
         radius="state",
+        zero=ITERATIONS,
         radius_option="initial_tr_radius",
         first_callback_is_start=True,
         counted_at_start=1,

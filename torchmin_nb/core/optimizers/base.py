@@ -18,13 +18,12 @@ from ..autodiff.closure import Closure, Evaluator, require_closure
 from ..autodiff.closure_check import ClosureReport, check_closure
 from ..autodiff.start_check import StartCheck
 from ..covariance.covariance import parameter_names
-from ..execution.engine import Engine
+from ..execution.engine import Engine, Evaluated
 from ..execution.run import Branching, Run, exclusive_parameters
 from ..history.callbacks import Callback
 from ..history.history import History
 from ..history.metrics import numbers
 from ..objective.calls import Calls
-from ..objective.objective import Objective
 from ..parameters.bounds import clipped, group_bounds, group_scale
 from ..parameters.flat import FlatParameters, require_own_memory, trainable
 from ..parameters.variables import Variables
@@ -67,7 +66,7 @@ class ScipyOptimizer(torch.optim.Optimizer):
         self._blas_threads: int | str | None = common_values["blas_threads"]
         self._start_check: bool = common_values["start_check"]
         self._nonfinite_errors: tuple[type[Exception], ...] = common_values["nonfinite_errors"]
-        self._objective: Objective | None = None
+        self._objective: Evaluated | None = None
         self._running: Control | None = None
         self._loaded: tuple[History, OptimizeResult] | None = None
         self.history: History = History(self.name)

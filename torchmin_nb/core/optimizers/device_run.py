@@ -90,11 +90,11 @@ def choose_engine(spec: MethodRow, asked: EngineName | None, against: str, rows:
     return engine
 
 
-def with_warm_start(request: Request, state: State) -> Request:
+def with_warm_start(request: Request, saved: Saved) -> Request:
     """The request of another method that begins where this state stands: with its inverse Hessian or trust radius."""
-    options, spec = dict(request.options), request.spec
-    hess_inv = getattr(state, "hess_inv", None)
-    if "hess_inv0" in spec.options and hess_inv is not None:
+    options, spec, state = dict(request.options), request.spec, saved.state
+    hess_inv = SOLVERS[saved.method].solver().result(state).get("hess_inv") if "hess_inv0" in spec.options else None
+    if isinstance(hess_inv, torch.Tensor):
         matrix = hess_inv.to("cpu", torch.float64).numpy()
         options.setdefault("hess_inv0", (matrix + matrix.T) / 2)
     if spec.radius_option is not None and state.radius is not None:

@@ -20,6 +20,7 @@ from ..covariance.covariance import Covariance, covariance_of_residuals, named_v
 from ..execution.engine import Engine
 from ..execution.optimality import EndingCheck, tolerances_in_words
 from ..execution.recorder import Recorder
+from ..execution.scipy_engine import ScipyEngine
 from ..execution.scipy_iterates import ScipyCallback, ScipyIterates
 from ..execution.torch_engine import TorchEngine, TorchRun
 from ..execution.trust_region import PROBES
@@ -228,7 +229,13 @@ class LeastSquaresWrapper(DeviceOptimizer):
             None if variables.box is None else lambda x: outside(x, variables.box),
         )
         engine = LeastSquaresEngine(
-            residuals, recorder, start, iterates=iterates, threads=self._threads(flat.n), check=check
+            residuals,
+            recorder,
+            start,
+            iterates=iterates,
+            threads=self._threads(flat.n),
+            check=check,
+            zero=request.spec.zero,
         )
         return engine, lambda: self._call_scipy(residuals, variables, iterates, start)
 
@@ -259,10 +266,11 @@ class LeastSquaresWrapper(DeviceOptimizer):
         )
         tolerances = tolerances_in_words(request.spec.options, request.options)
         engine = TorchEngine(
-            residuals,  # type: ignore[arg-type]
+            residuals,
             recorder,
             variables.to_user(variables.start),
             check=EndingCheck(self.name, residuals, variables, _none, tolerances, None),
+            zero=request.spec.zero,
         )
         return engine, self._saving_state(run, residuals)
 
@@ -320,7 +328,7 @@ class LeastSquaresWrapper(DeviceOptimizer):
         return None if dense and n >= LARGE_DENSE else 1
 
 
-class LeastSquaresEngine(Engine):
+class LeastSquaresEngine(ScipyEngine):
     """An Engine whose best point has the fields of a least-squares result."""
 
     def __init__(self, residuals: Residuals, recorder: Recorder, start: NDArray[np.float64], **rest: Any):

@@ -18,10 +18,11 @@ from ..autodiff.closure import Closure, ClosureEvaluator
 from ..autodiff.start_check import StartCheck
 from ..covariance.covariance import Covariance
 from ..covariance.of_loss import loss_covariance
-from ..execution.engine import VIOLATIONS, Engine
+from ..execution.engine import Engine
 from ..execution.iterates import objective_of
 from ..execution.optimality import EndingCheck, tolerances_in_words
 from ..execution.recorder import Recorder
+from ..execution.scipy_engine import VIOLATIONS, ScipyEngine
 from ..execution.scipy_iterates import ScipyCallback, ScipyIterates
 from ..execution.torch_engine import TorchEngine, TorchRun
 from ..execution.trust_region import PROBES
@@ -222,7 +223,7 @@ class MinimizeWrapper(DeviceOptimizer):
             return self._prepare_on_device(closure, flat, variables, self.request, resume_from)
         request = self.request
         if resume_from is not None and resume_from.method != self.name:
-            request = with_warm_start(request, resume_from.state)
+            request = with_warm_start(request, resume_from)
         elif self._loaded is not None:
             history, result = self._loaded
             plain = variables.plain and history.n_parameters in (None, flat.n)
@@ -267,7 +268,7 @@ class MinimizeWrapper(DeviceOptimizer):
             user=request.callback and ScipyCallback(request.callback),
             kept=self.states,
         )
-        engine = Engine(
+        engine = ScipyEngine(
             objective,
             recorder,
             variables.to_user(variables.start),
@@ -275,6 +276,7 @@ class MinimizeWrapper(DeviceOptimizer):
             threads=self._threads(flat.n),
             disp=request.disp,
             check=self._ending_check(objective, variables, constraints) if spec.gradient != "none" else None,
+            zero=spec.zero,
         )
         return engine, lambda: self._call_scipy(request, objective, iterates, variables, constraints)
 
@@ -316,11 +318,12 @@ class MinimizeWrapper(DeviceOptimizer):
             user=request.callback and ScipyCallback(request.callback),
         )
         engine = TorchEngine(
-            objective,  # type: ignore[arg-type]
+            objective,
             recorder,
             variables.to_user(variables.start),
             disp=request.disp,
             check=self._ending_check(objective, variables, constraints),
+            zero=spec.zero,
         )
 
         return engine, self._saving_state(run, objective)

@@ -20,9 +20,9 @@ from scipy.optimize import OptimizeResult
 from ...errors import ArgumentTypeError, ClosureError
 from ..autodiff.closure import Closure, ClosureResult, as_loss, backpropagate, require_closure, require_gradient_parts
 from ..autodiff.explained_errors import explained
-from ..execution.engine import Engine
 from ..execution.recorder import Recorder
 from ..execution.run import Run
+from ..execution.scipy_engine import ScipyEngine
 from ..history.callbacks import Callback
 from ..history.history import History
 from ..history.metrics import collecting
@@ -210,7 +210,7 @@ class _Observer:
             self.recorder.iterated(point)
 
 
-class _Engine(Engine):
+class _Engine(ScipyEngine):
     """Leaves a run that came to its end exactly where torch left it."""
 
     keep_parameters_unchanged = False

@@ -17,9 +17,11 @@ __all__ = [
     "ABANDONED",
     "CALLBACK",
     "EVALUATIONS",
+    "EXHAUSTED",
     "FAILED",
     "INTERRUPTED",
     "ITERATIONS",
+    "NOISE_FLOOR",
     "NONFINITE_CURVATURE",
     "NONFINITE_GRADIENT",
     "NONFINITE_JACOBIAN",
@@ -43,7 +45,8 @@ class Status(IntEnum):
 
     SciPy's own codes are small numbers, whose meaning depends on the method: they stay plain integers.
 
-    label: what `result.message` says; a message may say more. A method of your own may return any number:
+    label: what `result.message` says; a message may say more. 0 stands for success alone; where SciPy ends with 0 and
+    no success, `result.scipy_status` keeps it. A method of your own may return any other number:
     `history.ended_early` says whether torchmin_nb ended the run.
 
     >>> Status(103).name, Status.STOPPED == 99
@@ -66,6 +69,7 @@ class Status(IntEnum):
     UNDEFINED = 110, "SciPy ended where the loss is not finite; the best point seen is kept."
     UNCONVERGED = 111, "The method did not converge."
     UNDER_WAY = 112, "Under way when it was saved."
+    NOISE_FLOOR = 113, "The noise floor of the loss is reached: steps change it by less than its noise."
 
     def __new__(cls, number: int, label: str = "") -> Status:
         """A member: its number, and its label, which is its docstring too."""
@@ -105,6 +109,7 @@ CALLBACK = Ending.of(Status.STOPPED, "Stopped by a callback.")
 ABANDONED = Ending.of(Status.STOPPED, "Stopped: it stood still, and nothing was left that could let it go on.")
 ITERATIONS = Ending.of(Status.MAX_ITERATIONS)
 EVALUATIONS = Ending.of(Status.MAX_EVALUATIONS)
+EXHAUSTED = Ending.of(Status.MAX_EVALUATIONS, "The maximum number of function evaluations is exceeded.")
 SECONDS = Ending.of(Status.MAX_SECONDS)
 TARGET = Ending.of(Status.TARGET_REACHED)
 NONFINITE_CURVATURE = Ending.of(Status.NONFINITE_CURVATURE)
@@ -115,6 +120,7 @@ NONFINITE_LOSS = Ending.of(Status.NONFINITE_LOSS)
 UNDEFINED = Ending.of(Status.UNDEFINED)
 UNCONVERGED = Ending.of(Status.UNCONVERGED)
 UNDER_WAY = Ending.of(Status.UNDER_WAY)
+NOISE_FLOOR = Ending.of(Status.NOISE_FLOOR)
 
 
 class StopRun(BaseException):

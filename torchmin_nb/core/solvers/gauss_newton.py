@@ -7,6 +7,7 @@ narrow, curved valley: undamped steps lead out of it, and backtracking makes the
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -28,10 +29,12 @@ from .vectors import dot, numbers, wide
 __all__ = ["GaussNewton", "GaussNewtonState"]
 
 _HALVINGS = 30
-_STALLED = 0.02
-"""Part of the decrease that the model holds possible, below which an undamped step has stalled."""
+_LOWER_RANKS = (1e1, 1e2, 1e3)
+"""Multiples of rcond. Steps of fewer singular values cross the valley where the whole one is led out of it."""
+_GOOD, _STALLED = 0.75, 0.02
+"""Parts of the decrease that the model holds possible: from which nothing else is tried, below which a step stalls."""
 _DAMPED_ITERATIONS = 10
-_LAST_ITERATIONS = 5
+_LAST_ITERATIONS = 2
 """Of `max_iter`: undamped, so that the run ends at the bottom of the valley."""
 _FIRST_DAMPING = 1e-3
 """Over the curvature of the model along the gradient."""
@@ -39,22 +42,29 @@ _ACCEPTED, _REJECTED, _REJECTIONS = 0.1, 2.0, 30
 _PROBE = 0.1
 _LONGEST_ACCELERATION = 1.5
 _CORRECTIONS = 2
+_CLIMB, _HIGHEST = 0.6, 3.0
+"""The part of its cost by which a damped step may climb, and the multiple of the lowest so far that is too high."""
+_FITTED = 0.99
+"""The part of the cost that the model must explain for a climb."""
 
 
 @dataclass(slots=True, kw_only=True)
 class GaussNewtonState(LeastSquaresState):
     """operator: whether J is only multiplied with. damping: λ of the next damped step, 0 before the first.
 
-    damped: how many of the next iterations are damped.
+    damped: how many of the next iterations are damped. lowest: the lowest cost so far.
     """
 
     operator: bool
+    lowest: float
     damping: float = 0.0
     damped: int = 0
 
 
 class GaussNewton:
     """Minimises ½‖r‖² in few Jacobians and many more residuals: about nine an iteration where the valley is narrow.
+
+    The cost decreases, but for damped steps along such a valley, which may climb to three times the lowest cost so far.
 
     ftol: ends where the cost decreased by less than ftol·cost, and the linear model promises no more than that. xtol:
     where ‖dx‖ ≤ xtol·(xtol + ‖x‖). gtol: where the cosine of the angle between r and the range of J is below it.
@@ -90,7 +100,7 @@ class GaussNewton:
         gradient = problem.adjoint(point, point.residuals)
         largest, norm = numbers(wide(gradient.abs().max()), dot(gradient, gradient).sqrt())
         sample = sample_of(point, gradient, largest, norm)
-        return GaussNewtonState(sample, point=point, operator=self._needs_products(point))
+        return GaussNewtonState(sample, point=point, operator=self._needs_products(point), lowest=point.cost)
 
     def step(self, problem: ResidualProblem, state: GaussNewtonState) -> GaussNewtonState:
         """One linearisation, and trials from it until the cost has decreased."""
@@ -104,13 +114,13 @@ class GaussNewton:
         converged = model.possible <= self._ftol * here.cost
         end, settled = None, False
         if not damped or self._last(state):
-            end = _line_search(trials, model.newton())
+            end = _undamped_step(trials, model)
             gain = 0.0 if end is None else here.cost - end.cost
             settled = converged or gain >= _STALLED * model.possible
             damped = 0 if settled else _DAMPED_ITERATIONS
         if end is None and damped:
             damping = damping or _first_damping(model, state.sample.gradient)
-            end, damping = _damped_step(trials, model, damping)
+            end, damping = _damped_step(trials, model, damping, _bound(model, state))
             damped -= 1
         if end is None and trials.spent:
             return replace(state, nfev=trials.nfev)
@@ -170,7 +180,8 @@ class GaussNewton:
         by_step = settled and length <= self._xtol * (self._xtol + size)
         code = {(True, True): 4, (True, False): 2, (False, True): 3}.get((by_cost, by_step))
         sample = sample_of(end, gradient, largest, norm)
-        return replace(state, **memory, sample=sample, point=end, step_norm=length, accepted=True, ended=code)
+        memory.update(sample=sample, point=end, lowest=min(state.lowest, end.cost), step_norm=length)
+        return replace(state, **memory, accepted=True, ended=code)
 
 
 class _Trials:
@@ -192,10 +203,23 @@ class _Trials:
         return self._problem.residuals(x)
 
 
+def _undamped_step(trials: _Trials, model: _Model) -> ResidualSample | None:
+    """The whole step, else the best of lower rank, else a part of the whole one; None without a decrease."""
+    here = trials.here
+    whole, *lower = model.newton()
+    first = trials.at(here.x + whole)
+    if here.cost - first.cost >= _GOOD * model.possible:
+        return first
+    best = min([first, *(trials.at(here.x + step) for step in lower)], key=lambda trial: trial.cost)
+    if best.cost < here.cost:
+        return best
+    return _line_search(trials, whole)
+
+
 def _line_search(trials: _Trials, step: torch.Tensor) -> ResidualSample | None:
-    """The best point of x + step, x + step/2, …, up to the first rise after a decrease; None without a decrease."""
+    """The best point of x + step/2, x + step/4, …, up to the first rise after a decrease; None without a decrease."""
     best = None
-    for k in range(_HALVINGS + 1):
+    for k in range(1, _HALVINGS + 1):
         trial = trials.at(trials.here.x + 0.5**k * step)
         if best is not None and not trial.cost < best.cost:
             break
@@ -204,11 +228,23 @@ def _line_search(trials: _Trials, step: torch.Tensor) -> ResidualSample | None:
     return best
 
 
-def _damped_step(trials: _Trials, model: _Model, damping: float) -> tuple[ResidualSample | None, float]:
-    """A point of lower cost, with more damping after every rejection, and the damping to begin with next time."""
+def _bound(model: _Model, state: GaussNewtonState) -> float:
+    """The cost below which a damped step may end.
+
+    Were no climb allowed, steps from the bottom of a curved valley would be tiny; near a minimum that leaves
+    residuals, or with as many variables as residuals, climbs lead astray.
+    """
+    cost = state.point.cost
+    if model.possible < _FITTED * cost or len(state.point.residuals) <= len(state.point.x):
+        return cost
+    return max(cost, min((1 + _CLIMB) * cost, _HIGHEST * state.lowest))
+
+
+def _damped_step(trials: _Trials, model: _Model, damping: float, below: float) -> tuple[ResidualSample | None, float]:
+    """A point whose cost is below a bound, and the damping to begin with next time; every rejection doubles it."""
     for _ in range(_REJECTIONS):
         end = trials.at(trials.here.x + _bent_step(trials, model, damping))
-        if end.cost < trials.here.cost:
+        if end.cost < below:
             return _corrected(trials, model, damping, end), _ACCEPTED * damping
         damping *= _REJECTED
     return None, damping
@@ -252,8 +288,8 @@ class _Model(Protocol):
     finite: bool
     possible: float
 
-    def newton(self) -> torch.Tensor:
-        """The undamped step, shape (n,)."""
+    def newton(self) -> Iterator[torch.Tensor]:
+        """The undamped step, shape (n,), and those of lower rank."""
         ...
 
     def damped(self, damping: float, u: torch.Tensor) -> torch.Tensor:
@@ -274,15 +310,17 @@ class _Factors:
         finite = r.isfinite().all()
         u, s, vh = torch.linalg.svd(torch.where(finite, r, 0.0), full_matrices=False)
         self._curvatures, self._axes = s**2, vh.T
-        along, rounding = u.T @ qtr, problem.n * torch.finfo(s.dtype).eps
-        kept = s > max(rcond, rounding) * s[0]
-        self._newton = torch.mv(self._axes, torch.where(kept, along / -s, 0.0))
+        along, rounding = torch.mv(u.T, qtr), problem.n * torch.finfo(s.dtype).eps
+        self._relative, self._along = s / s[0], along / -s
+        self._rcond = max(rcond, rounding)
         told = torch.where(s > rounding * s[0], along, 0.0)
         whole, square = numbers(wide(finite), dot(told, told))
         self.finite, self.possible = bool(whole), square / 2
 
-    def newton(self) -> torch.Tensor:
-        return self._newton
+    def newton(self) -> Iterator[torch.Tensor]:
+        for factor in (1.0, *_LOWER_RANKS):
+            kept = self._relative > factor * self._rcond
+            yield torch.mv(self._axes, torch.where(kept, self._along, 0.0))
 
     def damped(self, damping: float, u: torch.Tensor) -> torch.Tensor:
         along = (self._axes.T @ (self._jacobian.T @ u)) / (self._curvatures + damping)
@@ -312,8 +350,8 @@ class _Products:
         self._rtol, self._max_iter = rtol, problem.n if max_iter is None else max_iter
         self._newton, self.finite, self.possible = self._solved(0.0, point.residuals)
 
-    def newton(self) -> torch.Tensor:
-        return self._newton
+    def newton(self) -> Iterator[torch.Tensor]:
+        yield self._newton
 
     def damped(self, damping: float, u: torch.Tensor) -> torch.Tensor:
         return self._solved(damping, u).step

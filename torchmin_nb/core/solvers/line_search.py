@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from copy import copy
 from enum import Enum
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import torch
 
+from ...errors import ArgumentError
 from .contract import Problem, Sample
 from .vectors import stands
 
-__all__ = ["Found", "Line", "MoreThuente", "Task", "first_trial", "search"]
+__all__ = ["Along", "Found", "Line", "MoreThuente", "Task", "check_constants", "first_trial", "search"]
 
 
 class Task(Enum):
@@ -174,6 +175,19 @@ def _clipped(step: float, low: float, high: float) -> float:
     return min(max(step, low), high)
 
 
+class Along(NamedTuple):
+    """A search direction d, shape (n,), with gᵀd and dᵀd."""
+
+    direction: torch.Tensor
+    slope: float
+    square: float
+
+    @classmethod
+    def steepest(cls, sample: Sample) -> Self:
+        """Along the negative gradient."""
+        return cls(-sample.gradient, -(sample.norm**2), sample.norm**2)
+
+
 class Line:
     """The loss on a line: x + step · direction, from a sample with its slope along the direction.
 
@@ -194,7 +208,9 @@ class Line:
     def _evaluate(self, step: float) -> Sample:
         x = torch.add(self.start.x, self.direction, alpha=step)
         if stands(self.start, x, step * self.slope):
-            return replace(self.start, slope=self.slope)
+            here = copy(self.start)
+            here.slope = self.slope
+            return here
         return self._problem.evaluate(x, self.direction)
 
 
@@ -206,6 +222,12 @@ class Found(NamedTuple):
 
 
 Accepts = Callable[[float, Sample], bool]
+
+
+def check_constants(c1: float, c2: float) -> None:
+    """Refuse constants for which no step may exist."""
+    if not 0 < c1 < c2 < 1:
+        raise ArgumentError(f"c1={c1:g} and c2={c2:g} are not allowed: they must be 0 < c1 < c2 < 1")
 
 
 def search(

@@ -59,7 +59,6 @@ class NewtonCG:
         if not 0 < c1 < c2 < 1:
             raise ArgumentError(f"c1={c1:g} and c2={c2:g} must be 0 < c1 < c2 < 1; default 1e-4 and 0.9")
         self._xtol, self._maxiter, self._c1, self._c2 = xtol, maxiter, c1, c2
-        self._buffers: list[torch.Tensor] = []
 
     def init(self, problem: Problem) -> NewtonCGState:
         """The state at the start, with one evaluation."""
@@ -67,7 +66,7 @@ class NewtonCG:
 
     def step(self, problem: Problem, state: NewtonCGState) -> NewtonCGState:
         """One iteration."""
-        sample, direction = state.sample, self._direction(problem, state.sample)
+        sample, direction = state.sample, _direction(problem, state.sample)
         if direction is None:
             state.ended = _NOT_CONVERGED
             return state
@@ -94,45 +93,40 @@ class NewtonCG:
         """Nothing more."""
         return {}
 
-    def _direction(self, problem: Problem, sample: Sample) -> _Direction | None:
-        vector = self._conjugate_gradients(problem, sample)
-        if vector is None:
-            return None
-        slope, norm1_, square = numbers(dot(sample.gradient, vector), norm1(vector), dot(vector, vector))
-        return _Direction(vector, slope, norm1_, math.sqrt(square))
 
-    def _conjugate_gradients(self, problem: Problem, sample: Sample) -> torch.Tensor | None:
-        """Newton's step, more or less; None where it does not come near.
-
-        r: the gradient of the model at the step p. s: the search direction, negated, which saves a pass over vectors.
-        """
-        r = s = sample.gradient
-        next_p, p, next_r, next_s, spare = self._scratch(r)
-        p.zero_()
-        rr = dot(r, r)
-        left, square = numbers(norm1(r, spare), rr)
-        enough = min(0.5, math.sqrt(left)) * left
-        for index in range(20 * problem.n):
-            if left <= enough:
-                return p
-            product = problem.product(sample, s)
-            curving = dot(s, product)
-            alpha = rr / curving
-            torch.addcmul(p, s, alpha, value=-1, out=next_p)
-            r = torch.addcmul(r, product, alpha, value=-1, out=next_r)
-            next_rr = dot(r, r)
-            curvature, left, next_square = numbers(curving, norm1(r, spare), next_rr)
-            finite_curvature(curvature)
-            if curvature <= _FLAT:
-                steepest = curvature < 0 and index == 0
-                return torch.mul(sample.gradient, square / curvature, out=p) if steepest else p
-            p, next_p = next_p, p
-            s = torch.addcmul(r, s, next_rr / rr, out=next_s)
-            rr, square = next_rr, next_square
+def _direction(problem: Problem, sample: Sample) -> _Direction | None:
+    """Newton's step, more or less; None where conjugate gradients do not come near."""
+    vector = _conjugate_gradients(problem, sample)
+    if vector is None:
         return None
+    slope, length, square = numbers(dot(sample.gradient, vector), norm1(vector), dot(vector, vector))
+    return _Direction(vector, slope, length, math.sqrt(square))
 
-    def _scratch(self, like: torch.Tensor) -> list[torch.Tensor]:
-        """Vectors that are used again at every iteration."""
-        if not self._buffers or self._buffers[0].shape != like.shape:
-            self._buffers = [torch.empty_like(like) for _ in range(5)]
-        return self._buffers
+
+def _conjugate_gradients(problem: Problem, sample: Sample) -> torch.Tensor | None:
+    """The step p. r: the gradient of the model there. s: the search direction, negated, which saves a pass."""
+    r = s = sample.gradient
+    p: torch.Tensor | None = None
+    rr = dot(r, r)
+    left, square = numbers(norm1(r), rr)
+    enough = min(0.5, math.sqrt(left)) * left
+    for _ in range(20 * problem.n):
+        if left <= enough:
+            return torch.zeros_like(r) if p is None else p
+        product = problem.product(sample, s)
+        curving = dot(s, product)
+        alpha = rr / curving
+        r = torch.addcmul(r, product, alpha, value=-1, out=None if p is None else r)
+        next_rr = dot(r, r)
+        curvature, left, next_square = numbers(curving, norm1(r), next_rr)
+        finite_curvature(curvature)
+        if curvature <= _FLAT:
+            return p if p is not None else sample.gradient * (square / curvature if curvature < 0 else 0.0)
+        if p is None:
+            p = s * -alpha
+            s = torch.addcmul(r, s, next_rr / rr)
+        else:
+            p.addcmul_(s, alpha, value=-1)
+            torch.addcmul(r, s, next_rr / rr, out=s)
+        rr, square = next_rr, next_square
+    return None

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from .bfgs import BFGS, BFGSState
+from .cg import CG, CGState
 from .contract import State
 from .dogleg import Dogleg
 from .gauss_newton import GaussNewton, GaussNewtonState
+from .lbfgsb import LBFGSB, LBFGSBState
 from .levenberg_marquardt import LevenbergMarquardt, LevenbergMarquardtState
 from .newton_cg import NewtonCG, NewtonCGState
+from .self_scaled import SSBFGS, SelfScaledState, SSBroyden
 from .trust_exact import TrustExact
 from .trust_krylov import TrustKrylov
 from .trust_ncg import TrustNCG
@@ -25,6 +29,11 @@ class SolverSpec(NamedTuple):
 
 
 SOLVERS: dict[str, SolverSpec] = {
+    "CG": SolverSpec(CG, CGState),
+    "BFGS": SolverSpec(BFGS, BFGSState),
+    "L-BFGS-B": SolverSpec(LBFGSB, LBFGSBState),
+    "SSBFGS": SolverSpec(SSBFGS, SelfScaledState),
+    "SSBroyden": SolverSpec(SSBroyden, SelfScaledState),
     "Newton-CG": SolverSpec(NewtonCG, NewtonCGState),
     "dogleg": SolverSpec(Dogleg, TrustRegionState),
     "trust-ncg": SolverSpec(TrustNCG, TrustRegionState),

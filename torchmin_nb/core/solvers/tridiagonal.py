@@ -16,6 +16,8 @@ from .trust_region import to_sphere
 __all__ = ["Solution", "leftmost", "minimize_within"]
 
 _EPS = 2.0**-52
+_NEAR = 64 * _EPS
+"""The boundary is reached where it is missed by no more, relatively."""
 
 
 class Solution(NamedTuple):
@@ -55,7 +57,7 @@ def _minimizer(
         h = _solve(factor, gradient)
         return (h, 0.0) if math.hypot(*h) <= radius else _on_boundary(diagonal, off, gradient, radius, 0.0)
     lowest, vector = leftmost(diagonal, off)
-    size = max(map(abs, diagonal)) + 2 * max(map(abs, off), default=0.0)
+    size = max(gradient / radius, max(map(abs, diagonal)) + 2 * max(map(abs, off), default=0.0))
     damping, above = max(-lowest, 0.0), 4 * _EPS * size
     while (factor := _factorise(diagonal, off, damping + above)) is None:
         above *= 4
@@ -64,9 +66,7 @@ def _minimizer(
         return _on_boundary(diagonal, off, gradient, radius, damping + above)
     if damping <= above:  # nothing curves downwards: a flat direction leads nowhere
         return h, 0.0
-    products = [math.fsum(a * b for a, b in zip(p, q, strict=True)) for p, q in ((h, h), (h, vector), (vector, vector))]
-    piece = min(to_sphere(products, radius), key=abs)
-    return [a + piece * b for a, b in zip(h, vector, strict=True)], damping
+    return _filled(h, vector, radius), damping
 
 
 def _on_boundary(
@@ -79,9 +79,19 @@ def _on_boundary(
         h = _solve(factor, gradient)
         length = math.hypot(*h)
         more = (length / _scaled_length(factor, h)) ** 2 * (length - radius) / radius
-        if length <= radius * (1 + 4 * _EPS) or damping + more == damping:
-            return h, damping
+        if length <= radius * (1 + _NEAR) or damping + more == damping:
+            break
         damping += more
+    if abs(length - radius) > _NEAR * radius:  # no damping fits: the next number is too large
+        h = _filled(h, leftmost(diagonal, off)[1], radius)
+    return h, damping
+
+
+def _filled(h: list[float], vector: list[float], radius: float) -> list[float]:
+    """h with so much more of the lowest eigenvector, or less, that it is as long as the radius."""
+    pairs = (h, h), (h, vector), (vector, vector)
+    piece = min(to_sphere([math.fsum(a * b for a, b in zip(*pair, strict=True)) for pair in pairs], radius), key=abs)
+    return [a + piece * b for a, b in zip(h, vector, strict=True)]
 
 
 def _factorise(diagonal: Sequence[float], off: Sequence[float], damping: float) -> _Factor | None:

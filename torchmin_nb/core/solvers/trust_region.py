@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from copy import copy
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol, TypedDict
 
 import torch
@@ -121,7 +122,7 @@ class TrustRegion:
             return state
         # The sum is SciPy's, rounding included: where nothing of the loss is left to gain, it ends the run.
         predicted = sample.loss - ((sample.loss + found.slope) + 0.5 * found.curvature)
-        trial = self._evaluate(problem, state, found, predicted)
+        trial = self._trial(problem, state, found, predicted)
         if predicted <= 0:
             state.ended = _NO_REDUCTION
             return state
@@ -136,10 +137,12 @@ class TrustRegion:
         state.iteration += 1
         return state
 
-    def _evaluate(self, problem: Problem, state: TrustRegionState, found: Proposal, predicted: float) -> Sample:
-        """The trial. SciPy evaluates no point twice running, and neither do we."""
+    def _trial(self, problem: Problem, state: TrustRegionState, found: Proposal, predicted: float) -> Sample:
+        """The point that a step leads to. SciPy evaluates none twice running, and neither do we."""
         if state.rejected_loss is not None and not found.on_boundary:
-            return replace(state.sample, loss=state.rejected_loss)
+            known = copy(state.sample)
+            known.loss = state.rejected_loss
+            return known
         x = state.sample.x + found.step
         return state.sample if stands(state.sample, x, predicted) else problem.evaluate(x)
 

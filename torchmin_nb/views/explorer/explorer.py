@@ -31,9 +31,9 @@ class MethodExplorer:
     a closure of them, where the loss is half the sum of their squares. name: of your problem. height: of the two
     figures, in pixels.
 
-    The named widgets are attributes: `problem`, `method`, `run_button`, `pause_button`, `step_button`, `stop_button`,
-    `speed`, `view`, `walk`, `options`, `compare`, `race`, `files`. `call` is what the form stands for, `table` the
-    runs.
+    The named widgets are attributes: `problem`, `method`, `engine`, `run_button`, `pause_button`, `step_button`,
+    `stop_button`, `speed`, `view`, `walk`, `options`, `compare`, `race`, `files`. `call` is what the form stands for,
+    `table` the runs.
     Running its cell again shows the same choices and runs. Raises nothing: what is wrong is said in the panel.
     """
 
@@ -82,7 +82,7 @@ class MethodExplorer:
         bench = self._bench
         form, steering, pictures = bench.form, bench.steering, bench.pictures
         self.widget, self.drawers, self.alert = bench.widget, bench.drawers, bench.alert
-        self.problem, self.method = form.problem.menu, form.method.menu
+        self.problem, self.method, self.engine = form.problem.menu, form.method.menu, form.method.engine
         self.options, self.budget, self.speed = form.options, form.budget, form.speed
         self.compare, self.race, self.files = bench.compare, bench.race, bench.files
         self.run_button, self.pause_button = steering.run, steering.pause

@@ -63,11 +63,12 @@ class FormPanel:
     @property
     def fit(self) -> Fit | None:
         """Whether the chosen method fits the problem."""
-        return self.method.fits.get(self.method.menu.value)
+        return self.method.fit
 
-    def kept_options(self, method: str) -> Mapping[str, Any]:
-        """The options set for a method that was chosen before; none where one of them is wrong."""
-        read = read_form(Form(problem=self.problem.problem, method=method, options=self.options.kept(method)))
+    def kept_options(self, method: str, engine: str | None = None) -> Mapping[str, Any]:
+        """The options set for a method that was chosen before, those of its engine; none where one is wrong."""
+        kept = self.options.kept(method)
+        read = read_form(Form(problem=self.problem.problem, method=method, engine=engine, options=kept))
         return {} if read.call is None else read.call.options
 
     def show(self, problem: Problem, known: Traits) -> None:
@@ -97,7 +98,7 @@ class FormPanel:
 
     def _take(self, suggestion: Suggestion) -> None:
         self._quiet = True  # the options are made once
-        self.method.menu.value = suggestion.method
+        self.method.menu.value, self.method.engine.value = suggestion.method, suggestion.engine or "scipy"
         self._quiet = False
         self.options.show(self.method.entry, suggestion.options)
         self._show_method()
@@ -125,7 +126,7 @@ class FormPanel:
             put_back(choices.fields, fields)
             put_back(choices.settings, self.problem.settings)
         else:
-            put_back(choices.fields, {"method": method, "speed": self.speed})
+            put_back(choices.fields, {"method": method, "engine": self.method.engine, "speed": self.speed})
         if method.value in choices.options:
             self.options.show(self.method.entry, choices.options[method.value])
 
@@ -140,6 +141,7 @@ class FormPanel:
             "bounds": problem.bounds,
             "constraints": problem.constraints,
             "method": self.method.menu,
+            "engine": self.method.engine,
             "iterations": budget.iterations,
             "evaluations": budget.evaluations,
             "seconds": budget.seconds,

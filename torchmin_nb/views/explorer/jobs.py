@@ -101,7 +101,7 @@ class RaceJob:
     def words(self) -> str:
         """Which run is under way."""
         call = self.calls[min(self.at, len(self.calls) - 1)]
-        return f"Race: run {self.at + 1} of {len(self.calls)}, {call.method} on {call.title}"
+        return f"Race: run {self.at + 1} of {len(self.calls)}, {call.label} on {call.title}"
 
     def take(self) -> list[RunRow]:
         """The rows that have come since the last call."""
@@ -113,7 +113,7 @@ class RaceJob:
         """How the methods compare over the problems and starts; None where there was but one."""
         runs: dict[str, dict[str, History]] = {}
         for row in self.rows:
-            runs.setdefault(row.call.instance, {})[row.method] = row.history
+            runs.setdefault(row.call.instance, {})[row.label] = row.history
         if len(runs) < 2:
             return None
         known = {row.call.instance: row.call.make(place=False).best_loss for row in self.rows}

@@ -43,7 +43,7 @@ def build_layout(
         widgets.HTML(html("<style>{style}</style>", style=Html(STYLE)), layout=widgets.Layout(display="none")),
         row(
             column(form.problem.menu, form.problem.card, name="tm-half"),
-            column(form.method.menu, form.method.card, name="tm-half"),
+            column(row(form.method.menu, form.method.engine, name="tm-menus"), form.method.card, name="tm-half"),
         ),
         row(*buttons, form.speed, steering.status, name="tm-bar"),
         alert,

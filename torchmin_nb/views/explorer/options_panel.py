@@ -89,7 +89,7 @@ class OptionsPanel:
 
     def kept(self, method: str) -> Mapping[str, Any]:
         """The raw values set for a method that was chosen before, or is."""
-        return self.form()["options"] if method == self._method else self._kept.get(method, {})
+        return self.all_kept.get(method, {})
 
     def recall(self, kept: Mapping[str, Mapping[str, Any]]) -> None:
         """Take over what was set in an earlier panel."""
@@ -97,8 +97,10 @@ class OptionsPanel:
 
     @property
     def all_kept(self) -> dict[str, dict[str, Any]]:
-        """The raw values by method, of all that were chosen."""
-        return {**self._kept, **({self._method: self.form()["options"]} if self._method else {})}
+        """The raw values by method, of all that were chosen; also of options that only the other engine has."""
+        if not self._method:
+            return dict(self._kept)
+        return {**self._kept, self._method: {**self._kept.get(self._method, {}), **self.form()["options"]}}
 
     def show(self, entry: Entry, values: Mapping[str, Any] | None = None) -> None:
         """The form of this method, with these values or those that were set before."""
@@ -122,6 +124,7 @@ class OptionsPanel:
         self._changed("options")
 
     def _reset(self) -> None:
+        self._kept.pop(self._method, None)
         for field in self.fields.values():
             field.value = field.option.default
 

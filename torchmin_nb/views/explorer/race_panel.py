@@ -8,10 +8,9 @@ from typing import Any
 
 import ipywidgets as widgets
 
-from ...explore import Call, Traits, entry, fit, traits
+from ...explore import Call, Entry, Traits, fit, groups, traits
 from ...problems import PROBLEMS
 from .fields import Checks, Choice
-from .method_panel import choices
 from .parts import button, column, line, row
 
 __all__ = ["RacePanel", "race_calls", "race_names"]
@@ -21,6 +20,7 @@ class RacePanel:
     """Ticks for methods and problems, and a button that calls `race()`."""
 
     def __init__(self, race: Callable[[], None]):
+        self._rows: dict[str, Entry] = {}
         self.methods = Checks(label="Methods, from the same start and under the same budget")
         self.problems = Checks(label="On more problems than the one chosen above, for a performance profile")
         self.starts = widgets.BoundedIntText(
@@ -42,54 +42,65 @@ class RacePanel:
         self.drawer = column(row(self.go, self.starts, self.message, name="tm-bar"), self.methods, more)
 
     def offer(self, known: Traits) -> None:
-        """Put up the methods that fit such a problem."""
-        self.methods.offer(choices(known))
+        """Put up the methods that fit such a problem, by each of their engines."""
+        rows = {family: _by_each_engine(entries) for family, entries in groups().items()}
+        self._rows = {row.label: row for entries in rows.values() for row in entries}
+        self.methods.offer(
+            {
+                family: [Choice(row.label, row.label, fit(row, known).reason) for row in entries]
+                for family, entries in rows.items()
+            }
+        )
 
-    def calls(self, call: Call, options: Callable[[str], Mapping[str, Any]]) -> list[Call]:
-        """The runs of the ticked methods on the ticked problems; options(method) are each method's own."""
-        methods = list(self.methods.value)
+    def calls(self, call: Call, options: Callable[[str, str], Mapping[str, Any]]) -> list[Call]:
+        """The runs of the ticked methods on the ticked problems; options(method, engine) are each one's own."""
+        rows = [self._rows[label] for label in self.methods.value]
         return race_calls(
             replace(call, pace=0.0),
-            methods,
+            rows,
             problems=list(self.problems.value),
             starts=self.starts.value,
-            options={name: options(name) for name in methods},
+            options={row.label: options(row.name, row.engine) for row in rows},
         )
+
+
+def _by_each_engine(entries: Sequence[Entry]) -> list[Entry]:
+    return [entry.on(engine) for entry in entries for engine in entry.engines]
 
 
 def race_calls(
     call: Call,
-    methods: list[str],
+    rows: Sequence[Entry],
     *,
     problems: list[str] | None = None,
     starts: int = 1,
     options: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> list[Call]:
-    """Each method from each start of each problem, with the dtype and the budgets of `call`.
+    """Each method, by the engine of its row, from each start of each problem, with the dtype and the budgets of `call`.
 
     problems: more names of PROBLEMS; pairs that do not fit are left out there. starts: above 1, the starts of the seeds
-    0, 1, …. options: by method; a method that is not in it has its defaults.
+    0, 1, …. options: by the label of the row; one that is not in it has its defaults.
     """
     calls = [call, *(_moved(call, name) for name in problems or [] if name != call.problem)]
     race = []
     for each in calls:
-        fitting = methods if each is call else _fitting(each, methods)
+        fitting = rows if each is call else _fitting(each, rows)
         for seed in range(starts) if starts > 1 else [each.seed]:
             placed = each if starts == 1 else replace(each, seed=seed, start=None)
-            race += [placed.with_method(name, (options or {}).get(name)) for name in fitting]
+            race += [placed.with_method(row.name, (options or {}).get(row.label), engine=row.engine) for row in fitting]
     return race
 
 
 def race_names(calls: Sequence[Call]) -> list[str]:
-    """What the runs are called: by their methods, and by their problems where there are several."""
+    """What the runs are called: by their methods and engines, and by their problems where there are several."""
     several = len({call.instance for call in calls}) > 1
-    return [f"{call.method} · {call.title} · seed {call.seed}" if several else call.method for call in calls]
+    return [f"{call.label} · {call.title} · seed {call.seed}" if several else call.label for call in calls]
 
 
 def _moved(call: Call, problem: str) -> Call:
     return replace(call, problem=problem, settings={}, start=None, seed=0, bounds=True, constraints=True, pace=0.0)
 
 
-def _fitting(call: Call, methods: list[str]) -> list[str]:
+def _fitting(call: Call, rows: Sequence[Entry]) -> list[Entry]:
     known = traits(call.make(), call.spec)
-    return [name for name in methods if fit(entry(name), known)]
+    return [row for row in rows if fit(row, known)]

@@ -49,8 +49,9 @@ def method_card(entry: Entry, fit: Fit, traits: Traits) -> Html:
     """When to use it, what it needs, and what it costs on this very problem."""
     calls, memory = entry.calls(traits.n), readable_bytes(entry.bytes(traits.n, traits.residuals or 0))
     here = f"first iteration about {_plural(calls, 'closure call')}, {memory}"
-    form = "{when}<br><b>Needs</b> {needs} · <b>costs</b> {cost}; here {here}"
-    lines = [html(form, when=entry.when, needs=entry.needs, cost=entry.cost, here=here)]
+    form = "{when}<br><b>Needs</b> {needs} · <b>runs on</b> {engines} · <b>costs</b> {cost}; here {here}"
+    engines = " or ".join({"scipy": "SciPy", "torch": "torch"}[engine] for engine in entry.engines)
+    lines = [html(form, when=entry.when, needs=entry.needs, engines=engines, cost=entry.cost, here=here)]
     if not fit:
         lines.append(html('<span class="tm-wrong">Does not fit: {reason}</span>', reason=fit.reason))
     lines += [html("<b>Note</b> {caution}", caution=caution) for caution in fit.cautions]
@@ -71,7 +72,8 @@ def suggestion_card(advice: Advice, traits: Traits) -> Html:
 
 
 def _suggested(suggestion: Suggestion) -> Html:
-    options = ", ".join(f"{name} = {value}" for name, value in suggestion.options.items())
+    engine = {} if suggestion.engine is None else {"engine": suggestion.engine}
+    options = ", ".join(f"{name} = {value}" for name, value in {**engine, **suggestion.options}.items())
     reasons = (reason for reason in suggestion.reasons if not reason.startswith("a closure call takes"))
     return html(
         "<b>{method}</b>{options}: {reasons}.{cautions}",

@@ -170,10 +170,10 @@ class Workbench:
             if call is None:
                 return None
             if fit is not None and not fit:
-                self._say(f"{call.method} does not fit this problem: {fit.reason}. Choose another method.")
+                self._say(f"{call.label} does not fit this problem: {fit.reason}. Choose another method.")
                 return None
             try:
-                run_job = RunJob(call, self.compare.free_name(call.method), paused=paused)
+                run_job = RunJob(call, self.compare.free_name(call.label), paused=paused)
             except Exception as error:
                 self._say(explained(error))
                 return None

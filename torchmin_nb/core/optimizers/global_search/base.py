@@ -17,6 +17,7 @@ from ...autodiff.start_check import StartCheck
 from ...execution.engine import Engine
 from ...execution.recorder import Recorder
 from ...execution.run import Run
+from ...execution.scipy_engine import ScipyEngine
 from ...methods.global_search import GlobalSpec
 from ...methods.options import require_arrays
 from ...objective.constraints import ConstraintSet, read_constraints
@@ -188,7 +189,9 @@ class GlobalOptimizer(ScipyOptimizer):
         population = population_of(closure, self._loss, flat)
         search.vectorized = self._vectorizes(possible=population is not None)
         search.population = population if search.vectorized else None
-        engine = Engine(objective, recorder, start, threads=self._threads(), disp=self._disp())
+        engine = ScipyEngine(
+            objective, recorder, start, threads=self._threads(), disp=self._disp(), zero=self.spec.zero
+        )
         return engine, lambda: self._run(search)
 
     def _run(self, search: Search) -> OptimizeResult:

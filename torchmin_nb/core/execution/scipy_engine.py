@@ -1,0 +1,161 @@
+"""A run of one of SciPy's solvers: its result with the gaps filled, and its refusals as errors of ours."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from traceback import walk_tb
+from typing import Any
+
+import numpy as np
+import scipy
+from numpy.typing import NDArray
+from scipy.optimize import OptimizeResult
+
+from ...errors import ArgumentError, ArgumentTypeError, TorchminError
+from ..objective.objective import Objective
+from ..runtime.control import UNDEFINED
+from .engine import Engine
+from .recorder import Recorder
+from .scipy_iterates import ScipyIterates
+
+__all__ = ["VIOLATIONS", "ScipyEngine"]
+
+VIOLATIONS = ("constr_violation", "maxcv")
+"""SciPy's names for the constraint violation at x."""
+
+_POINT_FIELDS = (
+    *("jac", "grad", "hess", "lagrangian_grad", "optimality", "constr", "v", "multipliers"),
+    *("residuals", "active_mask"),
+)
+"""What a result says of its x, besides the loss and the violation."""
+
+_SCIPY, _NUMPY, _OURS = Path(scipy.__file__).parent, Path(np.__file__).parent, Path(__file__).parents[2]
+
+
+class ScipyEngine(Engine):
+    """An Engine for SciPy's solvers. iterates: counts the iterations, where the method does so its own way."""
+
+    objective: Objective
+
+    def __init__(
+        self,
+        objective: Objective,
+        recorder: Recorder,
+        start: NDArray[np.float64],
+        *,
+        iterates: ScipyIterates | None = None,
+        **rest: Any,
+    ):
+        super().__init__(objective, recorder, start, **rest)
+        self._iterates = iterates
+
+    @property
+    def _iterations(self) -> int:
+        return super()._iterations if self._iterates is None else self._iterates.iterations
+
+    def _completed(self, result: object) -> OptimizeResult:
+        if not isinstance(result, Mapping) or "x" not in result:
+            raise ArgumentTypeError(
+                f"the method callable returned {type(result).__name__}; return a scipy.optimize.OptimizeResult with x"
+            )
+        filled = OptimizeResult({**self._counted(), **_default_ending(result), **result})
+        filled.x = self._point(filled.x)
+        filled.update({name: _number(filled, name, int) for name in ("status", "nit", "nfev", "njev", "nhev")})
+        if "fun" in filled:
+            filled.fun = _number(filled, "fun", float)
+        end = self.objective.cached_point(filled.x)
+        loss = None if end is None else end.loss
+        if end is None and (trial := self.objective.trials.at(filled.x)) is not None:
+            loss = trial.loss
+        if loss is None and np.isfinite(filled.x).all():  # no point that was told, as far as can be seen
+            end = self.objective.end_point(filled.x)
+            loss = end.loss
+        if end is not None:
+            filled.x = end.x.copy()  # also where the two differ in the sign of a zero, which a loss may depend on
+        undefined = (end is not None and not self.objective.finite(end)) or (loss is not None and not np.isfinite(loss))
+        if undefined or not np.isfinite(filled.x).all():  # the fun that SciPy reports is the wall it was shown
+            filled.update(UNDEFINED._asdict(), scipy_status=filled.status)
+            self._put_best(filled)
+        else:  # L-BFGS-B goes back to x after a failed line search, and reports the trial's loss
+            filled.fun = loss
+        jac = filled.get("jac")
+        if end is not None and end.gradient is not None and isinstance(jac, np.ndarray) and jac.shape == filled.x.shape:
+            filled.jac = end.gradient  # SLSQP and Newton-CG report that of the point before
+        filled.update(success=bool(filled.success), message=str(filled.message))
+        if not filled.success and self.objective.has_better_than(filled.x, filled.fun):
+            self._put_best(filled)
+        return filled
+
+    def _put_best(self, filled: OptimizeResult) -> None:
+        """The best point in place of the one at which the method gave up, which stays as `scipy_x`."""
+        given_up = filled.x
+        for name in _POINT_FIELDS:
+            filled.pop(name, None)
+        filled.update(self._best_point(), scipy_x=given_up)
+        violation = self.objective.violation
+        if violation is not None:
+            filled.update({name: violation(filled.x) for name in VIOLATIONS if name in filled})
+
+    def _point(self, x: Any) -> NDArray[np.float64]:
+        """The x of a result, shape (n,). Raises ArgumentTypeError."""
+        try:
+            found = np.array(x, dtype=np.float64).ravel()
+        except (TypeError, ValueError):
+            found = np.empty(0)
+        if found.size != self.flat.n:
+            raise ArgumentTypeError(
+                f"the method callable returned x={x!r}; return an OptimizeResult with x, {self.flat.n} numbers"
+            )
+        return found
+
+    def _best_point(self) -> dict[str, Any]:
+        best = self.objective.best
+        if best is None:
+            return {"x": self.start, "fun": np.nan}
+        return {"x": best.x, "fun": best.loss} | ({} if best.gradient is None else {"jac": best.gradient})
+
+    def _translated(self, error: BaseException) -> BaseException:
+        if not _refused_by_scipy(error):
+            return super()._translated(error)
+        kind = ArgumentTypeError if isinstance(error, TypeError) else ArgumentError
+        translated = kind(
+            f"SciPy's {self.history.method} refused what it was given: {error}; "
+            f"its options were {dict(self.history.options)}"
+        )
+        translated.__cause__ = error
+        return translated
+
+
+def _default_ending(result: Mapping[str, Any]) -> dict[str, Any]:
+    """Success, status and message, for a method that leaves some of them out: what it does say decides."""
+    success = bool(result["success"]) if "success" in result else result.get("status", 0) in (0, None)
+    return {"success": success, "status": 0 if success else 1, "message": ""}
+
+
+def _number(result: Mapping[str, Any], name: str, kind: type) -> Any:
+    """One number of a result. Raises ArgumentTypeError."""
+    try:
+        return kind(np.asarray(result[name]).item())
+    except (TypeError, ValueError):
+        raise ArgumentTypeError(
+            f"the method callable returned {name}={result[name]!r}; return an OptimizeResult with a number there, or "
+            f"leave it out"
+        ) from None
+
+
+def _refused_by_scipy(error: BaseException) -> bool:
+    """Whether SciPy itself, and no function that it called, raised what it raises for arguments."""
+    refusal = isinstance(error, ValueError | TypeError | AttributeError | NameError) or type(error) is Exception
+    if not refusal or isinstance(error, TorchminError | np.linalg.LinAlgError):
+        return False
+    files = [Path(frame.f_code.co_filename) for frame, _ in walk_tb(error.__traceback__)]
+    homes = [_home(file) for file in files if file.suffix != ".pyx"]
+    while homes and homes[-1] is _NUMPY:
+        homes.pop()
+    return None not in homes and homes[-1:] == [_SCIPY]
+
+
+def _home(file: Path) -> Path | None:
+    """SciPy, NumPy or this package, whichever the file is of; None for the user's."""
+    return next((home for home in (_SCIPY, _NUMPY, _OURS) if home in file.parents), None)

@@ -1,0 +1,136 @@
+"""The correction pairs of L-BFGS and the product of the inverse Hessian with the gradient, by two passes over them.
+
+J. Nocedal, "Updating quasi-Newton matrices with limited storage", Math. Comp. 35 (1980) 773–782; R. H. Byrd,
+J. Nocedal, R. B. Schnabel, "Representations of quasi-Newton matrices and their use in limited memory methods", Math.
+Programming 63 (1994) 129–156.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.linalg.lapack import dtrtrs
+from scipy.optimize import LbfgsInvHessProduct
+from scipy.sparse.linalg import LinearOperator
+
+from .contract import Problem, Sample
+from .vectors import dot
+
+__all__ = ["CorrectionPairs", "InverseHessian"]
+
+
+@dataclass(slots=True)
+class CorrectionPairs:
+    """The last steps s and the changes y of the gradient that they brought, in a ring of slots.
+
+    rows: s and y of each slot, shape (maxcor, 2, n). first, count: the oldest slot in use, and how many are. theta:
+    yᵀy/sᵀy of the newest pair; H starts as I/theta. On the CPU, oldest first, `count` of them in use: products, SᵀY, of
+    which the upper triangle counts, and YᵀY, shape (2, maxcor, maxcor); projections, Sᵀg and Yᵀg of the current
+    gradient, shape (2, maxcor).
+    """
+
+    rows: torch.Tensor
+    products: torch.Tensor
+    projections: torch.Tensor
+    first: int = 0
+    count: int = 0
+    theta: float = 1.0
+
+    @classmethod
+    def none(cls, problem: Problem, maxcor: int) -> CorrectionPairs:
+        """No pair yet, and memory for so many."""
+        rows = torch.zeros(maxcor, 2, problem.n, dtype=problem.dtype, device=problem.device)
+        products = torch.zeros(2, maxcor, maxcor, dtype=torch.float64)
+        return cls(rows, products, products[:, 0].clone())
+
+    def clear(self) -> None:
+        """Forget all pairs."""
+        self.first, self.count, self.theta = 0, 0, 1.0
+
+    def slots(self) -> list[int]:
+        """Those in use, oldest first."""
+        size = self.rows.size(0)
+        return [slot % size for slot in range(self.first, self.first + self.count)]
+
+    def filled(self) -> torch.Tensor:
+        """The rows of all slots that may be in use, shape (2 · slots, n): s and y in turn."""
+        return self._flat(self.rows.size(0) if self.first else self.count)
+
+    def direction(self, gradient: torch.Tensor) -> torch.Tensor:
+        """-H · gradient, for the current gradient. No transfer.
+
+        With R the upper triangle of SᵀY, D its diagonal: Hg = (g - Yα)/θ + Sδ, Rα = Sᵀg, Rᵀδ = Dα - (Yᵀg - YᵀYα)/θ,
+        which is the two-loop recursion with its inner products taken from `products` and `projections`.
+        """
+        size, slots, rows = self.count, self.slots(), self.filled()
+        (sy, yy), (sg, yg) = self.products.numpy()[:, :size, :size], self.projections.numpy()[:, :size]
+        alpha = dtrtrs(sy.T, sg, lower=1, trans=1)[0]
+        delta = dtrtrs(sy.T, sy.diagonal() * alpha - (yg - yy @ alpha) / self.theta, lower=1)[0]
+        weights = np.zeros((rows.size(0) // 2, 2))
+        weights[slots, 0], weights[slots, 1] = -delta, alpha / self.theta
+        there = torch.from_numpy(weights.ravel()).to(rows.device, rows.dtype, non_blocking=True)
+        return torch.addmv(gradient, rows.T, there, beta=-1 / self.theta)
+
+    def learn(self, before: Sample, after: Sample, keep: bool) -> None:
+        """Take in a step: the new gradient and, where it is to be kept, the pair, over the oldest one. One transfer.
+
+        Sᵀy and Yᵀy of the older pairs are differences of products with the two gradients: no pass over the rows. A pair
+        with sᵀy ≤ 0, which rounding may make of one that slopes recommend, is not kept.
+        """
+        size, older = self.rows.size(0), self.count
+        full, slot = keep and older == size, (self.first + older) % size
+        parts = []
+        if keep:
+            s, y = self.rows[slot]
+            torch.sub(after.x, before.x, out=s)
+            torch.sub(after.gradient, before.gradient, out=y)
+            parts = [torch.stack([dot(s, y), dot(y, y)])]
+        rows = self._flat(size if self.first else older + keep - full)
+        values = torch.cat([torch.mv(rows, after.gradient), *parts]).tolist()
+
+        products, projections = self.products.numpy(), self.projections.numpy()
+        if full:  # without the oldest pair
+            products[:, :-1, :-1] = products[:, 1:, 1:]
+            self.first, self.count, older = (self.first + 1) % size, older - 1, older - 1
+        here = np.array(values[: rows.size(0)]).reshape(-1, 2).T
+        now = here[:, self.slots()]
+        change = now - projections[:, full : full + older]
+        projections[:, :older] = now
+        if keep and values[-2] > 0:
+            products[:, :older, older] = products[:, older, :older] = change
+            products[:, older, older] = values[-2:]
+            projections[:, older] = here[:, slot]
+            self.count, self.theta = older + 1, values[-1] / values[-2]
+
+    def _flat(self, slots: int) -> torch.Tensor:
+        return self.rows[:slots].view(2 * slots, -1)
+
+
+class InverseHessian(LinearOperator):  # type: ignore[misc]
+    """SciPy's LbfgsInvHessProduct, shape (n, n), made at the first product: until then no pair leaves the device.
+
+    As there, H starts as I. The pair of the last step, which SciPy leaves out, is in. The pairs are those of the state
+    that it comes from: ask for a product before that goes on, or copy it.
+    """
+
+    def __init__(self, pairs: CorrectionPairs):
+        n = pairs.rows.shape[-1]
+        super().__init__(dtype=np.dtype(np.float64), shape=(n, n))
+        self._rows, self._slots = pairs.rows, pairs.slots()
+
+    @cached_property
+    def _operator(self) -> Any:
+        s, y = self._rows[self._slots].unbind(1)
+        return LbfgsInvHessProduct(s.cpu().double().numpy(), y.cpu().double().numpy())
+
+    def _matvec(self, x: NDArray[Any]) -> NDArray[np.float64]:
+        return np.asarray(self._operator.matvec(x))
+
+    def todense(self) -> NDArray[np.float64]:
+        """The matrix."""
+        return np.asarray(self._operator.todense())

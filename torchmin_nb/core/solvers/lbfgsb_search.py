@@ -1,0 +1,149 @@
+"""The line search of L-BFGS-B: within bounds, and on through the noise of a loss that is not computed in float64.
+
+J. J. Moré, D. J. Thuente, "Line search algorithms with guaranteed sufficient decrease", ACM TOMS 20 (1994) 286–307;
+W. W. Hager, H. Zhang, "A new conjugate gradient method with guaranteed descent and an efficient line search", SIAM J.
+Optim. 16 (2005) 170–192.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+
+from .box import Box
+from .contract import Problem, Sample
+from .line_search import Line, MoreThuente, Task
+from .noise import NoisyState, measure
+
+__all__ = ["EXACT", "Losses", "Path", "Step", "search"]
+
+EXACT = torch.finfo(torch.float64).eps
+"""Where the loss is computed with this machine epsilon, its noise is not looked at."""
+
+_DECREASE, _CURVATURE, _WIDTH = 1e-3, 0.9, 0.1
+_LONGEST = 1e10
+_LOST = 10.0
+"""Changes of the loss up to so many times its noise are not told from noise."""
+_SMALL = 1e-2
+"""Changes of the loss up to this part of it are held against what the slopes promise."""
+_AGAIN = 0.25
+"""The noise is measured anew once the loss has fallen below this part of what it was."""
+
+
+class Path(Line):
+    """A line within bounds.
+
+    norm: of the direction. target: the point at step 1 to the last bit, None without bounds.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        start: Sample,
+        direction: torch.Tensor,
+        slope: float,
+        norm: float,
+        box: Box | None = None,
+        target: torch.Tensor | None = None,
+    ):
+        super().__init__(problem, start, direction, slope)
+        self.norm = norm
+        self._box, self._target = box, target
+
+    def longest(self, first: bool) -> float:
+        """The longest step: to the first bound, but 1 in the first iteration."""
+        if self._box is None:
+            return _LONGEST
+        room = 1.0 if first else self._box.room(self.start.x, self.direction).min().item()
+        return min(max(room, 1.0), _LONGEST)
+
+    def trial(self, first: bool) -> float:
+        """The first step that is tried."""
+        closed = self._box is not None and self._box.closed
+        return min(1 / self.norm, self.longest(first)) if first and not closed else 1.0
+
+    def knows(self, step: float) -> bool:
+        """Whether `at` needs no evaluation. Where it does, the sample at the last step is let go: it takes memory."""
+        known = self._last is not None and self._last[0] == step
+        if not known:
+            self._last = None
+        return known
+
+    def _evaluate(self, step: float) -> Sample:
+        if self._box is None:
+            return super()._evaluate(step)
+        inside = self._target if step == 1 else None
+        if inside is None:
+            inside = self._box.clip(torch.add(self.start.x, self.direction, alpha=step))
+        return self._problem.evaluate(inside, self.direction)
+
+
+class Losses:
+    """What a search is shown of the loss: in float64 the loss itself, or a wall where it is infinite.
+
+    Else, where a change of the loss is lost in its noise, it is shown the change that the slopes at both ends promise,
+    by the trapezoidal rule: then the Wolfe conditions are the approximate ones of Hager and Zhang. The noise is
+    measured when losses and slopes first contradict each other. lost: whether the last trial was lost in the noise.
+    """
+
+    def __init__(self, problem: Problem, state: NoisyState):
+        self.exact, self.lost, self.evaluations = problem.eps <= EXACT, False, 0
+        self.noise, self.noise_loss = state.noise, state.noise_loss
+        self._problem = problem
+
+    def seen(self, path: Path, step: float) -> tuple[float, float]:
+        """The loss to go by at a step, and the slope."""
+        self.evaluations += not path.knows(step)
+        trial, start = path.at(step), path.start.loss
+        if not math.isfinite(trial.loss):
+            return start + 10 * (1 + abs(start)), trial.slope
+        if self.exact:
+            return trial.loss, trial.slope
+        promised, change = start + step * (path.slope + trial.slope) / 2, abs(trial.loss - start)
+        if self.noise is None or abs(start) < _AGAIN * abs(self.noise_loss):
+            wanted = start + _DECREASE * step * path.slope
+            contradiction = (trial.loss <= wanted) != (promised <= wanted) and change <= _SMALL * abs(start)
+            if contradiction or self._hides(change):
+                self._measure(path)
+        self.lost = self._hides(change)
+        return promised if self.lost else trial.loss, trial.slope
+
+    def _hides(self, change: float) -> bool:
+        return self.noise is not None and change <= _LOST * self.noise
+
+    def _measure(self, path: Path) -> None:
+        noise, self.noise_loss = measure(self._problem, path.start, path.direction), path.start.loss
+        self.noise = self._problem.eps * abs(self.noise_loss) if noise is None else noise
+
+
+class Step(NamedTuple):
+    """A step that was accepted, and the sample to which it leads."""
+
+    step: float
+    sample: Sample
+    path: Path
+
+
+def search(path: Path, losses: Losses, *, first: bool, maxls: int) -> Step | None:
+    """A step that satisfies the strong Wolfe conditions, or the best one where rounding lets the search go no further.
+
+    first: whether this is the first iteration. maxls: most trials. None where no step was found.
+    """
+    trials = MoreThuente(
+        path.start.loss,
+        path.slope,
+        path.trial(first),
+        ftol=_DECREASE,
+        gtol=_CURVATURE,
+        xtol=_WIDTH,
+        stpmin=0.0,
+        stpmax=path.longest(first),
+    )
+    for _ in range(maxls):
+        step = trials.step
+        if trials.feed(*losses.seen(path, step)) is not Task.EVALUATE:
+            usable = math.isfinite(trials.step) and (step > 0 or losses.exact)
+            return Step(step, path.at(step), path) if usable else None
+    return None

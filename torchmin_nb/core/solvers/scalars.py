@@ -1,0 +1,24 @@
+"""Products of vectors as Python floats."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from .contract import Sample
+from .vectors import dot, numbers
+
+__all__ = ["dots", "gradient_norm"]
+
+
+def dots(*pairs: tuple[torch.Tensor, torch.Tensor]) -> list[float]:
+    """a·b of each pair, summed in float64: one transfer."""
+    return numbers(*(dot(a, b) for a, b in pairs))
+
+
+def gradient_norm(sample: Sample, order: float) -> float:
+    """SciPy's `norm` of the gradient. A transfer where the sample does not know it: orders other than 2 and inf."""
+    if order == math.inf:
+        return sample.largest
+    return sample.norm if order == 2 else float(torch.linalg.vector_norm(sample.gradient, order))
