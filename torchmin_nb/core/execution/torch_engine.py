@@ -67,8 +67,8 @@ class TorchRun:
         result = OptimizeResult({name: _to_host(value) for name, value in more.items()})
         result.update(x=self._variables.to_solver(end.x), success=ending.success, status=ending.status)
         result = self._variables.user_result(result)
-        found = {"x": end.x, "fun": end.loss, "message": ending.message}
-        return OptimizeResult({**result, **found, **objective.result_fields(state)})
+        end_fields = {"x": end.x, "fun": end.loss, "message": ending.message}
+        return OptimizeResult({**result, **end_fields, **objective.result_fields(state)})
 
     def _initial_state(self) -> State:
         objective, scale = self._objective, self._loss_scale

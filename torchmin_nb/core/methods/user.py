@@ -15,7 +15,7 @@ from scipy.optimize import OptimizeResult
 
 from ...errors import ArgumentError, ArgumentTypeError
 from ..signatures import shows_keywords
-from .local import METHODS, MethodSpec, put_own, take_own
+from .local import METHODS, OWN, MethodSpec, put_own, take_own
 from .options import OptionSpec
 
 __all__ = ["NEEDS", "method", "unregister"]
@@ -85,10 +85,10 @@ def method(
         put_own(
             MethodSpec(
                 name,
-                "your own",
                 summary or (inspect.getdoc(function) or "A method of your own.").split("\n")[0],
                 _DOC,
                 shape.options,
+                family=OWN,
                 gradient=gradient,
                 curvature=curvature,
                 bounds=bounds or "bounds" in shape.names,
@@ -170,7 +170,7 @@ class _Shape:
         first = [parameter.name for parameter in parameters.values()][:2]
         if first != ["fun", "x0"]:
             raise ArgumentError(f"{name!r} must take fun and x0 first, got ({', '.join(first)}); e.g. {_EXAMPLE}")
-        rows = [_option(name, found) for found in parameters.values() if _is_option(found)]
+        rows = [_option(name, parameter) for parameter in parameters.values() if _is_option(parameter)]
         if "maxiter" not in parameters:
             rows.append(OptionSpec("maxiter", None, "int", "Largest number of iterations; default none.", 1, ours=True))
         rows.append(OptionSpec("disp", False, "bool", "Print a summary when the run ends.", ours=True))
@@ -178,22 +178,22 @@ class _Shape:
             name,
             tuple(parameters),
             MappingProxyType({row.name: row for row in rows}),
-            any(found.kind is found.VAR_KEYWORD for found in parameters.values()),
+            any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()),
             inspect.isgeneratorfunction(function),
         )
 
     @property
     def implied(self) -> str:
         """What its parameters say that it needs; a SciPy-style method of open options is given a gradient."""
-        found = next((need for parameter, need in _IMPLIED if parameter in self.names), None)
-        return found or ("gradient" if self.open and not self.generator else "loss")
+        named = next((need for parameter, need in _IMPLIED if parameter in self.names), None)
+        return named or ("gradient" if self.open and not self.generator else "loss")
 
-    def accepted(self, given: Mapping[str, Any]) -> dict[str, Any]:
+    def accepted(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """Those that the function can be called with; an unknown option of the user's is an error."""
-        for option in given:
+        for option in options:
             if option not in _PASSED and option not in self.names and not self.open:
                 raise ArgumentError(f"{self.name} has no option {option!r}; give it a parameter {option}=...")
-        return {key: value for key, value in given.items() if key in self.names or self.open}
+        return {key: value for key, value in options.items() if key in self.names or self.open}
 
 
 def _is_option(parameter: inspect.Parameter) -> bool:
@@ -213,17 +213,17 @@ def _option(name: str, parameter: inspect.Parameter) -> OptionSpec:
 
 def _of_callable(shape: _Shape, function: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(function)
-    def solver(fun: Any, x0: NDArray[np.float64], args: Any = (), **given: Any) -> Any:
-        return function(fun, x0, **shape.accepted({"args": args, "grad": given.get("jac"), **given}))
+    def solver(fun: Any, x0: NDArray[np.float64], args: Any = (), **options: Any) -> Any:
+        return function(fun, x0, **shape.accepted({"args": args, "grad": options.get("jac"), **options}))
 
     return solver
 
 
 def _of_generator(shape: _Shape, function: Callable[..., Generator[Any, None, Any]]) -> Callable[..., Any]:
     @wraps(function)
-    def solver(fun: Any, x0: NDArray[np.float64], args: Any = (), *, callback: Any = None, **given: Any) -> Any:
+    def solver(fun: Any, x0: NDArray[np.float64], args: Any = (), *, callback: Any = None, **options: Any) -> Any:
         # SciPy's own names for it: a generator may ask for jac or grad.
-        wanted = shape.accepted({"grad": given.get("jac"), **given})
+        wanted = shape.accepted({"grad": options.get("jac"), **options})
         iterates = function(fun, x0.copy(), **wanted)
         x, count = x0, 0
         while True:
@@ -243,10 +243,10 @@ def _of_generator(shape: _Shape, function: Callable[..., Generator[Any, None, An
 def _iterate(name: str, x: Any, n: int) -> NDArray[np.float64]:
     """A copy of what was yielded, (n,). Raises ArgumentError or ArgumentTypeError."""
     try:
-        found = np.array(x, dtype=np.float64)
+        iterate = np.array(x, dtype=np.float64)
     except (TypeError, ValueError):
         raise ArgumentTypeError(f"{name!r} yielded {x!r}; yield the iterate x, an array of shape ({n},)") from None
-    if found.shape != (n,) or not np.isfinite(found).all():
-        what = f"shape {found.shape}" if found.shape != (n,) else "NaN or infinity in it"
+    if iterate.shape != (n,) or not np.isfinite(iterate).all():
+        what = f"shape {iterate.shape}" if iterate.shape != (n,) else "NaN or infinity in it"
         raise ArgumentError(f"{name!r} yielded an iterate of {what}; yield finite numbers of shape ({n},)")
-    return found
+    return iterate

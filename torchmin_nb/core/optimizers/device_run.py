@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Any, Literal, NamedTuple, Protocol, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 
 from ...errors import ArgumentError, ArgumentTypeError, HistoryError
 from ..methods.local import find_method
-from ..methods.options import OptionSpec
+from ..methods.row import MethodRow
 from ..solvers.contract import Solver, State
 from ..solvers.table import SOLVERS, SolverSpec
 from ..validation import one_of
@@ -71,17 +71,6 @@ def read_solver_dtype(dtype: object) -> torch.dtype | None:
     return dtype
 
 
-class MethodRow(Protocol):
-    """What is read of a row of METHODS or LEAST_SQUARES_METHODS."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def engines(self) -> tuple[str, ...]: ...
-    @property
-    def options(self) -> Mapping[str, OptionSpec]: ...
-
-
 def choose_engine(spec: MethodRow, asked: EngineName | None, against: str, rows: Iterable[MethodRow]) -> str:
     """The engine that runs this method, "scipy" or "torch". Raises ArgumentError where the one asked for cannot.
 
@@ -89,17 +78,17 @@ def choose_engine(spec: MethodRow, asked: EngineName | None, against: str, rows:
     """
     if asked == "auto":
         return "torch" if "torch" in spec.engines and not against else _first(spec)
-    found = _first(spec) if asked is None else asked
-    if found not in spec.engines:
-        able = [other.name for other in rows if found in other.engines]
+    engine = _first(spec) if asked is None else asked
+    if engine not in spec.engines:
+        able = [other.name for other in rows if engine in other.engines]
         raise ArgumentError(
-            f"engine={found!r} has no {spec.name}; methods that it has: {', '.join(able)}; {spec.name} runs on "
+            f"engine={engine!r} has no {spec.name}; methods that it has: {', '.join(able)}; {spec.name} runs on "
             f"engine={spec.engines[0]!r}"
         )
-    if found == "torch" and against:
+    if engine == "torch" and against:
         remedy = "leave it out" if spec.engines == ("torch",) else "leave it out, or use engine='scipy'"
         raise ArgumentError(f"{against} of {spec.name} is for SciPy's solvers, and engine='torch' has none: {remedy}")
-    return found
+    return engine
 
 
 def with_warm_start(request: Request, saved: Saved) -> Request:
@@ -140,7 +129,7 @@ def solver_spec(spec: MethodRow) -> SolverSpec:
 
 
 def widest_dtype(tensors: list[torch.Tensor]) -> torch.dtype:
-    """The widest_dtype dtype among the parameters."""
+    """The widest dtype among the parameters."""
     return torch.float64 if any(tensor.dtype is torch.float64 for tensor in tensors) else torch.float32
 
 
