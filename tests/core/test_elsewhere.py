@@ -19,7 +19,7 @@ import torch
 from tests.core.killing import ROOT, process
 from torchmin_nb import Checkpoint, Evaluation, History, HistoryFile, Iteration, MinimizeWrapper
 from torchmin_nb.core.history.rows import Rows
-from torchmin_nb.core.storage.atomic_files import replacing, require_writable
+from torchmin_nb.core.storage.atomic_files import atomic_replacement, require_writable
 from torchmin_nb.errors import ArgumentTypeError, HistoryError, StorageError, TorchminError
 
 ODD = [
@@ -313,8 +313,8 @@ def test_a_checkpoint_of_wrong_types_is_refused(tmp_path, whole):
 WRITING = """
 import sys, time
 from pathlib import Path
-from torchmin_nb.core.storage.atomic_files import replacing
-with replacing(Path(sys.argv[1])) as file:
+from torchmin_nb.core.storage.atomic_files import atomic_replacement
+with atomic_replacement(Path(sys.argv[1])) as file:
     file.write(b"half")
     file.flush()
     print("here", flush=True)
@@ -341,7 +341,7 @@ def test_what_a_killed_process_left_is_swept_and_what_a_live_one_writes_is_not(s
         start(path)
         (kept,) = set(parts(tmp_path)) - set(mine)
         assert re.fullmatch(r"run\.[0-9a-f]{32}\.part", kept)
-        with replacing(path) as file:
+        with atomic_replacement(path) as file:
             start(tmp_path / "run.previous")
             file.write(b"whole")
         assert (path.read_bytes(), kept in parts(tmp_path)) == (b"whole", True)
@@ -365,7 +365,7 @@ def test_many_threads_write_and_sweep_one_path(tmp_path):
         try:
             for _ in range(40):
                 require_writable(path)
-                with replacing(path) as file:
+                with atomic_replacement(path) as file:
                     file.write(bytes([number]) * 1000)
         except Exception as error:
             wrong.append(error)

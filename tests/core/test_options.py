@@ -69,7 +69,7 @@ def test_any_value_of_an_option_of_least_squares(method, name):
         ends_well(lambda x=x, arguments=arguments: LeastSquaresWrapper([x], arguments, **BUDGET), x, residuals=True)
 
 
-GLOBAL = [(name, row.name) for name, spec in GLOBAL_METHODS.items() for row in spec.kwargs.values()]
+GLOBAL = [(name, row.name) for name, spec in GLOBAL_METHODS.items() for row in spec.options.values()]
 
 
 @QUIET
@@ -106,7 +106,7 @@ def test_other_numbers(where, value):
 
 
 INTEGERS = [(f"{s.name}-{r.name}", r) for s in METHODS.values() for r in s.options.values() if r.kind == "int"]
-INTEGERS += [(f"{n}-{r.name}", r) for n, s in GLOBAL_METHODS.items() for r in s.kwargs.values() if r.kind == "int"]
+INTEGERS += [(f"{n}-{r.name}", r) for n, s in GLOBAL_METHODS.items() for r in s.options.values() if r.kind == "int"]
 
 
 @pytest.mark.parametrize("row", [row for _, row in INTEGERS], ids=[name for name, _ in INTEGERS])
@@ -301,7 +301,7 @@ def test_all_options_of_minimize_are_known(spec):
 def test_all_keywords_of_a_global_method_are_known(name):
     supplied = {"func", "x0", "args", "minimizer_kwargs", "workers", "full_output", "seed"}
     known = set(inspect.signature(getattr(scipy.optimize, name)).parameters)
-    assert known - supplied <= set(GLOBAL_METHODS[name].kwargs)
+    assert known - supplied <= set(GLOBAL_METHODS[name].options)
     assert WRAPPERS[name].spec is GLOBAL_METHODS[name]
 
 

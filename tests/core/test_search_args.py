@@ -56,7 +56,7 @@ def test_the_name_the_older_name_and_the_position_do_the_same(wrapper, older, gi
 @EACH
 @pytest.mark.parametrize("empty", [False, True])
 def test_both_names_at_once_are_refused(wrapper, older, given, empty):
-    with pytest.raises(ArgumentError, match=rf"search_args=.*{older}=.*give search_args alone"):
+    with pytest.raises(ArgumentError, match=rf"search_args=.*{older}=.*pass search_args only"):
         searched(wrapper, search_args=given, **{older: {} if empty else given})
 
 

@@ -15,10 +15,10 @@ LONG = 60.0
 
 
 class Cell:
-    """Notes what is displayed, and what displays are updated to."""
+    """Records what is displayed, and what displays are updated to. `ticker` makes tickers that only `tick` moves."""
 
     def __init__(self):
-        self.shown, self.updates = [], []
+        self.shown, self.updates, self.tickers = [], [], []
 
     def display(self, shown, *, raw=False, display_id=None):
         self.shown.append(shown)
@@ -28,6 +28,27 @@ class Cell:
     def at(self, place):
         """What is seen now at this place."""
         return [self.shown[place], *(data for where, data in self.updates if where == place)][-1]
+
+    def ticker(self, tick):
+        """In place of a Ticker."""
+        self.tickers.append(StillTicker(tick))
+        return self.tickers[-1]
+
+    def tick(self):
+        """Let every ticker that goes tick once."""
+        for ticker in self.tickers:
+            if ticker.goes:
+                ticker.tick()
+
+    @property
+    def ticking(self):
+        """The number of tickers that go."""
+        return sum(ticker.goes for ticker in self.tickers)
+
+    def control(self, place, description):
+        """The control that is displayed at this place, by its description."""
+        (control,) = [each for each in self.shown[place].children if each.description == description]
+        return control
 
 
 class StillTicker:
@@ -40,7 +61,11 @@ class StillTicker:
         self.started = True
 
     def stop(self):
-        self.stopped = True
+        self.stopped, self.tick = True, None
+
+    @property
+    def goes(self):
+        return self.started and not self.stopped
 
 
 class Clock:

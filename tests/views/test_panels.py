@@ -207,7 +207,7 @@ def test_records_are_not_made_where_there_are_more_than_asked_for(monkeypatch):
     from torchmin_nb.views import panels
 
     made = []
-    monkeypatch.setattr(panels, "_told", lambda iteration: made.append(1) or "")
+    monkeypatch.setattr(panels, "_record_text", lambda iteration: made.append(1) or "")
     assert convergence_data(a_history(length=9), recorded=8)[0].records == ()
     assert not made
     assert len(convergence_data(a_history(length=8), recorded=8)[0].records) == len(made) == 8

@@ -288,7 +288,7 @@ def test_a_failure_ends_the_session_with_one_warning(follow, clock, paused, mome
             session.tick()
         paused.resume()
         paused.wait(LONG)
-        session.guarded(session.close)
+        session.run_guarded(session.close)
         return session.tick()
 
     with pytest.warns(ViewWarning, match=f"the run goes on: KeyError: 'no {moment}'") as warned:

@@ -118,8 +118,8 @@ def landscape_data(
     minima = np.array([tuple(map(float, each)) for each in minimizers], dtype=np.float64).reshape(-1, 2)
     surface = _surface(function, window, resolution, runs, minima)
     known = np.concatenate([*(path.losses for path in paths), _at_minima(function, minima)])
-    given = [] if best_loss is None else [float(best_loss)]
-    floor = min([*known[np.isfinite(known)].tolist(), *given], default=None)
+    best_losses = [] if best_loss is None else [float(best_loss)]
+    floor = min([*known[np.isfinite(known)].tolist(), *best_losses], default=None)
     return Landscape(
         surface=surface,
         levels=contour_levels(surface.loss, floor=floor, log=log),

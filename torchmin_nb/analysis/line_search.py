@@ -140,20 +140,20 @@ def _at(step: LineStep, alpha: float) -> tuple[float, float]:
 
 def _words(step: LineStep) -> tuple[str, ...]:
     (phi0, slope0), (phi1, slope1) = step.start, step.accepted
-    told = [f"{len(step.trials) or 'No'} trial{'s' * (len(step.trials) != 1)} on the line; α = 1 is the step taken."]
+    lines = [f"{len(step.trials) or 'No'} trial{'s' * (len(step.trials) != 1)} on the line; α = 1 is the step taken."]
     if slope0 >= 0:
-        return (*told, "The step does not start downhill: the conditions of a line search do not apply.")
+        return (*lines, "The step does not start downhill: the conditions of a line search do not apply.")
     holds = "holds" if phi1 <= phi0 + step.c1 * slope0 else "fails"
-    told.append(f"Sufficient decrease {holds}: the loss falls by {phi0 - phi1:.3g}, c₁ = {step.c1:g}.")
+    lines.append(f"Sufficient decrease {holds}: the loss falls by {phi0 - phi1:.3g}, c₁ = {step.c1:g}.")
     if math.isfinite(step.c2):
         ratio = abs(slope1 / slope0)
         verdict = "holds" if ratio <= step.c2 else "fails"
-        told.append(f"Curvature condition {verdict}: |φ′(1)| = {ratio:.3g} |φ′(0)|, limit c₂ = {step.c2:g}.")
+        lines.append(f"Curvature condition {verdict}: |φ′(1)| = {ratio:.3g} |φ′(0)|, limit c₂ = {step.c2:g}.")
     if step.hidden:
-        told.append(
+        lines.append(
             f"Not shown, since off this line or far beyond it: {step.hidden} closure call{'s' * (step.hidden > 1)}."
         )
-    return tuple(told)
+    return tuple(lines)
 
 
 def _merit_words(history: History, k: int) -> tuple[str, ...]:

@@ -131,9 +131,9 @@ def _words(name: str, order: float | None, rate: float | None, steps: int, reach
     if order is None:
         counted = f"only {steps} step{'s' * (steps != 1)}" if steps else "no step"
         return f"{name}: {counted} of steady convergence above rounding, too few to tell an order{ending}."
-    told = f"{name}: order {order:.2f} over {steps} steps"
+    text = f"{name}: order {order:.2f} over {steps} steps"
     if abs(order - 1) < _LINEAR:
-        told += f", linear: each step leaves {rate:.2g} of the error"
+        text += f", linear: each step leaves {rate:.2g} of the error"
     elif order < 1:
-        told += ", the error falls unevenly"
-    return f"{told}{'' if steps >= _SURE else ', few to be sure'}{ending}."
+        text += ", the error falls unevenly"
+    return f"{text}{'' if steps >= _SURE else ', few to be sure'}{ending}."

@@ -113,8 +113,8 @@ def cost_table(
 
 
 def _lowest(histories: list[History], known: float | None) -> float:
-    found = [float(losses.min()) for history in histories if (losses := _feasible_losses(history)).size]
-    return min([*found, *([] if known is None else [float(known)])], default=math.nan)
+    lowest = [float(losses.min()) for history in histories if (losses := _feasible_losses(history)).size]
+    return min([*lowest, *([] if known is None else [float(known)])], default=math.nan)
 
 
 def _feasible_losses(history: History) -> NDArray[np.float64]:

@@ -11,9 +11,9 @@ from ..errors import ArgumentError, ArgumentTypeError
 __all__ = ["count", "known_keywords", "number", "one_of", "positive", "shown", "truth"]
 
 
-def known_keywords(name: str, given: Iterable[str], known: Iterable[str]) -> None:
+def known_keywords(name: str, keywords: Iterable[str], known: Iterable[str]) -> None:
     """ArgumentTypeError for a keyword that does not exist."""
-    for keyword in given:
+    for keyword in keywords:
         if keyword not in known:
             raise ArgumentTypeError(f"{name} has no keyword {keyword!r}; it has {', '.join(known)}")
 

@@ -199,32 +199,32 @@ def _by_engine(own: Entry, raw: Any) -> tuple[Entry, EngineName | None]:
     return row, None if row.engine == own.engine else engine
 
 
-def _read_settings(given: Mapping[str, Any], spec: ProblemSpec | None, take: Take) -> dict[str, float]:
+def _read_settings(texts: Mapping[str, Any], spec: ProblemSpec | None, take: Take) -> dict[str, float]:
     """The settings that differ from their default."""
     rows = {} if spec is None else {setting.name: setting for setting in spec.settings}
-    found: dict[str, float] = {}
-    for name, raw in given.items():
+    settings: dict[str, float] = {}
+    for name, raw in texts.items():
         if name not in rows:
             continue  # of the problem that the form showed before
         row = rows[name]
         read = _whole if isinstance(row.default, int) else _number
         value = take(f"settings.{name}", lambda read=read, row=row, raw=raw: read(row.name, raw, row.low, row.high))
         if value is not None and value != row.default:
-            found[name] = value
-    return found
+            settings[name] = value
+    return settings
 
 
-def _read_options(row: Entry, given: Mapping[str, Any], take: Take) -> dict[str, Any]:
+def _read_options(row: Entry, texts: Mapping[str, Any], take: Take) -> dict[str, Any]:
     """The options that differ from their default; those of another method or engine are left out."""
-    found: dict[str, Any] = {}
-    for name, raw in given.items():
+    options: dict[str, Any] = {}
+    for name, raw in texts.items():
         if name not in row.options:
             continue
         option = row.options[name]
         value = take(f"options.{name}", lambda option=option, raw=raw: _option(row, option, raw), option.default)
         if not _same(value, option.default):
-            found[name] = value
-    return found
+            options[name] = value
+    return options
 
 
 def _option(row: Entry, option: OptionSpec, raw: Any) -> Any:

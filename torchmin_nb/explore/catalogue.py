@@ -67,8 +67,8 @@ class Entry:
         options: what is set; with "auto", those that only SciPy has choose SciPy. Raises ArgumentError, naming the
         methods of that engine, where this is none.
         """
-        against = scipy_only_option(self, options or {})
-        chosen = choose_engine(self, read_engine(engine), against if engine == "auto" else "", catalogue().values())
+        against = scipy_only_option(self.spec, options or {}) if engine == "auto" else ""
+        chosen = choose_engine(self.spec, read_engine(engine), against, (each.spec for each in catalogue().values()))
         return self if chosen == self.engine else _BY_ENGINE[self.kind](self.spec, chosen)
 
     def bytes(self, n: int, m: int = 0) -> float:
@@ -89,10 +89,10 @@ def catalogue() -> Mapping[str, Entry]:
 
 def groups() -> Mapping[str, tuple[Entry, ...]]:
     """The methods under their headings."""
-    found: dict[str, tuple[Entry, ...]] = {}
+    by_group: dict[str, tuple[Entry, ...]] = {}
     for each in catalogue().values():
-        found[each.group] = (*found.get(each.group, ()), each)
-    return found
+        by_group[each.group] = (*by_group.get(each.group, ()), each)
+    return by_group
 
 
 def entry(name: str) -> Entry:
@@ -115,9 +115,51 @@ def _shown(options: Mapping[str, OptionSpec], engine: str = "scipy") -> dict[str
 def _local(spec: MethodSpec, engine: str | None = None) -> Entry:
     engine = engine or spec.engines[0]
     arrays = {"scipy": spec.arrays, "torch": lambda n: spec.device_arrays * n * n}[engine]
+    return _entry(
+        LOCAL,
+        spec,
+        engine,
+        bounds=spec.bounds,
+        gradient=spec.gradient != "none",
+        curvature=spec.curvature,
+        limit="maxiter" if "maxiter" in spec.options and spec.maxiter_counts == "iterations" else None,
+        calls=spec.calls,
+        arrays=lambda m, n: arrays(n),
+    )
+
+
+def _least_squares(spec: LeastSquaresSpec, engine: str | None = None) -> Entry:
+    engine = engine or spec.engines[0]
+    return _entry(
+        LEAST_SQUARES,
+        spec,
+        engine,
+        bounds=spec.bounds,
+        overdetermined=spec.overdetermined and engine == "scipy",  # MINPACK's; the solvers on the device damp
+        # With an operator, no array is needed: least_squares chooses that where the dense one would not fit.
+        arrays=(lambda m, n: 0.0) if spec.operator else spec.arrays,
+    )
+
+
+def _global(spec: GlobalSpec) -> Entry:
+    return _entry(
+        GLOBAL,
+        spec,
+        "scipy",
+        bounds=True,
+        needs_bounds=spec.bounds,
+        random=spec.stochastic,
+        gradient=False,
+        most=spec.most,
+        limit="maxiter" if "maxiter" in spec.options else None,
+    )
+
+
+def _entry(kind: str, spec: MethodSpec | LeastSquaresSpec | GlobalSpec, engine: str, **columns: Any) -> Entry:
+    """The columns that all tables share, and those of this kind."""
     return Entry(
         spec.name,
-        LOCAL,
+        kind,
         spec.family,
         spec.needs,
         spec.cost or "as you wrote it",
@@ -125,59 +167,10 @@ def _local(spec: MethodSpec, engine: str | None = None) -> Entry:
         spec.reference,
         _shown(spec.options, engine),
         spec,
-        spec.bounds,
-        spec.constraints,
-        gradient=spec.gradient != "none",
-        curvature=spec.curvature,
-        limit="maxiter" if "maxiter" in spec.options and spec.maxiter_counts == "iterations" else None,
-        calls=spec.calls,
-        arrays=lambda m, n: arrays(n),
-        engines=spec.engines,
-        engine=engine,
-    )
-
-
-def _least_squares(spec: LeastSquaresSpec, engine: str | None = None) -> Entry:
-    engine = engine or spec.engines[0]
-    return Entry(
-        spec.name,
-        LEAST_SQUARES,
-        "least squares",
-        "residuals",
-        spec.cost,
-        spec.summary,
-        spec.reference,
-        _shown(spec.options, engine),
-        spec,
-        spec.bounds,
-        constraints=False,
-        overdetermined=spec.overdetermined and engine == "scipy",  # MINPACK's; the solvers on the device damp
-        # With an operator, no array is needed: least_squares chooses that where the dense one would not fit.
-        arrays=(lambda m, n: 0.0) if spec.operator else spec.arrays,
-        engines=spec.engines,
-        engine=engine,
-    )
-
-
-def _global(spec: GlobalSpec) -> Entry:
-    needs: list[Any] = ["loss"] + ["finite bounds"] * spec.bounds + ["a gradient for local searches"] * spec.local
-    return Entry(
-        spec.name,
-        GLOBAL,
-        "global",
-        ", ".join(needs),
-        spec.cost,
-        spec.summary,
-        spec.reference,
-        _shown(spec.kwargs),
-        spec,
-        bounds=True,
         constraints=spec.constraints,
-        needs_bounds=spec.bounds,
-        random=spec.stochastic,
-        gradient=False,
-        most=spec.most,
-        limit="maxiter" if "maxiter" in spec.kwargs else None,
+        engines=spec.engines,
+        engine=engine,
+        **columns,
     )
 
 

@@ -124,7 +124,7 @@ def _global(call: Call, problem: Problem) -> Plan:
             able = ", ".join(each.name for each in GLOBAL_METHODS.values() if each.constraints)
             raise ArgumentError(f"{entry.name} takes no constraints; switch them off, or choose one of {able}")
         constraints = Piece("problem.constraints", problem.constraints)
-        if "constraints" in spec.kwargs:
+        if "constraints" in spec.options:
             parts["constraints"] = constraints
         else:
             keywords["minimizer_args"] = _keywords({"constraints": constraints})
@@ -160,13 +160,13 @@ def _limit(call: Call) -> dict[str, int]:
     name = call.entry.limit
     if call.max_iterations is None or name is None:
         return {}
-    given = call.options.get(name)
-    return {name: call.max_iterations if given is None else min(given, call.max_iterations)}
+    maxiter = call.options.get(name)
+    return {name: call.max_iterations if maxiter is None else min(maxiter, call.max_iterations)}
 
 
 def _budgets(call: Call) -> dict[str, Piece]:
-    given = {"max_evaluations": call.max_evaluations, "max_seconds": call.max_seconds}
-    budgets = {name: _literal(value) for name, value in given.items() if value is not None}
+    limits = {"max_evaluations": call.max_evaluations, "max_seconds": call.max_seconds}
+    budgets = {name: _literal(value) for name, value in limits.items() if value is not None}
     limit = call.max_iterations
     if limit is not None and call.entry.limit is None:
         code = f"lambda iteration: iteration.index >= {limit}"

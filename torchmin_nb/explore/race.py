@@ -123,8 +123,8 @@ class Race:
 
     def _with_stop(self) -> Common:
         """The common keywords, and a callback that heeds a stop which came before the run had begun."""
-        given = self._common.get("callbacks", ())
-        callbacks = [given] if callable(given) else list(given)
+        passed = self._common.get("callbacks", ())
+        callbacks = [passed] if callable(passed) else list(passed)
         return {**self._common, "callbacks": [*callbacks, lambda iteration: self.stopped]}
 
 

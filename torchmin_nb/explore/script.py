@@ -66,14 +66,14 @@ def _docstring(text: str) -> str:
 
 def _gallery(call: Call) -> str:
     settings = {name: literal(value) for name, value in call.settings.items()}
-    given = {
+    arguments = {
         **({} if call.dtype == "float64" else {"dtype": f"torch.{call.dtype}"}),
         **({"seed": repr(call.seed)} if call.seed else {}),
         **({} if call.start is None else {"start": literal(call.start)}),
         **settings,
     }
     return _wrapped(
-        f"problem = PROBLEMS[{literal(call.problem)}].make(", [f"{name}={code}" for name, code in given.items()]
+        f"problem = PROBLEMS[{literal(call.problem)}].make(", [f"{name}={code}" for name, code in arguments.items()]
     )
 
 
@@ -176,8 +176,8 @@ def _source(function: Callable[..., Any]) -> tuple[str, str, list[str]]:
 def _needed(function: Callable[..., Any]) -> tuple[list[str], list[str]]:
     """Import lines for the modules that a function uses, and the other names that it takes from around it."""
     seen = inspect.getclosurevars(function)
-    found = {name: value for name, value in {**seen.globals, **seen.nonlocals}.items() if not hasattr(builtins, name)}
-    modules = {name: value.__name__ for name, value in found.items() if isinstance(value, ModuleType)}
+    names = {name: value for name, value in {**seen.globals, **seen.nonlocals}.items() if not hasattr(builtins, name)}
+    modules = {name: value.__name__ for name, value in names.items() if isinstance(value, ModuleType)}
     modules = {name: path for name, path in modules.items() if all(map(is_name, path.split(".")))}
     lines = [f"import {path}" if path == name else f"import {path} as {name}" for name, path in modules.items()]
-    return lines, sorted(set(found) - set(modules))
+    return lines, sorted(set(names) - set(modules))

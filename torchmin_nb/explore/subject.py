@@ -87,7 +87,7 @@ def subject_of(
     constraints: Sequence[Any] = (),
     residuals: Callable[..., torch.Tensor] | None = None,
 ) -> Subject | None:
-    """What is given: a function and its start, a model and its closure, or nothing at all, None.
+    """What is listed: a function and its start, a model and its closure, or nothing at all, None.
 
     name, bounds, constraints, residuals: as `of_function` and `of_model` take them. Raises ArgumentError for a half,
     and as `of_function`.
@@ -148,8 +148,8 @@ def of_model(
         raise ArgumentTypeError(
             f"the closure must be a function of no arguments that returns the loss, got {type(closure).__name__}"
         )
-    given = model.parameters() if isinstance(model, torch.nn.Module) else model
-    parameters = tuple(parameter for parameter in given if parameter.requires_grad)
+    listed = model.parameters() if isinstance(model, torch.nn.Module) else model
+    parameters = tuple(parameter for parameter in listed if parameter.requires_grad)
     if not parameters:
         raise ArgumentError("the model has no trainable parameter; set requires_grad=True on those to fit")
     values = tuple(parameter.detach().clone() for parameter in parameters)

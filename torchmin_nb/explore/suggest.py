@@ -68,22 +68,22 @@ def suggest(traits: Traits, *, others: int = 2) -> Advice:
     >>> suggest(Traits(n=50_000, seconds_per_call=0.01, seconds_per_product=0.02)).best.method
     'trust-ncg'
     """
-    found: dict[str, Suggestion] = {}
+    suggestions: dict[str, Suggestion] = {}
     entries = catalogue()
     for rule in RULES:
-        if rule.method in found or not rule.when(traits):
+        if rule.method in suggestions or not rule.when(traits):
             continue
         faster = next((each for each in FASTER_ON_TORCH if each.method == rule.method and each.when(traits)), None)
         engine: EngineName | None = None if faster is None else "torch"
         fits = fit(entries[rule.method].on(engine), traits)
         if fits:
             reasons = (rule.why(traits), "" if faster is None else faster.why(traits), _times(traits))
-            found[rule.method] = Suggestion(
+            suggestions[rule.method] = Suggestion(
                 rule.method, tuple(filter(None, reasons)), rule.options(traits), fits.cautions, engine
             )
-        if len(found) > others:
+        if len(suggestions) > others:
             break
-    best, *rest = found.values() if found else (None,)
+    best, *rest = suggestions.values() if suggestions else (None,)
     return Advice(best, tuple(each for each in rest if each is not None))
 
 

@@ -196,8 +196,8 @@ class RunTable:
         rows: list[dict[str, str]] = []
         for name, history in self.histories.items():
             for record in csv.DictReader(io.StringIO(history.to_csv())):
-                told = {f"metrics/{key}" if key == "run" else key: value for key, value in record.items()}
-                rows.append({"run": name, **told})
+                columns = {f"metrics/{key}" if key == "run" else key: value for key, value in record.items()}
+                rows.append({"run": name, **columns})
                 head = list(dict.fromkeys([*head, *rows[-1]]))
         return _csv(head, [[row.get(column, "") for column in head] for row in rows])
 

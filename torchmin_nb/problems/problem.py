@@ -121,12 +121,12 @@ class ProblemSpec:
             _place(problem.parameters, start, self.name)
         return problem
 
-    def _chosen(self, given: Mapping[str, float]) -> dict[str, float]:
+    def _chosen(self, values: Mapping[str, float]) -> dict[str, float]:
         known = {setting.name: setting for setting in self.settings}
-        for name in given:
+        for name in values:
             if name not in known:
                 raise ArgumentError(f"{self.name} has no setting {name!r}; it has {', '.join(known) or 'none'}")
-        return {name: _checked(setting, given.get(name, setting.default)) for name, setting in known.items()}
+        return {name: _checked(setting, values.get(name, setting.default)) for name, setting in known.items()}
 
 
 def _checked(setting: Setting, value: float) -> float:

@@ -201,13 +201,13 @@ def _title(chart: Chart) -> tuple[str, int]:
 
 
 def _axis(axis: Axis, standoff: int) -> dict[str, Any]:
-    given = None if axis.range is None else list(np.log10(axis.range) if axis.log else axis.range)
-    few = axis.log and given is not None and given[1] - given[0] < FEW_DECADES
+    limits = None if axis.range is None else list(np.log10(axis.range) if axis.log else axis.range)
+    few = axis.log and limits is not None and limits[1] - limits[0] < FEW_DECADES
     ticks = {"dtick": "D2", "minorloglabels": "complete", "exponentformat": "none"} if few else {}
     return {
         "title": {"text": plotly_text(axis.title), "font": {"size": 12}, "standoff": standoff},
         "type": "log" if axis.log else "linear",
-        "range": given,
+        "range": limits,
         "gridcolor": GRID,
         "zeroline": False,
         "linecolor": GRID,

@@ -164,17 +164,17 @@ def _dress(axes: Any, chart: Chart) -> None:
         axes.set_aspect("equal", adjustable="box")
 
 
-def _axis(axis: Any, set_scale: Any, set_limits: Any, told: Axis, values: list[Any]) -> None:
-    axis.set_label_text(told.title, color=INK, fontsize=10)
+def _axis(axis: Any, set_scale: Any, set_limits: Any, spec: Axis, values: list[Any]) -> None:
+    axis.set_label_text(spec.title, color=INK, fontsize=10)
     plain([axis.label])
-    if told.log:
+    if spec.log:
         set_scale("log")
-    if told.range is not None:
-        set_limits(*told.range)
+    if spec.range is not None:
+        set_limits(*spec.range)
     low, high = axis.get_view_interval()
-    if told.log and _WRITTEN_OUT[0] <= low and high <= _WRITTEN_OUT[1] and high < 10**FEW_DECADES * low:
+    if spec.log and _WRITTEN_OUT[0] <= low and high <= _WRITTEN_OUT[1] and high < 10**FEW_DECADES * low:
         write_out(axis)
-    elif not told.log and _whole(values):
+    elif not spec.log and _whole(values):
         axis.get_major_locator().set_params(integer=True)
 
 

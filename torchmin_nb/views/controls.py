@@ -132,6 +132,6 @@ def _epilogue(run: Run) -> Html:
     if totals is None:
         return Html()
     counts = {"closure calls": totals.nfev, "gradients": totals.njev, "Hessians": totals.nhev, "HVPs": totals.nhvp}
-    told = " · ".join(f"{count:,} {name}" for name, count in counts.items() if count)
-    form = '<div style="opacity:0.75;padding-left:12px">{told} · {seconds} s</div>'
-    return html(form, told=told, seconds=f"{totals.seconds:.2f}")
+    counted = " · ".join(f"{count:,} {name}" for name, count in counts.items() if count)
+    form = '<div style="opacity:0.75;padding-left:12px">{counted} · {seconds} s</div>'
+    return html(form, counted=counted, seconds=f"{totals.seconds:.2f}")

@@ -143,8 +143,8 @@ def traces(runs: Sequence[RunCurves], panels: Sequence[str]) -> list[dict[str, A
                 "yaxis": _axis_of(curve, panels),
                 "hovertemplate": _hover(curve, run, several),
             }
-            told = np.array(run.records, dtype=object) if len(run.records) == curve.x.size else None
-            records = {"customdata": told} if place == 0 else {}
+            details = np.array(run.records, dtype=object) if len(run.records) == curve.x.size else None
+            records = {"customdata": details} if place == 0 else {}
             named_here = {"showlegend": curve.label not in labels} if curve.label else {}
             labels.add(curve.label)
             drawn.append(base | look | records | named_here)

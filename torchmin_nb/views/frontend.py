@@ -21,12 +21,12 @@ def front_end() -> str:
 
     The environment variable TORCHMIN_NB_FRONT_END overrules what is found. Raises ArgumentError for another value.
     """
-    told = os.environ.get(_VARIABLE)
-    if told is not None:
+    chosen = os.environ.get(_VARIABLE)
+    if chosen is not None:
         known = (NOTEBOOK, STATIC, HEADLESS, TERMINAL)
-        if told not in known:
-            raise ArgumentError(f"{_VARIABLE}={told!r} is not known; choose one of {', '.join(map(repr, known))}")
-        return told
+        if chosen not in known:
+            raise ArgumentError(f"{_VARIABLE}={chosen!r} is not known; choose one of {', '.join(map(repr, known))}")
+        return chosen
     kernel = getattr(_shell(), "kernel", None)
     if kernel is None:
         return TERMINAL

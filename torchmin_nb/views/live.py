@@ -18,7 +18,7 @@ from .panels import AUTO, PanelName, XAxis, named
 from .progress import ProgressLine
 from .scene import Scene, ViewScale
 from .screens import LiveScreen, PictureScreen, Screen, StaticScreen
-from .session import Session, dropped
+from .session import Session, warn_dropped
 from .words import status_line
 
 __all__ = ["Dashboard", "show_run"]
@@ -41,7 +41,7 @@ class Dashboard:
     "metrics" (what the closure records). scale: "log", "linear" or "loss - best". overlay: keep the curves of earlier
     runs. compare: a History, or {name: History}, drawn beside the run. panel: draw(history) -> a figure of your own,
     redrawn about once a second, between two iterations. rate: redraws a second at most; fewer where drawing or sending
-    would take too much. height: pixels. widgets: False for front ends without them.
+    would take too much. height: pixels. widgets: False for front ends without them. clock: seconds, for tests.
     A dashboard that fails is dropped with a ViewWarning; the run goes on. Raises ArgumentError for unknown choices, and
     for a rate that is not positive.
     """
@@ -59,6 +59,7 @@ class Dashboard:
         rate: float = 5.0,
         height: int = 560,
         widgets: bool = True,
+        clock: Callable[[], float] = time.monotonic,
     ):
         if not rate > 0:
             raise ArgumentError(f"rate must be positive, the redraws a second, got {rate!r}")
@@ -69,9 +70,9 @@ class Dashboard:
         self._own_due = 0.0
         self._rate = rate
         self._widgets = widgets
-        self._clock: Callable[[], float] = time.monotonic
+        self._clock = clock
         self._run: ref[Run] | None = None
-        self._heard = History()
+        self._finished = History()
         self._runs: WeakSet[Run] = WeakSet()
         self._session: Session | None = None
         self._line: ProgressLine | None = None
@@ -87,7 +88,7 @@ class Dashboard:
     def _source(self) -> Run | History:
         """What is shown. A run is kept by what stands in a cell, so that one that nobody can steer is let go."""
         run = None if self._run is None else self._run()
-        return self._heard if run is None else run
+        return self._finished if run is None else run
 
     # What a run tells
 
@@ -102,7 +103,7 @@ class Dashboard:
         if not any(run.history is history for run in self._runs):
             self._begin(history)
         elif history is self.history:
-            self._heard = history
+            self._finished = history
         if self._line is not None and history is self.history:
             self._line.on_start(history)
 
@@ -126,12 +127,12 @@ class Dashboard:
         if self._own is not None:
             self._draw_own()
         if self._session is not None:
-            self._session.guarded(self._session.end if isinstance(self._source, Run) else self._session.close)
+            self._session.run_guarded(self._session.end if isinstance(self._source, Run) else self._session.close)
 
     def on_release(self, optimizer: Any) -> None:
         """A minimisation that failed before its first closure call, and so told no end."""
         if self._session is not None and self._source is optimizer.history:
-            self._session.guarded(self._session.close)
+            self._session.run_guarded(self._session.close)
 
     # For a person
 
@@ -142,7 +143,7 @@ class Dashboard:
     def settle(self) -> None:
         """Leave what there is now in a form that can be saved."""
         if self._session is not None:
-            self._session.guarded(self._session.settle)
+            self._session.run_guarded(self._session.settle)
             self._session.tick()
 
     def shows(self, run: Run) -> bool:
@@ -152,7 +153,7 @@ class Dashboard:
     def close(self) -> None:
         """Leave only the picture; free thread and widgets. The run goes on."""
         if self._session is not None:
-            self._session.guarded(self._session.free)
+            self._session.run_guarded(self._session.free)
             self._session = None
 
     def _ipython_display_(self) -> None:
@@ -170,18 +171,18 @@ class Dashboard:
         try:
             self._leave(source)
             self._line = self._session = None
-            self._run, self._heard = (None, source) if isinstance(source, History) else (ref(source), source.history)
+            self._run, self._finished = (None, source) if isinstance(source, History) else (ref(source), source.history)
             self._open(source)
         except Exception as error:
             self._session = None
-            dropped("the dashboard", error)
+            warn_dropped("the dashboard", error)
 
     def _leave(self, source: Run | History) -> None:
         """Another run begins, or the same in another cell: what is shown becomes a picture."""
         if self._session is None:
             return
         self._scene = self._session.scene
-        self._session.guarded(self._session.close)
+        self._session.run_guarded(self._session.close)
         if self._overlay and source is not self._source and len(self.history):
             self._beside[self._unique(self.history.method)] = self.history
 
@@ -230,7 +231,7 @@ class Dashboard:
             self._own.show(self.history)
         except Exception as error:
             self._own = None
-            dropped("the panel", error)
+            warn_dropped("the panel", error)
 
 
 def show_run(run: Run) -> None:

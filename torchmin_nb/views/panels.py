@@ -200,8 +200,8 @@ def _run_curves(
         for panel in panels
         for kind, label, y in _series(panel, history, best)
     )
-    told = bool(curves) and (recorded is None or curves[0].rows.size <= recorded)
-    records = _records(history, curves[0].rows) if told else ()
+    with_records = bool(curves) and (recorded is None or curves[0].rows.size <= recorded)
+    records = _records(history, curves[0].rows) if with_records else ()
     return RunCurves(name, curves, records, begun=at.size > 0)
 
 
@@ -231,10 +231,10 @@ def _curve(panel: str, kind: str, label: str, x: Floats, y: Floats, points: int)
 
 def _records(history: History, rows: NDArray[np.int64]) -> tuple[str, ...]:
     """What the curves do not show of these iterations."""
-    return tuple(_told(history[row]) for row in rows)
+    return tuple(_record_text(history[row]) for row in rows)
 
 
-def _told(iteration: Iteration) -> str:
+def _record_text(iteration: Iteration) -> str:
     rejected = iteration.accepted is False
     parts = [
         "step rejected" if rejected else _words("step norm {:.3g}", iteration.step_norm),

@@ -21,7 +21,7 @@ from .words import status_line
 if TYPE_CHECKING:
     from .controls import Controls
 
-__all__ = ["Session", "dropped"]
+__all__ = ["Session", "warn_dropped"]
 
 _REST = 60.0
 """Seconds that a run stands still before its figure becomes one that can be saved: the next widget costs 5 MB."""
@@ -101,7 +101,7 @@ class Session:
     def tick(self) -> float | None:
         """Look at the run; the seconds to the next look, None when there is nothing more to see."""
         with self._lock:
-            self.guarded(self._look)
+            self.run_guarded(self._look)
             return None if self.closed else POLL
 
     def settle(self) -> None:
@@ -121,23 +121,23 @@ class Session:
         """Leave only the picture; free the clock and the controls."""
         with self._lock:
             self.end()
-            self._shut()
+            self._end_controls()
 
     def free(self) -> None:
         """Close, and let go of the live widget."""
         self.close()
         self._screen.free()
 
-    def guarded(self, action: Callable[[], None]) -> None:
+    def run_guarded(self, action: Callable[[], None]) -> None:
         """Do it; if it fails, the session is over and the run goes on."""
         try:
             action()
         except Exception as error:
             with suppress(Exception):  # controls that cannot be taken away need no second warning
-                self._shut()
-            dropped("the dashboard", error)
+                self._end_controls()
+            warn_dropped("the dashboard", error)
 
-    def _shut(self) -> None:
+    def _end_controls(self) -> None:
         self.closed = True
         self._ticker.stop()
         controls, self._controls = self._controls, None
@@ -168,9 +168,9 @@ class Session:
             self._controls.show_state(state)
 
     def _seen(self) -> tuple[int, str | None, Scene]:
-        return len(self.history), self._told_state(), self.scene
+        return len(self.history), self._displayed_state(), self.scene
 
-    def _told_state(self) -> str | None:
+    def _displayed_state(self) -> str | None:
         """The state in words: a run that waits for its start is paused, to a reader."""
         waits = isinstance(self.source, Run) and self.state == PENDING and self.source.wait_until_paused(0)
         return PAUSED if waits else self.state
@@ -183,10 +183,10 @@ class Session:
         error = None if isinstance(self.source, History) else self.source.exception
         if error is not None and history.message is None:  # it failed before the first closure call
             return f"{history.method} · ended: Failed: {type(error).__name__}: {text_of(error)}"
-        return status_line(history, self._told_state())
+        return status_line(history, self._displayed_state())
 
 
-def dropped(what: str, error: Exception) -> None:
+def warn_dropped(what: str, error: Exception) -> None:
     """Warn that a part of the view is gone."""
     reason = f"{type(error).__name__}: {text_of(error)}"
     warnings.warn(f"{what} was dropped, the run goes on: {reason}", ViewWarning, stacklevel=4)

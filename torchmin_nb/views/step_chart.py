@@ -68,11 +68,11 @@ def step_chart(step: Step, method: str, loss: Callable[..., Any]) -> Chart:
 def _line_chart(step: LineStep, title: str) -> Chart:
     low, high = _height(step)
     (phi0, slope0), (phi1, _) = step.start, step.accepted
-    told = np.where(step.admissible, step.phi, np.nan)
+    admissible = np.where(step.admissible, step.phi, np.nan)
     reach = 0.5 * min(1.0, (high - phi0) / max(abs(slope0), 1e-300)) if slope0 else 0.5
     tangent = np.array([-reach * 0.2, reach])
     layers = [
-        Mark(step.alpha, told, "both conditions hold", "#8fd3bd", width=11),
+        Mark(step.alpha, admissible, "both conditions hold", "#8fd3bd", width=11),
         Mark(step.alpha, step.phi, "φ(α), the loss along the step", _BLUE, texts=_values("φ", step.alpha, step.phi)),
         Mark(step.alpha, step.armijo, f"sufficient decrease, c₁ = {step.c1:g}", _RED, "dash", 1.6),
         Mark(tangent, phi0 + slope0 * tangent, "slope φ′(0)", INK, "dot", 1.6),

@@ -387,7 +387,7 @@ def test_an_await_that_times_out_comes_back_and_the_run_goes_on():
     begun = time.monotonic()
     assert asyncio.run(cell()) == "free"
     assert time.monotonic() - begun < LONG
-    assert run._course._waiters == {}
+    assert run._progress._waiters == {}
     assert run.wait_until_paused(LONG)
     run.stop()
     run.wait(LONG)
@@ -406,13 +406,13 @@ def test_a_run_is_awaited_by_several_tasks_and_loops():
         thread.start()
     left = gone.create_task(cell())
     gone.run_until_complete(asyncio.sleep(0.01))
-    while len(run._course._waiters) < 9:
+    while len(run._progress._waiters) < 9:
         time.sleep(0.001)
     left.cancel()
     with pytest.raises(asyncio.CancelledError):
         gone.run_until_complete(left)
     waiter = gone.create_future()
-    run._course._waiters[waiter] = gone  # of a task that was never cancelled
+    run._progress._waiters[waiter] = gone  # of a task that was never cancelled
     gone.close()
     run.stop()
     for thread in loops:

@@ -25,8 +25,8 @@ def differentiable_gradient(
 ) -> Gradient:
     """The gradient for each parameter, itself differentiable; None where `outputs` do not depend on it."""
     outputs = _as_list(outputs)
-    given = [None] * len(outputs) if grad_outputs is None else _as_list(grad_outputs)
-    weights = [_tracked(output, weight) for output, weight in zip(outputs, given, strict=True)]
+    grad_outputs_list = [None] * len(outputs) if grad_outputs is None else _as_list(grad_outputs)
+    weights = [_tracked(output, weight) for output, weight in zip(outputs, grad_outputs_list, strict=True)]
     return torch.autograd.grad(outputs, parameters, weights, create_graph=True, allow_unused=True)
 
 

@@ -39,9 +39,9 @@ __all__ = [
     "as_loss",
     "backpropagate",
     "constant_of",
-    "gradient_left",
     "math_attention",
     "require_closure",
+    "require_gradient_parts",
     "scalar_of",
 ]
 
@@ -119,7 +119,7 @@ def evaluate_value(closure: Closure, flat: FlatParameters) -> ClosureResult:
     flat.clear_gradients()
     with torch.enable_grad():
         returned = closure()
-    return ClosureResult(as_loss(returned), _left(flat), flat)
+    return ClosureResult(as_loss(returned), _gradient_parts(flat), flat)
 
 
 def evaluate_sample(closure: Closure, flat: FlatParameters) -> ClosureResult:
@@ -128,9 +128,9 @@ def evaluate_sample(closure: Closure, flat: FlatParameters) -> ClosureResult:
     with torch.enable_grad():
         returned = closure()
     loss = as_loss(returned)
-    if math.isfinite(loss) and _untouched(flat):
+    if math.isfinite(loss) and _no_gradients(flat):
         _differentiable(returned, loss)
-    return ClosureResult(loss, _left(flat), flat)
+    return ClosureResult(loss, _gradient_parts(flat), flat)
 
 
 def evaluate_gradient(closure: Closure, flat: FlatParameters) -> ClosureResult:
@@ -139,9 +139,9 @@ def evaluate_gradient(closure: Closure, flat: FlatParameters) -> ClosureResult:
     with torch.enable_grad():
         returned = closure()
         loss = scalar_of(returned)
-        if _untouched(flat) and _needs_gradient(returned, loss):
+        if _no_gradients(flat) and _needs_gradient(returned, loss):
             backpropagate(returned, loss)
-    return ClosureResult(loss, gradient_left(flat, loss), flat)
+    return ClosureResult(loss, require_gradient_parts(flat, loss), flat)
 
 
 def backpropagate(returned: object, loss: torch.Tensor | float) -> None:
@@ -149,9 +149,9 @@ def backpropagate(returned: object, loss: torch.Tensor | float) -> None:
     _backward(_differentiable(returned, loss))
 
 
-def gradient_left(flat: FlatParameters, loss: torch.Tensor | float) -> list[torch.Tensor | None] | None:
+def require_gradient_parts(flat: FlatParameters, loss: torch.Tensor | float) -> list[torch.Tensor | None] | None:
     """What is in `.grad`. If nothing is: None for a loss that is not finite, else ConstantLossError."""
-    parts = _left(flat)
+    parts = _gradient_parts(flat)
     if parts is None and math.isfinite(loss):
         raise ConstantLossError(_INDEPENDENT, float(loss))
     return parts
@@ -162,10 +162,10 @@ def evaluate_probe(closure: Closure, flat: FlatParameters) -> ClosureResult:
     flat.clear_gradients()
     with torch.enable_grad():
         returned = closure()
-        if _untouched(flat) and isinstance(returned, torch.Tensor) and returned.requires_grad:
+        if _no_gradients(flat) and isinstance(returned, torch.Tensor) and returned.requires_grad:
             as_loss(returned)
             _backward(returned.reshape(()))
-    return ClosureResult(as_loss(returned), _left(flat), flat)
+    return ClosureResult(as_loss(returned), _gradient_parts(flat), flat)
 
 
 def evaluate_curvature(closure: Closure, flat: FlatParameters) -> ClosureResult:
@@ -181,7 +181,7 @@ def evaluate_curvature(closure: Closure, flat: FlatParameters) -> ClosureResult:
             returned = closure()
         loss = scalar_of(returned)
         if not capture.called and not _needs_gradient(returned, loss):
-            return ClosureResult(loss, _left(flat), flat)
+            return ClosureResult(loss, _gradient_parts(flat), flat)
         gradient = capture.gradient if capture.called else _captured(returned, loss, flat)
     if all(part is None for part in gradient):
         if not math.isfinite(loss):
@@ -306,11 +306,11 @@ def _backward(loss: torch.Tensor) -> None:
         raise
 
 
-def _untouched(flat: FlatParameters) -> bool:
+def _no_gradients(flat: FlatParameters) -> bool:
     return all(gradient is None for gradient in flat.gradients())
 
 
-def _left(flat: FlatParameters) -> list[torch.Tensor | None] | None:
+def _gradient_parts(flat: FlatParameters) -> list[torch.Tensor | None] | None:
     """What is in `.grad`, one entry a parameter; None where nothing is."""
     parts = flat.gradients()
     return None if all(part is None for part in parts) else parts

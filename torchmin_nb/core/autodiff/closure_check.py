@@ -15,7 +15,7 @@ from .closure import Closure, ClosureResult, Evaluate, evaluate_curvature, evalu
 from .explained_errors import explained
 from .graph import nodes_of, precision
 from .hessian import finite_difference_product
-from .side_effects import left_as_it_was
+from .side_effects import restored_afterwards
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 __all__ = [
     "STOCHASTIC",
     "ClosureReport",
-    "Seen",
+    "ObservedClosure",
     "check_closure",
-    "close",
     "require_consistent",
+    "same_loss",
 ]
 
 
@@ -118,19 +118,19 @@ def check_closure(
     """
     problems: list[str] = []
     x = flat.read()
-    seen = Seen(closure)
-    with left_as_it_was(flat) as rewind:
+    seen = ObservedClosure(closure)
+    with restored_afterwards(flat) as rewind:
         first, seconds = _timed(lambda: evaluate_value(seen, flat))
         second = evaluate_value(seen, flat)
-        deterministic = close(first, second.loss, seen.precision(flat.eps, first.loss), x)
+        deterministic = same_loss(first, second.loss, seen.precision(flat.eps, first.loss), x)
         if not deterministic:
             problems.append(STOCHASTIC.format(first=first.loss, second=second.loss))
         if not np.isfinite(first.loss):
             problems.append(f"the loss is {first.loss} at these parameters")
         units = [_direction(flat.n, seed) for seed in range(directions)]
         checks = _Directional(seen, flat, x, rewind, units, scale)
-        gradient_error = _tried(checks.gradient_error, problems) if np.isfinite(first.loss) else None
-        curvature_error = _tried(checks.curvature_error, problems) if gradient_error is not None else None
+        gradient_error = _error_or_none(checks.gradient_error, problems) if np.isfinite(first.loss) else None
+        curvature_error = _error_or_none(checks.curvature_error, problems) if gradient_error is not None else None
     tolerance = 30 * flat.eps ** (1 / 3)
     if gradient_error is not None and gradient_error > tolerance:
         problems.append(f"the gradient deviates from differences of the loss by {gradient_error:.1e} (relative)")
@@ -147,7 +147,7 @@ def check_closure(
     )
 
 
-class Seen:
+class ObservedClosure:
     """A closure that remembers what its last call returned, with the graph behind it."""
 
     def __init__(self, closure: Closure, loss: Callable[[Any], Any] = lambda returned: returned):
@@ -237,7 +237,7 @@ class _Directional:
         return (ahead - behind) / (2 * h)
 
 
-def _tried(check: Callable[[], float], problems: list[str]) -> float | None:
+def _error_or_none(check: Callable[[], float], problems: list[str]) -> float | None:
     try:
         return check()
     except ClosureError as error:
@@ -259,7 +259,7 @@ def _direction(n: int, seed: int) -> NDArray[np.float64]:
     return np.asarray(v / np.linalg.norm(v))
 
 
-def close(first: ClosureResult, loss: float, eps: float, x: NDArray[np.float64]) -> bool:
+def same_loss(first: ClosureResult, loss: float, eps: float, x: NDArray[np.float64]) -> bool:
     """Whether a loss equals that of the first result, at x, but for rounding, judged by the loss and by g·x."""
     if not (np.isfinite(first.loss) and np.isfinite(loss)):
         return bool(np.array_equal(first.loss, loss, equal_nan=True))

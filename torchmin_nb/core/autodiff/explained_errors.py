@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ...errors import ClosureError, SecondDerivativeError, text_of
 
-__all__ = ["COMPILED", "MADE_BEFORE", "compiled", "explained", "failed_again", "used_up"]
+__all__ = ["COMPILED", "MADE_BEFORE", "explained", "is_compiled", "is_exhausted", "repeated_call_error"]
 
 MADE_BEFORE = (
     "the loss depends on values that were computed before the closure was called, such as a prediction made outside "
@@ -35,32 +35,32 @@ _TWICE = (
 def explained(error: Exception) -> Exception:
     """The error itself, or an error of ours that names the cause and the remedy."""
     if _exhausted(error):
-        return _following(ClosureError(_USED_UP), error)
+        return _with_traceback(ClosureError(_USED_UP), error)
     if _freed(error):
-        return _following(ClosureError(_TWICE), error)
-    if compiled(error) and not isinstance(error, ClosureError):
-        return _following(SecondDerivativeError(COMPILED), error)
+        return _with_traceback(ClosureError(_TWICE), error)
+    if is_compiled(error) and not isinstance(error, ClosureError):
+        return _with_traceback(SecondDerivativeError(COMPILED), error)
     return error
 
 
-def compiled(error: Exception) -> bool:
+def is_compiled(error: Exception) -> bool:
     """Whether torch refused to differentiate compiled code once more."""
     return isinstance(error, RuntimeError) and ("aot_autograd" in text_of(error) or "donated buffer" in text_of(error))
 
 
-def used_up(error: Exception) -> bool:
+def is_exhausted(error: Exception) -> bool:
     """Whether the closure met a graph or an iterator that an earlier call had used up."""
     return _exhausted(error) or _freed(error) or _freed(error.__cause__)
 
 
-def failed_again(error: Exception) -> Exception:
+def repeated_call_error(error: Exception) -> Exception:
     """The error of another call, where the first one, at the same point, went well."""
     if _exhausted(error) or text_of(error) == _USED_UP:
         return explained(error)
-    if used_up(error):
-        return _following(ClosureError(MADE_BEFORE), error)
+    if is_exhausted(error):
+        return _with_traceback(ClosureError(MADE_BEFORE), error)
     if isinstance(error, ClosureError):
-        return _following(ClosureError(_AGAIN.format(error=error)), error)
+        return _with_traceback(ClosureError(_AGAIN.format(error=error)), error)
     error.add_note("torchmin_nb: " + _AGAIN.format(error=type(error).__name__))
     return error
 
@@ -73,6 +73,6 @@ def _freed(error: BaseException | None) -> bool:
     return isinstance(error, RuntimeError) and "graph a second time" in text_of(error)
 
 
-def _following(new: Exception, error: Exception) -> Exception:
+def _with_traceback(new: Exception, error: Exception) -> Exception:
     """With the traceback of the old error. Raise it `from None`: torch's own advice would hide the fault."""
     return new.with_traceback(error.__traceback__)

@@ -70,8 +70,8 @@ def precision(result: object, nodes: Iterable[Any]) -> float:
     dtypes = {data.dtype for node in nodes for data in getattr(node, "_input_metadata", ())}
     if isinstance(result, torch.Tensor):
         dtypes.add(result.dtype)
-    found = (dtype for dtype in dtypes if dtype.is_floating_point or dtype.is_complex)
-    return max((torch.finfo(dtype).eps for dtype in found), default=0.0)
+    inexact = (dtype for dtype in dtypes if dtype.is_floating_point or dtype.is_complex)
+    return max((torch.finfo(dtype).eps for dtype in inexact), default=0.0)
 
 
 def _reachable(start: Iterable[Any]) -> set[Any]:

@@ -16,7 +16,7 @@ import scipy.linalg
 import torch
 
 from ...errors import SecondDerivativeError, text_of
-from .explained_errors import COMPILED, compiled
+from .explained_errors import COMPILED, is_compiled
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -171,10 +171,10 @@ def second_derivatives_named(remedy: str = _REMEDY) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, NotImplementedError) as error:
-        found = _MISSING.search(text_of(error))
-        if not (found or compiled(error)):
+        match = _MISSING.search(text_of(error))
+        if not (match or is_compiled(error)):
             raise
-        if compiled(error):
+        if is_compiled(error):
             raise SecondDerivativeError(f"{COMPILED}, or {remedy.partition(', or ')[2]}") from error
-        name = (found and found["name"]) or "an operation of the closure"
+        name = (match and match["name"]) or "an operation of the closure"
         raise SecondDerivativeError(f"{name} has no second derivative in torch; {remedy}") from error

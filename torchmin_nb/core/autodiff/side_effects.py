@@ -16,7 +16,7 @@ import torch
 if TYPE_CHECKING:
     from ..parameters.flat import FlatParameters
 
-__all__ = ["Generators", "left_as_it_was", "preserved_buffers", "same_random_numbers"]
+__all__ = ["Generators", "preserved_buffers", "restored_afterwards", "same_random_numbers"]
 
 
 @contextmanager
@@ -34,7 +34,7 @@ def preserved_buffers() -> Iterator[None]:
 
     hook = torch.nn.modules.module.register_module_forward_pre_hook(remember)
     try:
-        with _compiled_modules_left_in_peace():
+        with _without_compile_warnings():
             yield
     finally:
         hook.remove()
@@ -43,7 +43,7 @@ def preserved_buffers() -> Iterator[None]:
 
 
 @contextmanager
-def _compiled_modules_left_in_peace() -> Iterator[None]:
+def _without_compile_warnings() -> Iterator[None]:
     """Without torch.compile's warning that hooks run twice: ours does no harm then."""
     if "torch._dynamo" not in sys.modules:
         yield
@@ -96,7 +96,7 @@ class Generators(NamedTuple):
 
 
 @contextmanager
-def left_as_it_was(flat: FlatParameters) -> Iterator[Callable[[], None]]:
+def restored_afterwards(flat: FlatParameters) -> Iterator[Callable[[], None]]:
     """Puts back the parameters, their `.grad`, buffers and random numbers; yields what rewinds the generators."""
     x, gradients = flat.read(), flat.gradients()
     with preserved_buffers(), same_random_numbers() as rewind:

@@ -21,8 +21,8 @@ from .closure import (
     evaluate_probe,
     evaluate_value,
 )
-from .closure_check import STOCHASTIC, Seen, close, require_consistent
-from .explained_errors import MADE_BEFORE, failed_again, used_up
+from .closure_check import STOCHASTIC, ObservedClosure, require_consistent, same_loss
+from .explained_errors import MADE_BEFORE, is_exhausted, repeated_call_error
 from .graph import made_before, once_differentiable, saved_bytes
 from .hessian import Gradient
 from .side_effects import Generators, preserved_buffers, same_random_numbers
@@ -50,7 +50,7 @@ _PART_STALE = 0.01
 
 
 @dataclass(frozen=True)
-class _Move:
+class _Displacement:
     """A step in x (n,), by how much the loss changed, and the gradient after it where it was computed."""
 
     step: NDArray[np.float64]
@@ -83,7 +83,7 @@ class StartCheck:
         constrained: bool = False,
     ):
         self.bytes_per_row: int | None = None
-        self._seen = Seen(closure, loss)
+        self._seen = ObservedClosure(closure, loss)
         self._flat = flat
         self._variables = variables
         self._labels = labels
@@ -91,7 +91,7 @@ class StartCheck:
         self._curvature = curvature
         self._measure = measure
         self._constrained = constrained
-        self._left = _CALLS
+        self._calls_left = _CALLS
         self._eps = flat.eps
         self._near: NDArray[np.float64] | None = None
 
@@ -133,7 +133,7 @@ class StartCheck:
     def _compare(self, gradients: Sequence[Any]) -> None:
         first = self._first
         parts = None if first.graph is None else self._product(first)
-        second = self._again(self._counterpart(), rewind=self._curvature)
+        second = self._repeat(self._counterpart(), rewind=self._curvature)
         self._nodes = self._seen.nodes
         self._eps = self._seen.precision(self._flat.eps, first.loss)
         self._real, captured = (second, first) if first.graph is not None else (first, second)
@@ -143,17 +143,17 @@ class StartCheck:
         if self._curved:
             require_consistent(self._real, captured, self._eps)
         if not all(absent) and not self._constrained:
-            _warn_of_absent([label for label, gone in zip(self._labels, absent, strict=True) if gone])
+            _warn_of_unreached([label for label, gone in zip(self._labels, absent, strict=True) if gone])
         if np.isfinite(first.loss):
             self._compare_displaced(captured, parts)
 
     def _compare_displaced(self, captured: ClosureResult, parts: Gradient | None) -> None:
         if self._curved and parts is None:
             parts = self._product(captured)
-        near = self._moved(self._near_by(), evaluate_gradient if self._curved else evaluate_value)
+        near = self._displaced(self._near_point(), evaluate_gradient if self._curved else evaluate_value)
         if self._curved and parts is not None:
             self._require_second_derivative(captured, parts, near)
-        if self._curvature and self._drawn and self._left and not self._same_loss(self._again(evaluate_value)):
+        if self._curvature and self._drawn and self._calls_left and not self._same_loss(self._repeat(evaluate_value)):
             return
         if near is not None and self._suspicious(near):
             self._judge(near)
@@ -171,12 +171,12 @@ class StartCheck:
             return self._evaluate
         return evaluate_gradient if self._first.graph is not None else evaluate_curvature
 
-    def _again(self, evaluate: Evaluate, *, rewind: bool = False) -> ClosureResult:
+    def _repeat(self, evaluate: Evaluate, *, rewind: bool = False) -> ClosureResult:
         """Another call at the same point, with the same random numbers or new ones."""
         try:
             result = self._call(evaluate, self._x, rewind=rewind)
         except Exception as error:
-            new = failed_again(error)
+            new = repeated_call_error(error)
             if new is error:
                 raise
             raise new from None
@@ -184,7 +184,7 @@ class StartCheck:
         return result
 
     def _call(self, evaluate: Evaluate, x: NDArray[np.float64], *, rewind: bool) -> ClosureResult:
-        self._left -= 1
+        self._calls_left -= 1
         if rewind:
             self._before.put_back()
         self._flat.write(x)
@@ -198,20 +198,20 @@ class StartCheck:
 
     def _refused(self) -> None:
         """The closure could not be measured; it is called once more."""
-        self._left -= 1
+        self._calls_left -= 1
         self._before.put_back()
 
     # Findings
 
     def _same_loss(self, second: ClosureResult) -> bool:
         """Whether two calls at the same point agree; warns where they do not."""
-        if close(self._first, second.loss, self._eps, self._x):
+        if same_loss(self._first, second.loss, self._eps, self._x):
             return True
         message = STOCHASTIC.format(first=self._first.loss, second=second.loss)
         warnings.warn(message, ClosureWarning, stacklevel=2)
         return False
 
-    def _moved(self, z: NDArray[np.float64], evaluate: Evaluate) -> _Move | None:
+    def _displaced(self, z: NDArray[np.float64], evaluate: Evaluate) -> _Displacement | None:
         """The loss at z, with the same random numbers; None where nothing can be said of it."""
         at = self._variables.to_user(z)
         self._flat.write(self._x)
@@ -219,14 +219,16 @@ class StartCheck:
         try:
             result = self._call(evaluate, at, rewind=True)
         except Exception as error:
-            if used_up(error):
-                raise failed_again(error) from None
+            if is_exhausted(error):
+                raise repeated_call_error(error) from None
             return None  # beyond the domain of the loss, perhaps
         self._flat.require_held(at)
         step = self._flat.read() - before
-        return _Move(step, result.loss - self._first.loss, result.gradient) if np.isfinite(result.loss) else None
+        return (
+            _Displacement(step, result.loss - self._first.loss, result.gradient) if np.isfinite(result.loss) else None
+        )
 
-    def _near_by(self) -> NDArray[np.float64]:
+    def _near_point(self) -> NDArray[np.float64]:
         """The point of the first displacement, in the solver's variables."""
         if self._near is None:
             self._near = self._target(_NEAR, 1)
@@ -249,7 +251,7 @@ class StartCheck:
         inside = (z + step >= low) & (z + step <= high)
         return np.asarray(np.clip(np.where(inside, z + step, z - step), low, high))
 
-    def _suspicious(self, move: _Move) -> bool:
+    def _suspicious(self, move: _Displacement) -> bool:
         if self._real.gradient is None:
             return move.change == 0
         if not self._gradient and move.change != 0:
@@ -257,39 +259,39 @@ class StartCheck:
         predicted = self._predicted(move, self._real.gradient)
         if predicted is None:
             return False
-        off, shows = abs(move.change / predicted - 1), self._shows(move.change - predicted)
+        off, shows = abs(move.change / predicted - 1), self._exceeds_rounding(move.change - predicted)
         return off > _OFF_AND_STALE or (off > _PART_STALE and shows and self._stale())
 
     def _stale(self) -> bool:
         """Whether a graph of the last call was there before it."""
         return made_before(self._nodes, self._seen.nodes, self._flat.tensors)
 
-    def _shows(self, change: float) -> bool:
+    def _exceeds_rounding(self, change: float) -> bool:
         return abs(change) > _MEASURABLE * self._eps * abs(self._first.loss)
 
-    def _predicted(self, move: _Move, gradient: NDArray[np.float64]) -> float | None:
+    def _predicted(self, move: _Displacement, gradient: NDArray[np.float64]) -> float | None:
         """By how much the loss changes to first order; None where rounding would hide it."""
         change = float(gradient @ move.step)
-        return change if self._shows(change) and np.isfinite(change) else None
+        return change if self._exceeds_rounding(change) and np.isfinite(change) else None
 
-    def _judge(self, near: _Move) -> None:
+    def _judge(self, near: _Displacement) -> None:
         """Where the loss has one slope on both sides, and the gradient another: a stale graph, or a wrong gradient."""
         unchanged = near.change == 0
         stale = self._stale()
         ahead, behind = self._ratios(near, unchanged=unchanged)
-        if not _wrong(ahead, behind, stale=stale):
+        if not _gradient_is_wrong(ahead, behind, stale=stale):
             return
         if stale or (unchanged and not self._nodes):
             raise ClosureError(_CHANGES.format(ratio=ahead) + MADE_BEFORE)
         if self._gradient:
             warnings.warn(_CHANGES.format(ratio=ahead) + _WRONG, ClosureWarning, stacklevel=2)
 
-    def _ratios(self, near: _Move, *, unchanged: bool) -> tuple[float, float]:
+    def _ratios(self, near: _Displacement, *, unchanged: bool) -> tuple[float, float]:
         """The change of the loss over the one predicted, on both sides; NaN where it is not known."""
         gradient, far = self._real.gradient, None
-        if self._left:
+        if self._calls_left:
             evaluate = evaluate_value if gradient is not None else evaluate_probe
-            far = self._moved(self._target(_FAR if unchanged else _NEAR, -_BACK), evaluate)
+            far = self._displaced(self._target(_FAR if unchanged else _NEAR, -_BACK), evaluate)
         elif unchanged:
             far = near
         gradient = gradient if gradient is not None or far is None else far.gradient
@@ -297,7 +299,7 @@ class StartCheck:
             return np.nan, np.nan
         return self._ratio(near, gradient), self._ratio(far, gradient)
 
-    def _ratio(self, move: _Move, gradient: NDArray[np.float64]) -> float:
+    def _ratio(self, move: _Displacement, gradient: NDArray[np.float64]) -> float:
         predicted = self._predicted(move, gradient)
         return np.nan if predicted is None else move.change / predicted
 
@@ -305,20 +307,20 @@ class StartCheck:
         """A product with the Hessian at the start, along the step of the near displacement."""
         assert captured.graph is not None
         self._flat.write(self._x)
-        step = self._variables.to_user(self._near_by()) - self._x
+        step = self._variables.to_user(self._near_point()) - self._x
         return captured.graph.parts(step)
 
-    def _require_second_derivative(self, captured: ClosureResult, parts: Gradient, near: _Move | None) -> None:
+    def _require_second_derivative(self, captured: ClosureResult, parts: Gradient, near: _Displacement | None) -> None:
         """SecondDerivativeError where the captured graph hides part of the curvature."""
         assert captured.graph is not None
         hidden = once_differentiable(captured.graph.gradient)
         # A parameter on which no gradient depends: its loss is linear, or an operation hides its second derivative.
         if any(part is None and seen is not None for part, seen in zip(parts, captured.graph.gradient, strict=True)):
-            hidden = hidden or self._misses(self._flat.gather(parts), near)
+            hidden = hidden or self._product_deviates(self._flat.gather(parts), near)
         if hidden:
             raise SecondDerivativeError(_HIDDEN)
 
-    def _misses(self, product: NDArray[np.float64], near: _Move | None) -> bool:
+    def _product_deviates(self, product: NDArray[np.float64], near: _Displacement | None) -> bool:
         """Whether a product differs from the change of the gradient along the same step."""
         if near is None or near.gradient is None or self._real.gradient is None:
             return False
@@ -328,7 +330,7 @@ class StartCheck:
         return bool(np.linalg.norm(scale * product - grown) > 0.1 * np.linalg.norm(grown) + noise)
 
 
-def _wrong(ahead: float, behind: float, *, stale: bool) -> bool:
+def _gradient_is_wrong(ahead: float, behind: float, *, stale: bool) -> bool:
     """Whether two ratios, on both sides, say the same and it is not 1; False for NaN."""
     ratio, spread = (_BACK * ahead + behind) / (1 + _BACK), abs(ahead - behind)
     off = max(ratio, 1 / ratio) - 1 if ratio > 0 else abs(ratio - 1)
@@ -350,7 +352,7 @@ _HIDDEN = (
 _SHOWN = 8
 
 
-def _warn_of_absent(names: Sequence[str]) -> None:
+def _warn_of_unreached(names: Sequence[str]) -> None:
     """ClosureWarning that names the parameters to which no gradient came."""
     if not names:
         return

@@ -21,7 +21,14 @@ from ..history.records import Evaluation, Iteration
 from ..optimizers.state import packed
 from ..parameters.flat import FlatParameters, trainable
 from ..runtime.control import UNDER_WAY
-from ..storage.atomic_files import as_path, dropped, ordinary, replacing, require_writable, swept
+from ..storage.atomic_files import (
+    as_path,
+    atomic_replacement,
+    open_regular_file,
+    remove_stale_parts,
+    require_writable,
+    warn_dropped,
+)
 from ..validation import positive
 
 if TYPE_CHECKING:
@@ -121,7 +128,7 @@ class Checkpoint:
         self._due = 0.0
         self._saved = False
         require_writable(self.path)
-        swept(self.previous)
+        remove_stale_parts(self.previous)
         if self.path.exists() and self.path.stat().st_size:
             self.load(self.path)
         if model is not None:
@@ -172,7 +179,7 @@ class Checkpoint:
         Read by `torch.load(path, weights_only=True)`, which runs no code of the file.
         """
         try:
-            with ordinary(path) as file:
+            with open_regular_file(path) as file:
                 stored = torch.load(file, map_location="cpu", weights_only=True)
             if stored["format"] != _FORMAT:
                 raise ValueError(f"format is {stored['format']!r}, expected {_FORMAT!r}")
@@ -197,11 +204,11 @@ class Checkpoint:
         try:
             state = self._state()
             self._keep_previous()
-            with replacing(self.path) as file:
+            with atomic_replacement(self.path) as file:
                 torch.save(state, file)
         except Exception as error:
             self._forget()
-            dropped(f"the checkpoint {str(self.path)!r}", error, "the last whole one stays", stacklevel=4)
+            warn_dropped(f"the checkpoint {str(self.path)!r}", error, "the last whole one stays", stacklevel=4)
             return
         self._saved = True
         self._due = self._clock() + max(self.every, _IDLE * (self._clock() - begun))
@@ -228,7 +235,7 @@ class Checkpoint:
     def _keep_previous(self) -> None:
         """Once a run: what an earlier one left is copied aside before it is replaced."""
         if not self._saved and self.path.exists():
-            with self.path.open("rb") as earlier, replacing(self.previous) as file:
+            with self.path.open("rb") as earlier, atomic_replacement(self.previous) as file:
                 shutil.copyfileobj(earlier, file)
 
     def _forget(self) -> None:

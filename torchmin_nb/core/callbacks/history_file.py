@@ -21,7 +21,7 @@ from ...errors import BusyError, HistoryError, StorageError
 from ..history.history import History
 from ..history.records import Evaluation, Iteration, record
 from ..history.rows import Number, Rows, stored_form
-from ..storage.atomic_files import UNREADABLE, as_path, dropped, ordinary, require_writable
+from ..storage.atomic_files import UNREADABLE, as_path, open_regular_file, require_writable, warn_dropped
 
 __all__ = ["HistoryFile"]
 
@@ -120,7 +120,7 @@ class HistoryFile:
     def read_all(cls, path: str | os.PathLike[str]) -> list[History]:
         """All runs of a file, in the order in which they began. Raises HistoryError as `read` does."""
         try:
-            with ordinary(path) as file:
+            with open_regular_file(path) as file:
                 if not _FIRST_BYTES.startswith(file.read(len(_FIRST_BYTES))):
                     raise ValueError("it does not begin as one")
                 file.seek(0)
@@ -145,7 +145,7 @@ class HistoryFile:
         except Exception as error:
             self._close()
             self._history = None
-            dropped(f"the history file {str(self.path)!r}", error, "it is readable up to here", stacklevel=4)
+            warn_dropped(f"the history file {str(self.path)!r}", error, "it is readable up to here", stacklevel=4)
 
     def _write(self, line: dict[str, Any]) -> None:
         """One system call a line, so that lines of several runs do not mix."""

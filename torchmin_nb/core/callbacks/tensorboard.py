@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from ...errors import ArgumentTypeError, StorageError
 from ..history.history import History
 from ..history.records import Iteration
-from ..storage.atomic_files import dropped, require_writable
+from ..storage.atomic_files import require_writable, warn_dropped
 
 __all__ = ["ScalarWriter", "TensorBoard"]
 
@@ -107,7 +107,7 @@ class TensorBoard:
             action()
         except Exception as error:
             self._dropped = True
-            dropped("the TensorBoard writer", error, "what it has flushed is there", stacklevel=4)
+            warn_dropped("the TensorBoard writer", error, "what it has flushed is there", stacklevel=4)
 
 
 def _scalars(iteration: Iteration) -> Iterator[tuple[str, float]]:

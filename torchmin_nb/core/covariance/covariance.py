@@ -154,13 +154,13 @@ def covariance_of_loss(
 
 def parameter_names(groups: Sequence[Mapping[str, Any]]) -> list[str]:
     """One name a trainable parameter: its own where torch was given named parameters, else its position."""
-    found = [
+    trainable = [
         (tensor, name)
         for group in groups
         for tensor, name in zip(group["params"], group.get("param_names", [None] * len(group["params"])), strict=True)
         if tensor.requires_grad
     ]
-    return [str(index) if name is None else str(name) for index, (_, name) in enumerate(found)]
+    return [str(index) if name is None else str(name) for index, (_, name) in enumerate(trainable)]
 
 
 def named_values(groups: Sequence[Mapping[str, Any]], tensors: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:

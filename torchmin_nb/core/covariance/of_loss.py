@@ -10,7 +10,7 @@ from scipy.sparse.linalg import LinearOperator
 
 from ...errors import ArgumentError, NotAMinimumError
 from ..autodiff.closure import Closure, ClosureEvaluator, require_closure
-from ..autodiff.side_effects import left_as_it_was
+from ..autodiff.side_effects import restored_afterwards
 from ..objective.calls import Calls
 from ..objective.objective import Derivatives, Objective
 from ..runtime.control import Abort, Control, StopRun
@@ -59,7 +59,7 @@ def loss_covariance(
 def _hessian_now(closure: Closure, flat: FlatParameters, derivatives: Derivatives) -> NDArray[np.float64]:
     objective = Objective(Calls(ClosureEvaluator(closure, flat), flat, Control()), derivatives)
     try:
-        with left_as_it_was(flat):
+        with restored_afterwards(flat):
             return objective.hessian(flat.read())
     except Abort as abort:
         raise abort.error from None

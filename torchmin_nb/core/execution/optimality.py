@@ -72,10 +72,10 @@ def kkt(
         columns, room, equal = _changing(constraints)
         for _ in range(_ROUNDS if 0 < columns.size <= _LARGEST else 0):
             weight = box.remaining(rest) / slope_unit
-            found = _multipliers(weight * gradient, weight[:, None] * columns, room / loss_unit, equal)
-            if found is None:
+            solution = _multipliers(weight * gradient, weight[:, None] * columns, room / loss_unit, equal)
+            if solution is None:
                 break
-            before, rest, multipliers = rest, gradient - columns @ found, found
+            before, rest, multipliers = rest, gradient - columns @ solution, solution
             if np.array_equal(before > 0, rest > 0):
                 break
         if len(multipliers) != len(room):
@@ -132,18 +132,18 @@ def _multipliers(
     largest = np.linalg.norm(both, axis=0)
     unit, length = np.where(largest > 0, largest, 1.0), float(np.linalg.norm(gradient)) or 1.0
     try:
-        found, _ = nnls(both / unit, np.concatenate([gradient / length, np.zeros(len(penalties))]))
+        solution, _ = nnls(both / unit, np.concatenate([gradient / length, np.zeros(len(penalties))]))
     except RuntimeError:
         return None
-    found = length * found / unit
-    multipliers = found[: len(penalties)].copy()
-    multipliers[equal] -= found[len(penalties) :]
+    solution = length * solution / unit
+    multipliers = solution[: len(penalties)].copy()
+    multipliers[equal] -= solution[len(penalties) :]
     return np.asarray(multipliers)
 
 
-def tolerances_in_words(rows: Mapping[str, OptionSpec], given: Mapping[str, Any], tol: float | None = None) -> str:
+def tolerances_in_words(rows: Mapping[str, OptionSpec], options: Mapping[str, Any], tol: float | None = None) -> str:
     """The tolerances in force: "gtol=1e-05, ftol=2.22e-09"; empty where there are none."""
-    named = [(row.name, given.get(row.name, row.default if tol is None else tol)) for row in rows.values()]
+    named = [(row.name, options.get(row.name, row.default if tol is None else tol)) for row in rows.values()]
     return ", ".join(f"{name}={value:.3g}" for name, value in named if rows[name].tolerance and value is not None)
 
 
@@ -178,31 +178,31 @@ class EndingCheck:
         if gradient is None or not np.isfinite(gradient).all() or not self.variables.n:
             return
         try:
-            found = self._parts(result, gradient)
+            parts = self._parts(result, gradient)
             violation = 0.0 if self.violation is None else self.violation(result.x)
         except (Abort, StopRun):  # a constraint that fails, or a stop that was asked for meanwhile
             return
-        if not found:
+        if not parts:
             return
         if self.violation is not None:
-            result.kkt_residual = max(min(map(max, found)), violation)
+            result.kkt_residual = max(min(map(max, parts)), violation)
         if result.success and ended_by_method:
-            self._warn(result, gradient, suspect=violation > _FEASIBLE or not any(map(self._believed, found)))
+            self._warn(result, gradient, suspect=violation > _FEASIBLE or not any(map(self._is_solution, parts)))
 
     def _parts(self, result: OptimizeResult, gradient: NDArray[np.float64]) -> list[tuple[float, float]]:
         """Relative stationarity and complementarity, with multipliers that favour the one or the other."""
         if self.violation is None:
             return [(0.0, 0.0)]
-        found = [self._kkt(result, gradient, weight) for weight in _WEIGHTS]
+        conditions = [self._kkt(result, gradient, weight) for weight in _WEIGHTS]
         loss, slope = self._units(result, gradient)
         parts = [
             (_largest(each.stationarity) / slope, float(np.sum(np.abs(each.complementarity))) / loss)
-            for each in found
+            for each in conditions
             if each is not None
         ]
         return [each for each in parts if np.isfinite(each).all()]
 
-    def _believed(self, parts: tuple[float, float]) -> bool:
+    def _is_solution(self, parts: tuple[float, float]) -> bool:
         stationarity, complementarity = parts
         return stationarity <= _STATIONARY and complementarity <= max(_COMPLEMENTARY, self.objective.flat.eps**0.5)
 
@@ -211,8 +211,8 @@ class EndingCheck:
         point = self.objective.cached_point(result.x)
         if point is not None and point.gradient is not None:
             return point.gradient
-        given = next((result[name] for name in ("grad", "jac") if isinstance(result.get(name), np.ndarray)), None)
-        return given if given is not None and given.shape == result.x.shape else None
+        reported = next((result[name] for name in ("grad", "jac") if isinstance(result.get(name), np.ndarray)), None)
+        return reported if reported is not None and reported.shape == result.x.shape else None
 
     def _kkt(self, result: OptimizeResult, gradient: NDArray[np.float64], weight: float) -> Kkt | None:
         variables, slope = self.variables, np.asarray(self.variables.gradient_to_solver(gradient))
@@ -232,21 +232,21 @@ class EndingCheck:
         if self._moved(z) and not suspect:
             return
         slopes = self._slopes(result, gradient)
-        if not self._moved(z) and self._falls(result, z, slopes):
+        if not self._moved(z) and self._can_still_fall(result, z, slopes):
             warnings.warn(_UNMOVED_WORDS.format(**self._words(result, slopes)), StartWarning, stacklevel=7)
         elif suspect and self.violation is not None:
             warnings.warn(_RESIDUAL_WORDS.format(**self._words(result, slopes)), ConvergenceWarning, stacklevel=7)
 
     def _slopes(self, result: OptimizeResult, gradient: NDArray[np.float64]) -> NDArray[np.float64]:
         """What no multiplier explains of the gradient with respect to z."""
-        found = self._kkt(result, gradient, _WEIGHTS[-1])
-        return np.zeros(1) if found is None else found.stationarity
+        conditions = self._kkt(result, gradient, _WEIGHTS[-1])
+        return np.zeros(1) if conditions is None else conditions.stationarity
 
     def _moved(self, z: NDArray[np.float64]) -> bool:
         """Whether the run ended elsewhere than it began."""
         return float(np.linalg.norm(z - self.variables.start)) > _UNMOVED * (float(np.linalg.norm(z)) or 1.0)
 
-    def _falls(self, result: OptimizeResult, z: NDArray[np.float64], slopes: NDArray[np.float64]) -> bool:
+    def _can_still_fall(self, result: OptimizeResult, z: NDArray[np.float64], slopes: NDArray[np.float64]) -> bool:
         """Whether, to first order, the loss falls by its own size not far away."""
         reach = float(np.linalg.norm(slopes)) * (float(np.linalg.norm(z)) or 1.0)
         return _NEAR * reach < abs(float(result.fun)) < _FAR * reach

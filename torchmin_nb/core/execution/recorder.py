@@ -70,11 +70,11 @@ class Recorder:
 
         Those that refuse the run by raising hear nothing more of it.
         """
-        heard: list[Callback] = []
+        accepting: list[Callback] = []
         try:
-            notify(self._callbacks, "on_start", self.history, heard)
+            notify(self._callbacks, "on_start", self.history, accepting)
         finally:
-            self._callbacks = heard
+            self._callbacks = accepting
         self._evaluation_listeners = _methods_named(self._callbacks, "on_evaluation")
 
     def end(self) -> None:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Run",
-    "Steered",
+    "SteeredOptimizer",
     "exclusive_parameters",
 ]
 
@@ -60,7 +60,7 @@ def exclusive_parameters(tensors: Sequence[torch.Tensor]) -> Iterator[None]:
             _claims.difference_update(ids)
 
 
-class Steered(Protocol):
+class SteeredOptimizer(Protocol):
     """What a Run reads of the optimizer that it runs."""
 
     name: str
@@ -77,10 +77,10 @@ class Branching(Protocol):
     ) -> Run: ...
 
 
-class _Course:
+class _RunProgress:
     """What a run and its thread share. The thread knows no Run: one that nobody keeps is thereby noticed."""
 
-    def __init__(self, optimizer: Steered, control: Control):
+    def __init__(self, optimizer: SteeredOptimizer, control: Control):
         self.optimizer = optimizer
         self.control = control
         self.result: OptimizeResult | None = None
@@ -100,24 +100,24 @@ class _Course:
             return self._after
         return self.optimizer.history if self._begun else self._before
 
-    def follow(self, execute: Callable[[], object], claim: ExitStack, context: Callable[[], ExitStack]) -> None:
+    def execute(self, execute: Callable[[], object], claim: ExitStack, context: Callable[[], ExitStack]) -> None:
         """The whole run, in its thread."""
         with claim:  # until all is noted, or the next run of this optimizer could be taken for this one
             try:
                 with context():
-                    self.control.await_go()
+                    self.control.wait_for_start()
                     self._begin()
                     execute()
             except BaseException as error:
                 self.exception = error
             self._after, self.result = self.optimizer.history, self.optimizer.result
             self.kept = getattr(self.optimizer, "states", ())
-        self._tell_end()
+        self._notify_end()
 
     def refuse(self, error: BaseException) -> None:
         """The run ends before it has begun."""
         self.exception = error
-        self._tell_end()
+        self._notify_end()
 
     def outcome(self) -> OptimizeResult:
         """The result of a run that has ended; raises what the closure raised."""
@@ -143,7 +143,7 @@ class _Course:
         self.optimizer.history, self.optimizer.result = History(self.optimizer.name), None
         self._begun = True
 
-    def _tell_end(self) -> None:
+    def _notify_end(self) -> None:
         with self._lock:
             self.ended.set()
             waiters, self._waiters = self._waiters, {}
@@ -170,7 +170,7 @@ class Run:
 
     def __init__(
         self,
-        optimizer: Steered,
+        optimizer: SteeredOptimizer,
         execute: Callable[[], object],
         control: Control,
         tensors: Sequence[torch.Tensor],
@@ -180,8 +180,8 @@ class Run:
     ):
         self._optimizer = optimizer
         self._control = control
-        self._course = course = _Course(optimizer, control)
-        self._ended = course.ended
+        self._progress = progress = _RunProgress(optimizer, control)
+        self._ended = progress.ended
         self._thread: WorkerThread | None = None
         self._branching = branching
         self.panel: Any = None
@@ -194,7 +194,7 @@ class Run:
             self._announce(optimizer.callbacks)
             claim = claim.pop_all()
         # The notebook finds the cell that a thread's output belongs to by its context variables.
-        work = partial(contextvars.copy_context().run, course.follow, execute, claim, context)
+        work = partial(contextvars.copy_context().run, progress.execute, execute, claim, context)
         stop = partial(control.request, endings.STOPPED)
         self._thread = WorkerThread(work, name=f"torchmin_nb {optimizer.name}", stop=stop)
         self._launch(claim)
@@ -234,7 +234,7 @@ class Run:
         self._refuse_to_wait_for_itself("run.wait()", timeout)
         if not interruptible(lambda seconds: self._ended.wait(seconds) or None, timeout):
             raise TimeoutError(f"the run is {self.state} after {timeout} s; it goes on")
-        return self._course.outcome()
+        return self._progress.outcome()
 
     def wait_until_paused(self, timeout: float | None = None) -> bool:
         """Wait until the run stands still; whether it does. False at once for a run that has ended.
@@ -242,15 +242,15 @@ class Run:
         Raises BusyError as `wait` does; a timeout of 0 is only a look.
         """
         self._refuse_to_wait_for_itself("run.wait_until_paused()", timeout)
-        return bool(interruptible(self._control.await_standstill, timeout))
+        return bool(interruptible(self._control.wait_for_pause, timeout))
 
     def __await__(self) -> Generator[Any, None, OptimizeResult]:
         self._refuse_to_wait_for_itself("await run")
         return self._outcome().__await__()
 
     async def _outcome(self) -> OptimizeResult:
-        await self._course.end()
-        return self._course.outcome()
+        await self._progress.end()
+        return self._progress.outcome()
 
     def _refuse_to_wait_for_itself(self, call: str, timeout: float | None = None) -> None:
         if self._ended.is_set() or (timeout is not None and timeout <= 0):
@@ -301,7 +301,7 @@ class Run:
     @property
     def kept(self) -> Any:
         """The states that were kept, by iteration; the last one is among them once the run has ended."""
-        return self._course.kept
+        return self._progress.kept
 
     # Watching
 
@@ -320,17 +320,17 @@ class Run:
     @property
     def history(self) -> History:
         """The iterations so far."""
-        return self._course.history
+        return self._progress.history
 
     @property
     def result(self) -> OptimizeResult | None:
         """SciPy's result, once the run has ended."""
-        return self._course.result
+        return self._progress.result
 
     @property
     def exception(self) -> BaseException | None:
         """What the closure or a callback raised."""
-        return self._course.exception
+        return self._progress.exception
 
     def _ipython_display_(self) -> None:
         """As the last line of a cell, a run is its panel."""
@@ -344,7 +344,7 @@ class Run:
         try:
             notify(callbacks, "on_run", self)
         except BaseException as error:  # those that were told see a run that has failed
-            self._course.refuse(error)
+            self._progress.refuse(error)
             raise
 
 

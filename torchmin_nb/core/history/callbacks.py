@@ -33,18 +33,18 @@ class Listener(Protocol):
     def on_end(self, history: History) -> None: ...
 
 
-def notify(callbacks: Sequence[Any], name: str, subject: Any, heard: list[Any] | None = None) -> None:
+def notify(callbacks: Sequence[Any], name: str, subject: Any, accepting: list[Any] | None = None) -> None:
     """Call this method of every callback that has it. Then raise the first error that one raised, noting the others.
 
-    An interrupt comes before errors. heard: filled with the callbacks that raised nothing.
+    An interrupt comes before errors. accepting: filled with the callbacks that raised nothing.
     """
     failures: list[BaseException] = []
     for callback in callbacks:
         try:
             if hasattr(callback, name):
                 getattr(callback, name)(subject)
-            if heard is not None:
-                heard.append(callback)
+            if accepting is not None:
+                accepting.append(callback)
         except BaseException as error:
             failures.append(error)
     if not failures:

@@ -19,7 +19,7 @@ from ...errors import ArgumentError, HistoryError
 from ..display.hooks import animated_page
 from ..display.html import Html, html, html_page
 from ..runtime.control import Status
-from ..storage.atomic_files import UNREADABLE, ordinary, write_text
+from ..storage.atomic_files import UNREADABLE, open_regular_file, write_text
 from .html_table import history_html
 from .index_column import IndexColumn
 from .joining import ARROW, add_totals, join_evaluations, join_iterations, join_options, require_same_size
@@ -366,7 +366,7 @@ class History(Sequence[Iteration]):
         if isinstance(source, str) and source.lstrip().startswith("{"):
             return cls.from_text(source)
         try:
-            with ordinary(source) as file:
+            with open_regular_file(source) as file:
                 text = file.read().decode()
         except UNREADABLE as error:
             raise HistoryError(_NOT_STORED.format(error)) from error

@@ -96,6 +96,6 @@ def _shifted(iteration: Iteration, spent: Totals, offset: int, rejected: int) ->
 
 def _merged(end: Iteration, start: Iteration) -> Iteration:
     """The point where two runs meet, with what either says of it."""
-    told = {field.name: getattr(end, field.name) for field in fields(end)}
-    missing = {name: getattr(start, name) for name, value in told.items() if value is None}
+    known = {field.name: getattr(end, field.name) for field in fields(end)}
+    missing = {name: getattr(start, name) for name, value in known.items() if value is None}
     return replace(end, **{**missing, "metrics": {**start.metrics, **end.metrics}})

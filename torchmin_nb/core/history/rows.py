@@ -72,7 +72,7 @@ class _Numbers:
     def __getitem__(self, row: int) -> Any:
         if self._missing and self._missing[row]:
             return None
-        return _told(self._kind(self.values[row]))
+        return _from_stored(self._kind(self.values[row]))
 
     def _extend_missing(self, count: int) -> None:
         self._missing = self._missing or bytearray(len(self.values))
@@ -103,18 +103,18 @@ class _Mappings:
 
     def __getitem__(self, row: int) -> dict[str, float]:
         names, begin = self._kinds[self._of[row]], self._begin[row]
-        return dict(zip(names, map(_told, self._values[begin : begin + len(names)]), strict=True))
+        return dict(zip(names, map(_from_stored, self._values[begin : begin + len(names)]), strict=True))
 
     def columns(self) -> dict[str, array[float]]:
         """One column a name, NaN where a row has none."""
         of, begin, values = (np.array(each) for each in (self._of, self._begin, self._values))
-        found: dict[str, Any] = {}
+        filled: dict[str, Any] = {}
         for kind, names in enumerate(self._kinds):
             rows = np.flatnonzero(of == kind)
             for place, name in enumerate(names):
-                column = found.setdefault(name, np.full(len(of), math.nan))
+                column = filled.setdefault(name, np.full(len(of), math.nan))
                 column[rows] = values[begin[rows] + place]
-        return {name: array("d", column.tobytes()) for name, column in found.items()}
+        return {name: array("d", column.tobytes()) for name, column in filled.items()}
 
     def _kind_of(self, names: tuple[str, ...]) -> int:
         kind = self._names.setdefault(names, len(self._kinds))
@@ -123,7 +123,7 @@ class _Mappings:
         return kind
 
 
-def _told(value: float) -> float:
+def _from_stored(value: float) -> float:
     """The one NaN for every other, so that a record equals itself."""
     return math.nan if value != value else value
 

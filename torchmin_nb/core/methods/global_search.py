@@ -14,36 +14,31 @@ import numpy as np
 
 from ..runtime.control import EXHAUSTED, UNCONVERGED, Ending
 from .options import OptionSpec
+from .row import MethodRow, option_rows
 
 __all__ = ["GLOBAL_METHODS", "SHGO_OPTIONS", "GlobalSpec"]
 
 
 @dataclass(frozen=True, slots=True)
-class GlobalSpec:
-    """One global method: what it needs and what it takes.
+class GlobalSpec(MethodRow):
+    """One global method: what it needs and what it accepts. See `MethodRow` for the first columns.
 
-    kwargs: SciPy's own keywords, and those that torchmin_nb adds (`ours`). older: the earlier name of the wrapper's
+    options: SciPy's own keywords, and those that torchmin_nb adds (`ours`). older: the earlier name of the wrapper's
     `search_args`. bounds: whether it needs finite bounds on every variable. stochastic: whether it draws random numbers
-    (`rng`, or `seed` for SciPy's legacy generators). local: whether it polishes with a local method. constraints:
-    whether it accepts them. variable_space_options: keywords whose values are in the search's own variables, so that
-    they cannot be combined with scales or fixed entries. source: the paper. most: the largest number of variables for
-    which the search is useful. cost: the cost of an iteration, in words. descent: minimizer_args of the local method
-    where the user passes none; empty for SLSQP with constraints, L-BFGS-B with bounds, BFGS with neither. zero: the
-    ending that a status of 0 stands for where it is no success.
+    (`rng`, or `seed` for SciPy's legacy generators). local: whether it polishes with a local method.
+    variable_space_options: keywords whose values are in the search's own variables, so that they cannot be combined
+    with scales or fixed entries. source: the paper. most: the largest number of variables for which the search is
+    useful. descent: minimizer_args of the local method where the user passes none; empty for SLSQP with constraints,
+    L-BFGS-B with bounds, BFGS with neither. zero: the ending that a status of 0 stands for where it is no success.
     """
 
-    name: str
-    summary: str
-    reference: str
-    source: str
-    kwargs: Mapping[str, OptionSpec]
-    bounds: bool = True
+    family: str = field(default="global", kw_only=True)
+    bounds: bool = field(default=True, kw_only=True)
+    source: str = ""
     stochastic: bool = False
     local: bool = True
-    constraints: bool = False
     variable_space_options: tuple[str, ...] = ()
     most: int = 1000
-    cost: str = ""
     older: str = ""
     zero: Ending = UNCONVERGED
     descent: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
@@ -52,16 +47,25 @@ class GlobalSpec:
         """A row is copied and pickled by name."""
         return _row, (self.name,)
 
-    def local_arguments(self, given: Mapping[str, Any]) -> Mapping[str, Any]:
+    @property
+    def kwargs(self) -> Mapping[str, OptionSpec]:
+        """The same as `options`."""
+        return self.options
+
+    @property
+    def needs(self) -> str:
+        """What it needs, in words."""
+        return ", ".join(["loss"] + ["finite bounds"] * self.bounds + ["a gradient for local searches"] * self.local)
+
+    def local_arguments(self, minimizer_args: Mapping[str, Any]) -> Mapping[str, Any]:
         """minimizer_args of the local method: those given, with what is SciPy's where none are."""
-        if not given:
+        if not minimizer_args:
             return self.descent
         named = {name: self.descent[name] for name in ("method",) if name in self.descent}
-        return {**named, **{name: value for name, value in given.items() if name != "method" or value is not None}}
-
-
-def _rows(*options: OptionSpec) -> Mapping[str, OptionSpec]:
-    return MappingProxyType({option.name: option for option in options})
+        return {
+            **named,
+            **{name: value for name, value in minimizer_args.items() if name != "method" or value is not None},
+        }
 
 
 def _doc(name: str) -> str:
@@ -90,8 +94,7 @@ _ALL = (
         "basinhopping",
         "Hops from one local minimum to the next: random steps, each followed by a local method, kept by Metropolis.",
         _doc("basinhopping"),
-        "Wales & Doye, J. Phys. Chem. A 101, 5111 (1997)",
-        _rows(
+        option_rows(
             OptionSpec("niter", 100, "int", "Number of hops.", low=0, high=_INT),
             OptionSpec("T", 1.0, "float", "Temperature: about the difference in loss between local minima.", low=0),
             OptionSpec("stepsize", 0.5, "float", "Largest change of a variable in the first hops.", low=0, high=1e100),
@@ -113,14 +116,14 @@ _ALL = (
         variable_space_options=("take_step", "accept_test", "callback"),
         most=1000,
         cost="a whole local minimisation from a random step",
+        source="Wales & Doye, J. Phys. Chem. A 101, 5111 (1997)",
         older="basinhopping_kwargs",
     ),
     GlobalSpec(
         "dual_annealing",
         "Generalised simulated annealing with long jumps, and a local search wherever it improves.",
         _doc("dual_annealing"),
-        "Xiang, Sun, Fan & Gong, Phys. Lett. A 233, 216 (1997)",
-        _rows(
+        option_rows(
             _BOUNDS,
             OptionSpec("maxiter", 1000, "int", "Number of temperature steps, 2·N visits each.", 1, unlimited=_INT),
             OptionSpec("initial_temp", 5230.0, "float", "Temperature at the start; higher reaches farther.", 0.01, 5e4),
@@ -139,6 +142,7 @@ _ALL = (
         variable_space_options=("callback",),
         most=100,
         cost="2·N closure calls, and local searches where it improves",
+        source="Xiang, Sun, Fan & Gong, Phys. Lett. A 233, 216 (1997)",
         older="da_kwargs",
         zero=EXHAUSTED,
     ),
@@ -146,8 +150,7 @@ _ALL = (
         "shgo",
         "Samples the box, finds all candidate basins by homology, and descends each: lists the local minima.",
         _doc("shgo"),
-        "Endres, Sandrock & Focke, J. Glob. Optim. 72, 181 (2018)",
-        _rows(
+        option_rows(
             _BOUNDS,
             OptionSpec("constraints", None, "any", "Constraints, as minimizer_args takes them."),
             OptionSpec(
@@ -171,14 +174,14 @@ _ALL = (
         most=8,
         cost="about 100 closure calls and a descent from each basin; 2^N + 1 at least",
         descent=MappingProxyType({"method": "SLSQP", "options": {"ftol": 1e-12}}),
+        source="Endres, Sandrock & Focke, J. Glob. Optim. 72, 181 (2018)",
         older="shgo_kwargs",
     ),
     GlobalSpec(
         "differential_evolution",
         "A population that mutates and recombines: robust on rough losses; whole generations at once under vmap.",
         _doc("differential_evolution"),
-        "Storn & Price, J. Glob. Optim. 11, 341 (1997)",
-        _rows(
+        option_rows(
             _BOUNDS,
             OptionSpec(
                 "strategy",
@@ -237,14 +240,14 @@ _ALL = (
         variable_space_options=("callback", "init", "integrality", "strategy"),
         most=50,
         cost="15·N closure calls, a generation at once where vmap allows",
+        source="Storn & Price, J. Glob. Optim. 11, 341 (1997)",
         older="de_kwargs",
     ),
     GlobalSpec(
         "direct",
         "Divides the box into ever smaller rectangles: deterministic, without gradients, for a few variables.",
         _doc("direct"),
-        "Jones, Perttunen & Stuckman, J. Optim. Theory Appl. 79, 157 (1993)",
-        _rows(
+        option_rows(
             _BOUNDS,
             OptionSpec("eps", 1e-4, "float", "Required improvement of a rectangle: more searches wider.", low=0),
             OptionSpec("maxfun", None, "int", "Largest number of closure calls; default 1000·N.", 1, 10**7),
@@ -260,14 +263,14 @@ _ALL = (
         variable_space_options=("callback",),
         most=15,
         cost="a few closure calls for each rectangle that is divided",
+        source="Jones, Perttunen & Stuckman, J. Optim. Theory Appl. 79, 157 (1993)",
         older="direct_kwargs",
     ),
     GlobalSpec(
         "brute",
         "Evaluates a grid, whole chunks at once under vmap, and descends from the best point: up to three variables.",
         _doc("brute"),
-        "exhaustive search",
-        _rows(
+        option_rows(
             OptionSpec(
                 "ranges", None, "any", "Like bounds; an entry may also be (low, high, step) or a slice, as np.mgrid."
             ),
@@ -281,11 +284,12 @@ _ALL = (
         variable_space_options=("ranges",),
         most=4,
         cost="a part of 20^N closure calls, then a descent",
+        source="exhaustive search",
         older="brute_kwargs",
     ),
 )
 
-SHGO_OPTIONS = _rows(
+SHGO_OPTIONS = option_rows(
     OptionSpec("maxfev", None, "int", "Largest number of samples in the feasible domain.", low=1, unlimited=np.inf),
     OptionSpec("maxev", None, "int", "Largest number of samples.", low=1, unlimited=np.inf),
     OptionSpec("maxiter", None, "int", "Largest number of iterations.", low=1, unlimited=np.inf),
@@ -306,10 +310,8 @@ SHGO_OPTIONS = _rows(
 """The `options` of shgo. The local method's are handed to it."""
 
 GLOBAL_METHODS: Mapping[str, GlobalSpec] = MappingProxyType({spec.name: spec for spec in _ALL})
+"""The global methods, keyed by the name of SciPy's function."""
 
 
 def _row(name: str) -> GlobalSpec:
     return GLOBAL_METHODS[name]
-
-
-"""The global methods, keyed by the name of SciPy's function."""

@@ -7,7 +7,7 @@ https://docs.scipy.org/doc/scipy/reference/generated/scipy.optimize.least_square
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Literal
 
@@ -15,6 +15,7 @@ from ...errors import ArgumentError, MemoryBudgetError
 from ..runtime.control import EXHAUSTED, Ending
 from ..runtime.memory import available_bytes, readable_bytes
 from .options import OptionSpec
+from .row import MethodRow, option_rows
 
 __all__ = [
     "LARGE_JACOBIAN",
@@ -31,33 +32,33 @@ LARGE_JACOBIAN = 2**25
 
 
 @dataclass(frozen=True, slots=True)
-class LeastSquaresSpec:
-    """One method: what it takes and what it needs.
+class LeastSquaresSpec(MethodRow):
+    """One method of least squares: what it accepts and what it needs. See `MethodRow` for the first columns.
 
-    bounds, robust: whether it takes bounds, and losses besides the plain sum of squares. operator: whether it can do
-    with products of the Jacobian. overdetermined: needs m >= n. arrays: doubles that SciPy and the Jacobian take for m
-    residuals and n parameters. radius: how its trust radius is observed, a key of trust_region.PROBES. cost: what an
-    iteration costs, in words. engines: who can run it, "scipy" and "torch", a solver on the device. zero: the
-    ending that a status of 0 stands for, which is never a success here.
+    arrays: float64 numbers that SciPy and the Jacobian need for m residuals and n parameters. robust: whether it
+    accepts losses other than the sum of squares. operator: whether products with the Jacobian are enough.
+    overdetermined: whether it needs m >= n. radius: how its trust radius is observed, a key of trust_region.PROBES.
+    zero: the ending that a status of 0 stands for, which is never a success here.
     """
 
-    name: str
-    summary: str
-    reference: str
-    options: Mapping[str, OptionSpec]
     arrays: Callable[[int, int], float]
-    bounds: bool = True
     robust: bool = True
     operator: bool = True
     overdetermined: bool = False
     radius: str = "loop"
-    cost: str = "1 closure call, and a Jacobian of M×N where the point is accepted"
-    engines: tuple[str, ...] = ("scipy",)
+    family: str = field(default="least squares", kw_only=True)
+    bounds: bool = field(default=True, kw_only=True)
+    cost: str = field(default="1 closure call, and a Jacobian of M×N where the point is accepted", kw_only=True)
     zero: Ending = EXHAUSTED
 
     def __reduce__(self) -> tuple[Callable[[str], LeastSquaresSpec], tuple[str]]:
         """A row is copied and pickled by name."""
         return _row, (self.name,)
+
+    @property
+    def needs(self) -> str:
+        """What it needs, in words."""
+        return "residuals"
 
     def plan(self, m: int, n: int, jacobian: str, tr_solver: str | None, budget: int | None) -> str:
         """ "dense" or "operator" for a Jacobian of shape (m, n). Raises ArgumentError or MemoryBudgetError."""
@@ -121,31 +122,27 @@ _PLAIN = (
 )
 
 
-def _rows(*options: OptionSpec) -> Mapping[str, OptionSpec]:
-    return MappingProxyType({option.name: option for option in options})
-
-
 _REFERENCE = "https://docs.scipy.org/doc/scipy/reference/generated/scipy.optimize.least_squares.html"
 _ALL = (
     LeastSquaresSpec(
         "trf",
         "Trust region reflective: robust, takes bounds, small and large problems (Branch, Coleman, Li 1999).",
         _REFERENCE,
-        _rows(*_COMMON, *_ROBUST),
+        option_rows(*_COMMON, *_ROBUST),
         arrays=lambda m, n: 5.0 * (m + n) * n,
     ),
     LeastSquaresSpec(
         "dogbox",
         "Dogleg in a box: often quickest on small problems with bounds (Voglis and Lagaris 2004).",
         _REFERENCE,
-        _rows(*_COMMON, *_ROBUST),
+        option_rows(*_COMMON, *_ROBUST),
         arrays=lambda m, n: 4.0 * m * n + n * n,
     ),
     LeastSquaresSpec(
         "lm",
         "Levenberg-Marquardt of MINPACK: quick on small problems without bounds (Moré 1978).",
         _REFERENCE,
-        _rows(*_COMMON, *_PLAIN),
+        option_rows(*_COMMON, *_PLAIN),
         arrays=lambda m, n: 4.0 * m * n + n * n,
         bounds=False,
         robust=False,
@@ -158,7 +155,7 @@ _ALL = (
         "gauss-newton",
         "Minimum-norm steps, damped where they stall: for residuals that a network can fit closely, as of PINNs.",
         "https://doi.org/10.48550/arXiv.2302.13163",
-        _rows(
+        option_rows(
             *(option for option in _COMMON if not option.scipy_only and option.name != "x_scale"),
             OptionSpec("max_iter", None, "int", "Largest number of iterations; no limit by default.", low=1),
             OptionSpec(

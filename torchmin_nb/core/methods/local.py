@@ -17,6 +17,7 @@ import numpy as np
 from ...errors import UnknownMethodError
 from ..runtime.control import ITERATIONS, UNCONVERGED, Ending
 from .options import OptionSpec
+from .row import MethodRow, option_rows
 
 __all__ = [
     "CUSTOM",
@@ -52,8 +53,8 @@ MethodName = Literal[
 
 
 @dataclass(frozen=True, slots=True)
-class MethodSpec:
-    """One method: what it needs, what it takes, what it reports.
+class MethodSpec(MethodRow):
+    """One local method: what it needs, what it accepts, what it reports. See `MethodRow` for the first columns.
 
     gradient: "none" or "required". curvature: "none", "hvp" (products only) or "dense" (an N×N Hessian); shift: that
     Hessian must be positive definite. radius: how its trust radius is observed, a key of trust_region.PROBES;
@@ -77,16 +78,9 @@ class MethodSpec:
     of 0 stands for where it is no success.
     """
 
-    name: str
-    family: str
-    summary: str
-    reference: str
-    options: Mapping[str, OptionSpec]
     gradient: str = "none"
     curvature: str = "none"
     shift: bool = False
-    bounds: bool = False
-    constraints: bool = False
     constraint_form: str = "object"
     radius: str = "none"
     radius_option: str | None = None
@@ -99,14 +93,12 @@ class MethodSpec:
     warm_start_options: tuple[tuple[str, str, Callable[[Any], Any]], ...] = ()
     lost_state: str = ""
     calls: Callable[[int], float] = lambda n: 2.0
-    cost: str = ""
     maxiter_counts: str = "iterations"
     custom: bool = False
     any_options: bool = False
     solver: Callable[..., Any] | None = None
     step: str = ""
     wolfe: tuple[float | str, float | str] | None = None
-    engines: tuple[str, ...] = ("scipy",)
     device_arrays: float = 0.0
     zero: Ending = UNCONVERGED
 
@@ -131,10 +123,6 @@ class MethodSpec:
         """What it needs, in words."""
         words = {"none": "gradient", "hvp": "gradient, Hessian-vector products", "dense": "gradient, Hessian"}
         return "loss" if self.gradient == "none" else words[self.curvature]
-
-
-def _rows(*options: OptionSpec) -> Mapping[str, OptionSpec]:
-    return MappingProxyType({option.name: option for option in options})
 
 
 def _symmetric(matrix: Any) -> Any:
@@ -206,6 +194,7 @@ _GRADIENT_FREE = "gradient-free"
 _FIRST = "first order and quasi-Newton"
 _SECOND = "Newton and trust region"
 _CONSTRAINED = "constrained"
+OWN = "your own"
 _DOC = "https://docs.scipy.org/doc/scipy/reference/optimize.minimize-{}.html"
 
 
@@ -237,10 +226,9 @@ _SELF_SCALED = "https://doi.org/10.1016/j.jcp.2024.113656"
 _ALL = (
     MethodSpec(
         "Nelder-Mead",
-        _GRADIENT_FREE,
         "Moves a simplex of N+1 points; robust to noise, for a handful of parameters.",
         _doc("neldermead"),
-        _rows(
+        option_rows(
             _maxiter(None, _PER_VARIABLE, unlimited=np.inf),
             _limit("maxfev", None, "Largest number of closure calls; default 200·N.", unlimited=np.inf),
             _tolerance("xatol", 1e-4, "Stop when the simplex is smaller than this in every coordinate."),
@@ -252,6 +240,7 @@ _ALL = (
             _DISP,
             _RETURN_ALL,
         ),
+        family=_GRADIENT_FREE,
         bounds=True,
         counted_at_start=1,
         arrays=_squares(3),
@@ -262,10 +251,9 @@ _ALL = (
     ),
     MethodSpec(
         "Powell",
-        _GRADIENT_FREE,
         "Line searches along a set of directions that it improves; no gradient, quick on smooth valleys.",
         _doc("powell"),
-        _rows(
+        option_rows(
             _maxiter(None, "Largest number of iterations; default 1000·N.", unlimited=np.inf),
             _limit("maxfev", None, "Largest number of closure calls; default 1000·N.", unlimited=np.inf),
             _tolerance("xtol", 1e-4, "Relative error of the line searches.", high=1.0),
@@ -274,6 +262,7 @@ _ALL = (
             _DISP,
             _RETURN_ALL,
         ),
+        family=_GRADIENT_FREE,
         bounds=True,
         arrays=_squares(2),
         warm_start_options=(("direc", "direc", np.array),),
@@ -282,10 +271,9 @@ _ALL = (
     ),
     MethodSpec(
         "CG",
-        _FIRST,
         "Nonlinear conjugate gradients: a few vectors of memory, for very many parameters.",
         _doc("cg"),
-        _rows(
+        option_rows(
             _maxiter(None, _PER_VARIABLE),
             _tolerance("gtol", 1e-5, "Stop when the gradient norm is below this."),
             _NORM,
@@ -294,6 +282,7 @@ _ALL = (
             _RETURN_ALL,
             *_DIFFERENCES,
         ),
+        family=_FIRST,
         gradient="required",
         nonfinite="wall",
         lost_state="its last search direction",
@@ -304,10 +293,10 @@ _ALL = (
     ),
     MethodSpec(
         "BFGS",
-        _FIRST,
         "Quasi-Newton with a dense inverse Hessian: the default up to about a thousand parameters.",
         _doc("bfgs"),
-        _rows(*_BFGS),
+        option_rows(*_BFGS),
+        family=_FIRST,
         gradient="required",
         nonfinite="wall",
         arrays=_squares(6),
@@ -320,10 +309,10 @@ _ALL = (
     ),
     MethodSpec(
         "SSBFGS",
-        _FIRST,
         "Self-scaled BFGS: rescales its inverse Hessian at each step; for stiff losses such as those of PINNs.",
         _SELF_SCALED,
-        _rows(*(option for option in _BFGS if not option.scipy_only)),
+        option_rows(*(option for option in _BFGS if not option.scipy_only)),
+        family=_FIRST,
         gradient="required",
         nonfinite="wall",
         warm_start_options=(("hess_inv0", "hess_inv", _symmetric),),
@@ -335,10 +324,10 @@ _ALL = (
     ),
     MethodSpec(
         "SSBroyden",
-        _FIRST,
         "Self-scaled Broyden: beyond BFGS where curvatures differ by many powers of ten, as in PINNs.",
         _SELF_SCALED,
-        _rows(*(option for option in _BFGS if not option.scipy_only)),
+        option_rows(*(option for option in _BFGS if not option.scipy_only)),
+        family=_FIRST,
         gradient="required",
         nonfinite="wall",
         warm_start_options=(("hess_inv0", "hess_inv", _symmetric),),
@@ -350,10 +339,9 @@ _ALL = (
     ),
     MethodSpec(
         "L-BFGS-B",
-        _FIRST,
         "Limited-memory quasi-Newton with bounds: the first choice for large smooth problems.",
         _doc("lbfgsb"),
-        _rows(
+        option_rows(
             _maxiter(15000, "Largest number of iterations."),
             _limit("maxfun", 15000, "Largest number of function evaluations."),
             _tolerance("ftol", 2.220446049250313e-09, "Stop when the relative decrease is below this."),
@@ -365,6 +353,7 @@ _ALL = (
             _DISP,
             *_DIFFERENCES[1:],
         ),
+        family=_FIRST,
         gradient="required",
         bounds=True,
         nonfinite="wall",
@@ -376,10 +365,9 @@ _ALL = (
     ),
     MethodSpec(
         "TNC",
-        _FIRST,
         "Truncated Newton with bounds; its Hessian products are differences of gradients.",
         _doc("tnc"),
-        _rows(
+        option_rows(
             _maxiter(None, "Largest number of iterations; default: bounded by maxfun only.", ours=True),
             _limit("maxfun", None, "Largest number of function evaluations; default max(100, 10·N)."),
             OptionSpec(
@@ -420,6 +408,7 @@ _ALL = (
             _DISP,
             *_DIFFERENCES[1:],
         ),
+        family=_FIRST,
         gradient="required",
         bounds=True,
         nonfinite="wall",
@@ -432,16 +421,16 @@ _ALL = (
     ),
     MethodSpec(
         "SLSQP",
-        _CONSTRAINED,
         "Sequential quadratic programming: bounds and constraints, up to a few hundred parameters.",
         _doc("slsqp"),
-        _rows(
+        option_rows(
             _maxiter(100, "Largest number of iterations."),
             _tolerance("ftol", 1e-6, "Precision goal for the loss."),
             OptionSpec("iprint", 1, "int", "Ignored; use disp.", high=_INT, ours=True),
             _DISP,
             *_DIFFERENCES,
         ),
+        family=_CONSTRAINED,
         gradient="required",
         bounds=True,
         constraints=True,
@@ -456,10 +445,9 @@ _ALL = (
     ),
     MethodSpec(
         "Newton-CG",
-        _SECOND,
         "Newton steps solved by conjugate gradients and a line search; products only, no N×N array.",
         _doc("newtoncg"),
-        _rows(
+        option_rows(
             _maxiter(None, _PER_VARIABLE),
             _tolerance("xtol", 1e-5, "Stop when the average step is below this."),
             *_wolfe(0.9),
@@ -476,6 +464,7 @@ _ALL = (
             _RETURN_ALL,
             *_WORKERS,
         ),
+        family=_SECOND,
         gradient="required",
         curvature="hvp",
         nonfinite="wall",
@@ -486,10 +475,10 @@ _ALL = (
     ),
     MethodSpec(
         "dogleg",
-        _SECOND,
         "Trust region along a two-segment path; needs a positive definite Hessian, which is shifted where it is not.",
         _doc("dogleg"),
-        _rows(*_TRUST_REGION),
+        option_rows(*_TRUST_REGION),
+        family=_SECOND,
         gradient="required",
         curvature="dense",
         shift=True,
@@ -503,10 +492,10 @@ _ALL = (
     ),
     MethodSpec(
         "trust-ncg",
-        _SECOND,
         "Trust region with Steihaug's conjugate gradients: large and non-convex problems, products only.",
         _doc("trustncg"),
-        _rows(*_TRUST_REGION),
+        option_rows(*_TRUST_REGION),
+        family=_SECOND,
         gradient="required",
         curvature="hvp",
         radius="loop",
@@ -517,12 +506,12 @@ _ALL = (
     ),
     MethodSpec(
         "trust-krylov",
-        _SECOND,
         "Trust region in a Krylov subspace, solved nearly exactly; fewer iterations than trust-ncg, products only.",
         _doc("trustkrylov"),
-        _rows(
+        option_rows(
             *_TRUST_REGION, OptionSpec("inexact", True, "bool", "Solve the subproblem inexactly, to fewer products.")
         ),
+        family=_SECOND,
         gradient="required",
         curvature="hvp",
         radius="loop",
@@ -533,10 +522,9 @@ _ALL = (
     ),
     MethodSpec(
         "trust-exact",
-        _SECOND,
         "Trust region with a factorised Hessian: fewest iterations, up to about a thousand parameters.",
         _doc("trustexact"),
-        _rows(
+        option_rows(
             *_TRUST_REGION,
             _limit(
                 "subproblem_maxiter",
@@ -545,6 +533,7 @@ _ALL = (
                 2,
             ),
         ),
+        family=_SECOND,
         gradient="required",
         curvature="dense",
         radius="loop",
@@ -557,10 +546,9 @@ _ALL = (
     ),
     MethodSpec(
         "trust-constr",
-        _CONSTRAINED,
         "Trust-region interior point: bounds and any constraints at scale, products only.",
         _doc("trustconstr"),
-        _rows(
+        option_rows(
             _maxiter(1000, "Largest number of iterations."),
             _tolerance("xtol", 1e-8, "Stop when the trust radius is below this."),
             _tolerance("gtol", 1e-8, "Stop when the Lagrangian's gradient is below this everywhere."),
@@ -581,6 +569,7 @@ _ALL = (
             _DISP,
             *_DIFFERENCES[1:],
         ),
+        family=_CONSTRAINED,
         gradient="required",
         curvature="hvp",
         bounds=True,
@@ -596,10 +585,9 @@ _ALL = (
     ),
     MethodSpec(
         "COBYLA",
-        _GRADIENT_FREE,
         "Linear models over a simplex; constraints without gradients.",
         _doc("cobyla"),
-        _rows(
+        option_rows(
             _maxiter(1000, "Largest number of closure calls: this is what COBYLA counts."),
             _tolerance("tol", 1e-4, "Smallest trust region: the precision of x."),
             OptionSpec(
@@ -611,6 +599,7 @@ _ALL = (
             ),
             _DISP,
         ),
+        family=_GRADIENT_FREE,
         bounds=True,
         constraints=True,
         constraint_form="inequalities",
@@ -622,10 +611,9 @@ _ALL = (
     ),
     MethodSpec(
         "COBYQA",
-        _GRADIENT_FREE,
         "Quadratic models in a trust region: usually the fewest closure calls without gradients; constraints.",
         _doc("cobyqa"),
-        _rows(
+        option_rows(
             _maxiter(None, "Largest number of iterations; default 1000·N.", low=1),
             _limit("maxfev", None, "Largest number of closure calls; default 500·N."),
             _tolerance("final_tr_radius", 1e-6, "Stop when the trust region is smaller than this."),
@@ -635,6 +623,7 @@ _ALL = (
             OptionSpec("scale", False, "bool", "Scale the variables by their bounds."),
             _DISP,
         ),
+        family=_GRADIENT_FREE,
         bounds=True,
         constraints=True,
         arrays=_squares(65),
@@ -650,10 +639,10 @@ METHODS: Mapping[str, MethodSpec] = MappingProxyType({spec.name: spec for spec i
 
 CUSTOM = MethodSpec(
     "custom",
-    "your own",
     "A callable of yours, as scipy.optimize.minimize(method=callable) takes it.",
     "https://docs.scipy.org/doc/scipy/reference/generated/scipy.optimize.minimize.html",
-    MappingProxyType({}),
+    option_rows(),
+    family=OWN,
     gradient="required",
     bounds=True,
     constraints=True,

@@ -80,10 +80,10 @@ def require_arrays(method: str, rows: Iterable[OptionSpec], options: Mapping[str
         if value is None or not row.shape:
             continue
         shape = tuple({"N": n, "N+1": n + 1}[size] for size in row.shape)
-        found = np.shape(value)
-        if found != shape and not (row.kind == "step" and found == ()):
+        actual = np.shape(value)
+        if actual != shape and not (row.kind == "step" and actual == ()):
             raise ArgumentError(
-                f"option {row.name} of {method} has shape {found}; for {n} variables it must be {shape}"
+                f"option {row.name} of {method} has shape {actual}; for {n} variables it must be {shape}"
             )
 
 

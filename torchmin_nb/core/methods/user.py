@@ -15,7 +15,7 @@ from scipy.optimize import OptimizeResult
 
 from ...errors import ArgumentError, ArgumentTypeError
 from ..signatures import shows_keywords
-from .local import METHODS, MethodSpec, put_own, take_own
+from .local import METHODS, OWN, MethodSpec, put_own, take_own
 from .options import OptionSpec
 
 __all__ = ["NEEDS", "method", "unregister"]
@@ -44,6 +44,8 @@ def method(
     name: str, *, needs: Need | None = None, bounds: bool = False, constraints: bool = False, summary: str = ""
 ) -> Callable[[Solver], Solver]:
     """Register a method of your own under a name that MinimizeWrapper, minimize and the explorer then know.
+
+    On a class, it is a solver on the device: see `torchmin_nb.solvers`, with an example. On a function, SciPy runs it.
 
     The function is either a generator, `f(fun, x0, grad, hessp, ...)`, which yields one iterate x (n,) an iteration and
     names those of fun, grad, hess, hessp, bounds and constraints that it wants; what it returns, a string, is the
@@ -75,15 +77,18 @@ def method(
         raise ArgumentError(f"needs={needs!r} is not known; choose one of {', '.join(NEEDS)}")
 
     def register(function: Solver) -> Solver:
+        if inspect.isclass(function):
+            put_own(_device_row(name, function, NEEDS[needs or "gradient"], summary, bounds=bounds))
+            return function
         shape = _Shape.of(name, function)
         gradient, curvature = NEEDS[needs or shape.implied]
         put_own(
             MethodSpec(
                 name,
-                "your own",
                 summary or (inspect.getdoc(function) or "A method of your own.").split("\n")[0],
                 _DOC,
                 shape.options,
+                family=OWN,
                 gradient=gradient,
                 curvature=curvature,
                 bounds=bounds or "bounds" in shape.names,
@@ -103,6 +108,36 @@ def method(
 def unregister(name: str) -> None:
     """Forget a method of your own. Raises UnknownMethodError, naming the registered ones."""
     take_own(name)
+
+
+def _device_row(name: str, solver: type, needs: tuple[str, str], summary: str, *, bounds: bool) -> MethodSpec:
+    """The row of a class with init, step and terminate. Raises ArgumentError where one of them is missing."""
+    missing = [part for part in ("init", "step", "terminate") if not callable(getattr(solver, part, None))]
+    if missing or needs[0] == "none":
+        raise ArgumentError(
+            f"the class {solver.__name__} of {name!r} lacks {', '.join(missing) or 'a gradient'}; a solver on the "
+            f"device has init, step and terminate, and needs 'gradient', 'products' or 'hessian': see "
+            f"torchmin_nb.solvers"
+        )
+    parameters = list(inspect.signature(solver).parameters.values())
+    rows = [_option(name, found) for found in parameters if _is_option(found)]
+    if "maxiter" not in [row.name for row in rows]:
+        rows.append(OptionSpec("maxiter", None, "int", "Largest number of iterations; default none.", 1, ours=True))
+    rows.append(OptionSpec("disp", False, "bool", "Print a summary when the run ends.", ours=True))
+    return MethodSpec(
+        name,
+        "your own",
+        summary or (inspect.getdoc(solver) or "A method of your own.").split("\n")[0],
+        _DOC,
+        MappingProxyType({row.name: row for row in rows}),
+        gradient=needs[0],
+        curvature=needs[1],
+        bounds=bounds,
+        nonfinite="wall",
+        device_arrays=3.0 if needs[1] == "dense" else 0.0,
+        solver=solver,
+        engines=("torch",),
+    )
 
 
 def _require_name(name: Any) -> None:
@@ -127,13 +162,15 @@ class _Shape:
 
     @classmethod
     def of(cls, name: str, function: Any) -> _Shape:
-        if not callable(function) or inspect.isclass(function):
-            raise ArgumentTypeError(f"@method({name!r}) goes above a function, got {function!r}; e.g. {_EXAMPLE}")
+        if not callable(function):
+            raise ArgumentTypeError(
+                f"@method({name!r}) goes above a function or a class, got {function!r}; e.g. {_EXAMPLE}"
+            )
         parameters = inspect.signature(function).parameters
         first = [parameter.name for parameter in parameters.values()][:2]
         if first != ["fun", "x0"]:
             raise ArgumentError(f"{name!r} must take fun and x0 first, got ({', '.join(first)}); e.g. {_EXAMPLE}")
-        rows = [_option(name, found) for found in parameters.values() if _is_option(found)]
+        rows = [_option(name, parameter) for parameter in parameters.values() if _is_option(parameter)]
         if "maxiter" not in parameters:
             rows.append(OptionSpec("maxiter", None, "int", "Largest number of iterations; default none.", 1, ours=True))
         rows.append(OptionSpec("disp", False, "bool", "Print a summary when the run ends.", ours=True))
@@ -141,22 +178,22 @@ class _Shape:
             name,
             tuple(parameters),
             MappingProxyType({row.name: row for row in rows}),
-            any(found.kind is found.VAR_KEYWORD for found in parameters.values()),
+            any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()),
             inspect.isgeneratorfunction(function),
         )
 
     @property
     def implied(self) -> str:
         """What its parameters say that it needs; a SciPy-style method of open options is given a gradient."""
-        found = next((need for parameter, need in _IMPLIED if parameter in self.names), None)
-        return found or ("gradient" if self.open and not self.generator else "loss")
+        named = next((need for parameter, need in _IMPLIED if parameter in self.names), None)
+        return named or ("gradient" if self.open and not self.generator else "loss")
 
-    def accepted(self, given: Mapping[str, Any]) -> dict[str, Any]:
+    def accepted(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """Those that the function can be called with; an unknown option of the user's is an error."""
-        for option in given:
+        for option in options:
             if option not in _PASSED and option not in self.names and not self.open:
                 raise ArgumentError(f"{self.name} has no option {option!r}; give it a parameter {option}=...")
-        return {key: value for key, value in given.items() if key in self.names or self.open}
+        return {key: value for key, value in options.items() if key in self.names or self.open}
 
 
 def _is_option(parameter: inspect.Parameter) -> bool:
@@ -176,17 +213,17 @@ def _option(name: str, parameter: inspect.Parameter) -> OptionSpec:
 
 def _of_callable(shape: _Shape, function: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(function)
-    def solver(fun: Any, x0: NDArray[np.float64], args: Any = (), **given: Any) -> Any:
-        return function(fun, x0, **shape.accepted({"args": args, "grad": given.get("jac"), **given}))
+    def solver(fun: Any, x0: NDArray[np.float64], args: Any = (), **options: Any) -> Any:
+        return function(fun, x0, **shape.accepted({"args": args, "grad": options.get("jac"), **options}))
 
     return solver
 
 
 def _of_generator(shape: _Shape, function: Callable[..., Generator[Any, None, Any]]) -> Callable[..., Any]:
     @wraps(function)
-    def solver(fun: Any, x0: NDArray[np.float64], args: Any = (), *, callback: Any = None, **given: Any) -> Any:
+    def solver(fun: Any, x0: NDArray[np.float64], args: Any = (), *, callback: Any = None, **options: Any) -> Any:
         # SciPy's own names for it: a generator may ask for jac or grad.
-        wanted = shape.accepted({"grad": given.get("jac"), **given})
+        wanted = shape.accepted({"grad": options.get("jac"), **options})
         iterates = function(fun, x0.copy(), **wanted)
         x, count = x0, 0
         while True:
@@ -206,10 +243,10 @@ def _of_generator(shape: _Shape, function: Callable[..., Generator[Any, None, An
 def _iterate(name: str, x: Any, n: int) -> NDArray[np.float64]:
     """A copy of what was yielded, (n,). Raises ArgumentError or ArgumentTypeError."""
     try:
-        found = np.array(x, dtype=np.float64)
+        iterate = np.array(x, dtype=np.float64)
     except (TypeError, ValueError):
         raise ArgumentTypeError(f"{name!r} yielded {x!r}; yield the iterate x, an array of shape ({n},)") from None
-    if found.shape != (n,) or not np.isfinite(found).all():
-        what = f"shape {found.shape}" if found.shape != (n,) else "NaN or infinity in it"
+    if iterate.shape != (n,) or not np.isfinite(iterate).all():
+        what = f"shape {iterate.shape}" if iterate.shape != (n,) else "NaN or infinity in it"
         raise ArgumentError(f"{name!r} yielded an iterate of {what}; yield finite numbers of shape ({n},)")
-    return found
+    return iterate

@@ -60,7 +60,7 @@ class Calls:
     bytes_per_row: int | None = None
 
     def __post_init__(self) -> None:
-        self._held: Vector | None = None
+        self._written: Vector | None = None
         self._warned = False
         self._unreached: Sequence[int] = range(len(self.flat.tensors))
 
@@ -68,7 +68,7 @@ class Calls:
         """One evaluation at x (n,), counted."""
         self.control.before_evaluation(self.counts.nfev)
         self.flat.write(x)
-        self._held = x
+        self._written = x
         self.metrics = {}
         self.counts.nfev += 1
         version = self.flat.version
@@ -89,15 +89,15 @@ class Calls:
 
     def write_parameters(self, x: Vector) -> None:
         """Put x into the parameters, where it is not there already. No closure call."""
-        if self._held is x:
+        if self._written is x:
             return
-        if not isinstance(x, np.ndarray) or self._held is None or not np.array_equal(self._held, x):
+        if not isinstance(x, np.ndarray) or self._written is None or not np.array_equal(self._written, x):
             self.flat.write(x)
-            self._held = x.copy() if isinstance(x, np.ndarray) else x
+            self._written = x.copy() if isinstance(x, np.ndarray) else x
 
     def invalidate(self) -> None:
         """Forget what the parameters hold, after user code has run."""
-        self._held = None
+        self._written = None
 
     def count_nonfinite_error(self, error: Exception) -> None:
         """Count an error that stands for a loss or constraint that is not defined; raise any other as `Abort`."""
@@ -142,9 +142,9 @@ class Calls:
 
     def _check_start(self, check: StartCheck, first: ClosureResult) -> ClosureResult:
         """The calls of the start check; what the closure records in them is not kept."""
-        assert self._held is not None
+        assert self._written is not None
         metrics, self.metrics = self.metrics, {}
-        x = self._held if isinstance(self._held, np.ndarray) else self._held.double().cpu().numpy()
+        x = self._written if isinstance(self._written, np.ndarray) else self._written.double().cpu().numpy()
         try:
             with collecting({}):
                 return check.compare(first, x)

@@ -87,8 +87,8 @@ def read_constraints(constraints: Any) -> list[Any]:
 
     Raises ArgumentError or ArgumentTypeError for anything else.
     """
-    given = [constraints] if isinstance(constraints, Mapping) or not isinstance(constraints, Sequence) else constraints
-    return [_read(constraint) for constraint in given]
+    listed = [constraints] if isinstance(constraints, Mapping) or not isinstance(constraints, Sequence) else constraints
+    return [_read(constraint) for constraint in listed]
 
 
 def _read(constraint: Any) -> Any:
@@ -229,12 +229,12 @@ class _BoundedConstraint(ABC):
     def blocks(self, *, equalities: bool = True) -> list[tuple[str, NDArray[np.bool_], NDArray[np.float64], int]]:
         """What SciPy's dicts say one by one, in this order: (type, components, their limit, sign of c)."""
         equal = self.equal if equalities else np.zeros_like(self.equal)
-        found = [
+        blocks = [
             ("eq", equal, self.lower, 1),
             ("ineq", ~equal & np.isfinite(self.lower), self.lower, 1),
             ("ineq", ~equal & np.isfinite(self.upper), self.upper, -1),
         ]
-        return [block for block in found if block[1].any()]
+        return [block for block in blocks if block[1].any()]
 
     def linearised(self, x: NDArray[np.float64], variables: Variables) -> list[tuple[NDArray[Any], ...]]:
         """The blocks at x: values (k,), Jacobian (k, n) with respect to z, and which are equalities."""
@@ -362,12 +362,12 @@ class _TorchConstraint(_BoundedConstraint):
 class _ScipyConstraint(_BoundedConstraint):
     """A constraint of SciPy's own: functions of x as a NumPy vector."""
 
-    def __init__(self, given: Any, calls: Calls, start: NDArray[np.float64]):
-        self._given = given
+    def __init__(self, constraint: Any, calls: Calls, start: NDArray[np.float64]):
+        self._constraint = constraint
         self._size: int | None = None
         self._x: NDArray[np.float64] | None = None
         self._c = np.empty(0)
-        fun, jac, low, high = _parts(given, start.size)
+        fun, jac, low, high = _parts(constraint, start.size)
         self._fun = _shielded(fun)
         self._jac = _shielded(jac) if callable(jac) else None
         self.differences = None if callable(jac) else jac
@@ -401,18 +401,18 @@ class _ScipyConstraint(_BoundedConstraint):
         return matrix if issparse(matrix) else np.atleast_2d(matrix)
 
     def objects(self, variables: Variables, *, curvature: bool) -> list[Any]:
-        given = self._given
-        if isinstance(given, LinearConstraint):
+        constraint = self._constraint
+        if isinstance(constraint, LinearConstraint):
             matrix = variables.gradient_to_solver(
-                given.A
+                constraint.A
             )  # sparse only where a method without Hessians need not take it
-            offset = np.asarray(given.A @ variables.to_user(np.zeros(variables.n))).ravel()
+            offset = np.asarray(constraint.A @ variables.to_user(np.zeros(variables.n))).ravel()
             return [
                 LinearConstraint(
                     matrix if curvature else _dense(matrix),
                     self.lower - offset,
                     self.upper - offset,
-                    given.keep_feasible,
+                    constraint.keep_feasible,
                 )
             ]
         return [
@@ -422,31 +422,31 @@ class _ScipyConstraint(_BoundedConstraint):
                 self.upper,
                 jac=self.differences
                 or (lambda z: variables.gradient_to_solver(self.jacobian_for_scipy(variables.to_user(z)))),
-                **(_nonlinear_extras(given, variables) if isinstance(given, NonlinearConstraint) else {}),
+                **(_nonlinear_extras(constraint, variables) if isinstance(constraint, NonlinearConstraint) else {}),
             )
         ]
 
 
-def _parts(given: Any, n: int) -> tuple[Callable[..., Any], Any, Any, Any]:
+def _parts(constraint: Any, n: int) -> tuple[Callable[..., Any], Any, Any, Any]:
     """fun, its Jacobian or how to difference it, lower and upper of a constraint of SciPy's."""
-    if isinstance(given, LinearConstraint):
-        if given.A.shape[-1] != n:
-            raise ArgumentError(f"a LinearConstraint has A of shape {given.A.shape}; there are {n} variables")
-        return (lambda x: given.A @ x), (lambda x: given.A), given.lb, given.ub
-    if isinstance(given, NonlinearConstraint):
-        return given.fun, given.jac, given.lb, given.ub
-    fun, jac, arguments = given["fun"], given.get("jac"), given.get("args", ())
-    upper = 0.0 if str(given["type"]).lower() == "eq" else np.inf
-    told = (lambda x: jac(x, *arguments)) if callable(jac) else jac or "2-point"
-    return (lambda x: fun(x, *arguments)), told, 0.0, upper
+    if isinstance(constraint, LinearConstraint):
+        if constraint.A.shape[-1] != n:
+            raise ArgumentError(f"a LinearConstraint has A of shape {constraint.A.shape}; there are {n} variables")
+        return (lambda x: constraint.A @ x), (lambda x: constraint.A), constraint.lb, constraint.ub
+    if isinstance(constraint, NonlinearConstraint):
+        return constraint.fun, constraint.jac, constraint.lb, constraint.ub
+    fun, jac, arguments = constraint["fun"], constraint.get("jac"), constraint.get("args", ())
+    upper = 0.0 if str(constraint["type"]).lower() == "eq" else np.inf
+    jacobian = (lambda x: jac(x, *arguments)) if callable(jac) else jac or "2-point"
+    return (lambda x: fun(x, *arguments)), jacobian, 0.0, upper
 
 
-def _nonlinear_extras(given: NonlinearConstraint, variables: Variables) -> dict[str, Any]:
+def _nonlinear_extras(constraint: NonlinearConstraint, variables: Variables) -> dict[str, Any]:
     """The rest of a NonlinearConstraint: its Hessian, and how it is differenced."""
-    hess = given.hess
-    extras = {"keep_feasible": given.keep_feasible, "finite_diff_rel_step": given.finite_diff_rel_step}
+    hess = constraint.hess
+    extras = {"keep_feasible": constraint.keep_feasible, "finite_diff_rel_step": constraint.finite_diff_rel_step}
     if variables.plain:
-        extras["finite_diff_jac_sparsity"] = given.finite_diff_jac_sparsity
+        extras["finite_diff_jac_sparsity"] = constraint.finite_diff_jac_sparsity
     if not callable(hess):
         return {**extras, "hess": hess}
     product = _shielded(hess)
@@ -504,15 +504,15 @@ def _as_vector(value: object, size: int | None) -> torch.Tensor:
 
 def _limits(name: str, value: Any, m: int, default: float) -> NDArray[np.float64]:
     try:
-        given = value.detach().cpu() if isinstance(value, torch.Tensor) else default if value is None else value
-        return np.broadcast_to(np.asarray(given, dtype=np.float64), (m,)).copy()
+        numbers = value.detach().cpu() if isinstance(value, torch.Tensor) else default if value is None else value
+        return np.broadcast_to(np.asarray(numbers, dtype=np.float64), (m,)).copy()
     except (TypeError, ValueError):
         raise ArgumentError(f"a constraint's {name} must be a number or have its length {m}, got {value!r}") from None
 
 
 def _from_objects(constraints: Sequence[_BoundedConstraint], v: Sequence[Any]) -> list[NDArray[np.float64]]:
     parts = iter(v)
-    found = []
+    multipliers = []
     for constraint in constraints:
         whole = np.zeros(constraint.lower.size)
         masks = (
@@ -523,19 +523,19 @@ def _from_objects(constraints: Sequence[_BoundedConstraint], v: Sequence[Any]) -
         for mask in masks:
             if mask.any():
                 whole[mask] = np.ravel(next(parts))
-        found.append(whole)
-    return found
+        multipliers.append(whole)
+    return multipliers
 
 
-def _from_dicts(constraints: Sequence[_BoundedConstraint], multipliers: Any) -> list[NDArray[np.float64]]:
+def _from_dicts(constraints: Sequence[_BoundedConstraint], reported: Any) -> list[NDArray[np.float64]]:
     """SLSQP lists all equalities first, then all inequalities, with ∇f = Σ Jᵀλ."""
-    values = np.asarray(multipliers, dtype=np.float64)
-    found = [np.zeros(constraint.lower.size) for constraint in constraints]
+    values = np.asarray(reported, dtype=np.float64)
+    multipliers = [np.zeros(constraint.lower.size) for constraint in constraints]
     at = 0
     for kind in ("eq", "ineq"):
-        for whole, constraint in zip(found, constraints, strict=True):
+        for whole, constraint in zip(multipliers, constraints, strict=True):
             for mask, sign in ((mask, sign) for its_kind, mask, _, sign in constraint.blocks() if its_kind == kind):
                 count = int(mask.sum())
                 whole[mask] -= sign * values[at : at + count]
                 at += count
-    return found
+    return multipliers

@@ -267,10 +267,10 @@ class DeviceObjective(OnDevice):
         loss = value.to(self.device) if isinstance(value, torch.Tensor) else norms[0]
         kind = slope.dtype
         numbers = [each if each.dtype is kind else each.to(kind) for each in (loss, slope, *norms)]
-        found: list[float] = torch.stack(numbers).tolist()
+        values: list[float] = torch.stack(numbers).tolist()
         if not isinstance(value, torch.Tensor):
-            found[0] = value
-        return found
+            values[0] = value
+        return values
 
     def _rejected(self, x: torch.Tensor, point: DevicePoint, along: torch.Tensor | None) -> Sample:
         """What the method is shown where the loss is not defined: something to back off from."""

@@ -158,15 +158,15 @@ class DeviceResiduals(OnDevice):
 
     def point_of(self, state: State) -> DevicePoint:
         """See OnDevice: with the numbers that the closure recorded there."""
-        found = super().point_of(state)
+        point = super().point_of(state)
         sample = state.point if isinstance(state, LeastSquaresState) else None
-        return replace(found, metrics=sample.point.metrics) if isinstance(sample, _Linearised) else found
+        return replace(point, metrics=sample.point.metrics) if isinstance(sample, _Linearised) else point
 
     def result_fields(self, state: State) -> dict[str, Any]:
         """See OnDevice: as `scipy.optimize.least_squares` has them, with the Jacobian where it is small."""
         assert isinstance(state, LeastSquaresState)
         end, point = self.finish_at(state), state.point
-        found: dict[str, Any] = {
+        fields: dict[str, Any] = {
             "cost": end.loss,
             "grad": end.gradient,
             "residuals": (point.residuals * self._root).to("cpu", torch.float64).numpy(),
@@ -176,8 +176,8 @@ class DeviceResiduals(OnDevice):
             self.calls.write_parameters(point.point.x)
             dense = self._dense or DenseJacobian(*point.graph.shape, self.flat.eps)
             self.counts.njev += 1
-            found["jac"] = dense.build(point.graph, self.control.before_work).numpy()
-        return found
+            fields["jac"] = dense.build(point.graph, self.control.before_work).numpy()
+        return fields
 
     def scale_by_start(self) -> float:
         """See OnDevice."""

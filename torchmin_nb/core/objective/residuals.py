@@ -16,7 +16,7 @@ import torch
 
 from ...errors import ClosureError, ConstantLossError, InconsistentClosureError, NonFiniteStartError, text_of
 from ..autodiff.closure import Closure, ClosureEvaluator, constant_of, math_attention
-from ..autodiff.explained_errors import compiled, explained
+from ..autodiff.explained_errors import explained, is_compiled
 from ..autodiff.graph import leaves, nodes_of
 from ..autodiff.jacobian import DenseJacobian, JacobianGraph
 from ..runtime.control import NONFINITE_JACOBIAN, Abort, Control, StopRun
@@ -88,27 +88,27 @@ class Residuals:
 
     def values(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
         """The residuals at x, shape (m,); NaN, from which all methods step back, where the cost is not finite."""
-        trial = self._at(x)
-        return trial.residuals.copy() if np.isfinite(trial.cost) else np.full(self.m, np.nan)
+        point = self._at(x)
+        return point.residuals.copy() if np.isfinite(point.cost) else np.full(self.m, np.nan)
 
     def jacobian(self, x: NDArray[np.float64]) -> ResidualPoint:
         """The point at x with its derivative: `gradient` of the cost, and a dense `jacobian` where that is the plan."""
-        trial = self._at(x)
-        if trial is not self._linearised:
-            if trial.graph is None:
-                trial = self._rebuild_graph(trial)
+        point = self._at(x)
+        if point is not self._linearised:
+            if point.graph is None:
+                point = self._rebuild_graph(point)
             self.objective.requests.njev += 1
-            self._linearise(trial)
-            self._share_gradient(trial)
-        return trial
+            self._linearise(point)
+            self._share_gradient(point)
+        return point
 
-    def product(self, trial: ResidualPoint, v: NDArray[np.float64]) -> NDArray[np.float64]:
+    def product(self, point: ResidualPoint, v: NDArray[np.float64]) -> NDArray[np.float64]:
         """J v, shape (m,)."""
-        return self._operate(trial, lambda graph: graph.product(_tensor(v)))
+        return self._operate(point, lambda graph: graph.product(_tensor(v)))
 
-    def transposed_product(self, trial: ResidualPoint, u: NDArray[np.float64]) -> NDArray[np.float64]:
+    def transposed_product(self, point: ResidualPoint, u: NDArray[np.float64]) -> NDArray[np.float64]:
         """Jᵀu, shape (n,)."""
-        return self._operate(trial, lambda graph: graph.adjoint(_tensor(u)))
+        return self._operate(point, lambda graph: graph.adjoint(_tensor(u)))
 
     def typical_cost(
         self, x: NDArray[np.float64], slope: Callable[[NDArray[np.float64]], NDArray[np.float64]]
@@ -122,44 +122,44 @@ class Residuals:
     def cached_point(self, x: NDArray[np.float64]) -> ResidualPoint | None:
         """The remembered point at x, if any. Never evaluates."""
         kept = self._memo if self._linearised is None else [self._linearised, *self._memo]
-        return next((trial for trial in reversed(kept) if np.array_equal(trial.x, x)), None)
+        return next((point for point in reversed(kept) if np.array_equal(point.x, x)), None)
 
     def release(self) -> None:
         """Drop all graphs, and the closure of the cost, which knows these residuals."""
         self.objective.release()
-        for trial in (*self._memo, self._linearised):
-            if trial is not None:
-                trial.graph = None
+        for point in (*self._memo, self._linearised):
+            if point is not None:
+                point.graph = None
 
     # Evaluation
 
     def _at(self, x: NDArray[np.float64]) -> ResidualPoint:
         x = np.array(x, dtype=np.float64).ravel()
         self.objective.requests.nfev += 1
-        trial = self.cached_point(x)
-        if trial is None:
+        point = self.cached_point(x)
+        if point is None:
             self._current_x = x
             self.objective.value(x)
             self.objective.requests.nfev -= 1
-            trial = self.cached_point(x) or self._undefined(x)
-        return trial
+            point = self.cached_point(x) or self._undefined(x)
+        return point
 
     def _undefined(self, x: NDArray[np.float64]) -> ResidualPoint:
         """A point where the closure gave no residuals."""
-        trial = ResidualPoint(x, np.full(self.m, np.nan), np.nan, None)
-        self._remember(trial)
-        return trial
+        point = ResidualPoint(x, np.full(self.m, np.nan), np.nan, None)
+        self._remember(point)
+        return point
 
-    def _rebuild_graph(self, trial: ResidualPoint) -> ResidualPoint:
+    def _rebuild_graph(self, point: ResidualPoint) -> ResidualPoint:
         """Its graph is gone: one closure call, outside the events."""
         self.objective.control.before_evaluation(self.objective.counts.nfev)
-        self.objective.calls.write_parameters(trial.x)
+        self.objective.calls.write_parameters(point.x)
         self.objective.counts.nfev += 1
         try:
-            trial.graph = self._graph(self._called())
+            point.graph = self._graph(self._called())
         except Exception as error:
             raise Abort(error) from error
-        return trial
+        return point
 
     def _evaluated_cost(self) -> float:
         """The closure of the cost. Its first call also linearises, which fills `.grad`: the start is always wanted."""
@@ -175,16 +175,16 @@ class Residuals:
         if residuals.size != self.m:
             return math.nan
         cost = self.cost.value(residuals)
-        trial = ResidualPoint(self._current_x, residuals, cost, self._graph(vector) if np.isfinite(cost) else None)
-        self._remember(trial)
-        if first and np.isfinite(trial.cost):
+        point = ResidualPoint(self._current_x, residuals, cost, self._graph(vector) if np.isfinite(cost) else None)
+        self._remember(point)
+        if first and np.isfinite(point.cost):
             self.objective.requests.njev += 1
-            self._linearise(trial)
-            assert trial.gradient is not None
+            self._linearise(point)
+            assert point.gradient is not None
             reached = leaves(nodes_of(vector))
-            for tensor, part in zip(self._flat.tensors, self._flat.scatter(trial.gradient), strict=True):
+            for tensor, part in zip(self._flat.tensors, self._flat.scatter(point.gradient), strict=True):
                 tensor.grad = part if id(tensor) in reached else None
-        return trial.cost
+        return point.cost
 
     def _called(self) -> torch.Tensor:
         return as_residuals(self._returned())
@@ -198,31 +198,31 @@ class Residuals:
             raise ClosureError(INDEPENDENT)
         return JacobianGraph(vector, self._flat)
 
-    def _remember(self, trial: ResidualPoint) -> None:
+    def _remember(self, point: ResidualPoint) -> None:
         for rejected in self._memo:
             if rejected is not self._linearised:
                 rejected.graph = None
-        self._memo.append(trial)
+        self._memo.append(point)
         del self._memo[:-_MEMO]
 
     # Derivatives
 
-    def _linearise(self, trial: ResidualPoint) -> None:
+    def _linearise(self, point: ResidualPoint) -> None:
         """Fill in the derivative, and let go of the last point's."""
-        assert trial.graph is not None
-        self.objective.calls.write_parameters(trial.x)
+        assert point.graph is not None
+        self.objective.calls.write_parameters(point.x)
         try:
-            self._differentiate(trial, trial.graph, self.cost.weighted(trial.residuals))
+            self._differentiate(point, point.graph, self.cost.weighted(point.residuals))
         except Exception as error:
             raise Abort(jacobian_error(error)) from error
-        self._replace_linearised(trial)
+        self._replace_linearised(point)
 
-    def _differentiate(self, trial: ResidualPoint, graph: JacobianGraph, weighted: NDArray[np.float64]) -> None:
+    def _differentiate(self, point: ResidualPoint, graph: JacobianGraph, weighted: NDArray[np.float64]) -> None:
         if self.mode == "dense":
-            trial.jacobian = self._require_finite(self._built(graph))
-            trial.gradient = trial.jacobian.T @ weighted
+            point.jacobian = self._require_finite(self._built(graph))
+            point.gradient = point.jacobian.T @ weighted
         else:
-            trial.gradient = self._require_finite(graph.adjoint(torch.from_numpy(weighted)).numpy())
+            point.gradient = self._require_finite(graph.adjoint(torch.from_numpy(weighted)).numpy())
             self._require_adjoint(graph)
 
     def _require_finite(self, derivative: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -230,12 +230,12 @@ class Residuals:
             raise self._nonfinite()
         return derivative
 
-    def _replace_linearised(self, trial: ResidualPoint) -> None:
-        old, self._linearised = self._linearised, trial
-        if old is not None and old is not trial:
+    def _replace_linearised(self, point: ResidualPoint) -> None:
+        old, self._linearised = self._linearised, point
+        if old is not None and old is not point:
             old.graph = old.jacobian = None
         if self.mode == "dense":
-            trial.graph = None
+            point.graph = None
 
     def _built(self, graph: JacobianGraph) -> NDArray[np.float64]:
         self._dense = self._dense or DenseJacobian(*graph.shape, self._flat.eps)
@@ -251,25 +251,25 @@ class Residuals:
             )
         )
 
-    def _share_gradient(self, trial: ResidualPoint) -> None:
+    def _share_gradient(self, point: ResidualPoint) -> None:
         """Events and endings read the gradient from the objective's points."""
         self.objective.counts.njev += 1
-        for point in (self.objective.cached_point(trial.x), self.objective.best):
-            if point is not None and np.array_equal(point.x, trial.x):
-                point.gradient = trial.gradient
+        for cached in (self.objective.cached_point(point.x), self.objective.best):
+            if cached is not None and np.array_equal(cached.x, point.x):
+                cached.gradient = point.gradient
 
-    def _operate(self, trial: ResidualPoint, product: Callable[[JacobianGraph], torch.Tensor]) -> NDArray[np.float64]:
-        assert trial.graph is not None
+    def _operate(self, point: ResidualPoint, product: Callable[[JacobianGraph], torch.Tensor]) -> NDArray[np.float64]:
+        assert point.graph is not None
         self.objective.control.before_work()
-        self.objective.calls.write_parameters(trial.x)
+        self.objective.calls.write_parameters(point.x)
         self.objective.counts.nhvp += 1
         try:
-            found = product(trial.graph).numpy()
+            vector = product(point.graph).numpy()
         except Exception as error:
             raise Abort(jacobian_error(error)) from error
-        if not np.isfinite(found).all():
+        if not np.isfinite(vector).all():
             raise StopRun(NONFINITE_JACOBIAN)
-        return found
+        return vector
 
     def _require_adjoint(self, graph: JacobianGraph) -> None:
         """Once a run: u·(J v) = (Jᵀu)·v, or an operation's backward has a wrong derivative of its own."""
@@ -306,7 +306,7 @@ def rejected(returned: object) -> bool:
 
 def jacobian_error(error: Exception) -> Exception:
     """The error of a graph that is gone, or of compiled code, as one of the closure."""
-    if compiled(error):
+    if is_compiled(error):
         return explained(error)
     if not (isinstance(error, RuntimeError) and "second time" in text_of(error)):
         return error

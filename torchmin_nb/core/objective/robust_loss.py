@@ -64,10 +64,10 @@ class Cost:
             z = (f / self._scale) ** 2
             if isinstance(self._loss, str):
                 return tuple(part(z) for part in _RHO[self._loss])
-            found = np.asarray(self._loss(z))
-        if found.shape != (3, f.size):
+            rho = np.asarray(self._loss(z))
+        if rho.shape != (3, f.size):
             raise ArgumentError(
-                f"the loss callable returned shape {found.shape} for {f.size} residuals; it must return rho, its first "
+                f"the loss callable returned shape {rho.shape} for {f.size} residuals; it must return rho, its first "
                 f"and its second derivative: shape (3, {f.size})"
             )
-        return tuple(found)
+        return tuple(rho)

@@ -41,23 +41,23 @@ class SolverResiduals:
 
     def jacobian(self, z: NDArray[np.float64]) -> NDArray[np.float64] | LinearOperator:
         """Their derivative with respect to z: a fresh array, since SciPy scales it in place, or an operator."""
-        trial = self.residuals.jacobian(self.variables.to_user(z))
-        if self._iterate is not None and not np.array_equal(trial.x, self._iterate.x):
-            self._iterated(trial.x)
-        self._iterate = trial
-        if trial.jacobian is None:
-            return self._operator(trial)
-        return np.asarray(self.variables.gradient_to_solver(trial.jacobian) / self._root)
+        point = self.residuals.jacobian(self.variables.to_user(z))
+        if self._iterate is not None and not np.array_equal(point.x, self._iterate.x):
+            self._iterated(point.x)
+        self._iterate = point
+        if point.jacobian is None:
+            return self._operator(point)
+        return np.asarray(self.variables.gradient_to_solver(point.jacobian) / self._root)
 
     def only_point(self, x: NDArray[np.float64]) -> OptimizeResult:
         """The result where every variable is fixed."""
         self.residuals.values(x)
-        trial = self.residuals.jacobian(x)
+        point = self.residuals.jacobian(x)
         return OptimizeResult(
             x=x,
-            fun=trial.cost,
-            cost=trial.cost,
-            residuals=trial.residuals.copy(),
+            fun=point.cost,
+            cost=point.cost,
+            residuals=point.residuals.copy(),
             success=True,
             status=0,
             message="All variables are fixed.",
@@ -65,40 +65,40 @@ class SolverResiduals:
 
     def user_result(self, result: OptimizeResult) -> OptimizeResult:
         """SciPy's result in the user's variables, with the derivatives along fixed ones too. `fun` is the cost."""
-        told = OptimizeResult({**result, "residuals": result.fun * self._root})
-        told.fun = told.cost = result.cost * self.variables.loss_scale
-        told.optimality = result.optimality * self.variables.loss_scale
-        told.x = self.variables.to_user(result.x)
-        told.grad = self._derivative(result.grad) * self.variables.loss_scale
-        told.active_mask = self._embedded(result.active_mask)
+        converted = OptimizeResult({**result, "residuals": result.fun * self._root})
+        converted.fun = converted.cost = result.cost * self.variables.loss_scale
+        converted.optimality = result.optimality * self.variables.loss_scale
+        converted.x = self.variables.to_user(result.x)
+        converted.grad = self._derivative(result.grad) * self.variables.loss_scale
+        converted.active_mask = self._embedded(result.active_mask)
         if isinstance(result.jac, np.ndarray):
-            told.jac = self._derivative(result.jac) * self._root
+            converted.jac = self._derivative(result.jac) * self._root
         else:
-            del told["jac"]  # the operator's graph ends with the run
-        self._fill_fixed(told)
+            del converted["jac"]  # the operator's graph ends with the run
+        self._fill_fixed(converted)
         for name in ("nfev", "njev"):
-            if told.get(name) is None:
-                told.pop(name, None)
-        return told
+            if converted.get(name) is None:
+                converted.pop(name, None)
+        return converted
 
-    def _fill_fixed(self, told: OptimizeResult) -> None:
+    def _fill_fixed(self, result: OptimizeResult) -> None:
         """Put in the derivatives along fixed variables, which SciPy never saw: they were made with the others."""
-        trial, fixed = self.residuals.cached_point(told.x), self._factor == 0
-        if trial is None or not fixed.any():
+        point, fixed = self.residuals.cached_point(result.x), self._factor == 0
+        if point is None or not fixed.any():
             return
-        self.variables.fill_fixed(told, trial.gradient)
-        if trial.jacobian is not None and "jac" in told:
-            weights = self.residuals.cost.curvature(trial.residuals)
-            told.jac[:, fixed] = weights[:, None] * trial.jacobian[:, fixed]
+        self.variables.fill_fixed(result, point.gradient)
+        if point.jacobian is not None and "jac" in result:
+            weights = self.residuals.cost.curvature(point.residuals)
+            result.jac[:, fixed] = weights[:, None] * point.jacobian[:, fixed]
 
-    def _operator(self, trial: ResidualPoint) -> LinearOperator:
+    def _operator(self, point: ResidualPoint) -> LinearOperator:
         residuals, variables = self.residuals, self.variables
         return LinearOperator(
             (residuals.m, variables.n),
             dtype=np.float64,
-            matvec=lambda v: residuals.product(trial, variables.direction_to_user(v)) / self._root,
+            matvec=lambda v: residuals.product(point, variables.direction_to_user(v)) / self._root,
             rmatvec=lambda u: (
-                variables.gradient_to_solver(residuals.transposed_product(trial, np.asarray(u).ravel())) / self._root
+                variables.gradient_to_solver(residuals.transposed_product(point, np.asarray(u).ravel())) / self._root
             ),
         )
 
@@ -123,13 +123,13 @@ def least_squares_callback(callback: Callable[..., Any], residuals: Residuals) -
         return lambda x: callback(x)
     accepted = 0
 
-    def told(x: NDArray[np.float64]) -> Any:
+    def with_state(x: NDArray[np.float64]) -> Any:
         nonlocal accepted
         accepted += 1
-        trial = residuals.cached_point(x)
-        assert trial is not None
+        point = residuals.cached_point(x)
+        assert point is not None
         nfev = residuals.objective.requests.nfev
-        state = OptimizeResult(x=x, fun=trial.residuals.copy(), cost=trial.cost, nit=accepted, nfev=nfev)
+        state = OptimizeResult(x=x, fun=point.residuals.copy(), cost=point.cost, nit=accepted, nfev=nfev)
         return callback(intermediate_result=state)
 
-    return told
+    return with_state

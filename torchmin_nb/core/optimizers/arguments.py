@@ -75,26 +75,26 @@ def _has_group_form(group: Any) -> bool:
 def read_callbacks(callbacks: Any) -> list[Callback]:
     """One callable or several, as a list."""
     try:
-        found: Sequence[Any] = [callbacks] if callable(callbacks) else list(callbacks)
+        listed: Sequence[Any] = [callbacks] if callable(callbacks) else list(callbacks)
     except TypeError:
         raise ArgumentTypeError(f"callbacks must be a callable or a list of them, got {callbacks!r}") from None
-    for callback in found:
+    for callback in listed:
         if not callable(callback):
             raise ArgumentTypeError(f"a callback must be callable with an Iteration, got {type(callback).__name__}")
-    return list(found)
+    return list(listed)
 
 
 def read_errors(name: str, value: Any) -> tuple[type[Exception], ...]:
     """Exception classes, one or several, as a tuple. Raises ArgumentTypeError."""
     remedy = f"give a tuple of exception classes, such as {name}=(torch.linalg.LinAlgError,), or () for none"
     try:
-        found = (value,) if isinstance(value, type) else tuple(value)
+        classes = (value,) if isinstance(value, type) else tuple(value)
     except TypeError:
         raise ArgumentTypeError(f"{name} must be exception classes, got {value!r}; {remedy}") from None
-    for each in found:
+    for each in classes:
         if not (isinstance(each, type) and issubclass(each, Exception)):
             raise ArgumentTypeError(f"{name} has {each!r}, which is no class of exceptions; {remedy}")
-    return found
+    return classes
 
 
 def read_threads(threads: Any) -> int | str | None:

@@ -77,6 +77,16 @@ class ScipyOptimizer(torch.optim.Optimizer):
         """The engine of one run, and the call of SciPy that it makes. Refuses what cannot run."""
 
     @property
+    @abstractmethod
+    def _options(self) -> Mapping[str, Any]:
+        """The options of the method that the user has set."""
+
+    def __repr__(self) -> str:
+        options = ", ".join(f"{name}={value!r}" for name, value in self._options.items())
+        count = sum(tensor.numel() for tensor in trainable(self.param_groups))
+        return f"{type(self).__name__}({self.name!r}, options=dict({options}), parameters={count})"
+
+    @property
     def res(self) -> OptimizeResult | None:
         """The same as `result`."""
         return self.result
@@ -142,7 +152,7 @@ class ScipyOptimizer(torch.optim.Optimizer):
             if self._loaded is not None and not self.supports_warm_start:
                 message = f"{self.name} goes on from the loaded point without what it had learned"
                 warnings.warn(message, StartWarning, stacklevel=4)
-            with _recorded(), self._bound():
+            with _autograd_enabled(), self._callbacks_bound():
                 engine, solve = self._prepare(closure)
                 self._loaded, self.history, self._objective = None, engine.history, engine.objective
                 engine.objective.calls.nonfinite_errors = self._nonfinite_errors  # not for what the set-up calls
@@ -161,7 +171,7 @@ class ScipyOptimizer(torch.optim.Optimizer):
         return self._execute(require_closure(closure))
 
     @contextmanager
-    def _bound(self) -> Iterator[None]:
+    def _callbacks_bound(self) -> Iterator[None]:
         """Callbacks that ask for the optimizer have it while it runs."""
         with ExitStack() as stack:
             for callback in self.callbacks:
@@ -261,7 +271,9 @@ class ScipyOptimizer(torch.optim.Optimizer):
         """What the solver sees of the parameters, from where they are now, clipped to the bounds."""
         return Variables(clipped(flat.read(), bounds, flat.eps), group_scale(self.param_groups, flat.tensors), bounds)
 
-    def _checked(self, closure: Closure, flat: FlatParameters, variables: Variables, **what: Any) -> StartCheck | None:
+    def _new_start_check(
+        self, closure: Closure, flat: FlatParameters, variables: Variables, **what: Any
+    ) -> StartCheck | None:
         """The start check of a run, where it is wanted; `what` it is to look at."""
         return StartCheck(closure, flat, variables, self._labels(), **what) if self._start_check else None
 
@@ -292,6 +304,6 @@ def _own_keywords(wrapper: type) -> list[str]:
     return [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
 
 
-def _recorded() -> AbstractContextManager[Any]:
+def _autograd_enabled() -> AbstractContextManager[Any]:
     """Autograd records inside, also where `step` is called under `torch.inference_mode()`."""
     return torch.inference_mode(False) if torch.is_inference_mode_enabled() else nullcontext()

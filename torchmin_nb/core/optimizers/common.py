@@ -71,10 +71,10 @@ COMMON: tuple[Parameter, ...] = tuple(parameter for parameter, _ in _ROWS.values
 """The shared keywords as parameters of a signature."""
 
 
-def read_common(wrapper: str, own: Iterable[str], given: Mapping[str, Any]) -> dict[str, Any]:
+def read_common(wrapper: str, own: Iterable[str], keywords: Mapping[str, Any]) -> dict[str, Any]:
     """All shared keywords, checked, with defaults for those left out. own: what the wrapper takes besides.
 
     Raises ArgumentTypeError for an unknown keyword, ArgumentError or ArgumentTypeError for a value that is not allowed.
     """
-    known_keywords(wrapper, given, dict.fromkeys([*own, *_ROWS]))
-    return {name: row.read(name, given.get(name, row.default)) for name, (_, row) in _ROWS.items()}
+    known_keywords(wrapper, keywords, dict.fromkeys([*own, *_ROWS]))
+    return {name: row.read(name, keywords.get(name, row.default)) for name, (_, row) in _ROWS.items()}

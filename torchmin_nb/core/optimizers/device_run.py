@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Any, Literal, NamedTuple, Protocol, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 
 from ...errors import ArgumentError, ArgumentTypeError, HistoryError
-from ..methods.options import OptionSpec
+from ..methods.local import find_method
+from ..methods.row import MethodRow
 from ..solvers.contract import Solver, State
-from ..solvers.table import SOLVERS
+from ..solvers.table import SOLVERS, SolverSpec
 from ..validation import one_of
 from .request import Request
 
@@ -47,7 +48,7 @@ class Saved(NamedTuple):
     def unpacked(cls, values: Any) -> Saved:
         """What was packed. Raises HistoryError for something else."""
         try:
-            spec = SOLVERS[values["method"]]
+            spec = SOLVERS.get(values["method"]) or solver_spec(find_method(values["method"]))
             return cls(values["method"], float(values["loss_scale"]), spec.state.unpacked(values["state"], copy=True))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise HistoryError(
@@ -70,17 +71,6 @@ def read_solver_dtype(dtype: object) -> torch.dtype | None:
     return dtype
 
 
-class MethodRow(Protocol):
-    """What is read of a row of METHODS or LEAST_SQUARES_METHODS."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def engines(self) -> tuple[str, ...]: ...
-    @property
-    def options(self) -> Mapping[str, OptionSpec]: ...
-
-
 def choose_engine(spec: MethodRow, asked: EngineName | None, against: str, rows: Iterable[MethodRow]) -> str:
     """The engine that runs this method, "scipy" or "torch". Raises ArgumentError where the one asked for cannot.
 
@@ -88,29 +78,33 @@ def choose_engine(spec: MethodRow, asked: EngineName | None, against: str, rows:
     """
     if asked == "auto":
         return "torch" if "torch" in spec.engines and not against else _first(spec)
-    found = _first(spec) if asked is None else asked
-    if found not in spec.engines:
-        able = [other.name for other in rows if found in other.engines]
+    engine = _first(spec) if asked is None else asked
+    if engine not in spec.engines:
+        able = [other.name for other in rows if engine in other.engines]
         raise ArgumentError(
-            f"engine={found!r} has no {spec.name}; methods that it has: {', '.join(able)}; {spec.name} runs on "
+            f"engine={engine!r} has no {spec.name}; methods that it has: {', '.join(able)}; {spec.name} runs on "
             f"engine={spec.engines[0]!r}"
         )
-    if found == "torch" and against:
+    if engine == "torch" and against:
         remedy = "leave it out" if spec.engines == ("torch",) else "leave it out, or use engine='scipy'"
         raise ArgumentError(f"{against} of {spec.name} is for SciPy's solvers, and engine='torch' has none: {remedy}")
-    return found
+    return engine
 
 
 def with_warm_start(request: Request, saved: Saved) -> Request:
     """The request of another method that begins where this state stands: with its inverse Hessian or trust radius."""
     options, spec, state = dict(request.options), request.spec, saved.state
-    hess_inv = SOLVERS[saved.method].solver().result(state).get("hess_inv") if "hess_inv0" in spec.options else None
+    hess_inv = _result_fields(saved).get("hess_inv") if "hess_inv0" in spec.options else None
     if isinstance(hess_inv, torch.Tensor):
         matrix = hess_inv.to("cpu", torch.float64).numpy()
         options.setdefault("hess_inv0", (matrix + matrix.T) / 2)
     if spec.radius_option is not None and state.radius is not None:
         options.setdefault(spec.radius_option, state.radius)
     return replace(request, options=options)
+
+
+def _result_fields(saved: Saved) -> dict[str, Any]:
+    return SOLVERS[saved.method].solver().result(saved.state) if saved.method in SOLVERS else {}
 
 
 def make_solver(
@@ -124,12 +118,18 @@ def make_solver(
         options = {**dict.fromkeys(tolerances, tol), **options}
     if taken is not None and not taken.counts and options.get("maxiter") is not None:
         options["maxiter"] += taken.state.iteration
-    solver: Solver[Any] = SOLVERS[spec.name].solver(**options)
+    solver: Solver[Any] = solver_spec(spec).solver(**options)
     return solver
 
 
+def solver_spec(spec: MethodRow) -> SolverSpec:
+    """The classes of a method's solver and state; `state` of a class of the user's says what its state is."""
+    own = getattr(spec, "solver", None)
+    return SOLVERS[spec.name] if own is None else SolverSpec(own, getattr(own, "state", State))
+
+
 def widest_dtype(tensors: list[torch.Tensor]) -> torch.dtype:
-    """The widest_dtype dtype among the parameters."""
+    """The widest dtype among the parameters."""
     return torch.float64 if any(tensor.dtype is torch.float64 for tensor in tensors) else torch.float32
 
 

@@ -15,7 +15,7 @@ from scipy.optimize import Bounds
 from ...errors import ArgumentError
 from ..autodiff.closure import Closure, require_closure
 from ..autodiff.closure_check import ClosureReport
-from ..autodiff.side_effects import left_as_it_was
+from ..autodiff.side_effects import restored_afterwards
 from ..covariance.covariance import Covariance, covariance_of_residuals, named_values, warn_of_bounds
 from ..execution.engine import Engine
 from ..execution.optimality import EndingCheck, tolerances_in_words
@@ -31,7 +31,7 @@ from ..objective.robust_loss import Cost
 from ..objective.scaled_residuals import SolverResiduals, least_squares_callback
 from ..parameters.bounds import SMALLEST_SCALE, outside
 from ..parameters.device_variables import DeviceVariables
-from ..parameters.flat import FlatParameters, trainable
+from ..parameters.flat import FlatParameters
 from ..parameters.variables import Variables
 from ..runtime.blas_threads import LARGE_DENSE
 from ..runtime.control import Abort, Control
@@ -111,10 +111,9 @@ class LeastSquaresWrapper(DeviceOptimizer):
         super().__init__(params, **common)
         _read_scale(self.request.options.get("x_scale"), self._flat().n)
 
-    def __repr__(self) -> str:
-        options = ", ".join(f"{name}={value!r}" for name, value in self.request.options.items())
-        count = sum(tensor.numel() for tensor in trainable(self.param_groups))
-        return f"{type(self).__name__}({self.name!r}, options=dict({options}), parameters={count})"
+    @property
+    def _options(self) -> Mapping[str, Any]:
+        return self.request.options
 
     @property
     def supports_warm_start(self) -> bool:  # type: ignore[override]
@@ -179,14 +178,14 @@ class LeastSquaresWrapper(DeviceOptimizer):
         plan = self._plan("dense")
         residuals = Residuals(require_closure(closure), flat, Control(), cost=cost, plan=plan)
         try:
-            with left_as_it_was(flat):
-                trial = residuals.jacobian(flat.read())
+            with restored_afterwards(flat):
+                point = residuals.jacobian(flat.read())
         except Abort as abort:
             raise abort.error from None
         finally:
             residuals.release()
-        assert trial.jacobian is not None
-        return cost.curvature(trial.residuals)[:, None] * trial.jacobian, trial.cost
+        assert point.jacobian is not None
+        return cost.curvature(point.residuals)[:, None] * point.jacobian, point.cost
 
     def _cost(self) -> Cost:
         return Cost(self.request.options.get("loss", "linear"), self.request.options.get("f_scale") or 1.0)
@@ -209,7 +208,7 @@ class LeastSquaresWrapper(DeviceOptimizer):
             self._control(),
             cost=self._cost(),
             plan=self._plan(self._jacobian),
-            check=lambda called, loss: self._checked(called, flat, variables, loss=loss),
+            check=lambda called, loss: self._new_start_check(called, flat, variables, loss=loss),
         )
         recorder = Recorder(residuals.objective.calls, self._new_history(flat, request.options), self.callbacks)
         residuals.objective.observer, residuals.objective.bounds = recorder, variables.box
@@ -246,7 +245,7 @@ class LeastSquaresWrapper(DeviceOptimizer):
         """The same for a solver on the device. resume_from: the state that it begins with."""
         request, device = self.request, flat.tensors[0].device
         evaluator = ResidualEvaluator(closure, flat)
-        check = self._checked(
+        check = self._new_start_check(
             evaluator.called, flat, variables, loss=lambda vector: float(half_square(vector.detach()))
         )
         calls = self._calls(evaluator, flat, check)
@@ -278,10 +277,10 @@ class LeastSquaresWrapper(DeviceOptimizer):
     def _bounds(self, flat: FlatParameters) -> Bounds | None:
         """The bounds of least_squares_args or of the param groups. Without bounds, a method may still fix variables."""
         of_groups = super()._bounds(flat)
-        given = read_least_squares_bounds(self.request.spec, self.request.bounds, flat.n)
-        if of_groups is not None and given is not None:
+        of_request = read_least_squares_bounds(self.request.spec, self.request.bounds, flat.n)
+        if of_groups is not None and of_request is not None:
             raise ArgumentError("bounds are given in least_squares_args and in param groups; give them in one place")
-        bounds = of_groups if given is None else given
+        bounds = of_groups if of_request is None else of_request
         if bounds is not None and not self.request.spec.bounds and _bounded(bounds):
             raise ArgumentError(f"{self.request.spec.name} cannot take bounds; methods that can: trf, dogbox")
         return bounds
@@ -340,13 +339,13 @@ class LeastSquaresEngine(ScipyEngine):
         best = self.objective.best
         if best is None:
             return {"x": self.start, "fun": np.nan, "cost": np.nan}
-        told: dict[str, Any] = {"x": best.x, "fun": best.loss, "cost": best.loss}
+        fields: dict[str, Any] = {"x": best.x, "fun": best.loss, "cost": best.loss}
         if best.gradient is not None:
-            told["grad"] = best.gradient
-        trial = self._residuals.cached_point(best.x)
-        if trial is not None:
-            told["residuals"] = trial.residuals
-        return told
+            fields["grad"] = best.gradient
+        point = self._residuals.cached_point(best.x)
+        if point is not None:
+            fields["residuals"] = point.residuals
+        return fields
 
 
 def _require_solver(request: LeastSquaresRequest, jacobian: str) -> None:
@@ -369,15 +368,15 @@ def _read_scale(scale: Any, n: int) -> str | NDArray[np.float64] | None:
     if scale is None or (isinstance(scale, str) and scale == "jac"):
         return scale
     try:
-        found = np.broadcast_to(np.asarray(scale, dtype=np.float64), (n,))
+        scales = np.broadcast_to(np.asarray(scale, dtype=np.float64), (n,))
     except (TypeError, ValueError, OverflowError):
-        found = np.zeros(1)
-    if not ((found >= SMALLEST_SCALE) & (found <= 1 / SMALLEST_SCALE)).all():
+        scales = np.zeros(1)
+    if not ((scales >= SMALLEST_SCALE) & (scales <= 1 / SMALLEST_SCALE)).all():
         raise ArgumentError(
             f"x_scale must be 'jac', a positive number or {n} positive numbers, got {shown(scale)}; the smallest is "
             f"{SMALLEST_SCALE:g}, the largest {1 / SMALLEST_SCALE:g}"
         )
-    return found
+    return scales
 
 
 def _none(x: NDArray[np.float64]) -> None:

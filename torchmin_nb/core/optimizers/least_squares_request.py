@@ -38,8 +38,8 @@ class LeastSquaresRequest:
 
     def scipy_options(self) -> dict[str, Any]:
         """The options as SciPy takes them: a copy, but for functions."""
-        given = deepcopy({name: value for name, value in self.options.items() if not callable(value)})
-        return given | {name: value for name, value in self.options.items() if callable(value)}
+        options = deepcopy({name: value for name, value in self.options.items() if not callable(value)})
+        return options | {name: value for name, value in self.options.items() if callable(value)}
 
 
 def read_least_squares(arguments: Mapping[str, Any] | str) -> LeastSquaresRequest:
@@ -57,10 +57,10 @@ def read_least_squares(arguments: Mapping[str, Any] | str) -> LeastSquaresReques
     callback = args.get("callback")
     if callback is not None and not callable(callback):
         raise ArgumentTypeError(f"callback must be callable, got {type(callback).__name__}")
-    given = {name: value for name, value in args.items() if name not in _ARGUMENTS}
-    for name in given:
+    named = {name: value for name, value in args.items() if name not in _ARGUMENTS}
+    for name in named:
         _require_known(spec, name)
-    options = {name: _read_option(spec, spec.options[name], value) for name, value in given.items()}
+    options = {name: _read_option(spec, spec.options[name], value) for name, value in named.items()}
     return LeastSquaresRequest(spec, options, args.get("bounds"), callback)
 
 
@@ -68,15 +68,15 @@ def read_least_squares_bounds(spec: LeastSquaresSpec, bounds: Any, n: int) -> Bo
     """SciPy's `(lb, ub)` or `Bounds`, over n parameters; None where all are open. Raises ArgumentError."""
     if bounds is None:
         return None
-    found = read_bounds(bounds if isinstance(bounds, Bounds) else _as_bounds(bounds), n)
-    if found is not None and (found.lb == found.ub).all():
+    checked = read_bounds(bounds if isinstance(bounds, Bounds) else _as_bounds(bounds), n)
+    if checked is not None and (checked.lb == checked.ub).all():
         raise ArgumentError(
             f"bounds={bounds!r} leave nothing to move: least_squares takes all lower and all upper limits, (lb, ub), "
             f"not a pair for each variable"
         )
-    if found is None or not (np.isfinite(found.lb).any() or np.isfinite(found.ub).any()):
+    if checked is None or not (np.isfinite(checked.lb).any() or np.isfinite(checked.ub).any()):
         return None
-    return found
+    return checked
 
 
 def _as_bounds(bounds: Any) -> Bounds:

@@ -35,7 +35,7 @@ from ..objective.scaled_objective import SolverObjective
 from ..objective.trials import Trials
 from ..parameters.bounds import read_bounds
 from ..parameters.device_variables import DeviceVariables
-from ..parameters.flat import FlatParameters, trainable
+from ..parameters.flat import FlatParameters
 from ..parameters.variables import Variables
 from ..runtime.blas_threads import LARGE_DENSE
 from ..signatures import shows_keywords
@@ -90,7 +90,7 @@ class MinimizeWrapper(DeviceOptimizer):
         dtype, for CG, BFGS, L-BFGS-B, Newton-CG, dogleg, trust-ncg, trust-krylov, trust-exact, and for SSBFGS and
         SSBroyden, which SciPy does not have; "auto", torch where it has the method and nothing asked for needs SciPy;
         None, SciPy where it has the method. METHODS[name].engines has the table.
-    solver_dtype: of a solver on the device; the widest_dtype among the parameters if None.
+    solver_dtype: of a solver on the device; the widest among the parameters if None.
     keep_states: keep the solver's state at every so many iterations, for `run.branch(iteration=...)`, within
         `memory_budget`; the last one is always kept. With SciPy's solvers it is the point that is kept.
     start_check: compare the first closure call with at most three more, outside all counts: at the same point, and a
@@ -183,10 +183,9 @@ class MinimizeWrapper(DeviceOptimizer):
         self._engine_of(request)
         self.request, self.name = request, _method_name(request)
 
-    def __repr__(self) -> str:
-        options = ", ".join(f"{name}={value!r}" for name, value in self.request.options.items())
-        count = sum(tensor.numel() for tensor in trainable(self.param_groups))
-        return f"{type(self).__name__}({self.name!r}, options=dict({options}), parameters={count})"
+    @property
+    def _options(self) -> Mapping[str, Any]:
+        return self.request.options
 
     def covariance(self, closure: Closure | None = None, *, scale: float = 1.0) -> Covariance:
         """The covariance of the parameters, scale · H⁻¹ with H the Hessian of the loss: see `Covariance`.
@@ -257,7 +256,7 @@ class MinimizeWrapper(DeviceOptimizer):
             trials=Trials(may_be_older=spec.gradient == "none"),
         )
         if spec.gradient != "none":
-            variables.still = objective.unreached
+            variables.unreached = objective.unreached
         iterates = ScipyIterates(
             objective,
             recorder,
@@ -317,6 +316,7 @@ class MinimizeWrapper(DeviceOptimizer):
             state=state,
             loss_scale=self._loss_scale if resume_from is None else resume_from.loss_scale,
             user=request.callback and ScipyCallback(request.callback),
+            max_iterations=request.max_iterations,
         )
         engine = TorchEngine(
             objective,
@@ -362,12 +362,12 @@ class MinimizeWrapper(DeviceOptimizer):
     def _bounds(self, flat: FlatParameters) -> Bounds | None:
         """The bounds of minimizer_args or of the param groups, where the method takes any."""
         of_groups = super()._bounds(flat)
-        given = read_bounds(self.request.bounds, flat.n)
+        of_request = read_bounds(self.request.bounds, flat.n)
         if of_groups is not None:
             require_fit(self.request.spec, "bounds")
-            if given is not None:
+            if of_request is not None:
                 raise ArgumentError("bounds are given in minimizer_args and in param groups; give them in one place")
-        return of_groups if given is None else given
+        return of_groups if of_request is None else of_request
 
     def _call_scipy(
         self,
@@ -401,15 +401,15 @@ class MinimizeWrapper(DeviceOptimizer):
             return result
         if constraints:
             result["multipliers"] = constraints.multipliers(result, form)
-        told = variables.user_result(result)
+        converted = variables.user_result(result)
         if isinstance(result.x, np.ndarray) and result.x.shape == variables.start.shape:
-            told.x = variables.to_user(result.x)
-        iterates.ended(told.x, int(told.get("nit") or 0))
-        end = objective.cached_point(told.x)
-        variables.fill_fixed(told, None if end is None else end.gradient)
+            converted.x = variables.to_user(result.x)
+        iterates.ended(converted.x, int(converted.get("nit") or 0))
+        end = objective.cached_point(converted.x)
+        variables.fill_fixed(converted, None if end is None else end.gradient)
         if not variables.plain:  # SciPy's own number is of the solver's variables
-            told.update({name: constraints.violation(told.x) for name in VIOLATIONS if name in told})
-        return told
+            converted.update({name: constraints.violation(converted.x) for name in VIOLATIONS if name in converted})
+        return converted
 
     def _scale_of_loss(self, objective: Objective, variables: Variables) -> float:
         if self._loss_scale == "auto":
@@ -419,24 +419,24 @@ class MinimizeWrapper(DeviceOptimizer):
     def _derivatives(self, objective: SolverObjective) -> dict[str, Any]:
         """jac, hess and hessp as this method takes them: the user's own first, else autograd's."""
         request, spec = self.request, self.request.spec
-        given: dict[str, Any] = {
+        derivatives: dict[str, Any] = {
             "hess": objective.user_hess(request.hess) if callable(request.hess) else request.hess,
             "hessp": None if request.hessp is None else objective.user_hessp(request.hessp),
         }
         if spec.gradient != "none":
             own = callable(request.jac) or request.autograd_gradient
-            given["jac"] = objective.gradient if own else request.jac or None
+            derivatives["jac"] = objective.gradient if own else request.jac or None
         if request.hess is None and request.hessp is None:
             lazily = spec.custom and spec.gradient != "none"
             if spec.curvature == "dense" or lazily:
-                given["hess"] = objective.hessian
+                derivatives["hess"] = objective.hessian
             if spec.curvature == "hvp" or lazily:
-                given["hessp"] = objective.hvp
-        return {name: value for name, value in given.items() if value is not None}
+                derivatives["hessp"] = objective.hvp
+        return {name: value for name, value in derivatives.items() if value is not None}
 
     def _new_check(self, closure: Closure, flat: FlatParameters, variables: Variables) -> StartCheck | None:
         curvature = self.request.level == "curvature" and self._curvature == "autograd"
-        return self._checked(
+        return self._new_start_check(
             closure,
             flat,
             variables,

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy.optimize import OptimizeResult
 
 from ...errors import ArgumentTypeError, ClosureError
-from ..autodiff.closure import Closure, ClosureResult, as_loss, backpropagate, gradient_left, require_closure
+from ..autodiff.closure import Closure, ClosureResult, as_loss, backpropagate, require_closure, require_gradient_parts
 from ..autodiff.explained_errors import explained
 from ..execution.recorder import Recorder
 from ..execution.run import Run
@@ -179,7 +179,7 @@ class _Observed:
             watched.evaluate_here()
         elif end is not None:
             observer.recorder.iterated(end)
-        engine.left_as_it_is = True
+        engine.keep_parameters_unchanged = True
         return watched.ended(x, self._steps)
 
     def _new_history(self, flat: FlatParameters) -> History:
@@ -213,10 +213,10 @@ class _Observer:
 class _Engine(ScipyEngine):
     """Leaves a run that came to its end exactly where torch left it."""
 
-    left_as_it_is = False
+    keep_parameters_unchanged = False
 
     def _write_end_point(self, x: NDArray[np.float64]) -> None:
-        if not self.left_as_it_is:
+        if not self.keep_parameters_unchanged:
             super()._write_end_point(x)
 
 
@@ -240,7 +240,7 @@ class _Evaluator:
             self._optimizer.zero_grad()
             if math.isfinite(loss):
                 backpropagate(self.returned, loss)
-        return ClosureResult(loss, gradient_left(self._flat, loss), self._flat)
+        return ClosureResult(loss, require_gradient_parts(self._flat, loss), self._flat)
 
     @contextmanager
     def listening(self) -> Iterator[None]:

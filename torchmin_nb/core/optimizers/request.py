@@ -200,12 +200,12 @@ def _read_tol(tol: object) -> float | None:
     if tol is None:
         return None
     try:
-        found = float(tol) if isinstance(tol, Real) else math.nan
+        number = float(tol) if isinstance(tol, Real) else math.nan
     except OverflowError:
-        found = math.nan
-    if not found >= 0:
+        number = math.nan
+    if not number >= 0:
         raise ArgumentError(f"tol must be a number of at least 0, got {shown(tol)}")
-    return found
+    return number
 
 
 def _read_callable(value: Any, name: str) -> Callable[..., Any] | None:

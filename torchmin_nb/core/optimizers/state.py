@@ -73,8 +73,8 @@ def _radius(spec: MethodSpec, request: Request, history: History) -> dict[str, f
 
 
 def _arrays(spec: MethodSpec, result: OptimizeResult) -> dict[str, Any]:
-    found = [row for row in spec.warm_start_options if isinstance(result.get(row[1]), np.ndarray)]
-    return {option: prepare(result[name]) for option, name, prepare in found}
+    rows = [row for row in spec.warm_start_options if isinstance(result.get(row[1]), np.ndarray)]
+    return {option: prepare(result[name]) for option, name, prepare in rows}
 
 
 def _plain_fields(result: OptimizeResult | None) -> dict[str, Any] | None:

@@ -22,13 +22,13 @@ __all__ = ["as_array", "as_matrix"]
 def as_array(value: Any, name: str, shape: tuple[int, ...]) -> NDArray[np.float64]:
     """What the user's function `name` returned, as an array. Raises ArgumentTypeError; ArgumentError for its size."""
     try:
-        given = value.detach().cpu() if isinstance(value, torch.Tensor) else value
-        found = np.asarray(given, dtype=np.float64)
+        host = value.detach().cpu() if isinstance(value, torch.Tensor) else value
+        array = np.asarray(host, dtype=np.float64)
     except (TypeError, ValueError):
         raise ArgumentTypeError(f"{name} returned {value!r}; return an array of shape {shape}") from None
-    if found.size != math.prod(shape):
-        raise ArgumentError(f"{name} returned an array of shape {found.shape}; return one of shape {shape}")
-    return found.reshape(shape)
+    if array.size != math.prod(shape):
+        raise ArgumentError(f"{name} returned an array of shape {array.shape}; return one of shape {shape}")
+    return array.reshape(shape)
 
 
 def as_matrix(matrix: Any, name: str = "", shape: tuple[int, int] | None = None) -> Any:

@@ -121,15 +121,15 @@ def _filled(name: str, value: Any, tensor: torch.Tensor, default: float) -> NDAr
     if value is None:
         return np.full(tensor.numel(), default)
     try:
-        given = torch.as_tensor(value, dtype=torch.float64).detach().cpu()
+        values = torch.as_tensor(value, dtype=torch.float64).detach().cpu()
     except (TypeError, ValueError, RuntimeError, OverflowError):
         raise ArgumentError(f"{name} must be a number, a tensor or None, got {shown(value)}") from None
-    if given.dim() and given.shape != tensor.shape:
+    if values.dim() and values.shape != tensor.shape:
         raise ArgumentError(
-            f"{name} has shape {tuple(given.shape)} for a parameter of shape {tuple(tensor.shape)}; "
+            f"{name} has shape {tuple(values.shape)} for a parameter of shape {tuple(tensor.shape)}; "
             f"give a number or a tensor of the parameter's shape, in a group of its own"
         )
-    return given.expand(tensor.shape).reshape(-1).numpy().copy()
+    return values.expand(tensor.shape).reshape(-1).numpy().copy()
 
 
 def _checked(low: NDArray[np.float64], high: NDArray[np.float64], *, keep_feasible: Any = False) -> Bounds:

@@ -66,8 +66,8 @@ class DeviceVariables:
 
     def mask_to_solver(self, mask: NDArray[np.bool_]) -> torch.Tensor:
         """What is true of entries of x, for those of z."""
-        found = torch.from_numpy(mask).to(self.device)
-        return found if self._free is None else found[self._free]
+        whole = torch.from_numpy(mask).to(self.device)
+        return whole if self._free is None else whole[self._free]
 
     @property
     def scale(self) -> torch.Tensor | float:

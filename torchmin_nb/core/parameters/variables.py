@@ -39,7 +39,7 @@ class Variables:
     def __init__(self, base: NDArray[np.float64], scale: NDArray[np.float64] | None, bounds: Bounds | None):
         self.base = base
         self.box = bounds
-        self.still: Callable[[], NDArray[np.bool_] | None] = lambda: None
+        self.unreached: Callable[[], NDArray[np.bool_] | None] = lambda: None
         fixed = np.zeros(base.size, dtype=bool) if bounds is None else bounds.lb == bounds.ub
         self.free = None if not fixed.any() else ~fixed
         self.free_scale = None if scale is None else self._pick(scale)
@@ -65,7 +65,7 @@ class Variables:
         """x of z. The same z always gives the same bits, and a bound on z the very bound on x."""
         z = np.asarray(z).ravel()
         x = self._embed(self._snapped(z, self._grown(z)), self.base)
-        still = self.still()
+        still = self.unreached()
         return x if still is None else np.where(still, self.base, x)
 
     def gradient_to_solver(self, g: Any) -> Any:
@@ -120,8 +120,8 @@ class Variables:
         if self.plain and self.loss_scale == 1:
             return result
         result = self._user_losses(result)
-        told = {name: _FIELDS[name](self, value) if name in _FIELDS else value for name, value in result.items()}
-        return OptimizeResult({**told, **self._user_constraints(result), "x": self.to_user(result.x)})
+        converted = {name: _FIELDS[name](self, value) if name in _FIELDS else value for name, value in result.items()}
+        return OptimizeResult({**converted, **self._user_constraints(result), "x": self.to_user(result.x)})
 
     def _solver_losses(self, options: Mapping[str, Any], rows: Mapping[str, OptionSpec]) -> dict[str, Any]:
         """Options in units of the loss, as SciPy sees it."""
@@ -149,22 +149,22 @@ class Variables:
         if self.free is None or gradient is None:
             return
         for name in ("jac", "grad"):
-            given = result.get(name)
-            if isinstance(given, np.ndarray) and given.shape == gradient.shape:
-                result[name] = np.where(self.free, given, gradient)
+            reported = result.get(name)
+            if isinstance(reported, np.ndarray) and reported.shape == gradient.shape:
+                result[name] = np.where(self.free, reported, gradient)
 
     def _user_constraints(self, result: OptimizeResult) -> dict[str, Any]:
         """trust-constr lists Jacobians and multipliers by constraint, and the bounds, on z itself, last."""
         if not isinstance(result.get("jac"), list) or not isinstance(result.get("v"), list):
             return {}
         jacobians = [self.gradient_to_user(jacobian) for jacobian in result.jac]
-        told = {"jac": jacobians, "v": list(result.v), "constr": list(result.get("constr", ()))}
+        converted = {"jac": jacobians, "v": list(result.v), "constr": list(result.get("constr", ()))}
         if self.bounds is not None and self.free_scale is not None:
             jacobians[-1] = self._selection()
-            told["v"][-1] = told["v"][-1] / self.free_scale
-            if told["constr"]:
-                told["constr"][-1] = told["constr"][-1] * self.free_scale
-        return {name: value for name, value in told.items() if name in result}
+            converted["v"][-1] = converted["v"][-1] / self.free_scale
+            if converted["constr"]:
+                converted["constr"][-1] = converted["constr"][-1] * self.free_scale
+        return {name: value for name, value in converted.items() if name in result}
 
     def _user_gradient(self, g: Any) -> Any:
         return self.gradient_to_user(g) if isinstance(g, np.ndarray) and g.shape == (self.n,) else g
@@ -188,12 +188,12 @@ class Variables:
         return np.array(self._user_points(points)), losses
 
     def _solver_array(self, value: Any, *, both: bool) -> Any:
-        given = np.asarray(value, dtype=np.float64) if value is not None else None
-        if given is None or not given.ndim or given.shape[-1] != self.base.size:
+        array = np.asarray(value, dtype=np.float64) if value is not None else None
+        if array is None or not array.ndim or array.shape[-1] != self.base.size:
             return value
         if not both:
-            return self.to_solver(given)
-        picked = self._pick(self._pick(given).T).T
+            return self.to_solver(array)
+        picked = self._pick(self._pick(array).T).T
         return (
             picked if self.free_scale is None else picked / np.outer(self.free_scale, self.free_scale)
         )  # symmetric to the last bit

@@ -164,8 +164,8 @@ class Control:
         self._idle = 0.0
         self._iterations = iterations
         self._paused = paused
-        self._allowed = 0
-        self._standing: int | None = None
+        self._resumes = 0
+        self._paused_at: int | None = None
         self._abandoned = False
         self._over = False
         self._requested: Ending | None = None
@@ -183,7 +183,7 @@ class Control:
         Each `resume` is a number, and a run that stands still notes the last one it knows: what was resumed a moment
         ago does not wait any more, whether or not its thread has moved yet.
         """
-        return self._standing == self._allowed
+        return self._paused_at == self._resumes
 
     # From any thread
 
@@ -207,7 +207,7 @@ class Control:
         """Let the run go on: without limit, or for so many iterations."""
         with self._changed:
             self._paused, self._iterations = False, iterations
-            self._allowed += 1
+            self._resumes += 1
             self._changed.notify_all()
 
     def abandon(self) -> None:
@@ -216,7 +216,7 @@ class Control:
             self._abandoned = True
             self._changed.notify_all()
 
-    def await_standstill(self, timeout: float | None = None) -> bool | None:
+    def wait_for_pause(self, timeout: float | None = None) -> bool | None:
         """Wait until the run stands still: True. False once it has ended, None where the timeout came first."""
         with self._changed:
             self._changed.wait_for(lambda: self.waiting or self._over, timeout)
@@ -224,16 +224,16 @@ class Control:
 
     # From the run
 
-    def await_go(self) -> None:
+    def wait_for_start(self) -> None:
         """Called before all work; the clock begins here."""
         if self._paused:
-            self._stand_still()
+            self._wait_while_paused()
         self._started, self._idle = time.perf_counter(), 0.0
 
     def before_work(self) -> None:
         """Called before each closure call and product; stands still while paused, raises StopRun when it is to end."""
         if self._paused:
-            self._stand_still()
+            self._wait_while_paused()
         if self._requested:
             raise StopRun(self._requested)
         if self.max_seconds is not None and self.elapsed >= self.max_seconds:
@@ -253,17 +253,17 @@ class Control:
     def after_iteration(self, index: int) -> None:
         """Called when an iteration has been told; index 0 is the start, which is no iteration yet."""
         if self.pace:
-            self._linger()
+            self._hold_pace()
         with self._changed:
             if self._iterations is not None and index > 0:
                 self._iterations -= 1
                 self._paused = self._paused or self._iterations <= 0
         if self._paused:
-            self._stand_still()
+            self._wait_while_paused()
         if self._requested:
             raise StopRun(self._requested)
 
-    def _linger(self) -> None:
+    def _hold_pace(self) -> None:
         begun = time.perf_counter()
         with self._changed:
             self._changed.wait_for(lambda: self._requested is not None, self.pace)
@@ -275,17 +275,17 @@ class Control:
             self._over = True
             self._changed.notify_all()
 
-    def _stand_still(self) -> None:
+    def _wait_while_paused(self) -> None:
         begun = time.perf_counter()
         with self._changed:
             while self._paused and self._requested is None:  # paused again before it moved: it stands still again
-                self._standing = self._allowed
+                self._paused_at = self._resumes
                 self._changed.notify_all()
-                self._changed.wait_for(self._may_go)
+                self._changed.wait_for(self._may_continue)
                 if self._abandoned:
                     self._requested = self._requested or ABANDONED
-            self._standing = None
+            self._paused_at = None
         self._idle += time.perf_counter() - begun
 
-    def _may_go(self) -> bool:
+    def _may_continue(self) -> bool:
         return not self.waiting or self._requested is not None or self._abandoned

@@ -52,10 +52,10 @@ def _system_available() -> int:
 
 def _container_available() -> int:
     """What the tightest limit of a control group leaves; very much where there is none."""
-    return min((_left_of(group) for group in _GROUPS), default=_UNLIMITED)
+    return min((_available_in(group) for group in _GROUPS), default=_UNLIMITED)
 
 
-def _left_of(group: _Group) -> int:
+def _available_in(group: _Group) -> int:
     """Bytes below the limit. The page cache that the kernel gives up first is counted as used, but can be had."""
     limit, used = _number(_CGROUP / group.limit), _number(_CGROUP / group.used)
     if limit is None or used is None:

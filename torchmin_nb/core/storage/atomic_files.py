@@ -19,7 +19,16 @@ _LOCKS: bool = os.name == "posix"
 if _LOCKS:
     import fcntl
 
-__all__ = ["UNREADABLE", "as_path", "dropped", "ordinary", "replacing", "require_writable", "swept", "write_text"]
+__all__ = [
+    "UNREADABLE",
+    "as_path",
+    "atomic_replacement",
+    "open_regular_file",
+    "remove_stale_parts",
+    "require_writable",
+    "warn_dropped",
+    "write_text",
+]
 
 UNREADABLE = (
     OSError,
@@ -35,15 +44,15 @@ UNREADABLE = (
 
 
 @contextmanager
-def ordinary(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+def open_regular_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """An ordinary file, open to be read. OSError for a folder, a pipe or a device: to open one can block for good."""
     name = os.fspath(path)  # a number would be a file that is open already
-    _require_ordinary(name)
+    _require_regular(name)
     with open(name, "rb") as file:
         yield file
 
 
-def _require_ordinary(path: str | bytes | os.PathLike[str]) -> None:
+def _require_regular(path: str | bytes | os.PathLike[str]) -> None:
     if not stat.S_ISREG(os.stat(path).st_mode):
         raise OSError(errno.EINVAL, "it is no ordinary file")
 
@@ -62,7 +71,7 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
     """
     whole = as_path(path)
     require_writable(whole)
-    with replacing(whole) as file:
+    with atomic_replacement(whole) as file:
         file.write(text.encode("utf-8", errors="replace"))
 
 
@@ -73,9 +82,9 @@ def require_writable(path: Path) -> None:
     """
     try:
         if os.path.lexists(path) and path.exists():
-            _require_ordinary(path)
+            _require_regular(path)
             path.open("ab").close()
-        swept(path)
+        remove_stale_parts(path)
         with _part(path) as trial:
             trial.write(b"\n")
     except (OSError, ValueError) as error:  # ValueError: a null character, or one that no file name can have
@@ -85,17 +94,17 @@ def require_writable(path: Path) -> None:
         ) from error
 
 
-def swept(path: Path) -> None:
+def remove_stale_parts(path: Path) -> None:
     """Remove the parts of this path that no process holds any more: those of one that was killed."""
     part = re.compile(re.escape(path.name) + _PART)
     with suppress(OSError), os.scandir(path.parent) as entries:  # a folder may be writable and yet not be listed
         for each in entries:
             if part.fullmatch(each.name) and each.is_file(follow_symlinks=False):
-                _remove_if_left(Path(each.path))
+                _remove_if_unlocked(Path(each.path))
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
+def atomic_replacement(path: Path) -> Iterator[BinaryIO]:
     """A file that takes the place of `path` when it is whole and on the disk; on any error `path` is as it was."""
     with _part(path) as file:
         yield file
@@ -106,7 +115,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         os.replace(file.name, path)
 
 
-def dropped(what: str, error: Exception, remedy: str, *, stacklevel: int = 3) -> None:
+def warn_dropped(what: str, error: Exception, remedy: str, *, stacklevel: int = 3) -> None:
     """Warn that what kept the run has failed."""
     warnings.warn(
         f"{what} was dropped, the run goes on: {type(error).__name__}: {text_of(error)}; {remedy}",
@@ -124,14 +133,14 @@ def _part(path: Path) -> Iterator[BinaryIO]:
     """A new file beside `path`, held by this process and gone at the end, unless renamed."""
     part = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")
     try:
-        with _held(part) as file:
+        with _locked_part(part) as file:
             yield file
     finally:
         with suppress(OSError, ValueError):
             part.unlink(missing_ok=True)
 
 
-def _held(part: Path) -> BinaryIO:
+def _locked_part(part: Path) -> BinaryIO:
     """A new file under a lock, which the system lets go when the process dies; made again if it was swept before."""
     while True:
         file = part.open("wb")
@@ -142,7 +151,7 @@ def _held(part: Path) -> BinaryIO:
         file.close()
 
 
-def _remove_if_left(part: Path) -> None:
+def _remove_if_unlocked(part: Path) -> None:
     with suppress(OSError), part.open("rb") as file:
         _lock(file, wait=False)
         if os.path.samestat(os.fstat(file.fileno()), os.stat(part)):  # not a new file of the same name

@@ -58,8 +58,8 @@ class _EarlierModules(MetaPathFinder, Loader):
     def exec_module(self, module: ModuleType) -> None:
         earlier, names = module.__name__.removeprefix(f"{_CORE}."), vars(module)
         for name in _MOVED[earlier]:
-            found = vars(import_module(f"{_CORE}.{name}"))
-            names.update({key: value for key, value in found.items() if key[:2] != "__"})
+            present_names = vars(import_module(f"{_CORE}.{name}"))
+            names.update({key: value for key, value in present_names.items() if key[:2] != "__"})
         names.update({former: names[present] for former, present in _RENAMED.get(earlier, {}).items()})
 
 

@@ -57,11 +57,11 @@ class Menu(anywidget.AnyWidget):
 
     def offer(self, choices: Mapping[str, Sequence[Choice]]) -> None:
         """Put these choices up; a note is part of the text, as it is read out there."""
-        told = {
+        labels = {
             label: [each._replace(text=f"{each.text} — {each.note}") if each.note else each for each in items]
             for label, items in choices.items()
         }
-        self.groups = _grouped(told)
+        self.groups = _grouped(labels)
 
     @property
     def enabled(self) -> tuple[str, ...]:

@@ -150,7 +150,7 @@ class FormPanel:
 
 
 def _wrong(reading: Reading, names: tuple[str, ...]) -> str:
-    told = [
+    messages = [
         f"{name.split('.')[-1]}: {message}" for name, message in reading.messages.items() if name.split(".")[0] in names
     ]
-    return alert("; ".join(told))
+    return alert("; ".join(messages))

@@ -59,9 +59,9 @@ class OptionField:
         self._changed()
 
     def _slid(self, change: Any) -> None:
-        told = _rounded(change["new"])
+        value = _rounded(change["new"])
         if self.slider is not None and _position(self.input.value) != change["new"]:
-            self.input.value = _plain(told)
+            self.input.value = _plain(value)
 
     def _follow(self) -> None:
         if self.slider is not None:
@@ -105,11 +105,11 @@ class OptionsPanel:
     def show(self, entry: Entry, values: Mapping[str, Any] | None = None) -> None:
         """The form of this method, with these values or those that were set before."""
         self._kept = self.all_kept
-        given = self._kept.get(entry.name, {}) if values is None else values
+        chosen = self._kept.get(entry.name, {}) if values is None else values
         old = [part for field in self.fields.values() for part in (field.name, field.shown, field.note)]
         self._method = entry.name
         self.fields = {
-            name: OptionField(option, given.get(name, option.default), self._edited)
+            name: OptionField(option, chosen.get(name, option.default), self._edited)
             for name, option in entry.options.items()
         }
         self._grid.children = [part for field in self.fields.values() for part in (field.name, field.shown, field.note)]

@@ -82,15 +82,13 @@ def race_calls(
     0, 1, …. options: by the label of the row; one that is not in it has its defaults.
     """
     calls = [call, *(_moved(call, name) for name in problems or [] if name != call.problem)]
-    found = []
+    race = []
     for each in calls:
         fitting = rows if each is call else _fitting(each, rows)
         for seed in range(starts) if starts > 1 else [each.seed]:
             placed = each if starts == 1 else replace(each, seed=seed, start=None)
-            found += [
-                placed.with_method(row.name, (options or {}).get(row.label), engine=row.engine) for row in fitting
-            ]
-    return found
+            race += [placed.with_method(row.name, (options or {}).get(row.label), engine=row.engine) for row in fitting]
+    return race
 
 
 def race_names(calls: Sequence[Call]) -> list[str]:

@@ -76,9 +76,9 @@ def _suggested(suggestion: Suggestion) -> Html:
     options = ", ".join(f"{name} = {value}" for name, value in {**engine, **suggestion.options}.items())
     reasons = (reason for reason in suggestion.reasons if not reason.startswith("a closure call takes"))
     return html(
-        "<b>{method}</b>{told}: {reasons}.{cautions}",
+        "<b>{method}</b>{options}: {reasons}.{cautions}",
         method=suggestion.method,
-        told=html(" with <code>{options}</code>", options=options) if options else "",
+        options=html(" with <code>{options}</code>", options=options) if options else "",
         reasons="; ".join(reasons),
         cautions=joined(html(" <i>Expect: {caution}.</i>", caution=caution) for caution in suggestion.cautions),
     )

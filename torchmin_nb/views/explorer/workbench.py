@@ -295,8 +295,8 @@ class Workbench:
         """The code of the run, and how it ended."""
         row = self.compare.table[self._focus]
         self._show_code(row.call)
-        found = outcome(row.history, row.solved)
-        self.steering.status.value = status_line(row.history) + (f" · {found}" if found else "")
+        how = outcome(row.history, row.solved)
+        self.steering.status.value = status_line(row.history) + (f" · {how}" if how else "")
 
     def _draw(self) -> None:
         shown = self.shown

@@ -64,7 +64,7 @@ class Loss:
 
 def short(name, bounds=RASTRIGIN, **kwargs):
     """Keywords of a quick run with a seed, the same every time."""
-    rows = GLOBAL_METHODS[name].kwargs
+    rows = GLOBAL_METHODS[name].options
     quick = {"niter": 12, "maxiter": 30, "Ns": 15, "bounds": bounds, "rng": 1, "stepsize": 1.0}
     quick |= {"n": 32, "sampling_method": "sobol"}
     return {key: value for key, value in quick.items() if key in rows} | kwargs

@@ -395,6 +395,7 @@ def test_a_run_needs_a_closure(name):
     with pytest.raises(ArgumentTypeError, match="closure"):
         made.step()
     assert name.replace("_", "") in type(made).__name__.lower().replace("wrapper", "") or name == "brute"
+    assert repr(made).startswith(f"{type(made).__name__}({made.spec.name!r}, options=dict(")
     assert "parameters=2" in repr(made)
 
 

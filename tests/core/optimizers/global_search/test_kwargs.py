@@ -60,7 +60,7 @@ def test_bounds_from_two_places_are_refused(name):
 def test_unknown_keywords(name):
     with pytest.raises(UnknownOptionError, match="'colour'; it has ") as raised:
         optimizer(name, [Loss(bowl, [0.0]).x], short(name, colour=1))
-    assert all(row in str(raised.value) for row in GLOBAL_METHODS[name].kwargs)
+    assert all(row in str(raised.value) for row in GLOBAL_METHODS[name].options)
     with pytest.raises(UnknownOptionError, match="torchmin_nb supplies it"):
         optimizer(name, [Loss(bowl, [0.0]).x], short(name, args=()))
     with pytest.raises(ArgumentTypeError, match="must be a dict"):
@@ -71,7 +71,7 @@ def test_unknown_keywords(name):
 
 WRONG = {"int": 1.5, "float": "hot", "bool": "yes", "choice": "blue", "callable": 3, "dict": {"colour": 1}, "weight": 7}
 WRONG |= {"choice or callable": "blue", "choice or array": "blue"}
-ROWS = [(name, row) for name, spec in GLOBAL_METHODS.items() for row in spec.kwargs.values() if row.kind in WRONG]
+ROWS = [(name, row) for name, spec in GLOBAL_METHODS.items() for row in spec.options.values() if row.kind in WRONG]
 
 
 @pytest.mark.parametrize(("name", "row"), ROWS, ids=[f"{name}-{row.name}" for name, row in ROWS])

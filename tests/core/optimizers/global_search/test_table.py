@@ -43,16 +43,16 @@ def test_the_keywords_are_scipys(name):
     spec = GLOBAL_METHODS[name]
     if spec.stochastic:
         known |= {"rng", "seed"}  # one parameter under two names before SciPy 1.15
-    ours = {row.name for row in spec.kwargs.values() if row.ours}
-    assert set(spec.kwargs) - ours <= known
-    assert known <= set(spec.kwargs)
-    assert spec.stochastic == ("rng" in spec.kwargs)
+    ours = {row.name for row in spec.options.values() if row.ours}
+    assert set(spec.options) - ours <= known
+    assert known <= set(spec.options)
+    assert spec.stochastic == ("rng" in spec.options)
 
 
 @EACH
 def test_the_defaults_are_scipys(name):
     parameters = inspect.signature(getattr(scipy.optimize, name)).parameters
-    for row in GLOBAL_METHODS[name].kwargs.values():
+    for row in GLOBAL_METHODS[name].options.values():
         if row.name in parameters and not row.ours and (name, row.name) not in OTHER_DEFAULTS:
             default = parameters[row.name].default
             assert row.default == (None if default is inspect.Parameter.empty else default), row.name

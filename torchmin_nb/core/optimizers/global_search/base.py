@@ -58,9 +58,9 @@ class GlobalOptimizer(ScipyOptimizer):
         loss: LossOfParameters | None = None,
         **common: Unpack[SearchCommon],
     ):
-        given, shared = by_one_name(type(self).__name__, self.spec.older, search_args, common)
-        self._arguments = as_arguments(self._local_arguments(minimizer_args, given))
-        self._kwargs = read_kwargs(self.spec, given)
+        search_keywords, shared = by_one_name(type(self).__name__, self.spec.older, search_args, common)
+        self._arguments = as_arguments(self._local_arguments(minimizer_args, search_keywords))
+        self._kwargs = read_kwargs(self.spec, search_keywords)
         if loss is not None and not callable(loss):
             raise ArgumentTypeError(f"loss must be a function of the list of parameters, got {type(loss).__name__}")
         self._loss = loss
@@ -70,10 +70,9 @@ class GlobalOptimizer(ScipyOptimizer):
         self._require(self._flat())
         self.request: Request | None = self._read_local(self._bounds(self._flat())) if self._polishes() else None
 
-    def __repr__(self) -> str:
-        options = ", ".join(f"{name}={value!r}" for name, value in self._kwargs.items())
-        count = sum(tensor.numel() for tensor in trainable(self.param_groups))
-        return f"{type(self).__name__}({options}{', ' if options else ''}parameters={count})"
+    @property
+    def _options(self) -> Mapping[str, Any]:
+        return self._kwargs
 
     def step(self, closure: Closure | None = None) -> torch.Tensor:  # type: ignore[override]
         """Run the whole search; returns the loss at the end point, a 0-d tensor.
@@ -116,23 +115,23 @@ class GlobalOptimizer(ScipyOptimizer):
         """What is said of the local method, there or here."""
         return minimizer_args
 
-    def _given_bounds(self, n: int) -> Bounds | None:
+    def _keyword_bounds(self, n: int) -> Bounds | None:
         return read_search_bounds(self._kwargs.get("bounds"), n)
 
     def _bounds(self, flat: FlatParameters) -> Bounds | None:
         """The bounds of the keywords, of minimizer_args or of the param groups: of one place, or all alike."""
         places = [
-            self._given_bounds(flat.n),
+            self._keyword_bounds(flat.n),
             read_search_bounds(self._arguments.get("bounds"), flat.n),
             super()._bounds(flat),
         ]
-        given = [bounds for bounds in places if bounds is not None]
-        if not all(_alike(bounds, given[0]) for bounds in given):
+        specified = [bounds for bounds in places if bounds is not None]
+        if not all(_alike(bounds, specified[0]) for bounds in specified):
             raise ArgumentError(
                 "bounds are given twice, and differ: in the keywords, minimizer_args or param groups; the search and "
                 "its local method take the same"
             )
-        return given[0] if given else None
+        return specified[0] if specified else None
 
     def _require(self, flat: FlatParameters) -> None:
         """Refuse what this method cannot do with these parameters."""
@@ -143,13 +142,13 @@ class GlobalOptimizer(ScipyOptimizer):
             read_start(self.spec, self._kwargs["x0"], flat.read(), bounds)
 
     def _read_constraints(self) -> list[Any]:
-        given = [self._kwargs.get("constraints"), self._arguments.get("constraints")]
-        found = [part for part in given if part is not None and not (isinstance(part, list | tuple) and not part)]
-        if len(found) > 1:
+        places = [self._kwargs.get("constraints"), self._arguments.get("constraints")]
+        specified = [part for part in places if part is not None and not (isinstance(part, list | tuple) and not part)]
+        if len(specified) > 1:
             raise ArgumentError("constraints are given in the keywords and in minimizer_args; give them in one place")
-        if found and not self.spec.constraints:
+        if specified and not self.spec.constraints:
             raise ArgumentError(f"{self.spec.name} takes no constraints; shgo and differential_evolution do")
-        return read_constraints(found[0]) if found else []
+        return read_constraints(specified[0]) if specified else []
 
     def _read_local(self, bounds: Bounds | None) -> Request:
         own = {name: value for name, value in self._arguments.items() if name not in ("bounds", "constraints")}
@@ -247,7 +246,7 @@ class GlobalOptimizer(ScipyOptimizer):
         curvature = request is not None and request.level == "curvature"
         gradient = request is not None and request.level != "value"
         measure = request is not None and request.spec.dense
-        return self._checked(
+        return self._new_start_check(
             closure,
             flat,
             variables,

@@ -60,10 +60,10 @@ class BruteWrapper(GlobalOptimizer):
         finish = self._kwargs.get("finish", True)
         return finish is not None and finish is not False and not callable(finish)
 
-    def _given_bounds(self, n: int) -> Bounds | None:
+    def _keyword_bounds(self, n: int) -> Bounds | None:
         ranges = self._kwargs.get("ranges")
         if ranges is None:
-            return super()._given_bounds(n)
+            return super()._keyword_bounds(n)
         if self._kwargs.get("bounds") is not None:
             raise ArgumentError("brute takes ranges or bounds, not both")
         return read_ranges([ranges] * n if is_pair(ranges) else ranges, n).bounds
@@ -119,8 +119,8 @@ def _searched(search: Search, points: NDArray[np.float64]) -> NDArray[np.float64
     """The losses on the grid, with an iteration every fiftieth."""
     rows = np.asarray(points).reshape(len(points), -1)
     size = -(-len(rows) // 50)
-    found = []
+    losses = []
     for start in range(0, len(rows), size):
-        found.append(search.values(rows[start : start + size]))
+        losses.append(search.values(rows[start : start + size]))
         search.record_iteration({"searched": min(1.0, (start + size) / len(rows))})
-    return np.concatenate(found)
+    return np.concatenate(losses)

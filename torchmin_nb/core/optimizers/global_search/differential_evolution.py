@@ -124,24 +124,26 @@ class DifferentialEvolutionWrapper(GlobalOptimizer):
             )
 
     def _scipy_constraints(self, search: Search) -> list[Any]:
-        found = search.constraints.for_scipy("object", curvature=False)
-        return [_by_columns(part) for part in found] if search.vectorized else found
+        constraints = search.constraints.for_scipy("object", curvature=False)
+        return [_by_columns(part) for part in constraints] if search.vectorized else constraints
 
     def _own_polish(self, search: Search) -> Callable[..., OptimizeResult] | None:
         """The user's own descent, told what SciPy tells it."""
-        given = self._kwargs.get("polish")
-        if not callable(given):
+        polish = self._kwargs.get("polish")
+        if not callable(polish):
             return None
         constraints = tuple(search.constraints.for_scipy("object", curvature=False))
-        return lambda value, z, *, bounds: _checked(given(value, np.copy(z), bounds=bounds, constraints=constraints))
+        return lambda value, z, *, bounds: _checked(polish(value, np.copy(z), bounds=bounds, constraints=constraints))
 
     def _whole(self, n: int) -> NDArray[np.bool_]:
         """Which variables are integers."""
-        given = self._kwargs.get("integrality")
+        integrality = self._kwargs.get("integrality")
         try:
-            return np.broadcast_to(np.asarray(False if given is None else given, dtype=bool), (n,))
+            return np.broadcast_to(np.asarray(False if integrality is None else integrality, dtype=bool), (n,))
         except (TypeError, ValueError):
-            raise ArgumentError(f"integrality={given!r} must be True, False or one of them for each variable") from None
+            raise ArgumentError(
+                f"integrality={integrality!r} must be True, False or one of them for each variable"
+            ) from None
 
     def _polished(
         self, search: Search, result: OptimizeResult, polish: Callable[..., OptimizeResult]

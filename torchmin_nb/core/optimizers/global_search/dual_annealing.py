@@ -84,5 +84,5 @@ def _temperature() -> dict[str, float]:
     frame = sys._getframe()
     while frame is not None and frame.f_code.co_name != "dual_annealing":
         frame = frame.f_back  # type: ignore[assignment]
-    found = None if frame is None else frame.f_locals.get("temperature")
-    return {"temperature": float(found)} if isinstance(found, float | np.floating) else {}
+    temperature = None if frame is None else frame.f_locals.get("temperature")
+    return {"temperature": float(temperature)} if isinstance(temperature, float | np.floating) else {}

@@ -49,13 +49,13 @@ def by_one_name(
 ) -> tuple[Mapping[str, Any] | None, Common]:
     """`search_args`, also where its older name was used, and the keywords without that one. Raises ArgumentError."""
     others = {name: value for name, value in common.items() if name != older}
-    given = cast("Mapping[str, Any]", common).get(older)
-    if search_args is not None and given is not None:
+    older_args = cast("Mapping[str, Any]", common).get(older)
+    if search_args is not None and older_args is not None:
         raise ArgumentError(
-            f"{wrapper} was given search_args={shown(search_args)} and {older}={shown(given)}, which is the older name "
-            f"of the same; give search_args alone"
+            f"{wrapper} got both search_args={shown(search_args)} and {older}={shown(older_args)}, its earlier name; "
+            f"pass search_args only"
         )
-    return given if search_args is None else search_args, cast("Common", others)
+    return older_args if search_args is None else search_args, cast("Common", others)
 
 
 def read_kwargs(spec: GlobalSpec, kwargs: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -65,13 +65,13 @@ def read_kwargs(spec: GlobalSpec, kwargs: Mapping[str, Any] | None) -> dict[str,
     if not isinstance(kwargs, Mapping):
         raise ArgumentTypeError(f"the keywords of {spec.name} must be a dict, got {type(kwargs).__name__}")
     for name in kwargs:
-        if name not in spec.kwargs:
-            known = ", ".join(sorted(spec.kwargs))
+        if name not in spec.options:
+            known = ", ".join(sorted(spec.options))
             reason = "torchmin_nb supplies it; " if name in _SUPPLIED else ""
             raise UnknownOptionError(f"{spec.name} has no keyword {name!r}; {reason}it has {known}")
     if kwargs.get("rng") is not None and kwargs.get("seed") is not None:
         raise ArgumentError(f"{spec.name} takes rng or seed, not both; seed feeds SciPy's legacy generators")
-    return {name: _read(spec, spec.kwargs[name], value) for name, value in kwargs.items()}
+    return {name: _read(spec, spec.options[name], value) for name, value in kwargs.items()}
 
 
 def with_random(function: Callable[..., Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
@@ -130,16 +130,16 @@ def read_start(spec: GlobalSpec, x0: Any, start: NDArray[np.float64], bounds: Bo
     if x0 is None:
         return None
     try:
-        given = np.array(x0, dtype=np.float64).ravel()
+        point = np.array(x0, dtype=np.float64).ravel()
     except (TypeError, ValueError, OverflowError):
-        given = np.empty(0)
-    if given.shape != start.shape:
+        point = np.empty(0)
+    if point.shape != start.shape:
         raise ArgumentError(
             f"x0 of {spec.name} must be 'start', None or an array of {start.size} numbers, got {shown(x0)}"
         )
-    if not ((given >= bounds.lb) & (given <= bounds.ub)).all():
+    if not ((point >= bounds.lb) & (point <= bounds.ub)).all():
         raise ArgumentError(f"x0 of {spec.name} lies outside the bounds")
-    return given
+    return point
 
 
 def is_pair(value: Any) -> bool:

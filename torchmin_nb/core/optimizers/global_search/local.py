@@ -146,12 +146,12 @@ class LocalSearch:
     def _point(self, z: Any) -> NDArray[np.float64]:
         """Where to begin, a copy. Raises ArgumentError: it may be what the user's own hop returned."""
         try:
-            found = np.array(z, dtype=np.float64).ravel()
+            point = np.array(z, dtype=np.float64).ravel()
         except (TypeError, ValueError):
-            found = np.empty(0)
-        if found.size != self._variables.n:
+            point = np.empty(0)
+        if point.size != self._variables.n:
             raise ArgumentError(f"a descent was to begin at {z!r}; take_step must return {self._variables.n} numbers")
-        return found
+        return point
 
     def _descend(self, fun: Callable[..., float], z: NDArray[np.float64], within: Bounds | None) -> OptimizeResult:
         """From z, and on from beside the end as long as the loss falls there where the gradient does not."""
@@ -204,13 +204,13 @@ class LocalSearch:
     def _lowest_of(self, points: Iterator[NDArray[np.float64]], centre: Point) -> NDArray[np.float64] | None:
         """The lowest of the points that lie below the centre by more than rounding, and are as feasible."""
         objective = self._objective
-        lowest, found = centre.loss - _ROUNDING * objective.flat.eps * abs(centre.loss), None
+        lowest, lowest_point = centre.loss - _ROUNDING * objective.flat.eps * abs(centre.loss), None
         for z in points:
             x = self._variables.to_user(z)
             loss = objective.value(x)
             if loss < lowest and objective.infeasibility_at(x) <= objective.infeasibility_at(centre.x):
-                lowest, found = loss, z
-        return found
+                lowest, lowest_point = loss, z
+        return lowest_point
 
     @property
     def _by_autograd(self) -> bool:
@@ -240,7 +240,7 @@ class LocalSearch:
                 tol=request.tol,
                 callback=limit if limit.needed else None,
                 options=self._variables.solver_options(request.scipy_options(self._objective.flat.eps), spec.options),
-                **self._given_derivatives(),
+                **self._derivative_arguments(),
             )
         except _LimitReached as enough:
             result = _failed(enough.z, _LIMIT_REACHED, float(fun(enough.z)))
@@ -258,22 +258,24 @@ class LocalSearch:
         result.update(counts, fun=float(result.fun))
         return result
 
-    def _given_derivatives(self) -> dict[str, Any]:
+    def _derivative_arguments(self) -> dict[str, Any]:
         """jac, hess and hessp: the user's own first, else autograd's, as the method's row says."""
-        request, spec, seen = self._request, self._request.spec, self._solver_objective
-        given: dict[str, Any] = {
-            "hess": seen.user_hess(request.hess) if callable(request.hess) else request.hess,
-            "hessp": None if request.hessp is None else seen.user_hessp(request.hessp),
+        request, spec, solver_objective = self._request, self._request.spec, self._solver_objective
+        derivatives: dict[str, Any] = {
+            "hess": solver_objective.user_hess(request.hess) if callable(request.hess) else request.hess,
+            "hessp": None if request.hessp is None else solver_objective.user_hessp(request.hessp),
         }
         if spec.gradient != "none":
             by_us = self._derivatives.level != "value" or self._derivatives.gradient is not None
-            given["jac"] = seen.gradient if by_us else request.jac if isinstance(request.jac, str) else None
+            derivatives["jac"] = (
+                solver_objective.gradient if by_us else request.jac if isinstance(request.jac, str) else None
+            )
         if request.hess is None and request.hessp is None and self._derivatives.level != "value":
             if spec.curvature == "dense" or spec.custom:
-                given["hess"] = seen.hessian
+                derivatives["hess"] = solver_objective.hessian
             if spec.curvature == "hvp" or spec.custom:
-                given["hessp"] = seen.hvp
-        return {name: value for name, value in given.items() if value is not None}
+                derivatives["hessp"] = solver_objective.hvp
+        return {name: value for name, value in derivatives.items() if value is not None}
 
     def _keep(self, result: OptimizeResult) -> None:
         x = self._variables.to_user(result.x)
@@ -307,10 +309,10 @@ class _LimitReached(BaseException):
 class _Limit:
     """A SciPy callback that ends a descent after so many iterations, or where the user's own says so."""
 
-    def __init__(self, most: int | None, heard: Callable[..., Any] | None = None):
-        self.needed = most is not None or heard is not None
+    def __init__(self, most: int | None, user_callback: Callable[..., Any] | None = None):
+        self.needed = most is not None or user_callback is not None
         self._left = np.inf if most is None else most
-        self._user_callback = heard
+        self._user_callback = user_callback
 
     def __call__(self, xk: NDArray[np.float64], *state: Any) -> bool:
         self._left -= 1

@@ -32,15 +32,15 @@ class Population:
 
     `chunk` is the number of rows that are evaluated at once: at most 1024, and so many that the parameters and what
     the loss computes from them stay within 8 MB, since what leaves the cache is slower; `fit` finds it. `worthwhile`:
-    with fewer than 16 rows a chunk the loop is as fast (measured). given: the user's own loss, not one found in a
+    with fewer than 16 rows a chunk the loop is as fast (measured). explicit: the user's own loss, not one found in a
     closure.
     """
 
-    def __init__(self, loss: LossOfParameters, flat: FlatParameters, *, given: bool):
+    def __init__(self, loss: LossOfParameters, flat: FlatParameters, *, explicit: bool):
         self._loss = loss
         self._batched = torch.func.vmap(lambda parts: loss(list(parts)))
         self._flat = flat
-        self.given = given
+        self.explicit = explicit
         self.chunk = 1
 
     @property
@@ -57,23 +57,23 @@ class Population:
     def losses(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
         """The losses at rows of shape (k, n), shape (k,). Raises what vmap raises where it cannot."""
         parts = tuple(self._flat.split_rows(torch.from_numpy(np.ascontiguousarray(rows))))
-        found = self._batched(parts).detach().to(device="cpu", dtype=torch.float64).numpy()
-        if found.size != len(rows):
-            raise ArgumentTypeError(f"the loss returned shape {found.shape[1:]} a point; it must be a scalar")
-        return np.array(found.reshape(-1))
+        losses = self._batched(parts).detach().to(device="cpu", dtype=torch.float64).numpy()
+        if losses.size != len(rows):
+            raise ArgumentTypeError(f"the loss returned shape {losses.shape[1:]} a point; it must be a scalar")
+        return np.array(losses.reshape(-1))
 
 
 def population_of(closure: Closure, loss: LossOfParameters | None, flat: FlatParameters) -> Population | None:
     """The population of a given loss, else of the closure's model and loss, else None."""
     if loss is not None:
-        return Population(loss, flat, given=True)
+        return Population(loss, flat, explicit=True)
     model, own = getattr(closure, "model", None), getattr(closure, "loss", None)
     names = _names(model, flat.tensors) if isinstance(model, torch.nn.Module) and callable(own) else None
     if names is None:
         return None
     assert isinstance(model, torch.nn.Module)
     assert callable(own)
-    return Population(_functional(model, own, names), flat, given=False)
+    return Population(_functional(model, own, names), flat, explicit=False)
 
 
 def _names(model: torch.nn.Module, tensors: Sequence[torch.Tensor]) -> list[str] | None:

@@ -88,7 +88,7 @@ class Search:
         if np.isclose(together, loss, rtol=tolerance, atol=tolerance, equal_nan=True):
             return
         message = f"the loss of the parameters is {together:.8g} at the start, and the closure returned {loss:.8g}"
-        if self.population.given:
+        if self.population.explicit:
             raise Abort(InconsistentClosureError(f"{message}; loss= and the closure must compute the same"))
         self._without_population(message)
 
@@ -105,11 +105,11 @@ class Search:
     def values(self, rows: Iterable[NDArray[np.float64]]) -> NDArray[np.float64]:
         """The losses at several z, shape (k,): together where possible. Each point counts as one closure call."""
         points = self._user_rows(rows)
-        found: list[NDArray[np.float64]] = []
-        while sum(map(len, found)) < len(points):
-            rest = points[sum(map(len, found)) :]
-            found.append(self._together(rest) if self.population is not None else self._one_by_one(rest))
-        return np.concatenate(found) if found else np.empty(0)
+        parts: list[NDArray[np.float64]] = []
+        while sum(map(len, parts)) < len(points):
+            rest = points[sum(map(len, parts)) :]
+            parts.append(self._together(rest) if self.population is not None else self._one_by_one(rest))
+        return np.concatenate(parts) if parts else np.empty(0)
 
     def _one_by_one(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.array([self.objective.value(x) for x in points])
@@ -133,9 +133,9 @@ class Search:
 
     def record_iteration(self, metrics: Mapping[str, float], *, accepted: bool | None = None) -> None:
         """An iteration of the search."""
-        found = {"minima": float(len(self.minima))} if len(self.minima) else {}
+        minima = {"minima": float(len(self.minima))} if len(self.minima) else {}
         best = self.objective.best or Point(self.recorder.last.x, math.inf, None, {})
-        point = replace(best, metrics={**metrics, **found, **best.metrics})
+        point = replace(best, metrics={**metrics, **minima, **best.metrics})
         if point.violation is None and self.objective.violation is not None:
             point.violation = self.objective.violation(point.x)
         self.objective.iterated(point)
@@ -148,66 +148,68 @@ class Search:
         best = self.objective.best
         if best is None:
             raise Abort(NonFiniteStartError(_never_finite(self.objective)))
-        told = self._with_own_loss(self._in_user_variables(result))
+        completed = self._with_own_loss(self._in_user_variables(result))
         best = self.objective.best or best
-        if self._lower(best.loss, told):
-            told = _replaced(told, best)
-        self.variables.fill_fixed(told, self._gradient(told.x))
-        self._update_violation(told)
-        message = told.get("message", "")
-        told.message = "; ".join(map(str, message)) if isinstance(message, list) else str(message)
+        if self._lower(best.loss, completed):
+            completed = _replaced(completed, best)
+        self.variables.fill_fixed(completed, self._gradient(completed.x))
+        self._update_violation(completed)
+        message = completed.get("message", "")
+        completed.message = "; ".join(map(str, message)) if isinstance(message, list) else str(message)
         if len(self.minima):
-            told.minima = self.minima.by_loss()
-        if not self.recorder.history[-1].loss <= told.fun:
+            completed.minima = self.minima.by_loss()
+        if not self.recorder.history[-1].loss <= completed.fun:
             self.record_iteration({})
-        return told
+        return completed
 
-    def _with_own_loss(self, told: OptimizeResult) -> OptimizeResult:
+    def _with_own_loss(self, result: OptimizeResult) -> OptimizeResult:
         """The result with the loss at its x, whatever SciPy reports."""
-        if told.x is None or not np.isfinite(told.x).all():
-            return OptimizeResult({**told, "x": None, "fun": np.inf})
-        end = self.objective.end_point(told.x)
+        if result.x is None or not np.isfinite(result.x).all():
+            return OptimizeResult({**result, "x": None, "fun": np.inf})
+        end = self.objective.end_point(result.x)
         loss = end.loss if np.isfinite(end.loss) else np.inf
-        return OptimizeResult({**told, "x": end.x.copy(), "fun": loss})
+        return OptimizeResult({**result, "x": end.x.copy(), "fun": loss})
 
     def _gradient(self, x: NDArray[np.float64]) -> NDArray[np.float64] | None:
         point = self.objective.cached_point(x)
         return None if point is None else point.gradient
 
-    def _update_violation(self, told: OptimizeResult) -> None:
+    def _update_violation(self, result: OptimizeResult) -> None:
         """What SciPy says of the constraints, at the x of this result."""
-        if not self.constraints or not {"constr", "constr_violation", "maxcv"} & set(told):
+        if not self.constraints or not {"constr", "constr_violation", "maxcv"} & set(result):
             return
-        z = self.variables.to_solver(told.x)
-        told.constr = [violated(part, z) for part in self.constraints.for_scipy("object", curvature=False)]
-        told.maxcv = told.constr_violation = float(np.concatenate(told.constr).max(initial=0.0))
-        if told.maxcv > self.objective.feasible:
-            told.update(success=False, message=f"The solution does not satisfy the constraints, MAXCV = {told.maxcv}")
+        z = self.variables.to_solver(result.x)
+        result.constr = [violated(part, z) for part in self.constraints.for_scipy("object", curvature=False)]
+        result.maxcv = result.constr_violation = float(np.concatenate(result.constr).max(initial=0.0))
+        if result.maxcv > self.objective.feasible:
+            result.update(
+                success=False, message=f"The solution does not satisfy the constraints, MAXCV = {result.maxcv}"
+            )
 
     def _in_user_variables(self, result: OptimizeResult) -> OptimizeResult:
         if result.get("x") is None:
             return OptimizeResult({**result, "x": None, "fun": np.inf})
-        told = self.variables.user_result(OptimizeResult({**result, "x": np.atleast_1d(result.x)}))
+        converted = self.variables.user_result(OptimizeResult({**result, "x": np.atleast_1d(result.x)}))
         if self.variables.plain:
-            return told
-        told.update({name: self._user_rows(told[name]) for name in ("population", "xl") if name in told})
-        if "grid" in told:
-            axes = np.asarray(told.grid).reshape(self.variables.n, -1)
-            told.grid = self._user_rows(axes.T).T.reshape(-1, *np.shape(told.Jout))
-        if "lowest_optimization_result" in told:
-            told.lowest_optimization_result = self.variables.user_result(told.lowest_optimization_result)
-        return told
+            return converted
+        converted.update({name: self._user_rows(converted[name]) for name in ("population", "xl") if name in converted})
+        if "grid" in converted:
+            axes = np.asarray(converted.grid).reshape(self.variables.n, -1)
+            converted.grid = self._user_rows(axes.T).T.reshape(-1, *np.shape(converted.Jout))
+        if "lowest_optimization_result" in converted:
+            converted.lowest_optimization_result = self.variables.user_result(converted.lowest_optimization_result)
+        return converted
 
     def _user_rows(self, rows: Any) -> NDArray[np.float64]:
         return np.array([self.variables.to_user(z) for z in rows])
 
-    def _lower(self, loss: float, told: OptimizeResult) -> bool:
+    def _lower(self, loss: float, result: OptimizeResult) -> bool:
         """Whether the best point beats SciPy's: by its loss, among points that are feasible."""
         assert self.objective.best is not None
-        if told.x is None:
+        if result.x is None:
             return True
-        mine, its = self.violates(self.objective.best.x), self.violates(told.x)
-        return its if mine != its else not loss >= told.fun
+        mine, its = self.violates(self.objective.best.x), self.violates(result.x)
+        return its if mine != its else not loss >= result.fun
 
     def violates(self, x: NDArray[np.float64]) -> bool:
         """Whether x is infeasible."""
@@ -233,17 +235,17 @@ class Search:
         return Abort(NonFiniteStartError(_never_finite(objective))) if gave_up else error
 
 
-def _replaced(told: OptimizeResult, best: Point) -> OptimizeResult:
+def _replaced(result: OptimizeResult, best: Point) -> OptimizeResult:
     """The result at the best point: without what SciPy found at another, and with what is known at this one."""
-    kept = {name: value for name, value in told.items() if name not in _OF_ANOTHER}
+    kept = {name: value for name, value in result.items() if name not in _OF_ANOTHER}
     known = {} if best.gradient is None else {"jac": best.gradient.copy()}
     return OptimizeResult({**kept, **known, "x": best.x.copy(), "fun": best.loss})
 
 
 def violated(part: NonlinearConstraint | LinearConstraint, z: NDArray[np.float64]) -> NDArray[np.float64]:
     """By how much each component of a constraint is violated at z, shape (m,)."""
-    found = np.atleast_1d(part.A @ z if isinstance(part, LinearConstraint) else part.fun(z))
-    return np.asarray(np.maximum(part.lb - found, 0) + np.maximum(found - part.ub, 0))
+    values = np.atleast_1d(part.A @ z if isinstance(part, LinearConstraint) else part.fun(z))
+    return np.asarray(np.maximum(part.lb - values, 0) + np.maximum(values - part.ub, 0))
 
 
 def _never_finite(objective: Objective) -> str:

@@ -62,8 +62,8 @@ class SHGOWrapper(GlobalOptimizer):
 
     def _stopping_rules(self) -> dict[str, Any] | None:
         """The options without those that are the local method's, or ours."""
-        given = self._kwargs.get("options")
-        return given and {name: value for name, value in given.items() if not SHGO_OPTIONS[name].ours}
+        passed = self._kwargs.get("options")
+        return passed and {name: value for name, value in passed.items() if not SHGO_OPTIONS[name].ours}
 
     def _solve(self, search: Search) -> OptimizeResult:
         assert search.local is not None
@@ -93,9 +93,9 @@ def _with_options(minimizer_args: Any, kwargs: Any) -> Any:
         moved["options"] = {"ftol": options["ftol"]}
     if not moved:
         return minimizer_args
-    given = as_arguments(minimizer_args)
-    inner = {**moved.pop("options", {}), **(given.get("options") or {})}
-    return {**moved, **given, **({"options": inner} if inner else {})}
+    passed = as_arguments(minimizer_args)
+    inner = {**moved.pop("options", {}), **(passed.get("options") or {})}
+    return {**moved, **passed, **({"options": inner} if inner else {})}
 
 
 class _Sampling:
