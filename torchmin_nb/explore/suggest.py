@@ -124,6 +124,15 @@ def _squares(traits: Traits) -> str:
 
 RULES: tuple[Rule, ...] = (
     # Sums of squares.
+    Rule(
+        "gauss-newton",
+        lambda t: t.n > 50 and t.many_minima and t.smooth,
+        lambda t: (
+            f"a sum of {t.residuals:,} squares with many minima and N = {t.n}, as of a network: its Jacobian is nearly "
+            f"singular, and steps of least norm heed only what it determines"
+        ),
+        lambda t: {"max_iter": 200},  # the loss of a network falls for thousands, ever more slowly
+    ),
     Rule("lm", lambda t: t.n <= 500 and t.smooth, _squares),
     Rule("trf", lambda t: True, _squares),
     # Several minima: search, where there is time for it.
