@@ -40,6 +40,7 @@ ALLOWED = {
     "analysis": "_public core",
     "explore": "_public core problems",
     "views": "_public core problems analysis explore",
+    "solvers": "_public core",
     "demo": "core problems views",
     "__main__": "core demo",
 }

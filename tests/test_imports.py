@@ -32,6 +32,7 @@ PROMISED = {
         chart_figure chart_picture convergence_figure landscape_chart landscape_figure landscape_picture order_figure
         order_picture profile_figure profile_picture show step_figure step_picture style
     """,
+    "torchmin_nb.solvers": "Ending Problem Sample Solver State",
     "torchmin_nb.analysis": """
         CostTable Landscape Order Plane Profile Surface cost_table data_profile explained_methods hessian_plane
         landscape_data order_data order_of_convergence performance_profile plane_landscape sample step_data

@@ -12,17 +12,20 @@ from typing import Any
 __all__ = ["FunctionModule", "called_as_its_function", "publish", "published"]
 
 
-def publish(package: str) -> None:
-    """Set `__module__` of all that the package exports: pickles name the package, and survive moves within it."""
+def publish(package: str, defined_below: str | None = None) -> None:
+    """Set `__module__` of all that the package exports: pickles name the package, and survive moves.
+
+    defined_below: the package that defines them; this one if None.
+    """
     names = vars(sys.modules[package])
     for name in names["__all__"]:
         if name in names:
-            published(names[name], package)
+            published(names[name], package, defined_below)
 
 
-def published(value: Any, package: str) -> Any:
+def published(value: Any, package: str, defined_below: str | None = None) -> Any:
     """The same value; a class or function that is defined below the package says that it is from the package."""
-    if isinstance(value, type | FunctionType) and value.__module__.startswith(f"{package}."):
+    if isinstance(value, type | FunctionType) and value.__module__.startswith(f"{defined_below or package}."):
         if isinstance(value, type):
             _evaluate_annotations(value)
         value.__module__ = package

@@ -1,5 +1,6 @@
 """engine="torch": the same wrapper, events, stops and results as SciPy's engine; vectors stay on the device."""
 
+import doctest
 import io
 import subprocess
 import sys
@@ -10,10 +11,20 @@ import numpy as np
 import pytest
 import torch
 
+import torchmin_nb.solvers
 from tests.core.problems import PROBLEMS
-from torchmin_nb import LEAST_SQUARES_METHODS, METHODS, MinimizeWrapper, Status, minimize
+from torchmin_nb import (
+    LEAST_SQUARES_METHODS,
+    METHODS,
+    MinimizeWrapper,
+    Status,
+    method,
+    minimize,
+    unregister,
+)
 from torchmin_nb.core.solvers.table import SOLVERS
 from torchmin_nb.errors import ArgumentError, ArgumentTypeError, HistoryError, NonFiniteStartError, StartWarning
+from torchmin_nb.solvers import Ending, State
 
 TORCH = [spec.name for spec in METHODS.values() if "torch" in spec.engines]
 SHARED = [name for name in TORCH if "scipy" in METHODS[name].engines]
@@ -443,3 +454,59 @@ def test_only_numbers_that_decide_come_to_the_host(method):
     assert all(size < n for _, size in inside)
     waits = [kind for kind, _ in inside if kind not in ("numpy", "__array__")]  # those take what is on the host already
     assert len(waits) <= work + 2 * iterations
+
+
+# Solvers of the user's own
+
+
+def test_the_example_of_a_solver_of_ones_own_runs():
+    assert doctest.testmod(torchmin_nb.solvers).failed == 0
+
+
+@pytest.fixture
+def descent():
+    @method("plain-descent", needs="gradient")
+    class PlainDescent:
+        """A gradient step of fixed length."""
+
+        def __init__(self, *, rate: float = 0.1):
+            self.rate = rate
+
+        def init(self, problem):
+            return State(problem.evaluate(problem.start()))
+
+        def step(self, problem, state):
+            new = problem.evaluate(state.sample.x - self.rate * state.sample.gradient)
+            return State(new, state.iteration + 1, step_norm=self.rate * state.sample.norm)
+
+        def terminate(self, problem, state):
+            return Ending(0, True, "Done.") if state.sample.largest < 1e-6 else None
+
+    yield "plain-descent"
+    unregister("plain-descent")
+
+
+def test_a_solver_of_ones_own_stops_saves_and_branches(descent):
+    x = parameter([4.0, -2.0])
+    optimizer = MinimizeWrapper(
+        [x], {"method": descent, "options": {"rate": 0.3, "maxiter": 12}}, keep_states=2, keep_parameters=True
+    )
+    assert optimizer.engine == "torch"
+    first = optimizer.start(lambda: ((x - 1) ** 2).sum())
+    assert first.wait().status == Status.MAX_ITERATIONS
+    assert first.history[-1].index == 12
+    second = first.branch(iteration=4, options={"maxiter": 30})
+    assert second.wait().message == "Done."
+    tail = np.array(first.history.parameters)[4:]
+    np.testing.assert_array_equal(np.array(second.history.parameters)[: len(tail)], tail)
+    again = MinimizeWrapper([x], {"method": descent, "options": {"rate": 0.3}})
+    again.load_state_dict(optimizer.state_dict())
+
+
+def test_a_class_that_is_no_solver_is_refused():
+    with pytest.raises(ArgumentError, match="lacks step, terminate"):
+
+        @method("half")
+        class Half:
+            def init(self, problem):
+                """Nothing."""

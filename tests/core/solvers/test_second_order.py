@@ -3,7 +3,6 @@
 import math
 import subprocess
 import sys
-from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -12,7 +11,8 @@ import torch
 from tests.core.problems import PROBLEMS
 from tests.core.solvers.plain import FunctionProblem, solve
 from tests.core.solvers.second_order import METHODS, PRODUCTS, TRUST_REGION, QuadraticProblem, scipy_run, solver
-from torchmin_nb.core.runtime.control import STOPPED, Status, StopRun
+from tests.core.solvers.watched import Silent, StopAfter, equal, transfers
+from torchmin_nb.core.runtime.control import Status, StopRun
 from torchmin_nb.errors import ArgumentError
 
 MAXITER = {("Newton-CG", "Wood"): 40}
@@ -148,36 +148,6 @@ def test_a_stored_state_goes_on_bit_for_bit_in_a_new_process(tmp_path):
         assert all(torch.equal(a, b) for a, b in zip(found[key], points, strict=True)), key
 
 
-class StopAfter(FunctionProblem):
-    """Raises StopRun at the work of this number, once."""
-
-    left = math.inf
-
-    def _work(self):
-        self.left -= 1
-        if self.left == 0:
-            self.left = math.inf
-            raise StopRun(STOPPED)
-
-    def evaluate(self, x, along=None):
-        self._work()
-        return super().evaluate(x, along)
-
-    def product(self, sample, v):
-        self._work()
-        return super().product(sample, v)
-
-    def hessian(self, sample):
-        self._work()
-        return super().hessian(sample)
-
-
-def equal(a, b):
-    if isinstance(a, dict):
-        return a.keys() == b.keys() and all(equal(a[key], b[key]) for key in a)
-    return torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b or (a != a and b != b)
-
-
 @pytest.mark.parametrize("work", range(1, 12))
 @pytest.mark.parametrize("method", METHODS)
 def test_a_stop_leaves_the_state_as_it_was(method, work):
@@ -201,48 +171,6 @@ def test_a_stop_leaves_the_state_as_it_was(method, work):
 
 
 # Transfers
-
-
-@contextmanager
-def transfers(monkeypatch):
-    """Sizes of the tensors that go to the host, a list that grows."""
-    sizes: list[int] = []
-
-    def counted(function):
-        def count(tensor, *args, **kwargs):
-            sizes.append(tensor.numel())
-            return function(tensor, *args, **kwargs)
-
-        return count
-
-    with monkeypatch.context() as patch:
-        for name in ("item", "tolist", "numpy", "__array__", "__bool__", "__float__", "__int__", "__index__", "cpu"):
-            patch.setattr(torch.Tensor, name, counted(getattr(torch.Tensor, name)))
-        patch.setattr(torch, "equal", lambda a, b, equal=torch.equal: sizes.append(1) or equal(a, b))
-        yield sizes
-
-
-class Silent(FunctionProblem):
-    """Its own transfers are not counted: an evaluation has one, a product and a Hessian none."""
-
-    def __init__(self, *args, sizes):
-        super().__init__(*args)
-        self.sizes = sizes
-
-    def _own(self, work, *args):
-        before = len(self.sizes)
-        found = work(*args)
-        del self.sizes[before:]
-        return found
-
-    def evaluate(self, x, along=None):
-        return self._own(super().evaluate, x, along)
-
-    def product(self, sample, v):
-        return self._own(super().product, sample, v)
-
-    def hessian(self, sample):
-        return self._own(super().hessian, sample)
 
 
 @pytest.mark.parametrize("name", ["Rosenbrock 20", "Himmelblau", "Wood"])

@@ -9,6 +9,7 @@ import torch
 from scipy.optimize import OptimizeResult
 
 from ..objective.device_objective import OnDevice
+from ..runtime.control import ITERATIONS, StopRun
 from ..solvers.contract import State
 from .engine import Engine
 from .kept_states import KeptStates
@@ -26,7 +27,7 @@ class TorchRun:
     """The loop.
 
     state: to go on from, None for a start; loss_scale is then the number that it was made with. user: the user's SciPy
-    callback.
+    callback. max_iterations: for a solver that has no such option.
     """
 
     def __init__(
@@ -40,9 +41,11 @@ class TorchRun:
         state: State | None = None,
         loss_scale: float | str = 1.0,
         user: ScipyCallback | None = None,
+        max_iterations: int | None = None,
     ):
         self._solver, self._objective, self._recorder, self._variables = solver, objective, recorder, variables
         self._kept, self._user, self._loss_scale = kept, user, loss_scale
+        self._max_iterations = max_iterations
         self.state = state
 
     def solve(self) -> OptimizeResult:
@@ -60,7 +63,8 @@ class TorchRun:
             if self.state is not None:
                 self._kept.put_last(self._recorder.iterations, self.state)
         end = objective.finish_at(state)
-        result = OptimizeResult({name: _to_host(value) for name, value in solver.result(state).items()})
+        more = solver.result(state) if hasattr(solver, "result") else {}
+        result = OptimizeResult({name: _to_host(value) for name, value in more.items()})
         result.update(x=self._variables.to_solver(end.x), success=ending.success, status=ending.status)
         result = self._variables.user_result(result)
         end_fields = {"x": end.x, "fun": end.loss, "message": ending.message}
@@ -92,6 +96,8 @@ class TorchRun:
             self._objective.calls.write_parameters(point.x)
             self._user(point.position(), point.loss)
             self._objective.calls.invalidate()
+        if self._max_iterations is not None and self._recorder.iterations >= self._max_iterations:
+            raise StopRun(ITERATIONS)
 
 
 class TorchEngine(Engine):

@@ -45,6 +45,8 @@ def method(
 ) -> Callable[[Solver], Solver]:
     """Register a method of your own under a name that MinimizeWrapper, minimize and the explorer then know.
 
+    On a class, it is a solver on the device: see `torchmin_nb.solvers`, with an example. On a function, SciPy runs it.
+
     The function is either a generator, `f(fun, x0, grad, hessp, ...)`, which yields one iterate x (n,) an iteration and
     names those of fun, grad, hess, hessp, bounds and constraints that it wants; what it returns, a string, is the
     message of the result. Or it is a custom method as SciPy takes it, `f(fun, x0, args, **options)`, which returns an
@@ -75,6 +77,9 @@ def method(
         raise ArgumentError(f"needs={needs!r} is not known; choose one of {', '.join(NEEDS)}")
 
     def register(function: Solver) -> Solver:
+        if inspect.isclass(function):
+            put_own(_device_row(name, function, NEEDS[needs or "gradient"], summary, bounds=bounds))
+            return function
         shape = _Shape.of(name, function)
         gradient, curvature = NEEDS[needs or shape.implied]
         put_own(
@@ -105,6 +110,36 @@ def unregister(name: str) -> None:
     take_own(name)
 
 
+def _device_row(name: str, solver: type, needs: tuple[str, str], summary: str, *, bounds: bool) -> MethodSpec:
+    """The row of a class with init, step and terminate. Raises ArgumentError where one of them is missing."""
+    missing = [part for part in ("init", "step", "terminate") if not callable(getattr(solver, part, None))]
+    if missing or needs[0] == "none":
+        raise ArgumentError(
+            f"the class {solver.__name__} of {name!r} lacks {', '.join(missing) or 'a gradient'}; a solver on the "
+            f"device has init, step and terminate, and needs 'gradient', 'products' or 'hessian': see "
+            f"torchmin_nb.solvers"
+        )
+    parameters = list(inspect.signature(solver).parameters.values())
+    rows = [_option(name, found) for found in parameters if _is_option(found)]
+    if "maxiter" not in [row.name for row in rows]:
+        rows.append(OptionSpec("maxiter", None, "int", "Largest number of iterations; default none.", 1, ours=True))
+    rows.append(OptionSpec("disp", False, "bool", "Print a summary when the run ends.", ours=True))
+    return MethodSpec(
+        name,
+        "your own",
+        summary or (inspect.getdoc(solver) or "A method of your own.").split("\n")[0],
+        _DOC,
+        MappingProxyType({row.name: row for row in rows}),
+        gradient=needs[0],
+        curvature=needs[1],
+        bounds=bounds,
+        nonfinite="wall",
+        device_arrays=3.0 if needs[1] == "dense" else 0.0,
+        solver=solver,
+        engines=("torch",),
+    )
+
+
 def _require_name(name: Any) -> None:
     if not isinstance(name, str):
         raise ArgumentTypeError(
@@ -127,8 +162,10 @@ class _Shape:
 
     @classmethod
     def of(cls, name: str, function: Any) -> _Shape:
-        if not callable(function) or inspect.isclass(function):
-            raise ArgumentTypeError(f"@method({name!r}) goes above a function, got {function!r}; e.g. {_EXAMPLE}")
+        if not callable(function):
+            raise ArgumentTypeError(
+                f"@method({name!r}) goes above a function or a class, got {function!r}; e.g. {_EXAMPLE}"
+            )
         parameters = inspect.signature(function).parameters
         first = [parameter.name for parameter in parameters.values()][:2]
         if first != ["fun", "x0"]:

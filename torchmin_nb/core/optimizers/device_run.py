@@ -9,9 +9,10 @@ from typing import Any, Literal, NamedTuple, get_args
 import torch
 
 from ...errors import ArgumentError, ArgumentTypeError, HistoryError
+from ..methods.local import find_method
 from ..methods.row import MethodRow
 from ..solvers.contract import Solver, State
-from ..solvers.table import SOLVERS
+from ..solvers.table import SOLVERS, SolverSpec
 from ..validation import one_of
 from .request import Request
 
@@ -47,7 +48,7 @@ class Saved(NamedTuple):
     def unpacked(cls, values: Any) -> Saved:
         """What was packed. Raises HistoryError for something else."""
         try:
-            spec = SOLVERS[values["method"]]
+            spec = SOLVERS.get(values["method"]) or solver_spec(find_method(values["method"]))
             return cls(values["method"], float(values["loss_scale"]), spec.state.unpacked(values["state"], copy=True))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise HistoryError(
@@ -93,13 +94,17 @@ def choose_engine(spec: MethodRow, asked: EngineName | None, against: str, rows:
 def with_warm_start(request: Request, saved: Saved) -> Request:
     """The request of another method that begins where this state stands: with its inverse Hessian or trust radius."""
     options, spec, state = dict(request.options), request.spec, saved.state
-    hess_inv = SOLVERS[saved.method].solver().result(state).get("hess_inv") if "hess_inv0" in spec.options else None
+    hess_inv = _result_fields(saved).get("hess_inv") if "hess_inv0" in spec.options else None
     if isinstance(hess_inv, torch.Tensor):
         matrix = hess_inv.to("cpu", torch.float64).numpy()
         options.setdefault("hess_inv0", (matrix + matrix.T) / 2)
     if spec.radius_option is not None and state.radius is not None:
         options.setdefault(spec.radius_option, state.radius)
     return replace(request, options=options)
+
+
+def _result_fields(saved: Saved) -> dict[str, Any]:
+    return SOLVERS[saved.method].solver().result(saved.state) if saved.method in SOLVERS else {}
 
 
 def make_solver(
@@ -113,8 +118,14 @@ def make_solver(
         options = {**dict.fromkeys(tolerances, tol), **options}
     if taken is not None and not taken.counts and options.get("maxiter") is not None:
         options["maxiter"] += taken.state.iteration
-    solver: Solver[Any] = SOLVERS[spec.name].solver(**options)
+    solver: Solver[Any] = solver_spec(spec).solver(**options)
     return solver
+
+
+def solver_spec(spec: MethodRow) -> SolverSpec:
+    """The classes of a method's solver and state; `state` of a class of the user's says what its state is."""
+    own = getattr(spec, "solver", None)
+    return SOLVERS[spec.name] if own is None else SolverSpec(own, getattr(own, "state", State))
 
 
 def widest_dtype(tensors: list[torch.Tensor]) -> torch.dtype:

@@ -316,6 +316,7 @@ class MinimizeWrapper(DeviceOptimizer):
             state=state,
             loss_scale=self._loss_scale if resume_from is None else resume_from.loss_scale,
             user=request.callback and ScipyCallback(request.callback),
+            max_iterations=request.max_iterations,
         )
         engine = TorchEngine(
             objective,

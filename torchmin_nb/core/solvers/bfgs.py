@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import torch
 
-from ...errors import ArgumentError
 from .contract import Sample
 from .line_search import Along
 from .quasi_newton import Change, QuasiNewton, QuasiNewtonState
@@ -30,8 +29,6 @@ class BFGS(QuasiNewton[BFGSState]):
 
     def begin(self, sample: Sample, hess_inv0: torch.Tensor) -> BFGSState:
         """The state at the start."""
-        if self.hess_inv0 is not None and torch.linalg.cholesky_ex(hess_inv0).info.item() != 0:
-            raise ArgumentError("hess_inv0 must be positive definite")
         return BFGSState(sample, previous_loss=sample.loss + sample.norm / 2, hess_inv=hess_inv0)
 
     def direction(self, state: BFGSState) -> tuple[Along, torch.Tensor]:

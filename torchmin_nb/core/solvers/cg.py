@@ -104,7 +104,8 @@ class CG:
         if noisy is None:
             return ordinary(), following
         # The last decrease of the loss may be noise, and says then nothing of the next step: its length is repeated.
-        step = state.step_norm / math.sqrt(along.square) if state.noise else first_trial(line, state.previous_loss)
+        repeated = state.noise is not None and along.square > 0
+        step = state.step_norm / math.sqrt(along.square) if repeated else first_trial(line, state.previous_loss)
         return noisy.find(line, step, ordinary, following.descends), following
 
 

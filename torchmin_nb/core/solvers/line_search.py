@@ -191,27 +191,23 @@ class Along(NamedTuple):
 class Line:
     """The loss on a line: x + step · direction, from a sample with its slope along the direction.
 
-    A step that is asked for twice running costs one evaluation, and one that does not move x costs none, as in SciPy.
+    A step that leads to the last point again costs no evaluation, as in SciPy.
     """
 
     def __init__(self, problem: Problem, start: Sample, direction: torch.Tensor, slope: float):
         self.start, self.slope, self.direction = start, slope, direction
         self._problem = problem
-        self._last: tuple[float, Sample] | None = None
+        self._step, self._sample = 0.0, copy(start)
+        self._sample.slope = slope
 
     def at(self, step: float) -> Sample:
         """The sample at a step, with its slope."""
-        if self._last is None or self._last[0] != step:
-            self._last = step, self._evaluate(step)
-        return self._last[1]
-
-    def _evaluate(self, step: float) -> Sample:
-        x = torch.add(self.start.x, self.direction, alpha=step)
-        if stands(self.start, x, step * self.slope):
-            here = copy(self.start)
-            here.slope = self.slope
-            return here
-        return self._problem.evaluate(x, self.direction)
+        if step != self._step:
+            x = torch.add(self.start.x, self.direction, alpha=step)
+            if not stands(self._sample, x, step * self.slope):
+                self._sample = self._problem.evaluate(x, self.direction)
+            self._step = step
+        return self._sample
 
 
 class Found(NamedTuple):

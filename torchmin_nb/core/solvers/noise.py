@@ -47,7 +47,8 @@ class NoisyState(State):
 def measure(problem: Problem, sample: Sample, direction: torch.Tensor) -> float | None:
     """The noise in the loss near a sample, in units of the loss: 7 to 21 evaluations on a line through it.
 
-    The sample itself is among them, and so is evaluated again. None where noise is not told from the loss itself.
+    The sample itself is among them, and so is evaluated again. Where the loss stands still, the noise is its rounding;
+    None where noise is not told from the loss itself.
     """
     reach, length = dots((sample.x, sample.x), (direction, direction))
     spacing = 10 * problem.eps * math.sqrt((reach or 1.0) / length)
@@ -57,7 +58,7 @@ def measure(problem: Problem, sample: Sample, direction: torch.Tensor) -> float 
         if noise is not None:
             return noise
         spacing *= factor
-    return None
+    return problem.eps * abs(sample.loss) if factor > 1 else None
 
 
 def _within(problem: Problem, x: torch.Tensor, direction: torch.Tensor, step: float) -> torch.Tensor:
@@ -74,7 +75,7 @@ def difference_table(losses: Sequence[float]) -> tuple[float | None, float]:
     three orders that agree within a factor of 4, the first with both signs, show noise.
     """
     low, high = min(losses), max(losses)
-    if not high - low <= 0.1 * max(abs(low), abs(high)):
+    if not all(map(math.isfinite, losses)) or high - low > 0.1 * max(abs(low), abs(high)):
         return None, 0.01
     levels, both_signs, differences, scale = [], [], list(losses), 1.0
     for order in range(1, len(losses)):
@@ -112,12 +113,12 @@ class NoisySearch:
 
         The ordinary search comes first while the decrease that a parabola promises at `step` is above the noise.
         """
+        if not line.slope < 0:
+            return None
         if self._noise is None or -line.slope * step / 2 > _LOST * self._noise:
             found = ordinary()
             if found is not None:
                 return found
-        if not line.slope < 0:
-            return None
         if self._noise is None or line.start.loss < _AGAIN * self._noise_loss:
             noise = measure(self._problem, line.start, line.direction)
             self._noise, self._noise_loss = noise if noise is not None else self._noise, line.start.loss

@@ -17,7 +17,7 @@ from .line_search import Along, Found, Line, check_constants, first_trial, searc
 from .noise import NoisySearch, NoisyState
 from .scalars import dots, gradient_norm
 
-__all__ = ["Change", "QuasiNewton", "QuasiNewtonState", "symmetric"]
+__all__ = ["Change", "QuasiNewton", "QuasiNewtonState"]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -68,7 +68,7 @@ class QuasiNewton(ABC, Generic[_S]):
 
     @abstractmethod
     def begin(self, sample: Sample, hess_inv0: torch.Tensor) -> _S:
-        """The state at the start; hess_inv0: symmetric, shape (n, n), may be kept."""
+        """The state at the start; hess_inv0: symmetric and positive definite, shape (n, n), may be kept."""
 
     @abstractmethod
     def direction(self, state: _S) -> tuple[Along, torch.Tensor]:
@@ -88,7 +88,7 @@ class QuasiNewton(ABC, Generic[_S]):
 
     def init(self, problem: Problem) -> _S:
         """The state at the start, with hess_inv0 or the identity."""
-        hess_inv0 = symmetric(self.hess_inv0, problem)
+        hess_inv0 = _checked(self.hess_inv0, problem)
         return self.begin(problem.evaluate(problem.start()), hess_inv0)
 
     def step(self, problem: Problem, state: _S) -> _S:
@@ -143,14 +143,23 @@ class QuasiNewton(ABC, Generic[_S]):
         return failure(state.noise) if noisy is not None and noisy.stagnates(state) else None
 
 
-def symmetric(hess_inv0: Any, problem: Problem) -> torch.Tensor:
-    """A matrix of the user's as a tensor of its own memory, or the identity."""
+def _checked(hess_inv0: Any, problem: Problem) -> torch.Tensor:
+    """A matrix of the user's as a tensor of its own memory; the identity where there is none.
+
+    Of an earlier run, it may have lost eigenvalues to rounding: they are lifted out of it.
+    """
     if hess_inv0 is None:
         return torch.eye(problem.n, dtype=problem.dtype, device=problem.device)
     matrix = torch.as_tensor(hess_inv0, dtype=problem.dtype, device=problem.device).clone()
-    if matrix.shape != (problem.n, problem.n):
-        shape = (problem.n, problem.n)
+    shape = (problem.n, problem.n)
+    if matrix.shape != shape:
         raise ArgumentError(f"hess_inv0 has shape {tuple(matrix.shape)}, but for these parameters it must be {shape}")
     if not torch.equal(matrix, matrix.T):
         raise ArgumentError("hess_inv0 is not symmetric; (A + A.T) / 2 is")
+    low, high = torch.linalg.eigvalsh(matrix)[[0, -1]].tolist()
+    rounding = 10 * problem.n * torch.finfo(problem.dtype).eps * high
+    if not low > -rounding:
+        raise ArgumentError(f"hess_inv0 must be positive definite, but it has an eigenvalue of {low:.3g}")
+    if low < rounding:
+        matrix.diagonal().add_(rounding - low)
     return matrix

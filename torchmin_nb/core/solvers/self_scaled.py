@@ -15,7 +15,6 @@ from typing import NamedTuple
 
 import torch
 
-from ...errors import ArgumentError
 from .contract import Sample
 from .line_search import Along
 from .quasi_newton import Change, QuasiNewton, QuasiNewtonState
@@ -56,15 +55,8 @@ class SelfScaled(QuasiNewton[SelfScaledState]):
         """θ and τ."""
 
     def begin(self, sample: Sample, hess_inv0: torch.Tensor) -> SelfScaledState:
-        """The state at the start. Eigenvalues of hess_inv0 that are lost in rounding are lifted out of it."""
-        factor = hess_inv0
-        if self.hess_inv0 is not None:
-            values, vectors = torch.linalg.eigh(hess_inv0)
-            low, high = torch.stack([values[0], values[-1]]).tolist()
-            rounding = len(values) * torch.finfo(values.dtype).eps * high
-            if not low > -rounding or not high > 0:
-                raise ArgumentError(f"hess_inv0 must be positive definite, but it has an eigenvalue {low:.3g}")
-            factor = vectors * values.clamp(min=rounding).sqrt()
+        """The state at the start."""
+        factor = hess_inv0 if self.hess_inv0 is None else torch.linalg.cholesky(hess_inv0)
         return SelfScaledState(sample, previous_loss=sample.loss + sample.norm / 2, factor=factor)
 
     def direction(self, state: SelfScaledState) -> tuple[Along, torch.Tensor]:

@@ -55,7 +55,7 @@ def stands(sample: Sample, x: torch.Tensor, change: float) -> bool:
 
     Looked at only where that is lost in rounding: SciPy evaluates no point again, and it costs a transfer.
     """
-    return abs(change) <= torch.finfo(x.dtype).eps * abs(sample.loss) and torch.equal(x, sample.x)
+    return abs(change) <= 4 * torch.finfo(x.dtype).eps * abs(sample.loss) and torch.equal(x, sample.x)
 
 
 def finite_curvature(*values: float) -> None:
