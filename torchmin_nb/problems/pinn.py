@@ -136,8 +136,8 @@ POISSON = ProblemSpec(
     "Poisson PINN",
     "network",
     hard="the loss falls by ten powers of ten along a narrow, curved valley, where quasi-Newton methods slow down",
-    answer="not unique: 0.001 or less is good enough, the relative L2 error is then below 0.01; 0 would solve the "
-    "equation at every collocation point",
+    answer="not unique: 0.001 or less is good enough, the relative L2 error is then below 0.01; least squares by "
+    "gauss-newton come to an error of 3e-7 in 200 iterations, the median of ten seeds",
     source="J. Müller, M. Zeinhofer, Achieving high accuracy with PINNs via energy natural gradient descent, ICML 2023",
     build=_build_poisson,
     settings=(Setting("hidden", 32, 4, 64, "units in the hidden layer"),),

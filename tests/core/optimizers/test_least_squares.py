@@ -8,7 +8,7 @@ import scipy
 import scipy.optimize
 import torch
 
-from torchmin_nb import LEAST_SQUARES_METHODS, LeastSquaresWrapper
+from torchmin_nb import LEAST_SQUARES_METHODS, LeastSquaresWrapper, Status
 from torchmin_nb.core.autodiff.jacobian import DenseJacobian, JacobianGraph
 from torchmin_nb.core.objective.robust_loss import Cost
 from torchmin_nb.core.parameters.flat import FlatParameters
@@ -565,7 +565,7 @@ def test_errors_of_the_closure_leave_the_best_point(method, error):
 @pytest.mark.parametrize("method", ALL)
 def test_scipys_own_limit_on_evaluations(method):
     optimizer, _ = run(rosenbrock, [-1.2, 1.0], dict(method=method, max_nfev=5))
-    assert optimizer.result.status == 0
+    assert (optimizer.result.status, optimizer.result.scipy_status) == (Status.MAX_EVALUATIONS, 0)
     assert not optimizer.result.success
     assert optimizer.result.nfev <= 6
 

@@ -17,6 +17,7 @@ from ...errors import ArgumentError, ArgumentTypeError
 from ..signatures import shows_keywords
 from .local import METHODS, OWN, MethodSpec, put_own, take_own
 from .options import OptionSpec
+from .row import option_rows
 
 __all__ = ["NEEDS", "method", "unregister"]
 
@@ -126,10 +127,10 @@ def _device_row(name: str, solver: type, needs: tuple[str, str], summary: str, *
     rows.append(OptionSpec("disp", False, "bool", "Print a summary when the run ends.", ours=True))
     return MethodSpec(
         name,
-        "your own",
         summary or (inspect.getdoc(solver) or "A method of your own.").split("\n")[0],
         _DOC,
-        MappingProxyType({row.name: row for row in rows}),
+        option_rows(*rows),
+        family="your own",
         gradient=needs[0],
         curvature=needs[1],
         bounds=bounds,

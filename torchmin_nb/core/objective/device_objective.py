@@ -109,7 +109,7 @@ class OnDevice:
         gradient = gradient if self.loss_scale == 1 else gradient * self.loss_scale
         norms = [sample.norm * self.loss_scale, sample.largest * self.loss_scale]
         if not self.variables.plain:
-            norms = torch.stack([torch.linalg.vector_norm(gradient, order) for order in (2, math.inf)]).tolist()
+            norms = torch.stack([torch.linalg.vector_norm(gradient), largest_entry(gradient)]).tolist()
         user = self.variables.to_user(sample.x)
         return DevicePoint(user, sample.loss * self.loss_scale, gradient, (norms[0], norms[1]), {})
 
@@ -260,9 +260,9 @@ class DeviceObjective(OnDevice):
         self, value: torch.Tensor | float, shown: torch.Tensor, along: torch.Tensor | None, gradient: torch.Tensor
     ) -> list[float]:
         """Loss, slope, norm and largest entry; the last two of the user's gradient too where it is another."""
-        norms = [torch.linalg.vector_norm(shown), torch.linalg.vector_norm(shown, math.inf)]
+        norms = [torch.linalg.vector_norm(shown), largest_entry(shown)]
         if shown is not gradient:
-            norms += [torch.linalg.vector_norm(gradient), torch.linalg.vector_norm(gradient, math.inf)]
+            norms += [torch.linalg.vector_norm(gradient), largest_entry(gradient)]
         slope = norms[0] if along is None else dot(shown, along)
         loss = value.to(self.device) if isinstance(value, torch.Tensor) else norms[0]
         kind = slope.dtype
@@ -358,3 +358,9 @@ class DeviceObjective(OnDevice):
     def _unreached(self) -> torch.Tensor | None:
         unreached = self.calls.unreached()
         return self.variables.mask_to_solver(self.flat.mask(unreached)) if unreached else None
+
+
+def largest_entry(x: torch.Tensor) -> torch.Tensor:
+    """The largest absolute value, 0-d; NaN where one is. Many times as fast as a norm of order infinity."""
+    low, high = torch.aminmax(x)
+    return torch.maximum(-low, high)

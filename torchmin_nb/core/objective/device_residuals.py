@@ -18,7 +18,7 @@ from ..runtime.control import Abort
 from ..solvers.contract import State
 from ..solvers.least_squares import LeastSquaresState, ResidualSample
 from .calls import Calls, Counts
-from .device_objective import DevicePoint, OnDevice
+from .device_objective import DevicePoint, OnDevice, largest_entry
 from .objective import nonfinite_start, power_of_two
 from .residuals import INDEPENDENT, as_residuals, jacobian_error, rejected
 
@@ -114,7 +114,7 @@ class DeviceResiduals(OnDevice):
         gradient, norms = None, (None, None)
         if result.parts is not None:
             gradient = self.flat.join(result.parts, self.dtype, self.device)
-            two, largest = torch.stack([torch.linalg.vector_norm(gradient, p) for p in (2, math.inf)]).tolist()
+            two, largest = torch.stack([torch.linalg.vector_norm(gradient), largest_entry(gradient)]).tolist()
             norms = (two, largest)
         point = DevicePoint(user, loss, gradient, norms, self.calls.metrics)
         values = vector.detach().to(self.device, self.dtype)

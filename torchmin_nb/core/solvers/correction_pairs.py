@@ -7,7 +7,7 @@ Programming 63 (1994) 129–156.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
 
@@ -24,7 +24,7 @@ from .vectors import dot
 __all__ = ["CorrectionPairs", "InverseHessian"]
 
 
-@dataclass(slots=True)
+@dataclass
 class CorrectionPairs:
     """The last steps s and the changes y of the gradient that they brought, in a ring of slots.
 
@@ -40,6 +40,13 @@ class CorrectionPairs:
     first: int = 0
     count: int = 0
     theta: float = 1.0
+
+    def __post_init__(self) -> None:
+        self.products, self.projections = self.products.cpu(), self.projections.cpu()
+        self._small = self.products.numpy(), self.projections.numpy()  # views
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), tuple(getattr(self, field.name) for field in fields(self))
 
     @classmethod
     def none(cls, problem: Problem, maxcor: int) -> CorrectionPairs:
@@ -68,7 +75,8 @@ class CorrectionPairs:
         which is the two-loop recursion with its inner products taken from `products` and `projections`.
         """
         size, slots, rows = self.count, self.slots(), self.filled()
-        (sy, yy), (sg, yg) = self.products.numpy()[:, :size, :size], self.projections.numpy()[:, :size]
+        products, projections = self._small
+        (sy, yy), (sg, yg) = products[:, :size, :size], projections[:, :size]
         alpha = dtrtrs(sy.T, sg, lower=1, trans=1)[0]
         delta = dtrtrs(sy.T, sy.diagonal() * alpha - (yg - yy @ alpha) / self.theta, lower=1)[0]
         weights = np.zeros((rows.size(0) // 2, 2))
@@ -93,7 +101,7 @@ class CorrectionPairs:
         rows = self._flat(size if self.first else older + keep - full)
         values = torch.cat([torch.mv(rows, after.gradient), *parts]).tolist()
 
-        products, projections = self.products.numpy(), self.projections.numpy()
+        products, projections = self._small
         if full:  # without the oldest pair
             products[:, :-1, :-1] = products[:, 1:, 1:]
             self.first, self.count, older = (self.first + 1) % size, older - 1, older - 1
@@ -108,7 +116,7 @@ class CorrectionPairs:
             self.count, self.theta = older + 1, values[-1] / values[-2]
 
     def _flat(self, slots: int) -> torch.Tensor:
-        return self.rows[:slots].view(2 * slots, -1)
+        return self.rows[:slots].flatten(0, 1)
 
 
 class InverseHessian(LinearOperator):  # type: ignore[misc]

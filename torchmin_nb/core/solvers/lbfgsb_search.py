@@ -29,7 +29,7 @@ _LOST = 10.0
 _SMALL = 1e-2
 """Changes of the loss up to this part of it are held against what the slopes promise."""
 _AGAIN = 0.25
-"""The noise is measured anew once the loss has fallen below this part of what it was."""
+"""The noise is measured anew once the loss has fallen to this part of what it was, or grown as much."""
 
 
 class Path(Line):
@@ -65,19 +65,22 @@ class Path(Line):
         return min(1 / self.norm, self.longest(first)) if first and not closed else 1.0
 
     def knows(self, step: float) -> bool:
-        """Whether `at` needs no evaluation. Where it does, the sample at the last step is let go: it takes memory."""
-        known = self._last is not None and self._last[0] == step
-        if not known:
-            self._last = None
-        return known
+        """Whether `at` needs no evaluation."""
+        return step == self._step
 
-    def _evaluate(self, step: float) -> Sample:
-        if self._box is None:
-            return super()._evaluate(step)
-        inside = self._target if step == 1 else None
-        if inside is None:
-            inside = self._box.clip(torch.add(self.start.x, self.direction, alpha=step))
-        return self._problem.evaluate(inside, self.direction)
+    def at(self, step: float) -> Sample:
+        """The sample at a step. That at the last step is let go before: it takes memory."""
+        if not self.knows(step):
+            self._sample, self._step = self.start, math.nan
+            self._sample = self._problem.evaluate(self._point(step), self.direction)
+            self._step = step
+        return self._sample
+
+    def _point(self, step: float) -> torch.Tensor:
+        if self._target is not None and step == 1:
+            return self._target
+        x = torch.add(self.start.x, self.direction, alpha=step)
+        return x if self._box is None else self._box.clip(x)
 
 
 class Losses:
@@ -85,7 +88,8 @@ class Losses:
 
     Else, where a change of the loss is lost in its noise, it is shown the change that the slopes at both ends promise,
     by the trapezoidal rule: then the Wolfe conditions are the approximate ones of Hager and Zhang. The noise is
-    measured when losses and slopes first contradict each other. lost: whether the last trial was lost in the noise.
+    measured when losses and slopes first contradict each other, or a search fails. lost: whether the last trial was
+    lost in the noise.
     """
 
     def __init__(self, problem: Problem, state: NoisyState):
@@ -102,20 +106,28 @@ class Losses:
         if self.exact:
             return trial.loss, trial.slope
         promised, change = start + step * (path.slope + trial.slope) / 2, abs(trial.loss - start)
-        if self.noise is None or abs(start) < _AGAIN * abs(self.noise_loss):
+        if self._unknown(start):
             wanted = start + _DECREASE * step * path.slope
             contradiction = (trial.loss <= wanted) != (promised <= wanted) and change <= _SMALL * abs(start)
             if contradiction or self._hides(change):
-                self._measure(path)
+                self.measure(path)
         self.lost = self._hides(change)
         return promised if self.lost else trial.loss, trial.slope
 
+    def measure(self, path: Path) -> bool:
+        """Measure the noise at the start of a path, and whether that was of use: False where it is known."""
+        start = path.start.loss
+        if self.exact or not self._unknown(start):
+            return False
+        noise, self.noise_loss = measure(self._problem, path.start, path.direction), start
+        self.noise = self._problem.eps * abs(start) if noise is None else noise
+        return True
+
+    def _unknown(self, loss: float) -> bool:
+        return self.noise is None or not _AGAIN <= abs(loss / (self.noise_loss or math.nan)) <= 1 / _AGAIN
+
     def _hides(self, change: float) -> bool:
         return self.noise is not None and change <= _LOST * self.noise
-
-    def _measure(self, path: Path) -> None:
-        noise, self.noise_loss = measure(self._problem, path.start, path.direction), path.start.loss
-        self.noise = self._problem.eps * abs(self.noise_loss) if noise is None else noise
 
 
 class Step(NamedTuple):
@@ -131,6 +143,11 @@ def search(path: Path, losses: Losses, *, first: bool, maxls: int) -> Step | Non
 
     first: whether this is the first iteration. maxls: most trials. None where no step was found.
     """
+    found = _search(path, losses, first, maxls)
+    return _search(path, losses, first, maxls) if found is None and losses.measure(path) else found
+
+
+def _search(path: Path, losses: Losses, first: bool, maxls: int) -> Step | None:
     trials = MoreThuente(
         path.start.loss,
         path.slope,
