@@ -116,8 +116,9 @@ def make_solver(
     if tol is not None:
         tolerances = [row.name for row in rows.values() if row.tolerance and not row.scipy_only]
         options = {**dict.fromkeys(tolerances, tol), **options}
-    if taken is not None and not taken.counts and options.get("maxiter") is not None:
-        options["maxiter"] += taken.state.iteration
+    for limit in ("maxiter", "max_iter"):
+        if taken is not None and not taken.counts and options.get(limit) is not None:
+            options[limit] += taken.state.iteration
     solver: Solver[Any] = solver_spec(spec).solver(**options)
     return solver
 
