@@ -10,8 +10,9 @@ import nbformat
 import pytest
 
 from notebooks.execute import execute
+from tests.core.scipys import LEAST_SQUARES_METHODS, METHODS
 from tests.links import broken_links
-from torchmin_nb import GLOBAL_METHODS, LEAST_SQUARES_METHODS, METHODS
+from torchmin_nb import GLOBAL_METHODS
 
 ROOT = Path(__file__).parent.parent
 PATHS = sorted((ROOT / "notebooks").glob("*.ipynb"))

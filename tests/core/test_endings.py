@@ -13,8 +13,8 @@ import scipy.linalg
 import scipy.optimize
 import torch
 
+from tests.core.scipys import METHODS
 from torchmin_nb import (
-    METHODS,
     BasinHoppingWrapper,
     Constraint,
     DifferentialEvolutionWrapper,

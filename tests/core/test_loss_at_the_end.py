@@ -9,7 +9,8 @@ import torch
 
 import torchmin_nb
 from tests.core.optimizers.global_search.searches import GLOBAL_METHODS, WRAPPERS, Loss, optimizer, short
-from torchmin_nb import LEAST_SQUARES_METHODS, METHODS, Constraint, LeastSquaresWrapper, MinimizeWrapper
+from tests.core.scipys import LEAST_SQUARES_METHODS, METHODS
+from torchmin_nb import Constraint, LeastSquaresWrapper, MinimizeWrapper
 
 LOSSES = {
     "absolute": lambda x: x.abs().sum(),

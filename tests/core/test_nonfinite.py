@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from torchmin_nb import METHODS, MinimizeWrapper
+from tests.core.scipys import METHODS
+from torchmin_nb import MinimizeWrapper
 
 # Powell's Brent search fits a parabola through the +inf that it is shown, and goes on with a golden section.
 pytestmark = pytest.mark.filterwarnings("ignore:invalid value encountered in scalar:RuntimeWarning:scipy")

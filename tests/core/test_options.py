@@ -10,8 +10,9 @@ import scipy.optimize
 import torch
 
 from tests.core.optimizers.global_search.searches import WRAPPERS, Loss, bowl, optimizer
+from tests.core.scipys import LEAST_SQUARES_METHODS, METHODS
 from tests.core.test_methods import SOLVERS, scipy_options
-from torchmin_nb import GLOBAL_METHODS, LEAST_SQUARES_METHODS, METHODS, LeastSquaresWrapper, MinimizeWrapper
+from torchmin_nb import GLOBAL_METHODS, LeastSquaresWrapper, MinimizeWrapper
 from torchmin_nb.core.methods.global_search import SHGO_OPTIONS
 from torchmin_nb.errors import ArgumentError, TorchminError
 

@@ -8,7 +8,8 @@ import scipy.optimize
 import torch
 
 from tests.core.problems import PROBLEMS
-from torchmin_nb import METHODS, MinimizeWrapper
+from tests.core.scipys import METHODS
+from torchmin_nb import MinimizeWrapper
 from torchmin_nb.core.autodiff.hessian import positive_definite
 from torchmin_nb.core.runtime.blas_threads import blas_threads
 

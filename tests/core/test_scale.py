@@ -10,7 +10,8 @@ import torch
 from scipy.sparse.linalg import LinearOperator
 
 from tests.core.problems import PROBLEMS
-from torchmin_nb import METHODS, MinimizeWrapper, minimize
+from tests.core.scipys import METHODS
+from torchmin_nb import MinimizeWrapper, minimize
 from torchmin_nb.core.autodiff.hessian import positive_definite
 from torchmin_nb.core.objective.constraints import Constraint
 from torchmin_nb.core.runtime.blas_threads import blas_threads

@@ -6,7 +6,8 @@ import torch
 from sklearn.datasets import make_classification
 from sklearn.model_selection import train_test_split
 
-from torchmin_nb import METHODS, MinimizeWrapper
+from tests.core.scipys import METHODS
+from torchmin_nb import MinimizeWrapper
 
 WITH_DERIVATIVES = [name for name, spec in METHODS.items() if spec.gradient != "none"]
 

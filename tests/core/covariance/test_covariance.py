@@ -5,7 +5,8 @@ import pytest
 import scipy.optimize
 import torch
 
-from torchmin_nb import LEAST_SQUARES_METHODS, LeastSquaresWrapper, MinimizeWrapper
+from tests.core.scipys import LEAST_SQUARES_METHODS
+from torchmin_nb import LeastSquaresWrapper, MinimizeWrapper
 from torchmin_nb.errors import ArgumentError, ClosureWarning, CovarianceWarning, NotAMinimumError
 from torchmin_nb.nist import NIST
 

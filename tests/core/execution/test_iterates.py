@@ -8,7 +8,8 @@ from scipy.optimize import rosen, rosen_der
 
 from tests.core.constrained import HOCK
 from tests.core.problems import PROBLEMS
-from torchmin_nb import METHODS, Constraint, MinimizeWrapper
+from tests.core.scipys import METHODS
+from torchmin_nb import Constraint, MinimizeWrapper
 
 START = (-1.2, 1.0)
 EARLY = [name for name, spec in METHODS.items() if spec.callback_at == "trial"]

@@ -453,7 +453,7 @@ def test_only_numbers_that_decide_come_to_the_host(method):
     assert iterations >= 2
     assert all(size < n for _, size in inside)
     waits = [kind for kind, _ in inside if kind not in ("numpy", "__array__")]  # those take what is on the host already
-    assert len(waits) <= work + 2 * iterations
+    assert len(waits) <= work + 2 * iterations + 2  # two as the state is made
 
 
 # Solvers of the user's own

@@ -8,7 +8,8 @@ import scipy
 import scipy.optimize
 import torch
 
-from torchmin_nb import LEAST_SQUARES_METHODS, LeastSquaresWrapper, Status
+from tests.core.scipys import LEAST_SQUARES_METHODS
+from torchmin_nb import LeastSquaresWrapper, Status
 from torchmin_nb.core.autodiff.jacobian import DenseJacobian, JacobianGraph
 from torchmin_nb.core.objective.robust_loss import Cost
 from torchmin_nb.core.parameters.flat import FlatParameters

@@ -7,7 +7,8 @@ import pytest
 import threadpoolctl
 import torch
 
-from torchmin_nb import METHODS, MinimizeWrapper
+from tests.core.scipys import METHODS
+from torchmin_nb import MinimizeWrapper
 from torchmin_nb.core.runtime import blas_threads as threads
 from torchmin_nb.core.runtime.blas_threads import LARGE_DENSE, blas_threads
 

@@ -98,7 +98,11 @@ class Engine(ABC):
         except Abort as abort:
             failure = abort.error
         except BaseException as error:
-            failure = self._translated(error)
+            ending = self._ending_of_overflow(error)
+            if ending is None:
+                failure = self._translated(error)
+            else:
+                self.result = self._from_best(ending)
         if failure is not None:
             self.result = self._from_best(_ending_of(failure))
         try:
@@ -145,6 +149,10 @@ class Engine(ABC):
     @abstractmethod
     def _best_point(self) -> dict[str, Any]:
         """The fields of a result at the best point seen; at the start, with a loss of NaN, where there was none."""
+
+    def _ending_of_overflow(self, error: BaseException) -> Ending | None:
+        """How a run ends whose solver gave up with this error since its own arithmetic overflowed; None for others."""
+        return None
 
     def _translated(self, error: BaseException) -> BaseException:
         """The error that the user sees."""

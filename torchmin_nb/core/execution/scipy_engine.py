@@ -14,7 +14,7 @@ from scipy.optimize import OptimizeResult
 
 from ...errors import ArgumentError, ArgumentTypeError, TorchminError
 from ..objective.objective import Objective
-from ..runtime.control import UNDEFINED
+from ..runtime.control import NONFINITE_CURVATURE, UNDEFINED, Ending
 from .engine import Engine
 from .recorder import Recorder
 from .scipy_iterates import ScipyIterates
@@ -30,6 +30,7 @@ _POINT_FIELDS = (
 )
 """What a result says of its x, besides the loss and the violation."""
 
+_INFINITE = "must not contain infs or NaNs"
 _SCIPY, _NUMPY, _OURS = Path(scipy.__file__).parent, Path(np.__file__).parent, Path(__file__).parents[2]
 
 
@@ -114,6 +115,11 @@ class ScipyEngine(Engine):
         if best is None:
             return {"x": self.start, "fun": np.nan}
         return {"x": best.x, "fun": best.loss} | ({} if best.gradient is None else {"jac": best.gradient})
+
+    def _ending_of_overflow(self, error: BaseException) -> Ending | None:
+        """SciPy's linear algebra refuses infinite entries, which it made of finite derivatives itself."""
+        overflow = isinstance(error, ValueError) and _INFINITE in str(error) and _refused_by_scipy(error)
+        return NONFINITE_CURVATURE if overflow else None
 
     def _translated(self, error: BaseException) -> BaseException:
         if not _refused_by_scipy(error):

@@ -35,6 +35,8 @@ MethodName = Literal[
     "Powell",
     "CG",
     "BFGS",
+    "SSBFGS",
+    "SSBroyden",
     "L-BFGS-B",
     "TNC",
     "SLSQP",
@@ -46,8 +48,6 @@ MethodName = Literal[
     "trust-constr",
     "COBYLA",
     "COBYQA",
-    "SSBFGS",
-    "SSBroyden",
 ]
 """The names of METHODS, for editors and type checkers."""
 

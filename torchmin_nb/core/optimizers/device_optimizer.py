@@ -43,6 +43,11 @@ class DeviceOptimizer(ScipyOptimizer):
     _saved: Saved | None = None
     _resume_from: Saved | None = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies and pickles: without the states, which `state_dict` has the last of, as plain types."""
+        state = super().__getstate__()
+        return {name: value for name, value in state.items() if name not in ("states", "_saved", "_going_on")}
+
     def _read_device(self, solver_dtype: torch.dtype | None, keep_states: int | None) -> None:
         self._solver_dtype = read_solver_dtype(solver_dtype)
         self._keep_states = positive("keep_states", keep_states, Integral)

@@ -159,8 +159,8 @@ def test_a_large_intermediate_makes_small_chunks():
 
     x = torch.nn.Parameter(torch.ones(10))
     weights = torch.ones(10, 20_000)
-    small = Population(lambda p: p[0].square().sum(), FlatParameters([x]), given=True)
-    large = Population(lambda p: (p[0] @ weights).exp().sum(), FlatParameters([x]), given=True)
+    small = Population(lambda p: p[0].square().sum(), FlatParameters([x]), explicit=True)
+    large = Population(lambda p: (p[0] @ weights).exp().sum(), FlatParameters([x]), explicit=True)
     small.fit()
     large.fit()
     assert small.chunk == 1024
