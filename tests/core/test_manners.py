@@ -212,7 +212,8 @@ def test_arrays_of_another_number_of_parameters_are_not_taken_up(method):
 def test_an_unknown_keyword_is_answered_with_all_keywords():
     with pytest.raises(
         ArgumentTypeError,
-        match=r"no keyword 'curvatur'; it has curvature, hessian_chunk, loss_scale, engine, solver_dtype, keep_states, callbacks",
+        match=r"no keyword 'curvatur'; it has curvature, hessian_chunk, loss_scale, engine, solver_dtype, keep_states, "
+        r"callbacks",
     ):
         MinimizeWrapper([torch.nn.Parameter(torch.zeros(2))], curvatur="autograd")
 
