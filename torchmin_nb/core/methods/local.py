@@ -223,6 +223,25 @@ _BFGS = (
 )
 _SELF_SCALED = "https://doi.org/10.1016/j.jcp.2024.113656"
 
+
+def _self_scaled(name: str, summary: str) -> MethodSpec:
+    return MethodSpec(
+        name,
+        summary,
+        _SELF_SCALED,
+        option_rows(*(option for option in _BFGS if not option.scipy_only)),
+        family=_FIRST,
+        gradient="required",
+        nonfinite="wall",
+        warm_start_options=(("hess_inv0", "hess_inv", _symmetric),),
+        cost="1 or 2 closure calls with gradients, and N² arithmetic",
+        step="line search",
+        wolfe=("c1", "c2"),
+        engines=("torch",),
+        device_arrays=1,
+    )
+
+
 _ALL = (
     MethodSpec(
         "Nelder-Mead",
@@ -307,35 +326,13 @@ _ALL = (
         engines=_BOTH,
         device_arrays=1,
     ),
-    MethodSpec(
+    _self_scaled(
         "SSBFGS",
         "Self-scaled BFGS: rescales its inverse Hessian at each step; for stiff losses such as those of PINNs.",
-        _SELF_SCALED,
-        option_rows(*(option for option in _BFGS if not option.scipy_only)),
-        family=_FIRST,
-        gradient="required",
-        nonfinite="wall",
-        warm_start_options=(("hess_inv0", "hess_inv", _symmetric),),
-        cost="1 or 2 closure calls with gradients, and N² arithmetic",
-        step="line search",
-        wolfe=("c1", "c2"),
-        engines=("torch",),
-        device_arrays=1,
     ),
-    MethodSpec(
+    _self_scaled(
         "SSBroyden",
         "Self-scaled Broyden: beyond BFGS where curvatures differ by many powers of ten, as in PINNs.",
-        _SELF_SCALED,
-        option_rows(*(option for option in _BFGS if not option.scipy_only)),
-        family=_FIRST,
-        gradient="required",
-        nonfinite="wall",
-        warm_start_options=(("hess_inv0", "hess_inv", _symmetric),),
-        cost="1 or 2 closure calls with gradients, and N² arithmetic",
-        step="line search",
-        wolfe=("c1", "c2"),
-        engines=("torch",),
-        device_arrays=1,
     ),
     MethodSpec(
         "L-BFGS-B",
