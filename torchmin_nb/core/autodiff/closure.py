@@ -54,7 +54,7 @@ class ClosureResult:
 
     A loss that is not finite needs no gradient. graph: of the gradient, for products with the Hessian, or None.
     backpropagated: the sum of what the closure called `backward()` on, or None if it did not. undefined: see
-    `Objective`; never set by an evaluator.
+    `Objective`; never set by an evaluator. residuals: of a closure that returns them, shape (m,), with their graph.
     """
 
     value: torch.Tensor | float
@@ -63,6 +63,7 @@ class ClosureResult:
     graph: HvpGraph | None = None
     backpropagated: torch.Tensor | float | None = None
     undefined: bool = False
+    residuals: torch.Tensor | None = None
     _gathered: NDArray[np.float64] | None = field(default=None, repr=False)
 
     @property

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ...errors import SecondDerivativeError
+from ...errors import ClosureError, SecondDerivativeError, text_of
+from .explained_errors import explained, is_compiled
 from .hessian import second_derivatives_named
 
 if TYPE_CHECKING:
     from ..parameters.flat import FlatParameters
 
-__all__ = ["DenseJacobian", "JacobianGraph"]
+__all__ = ["DenseJacobian", "JacobianGraph", "jacobian_error"]
 
 _CACHE_BYTES = 64 * 2**20
 _MAX_CHUNK = 256
@@ -173,6 +174,20 @@ class DenseJacobian:
                     raise
                 self.vectorised = False
         return torch.stack([single(unit) for unit in units])
+
+
+def jacobian_error(error: Exception) -> Exception:
+    """The error of a graph that is gone, or of compiled code, as one of the closure."""
+    if is_compiled(error):
+        return explained(error)
+    if not (isinstance(error, RuntimeError) and "second time" in text_of(error)):
+        return error
+    freed = ClosureError(
+        "the graph of the residuals was freed by a backward() in the closure; leave backward() out: the Jacobian is "
+        "made from the residuals that the closure returns"
+    )
+    freed.__cause__ = error
+    return freed
 
 
 def _agrees(jacobian: torch.Tensor, graph: JacobianGraph, eps: float) -> bool:

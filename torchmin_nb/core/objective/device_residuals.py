@@ -10,70 +10,19 @@ from typing import Any, ClassVar
 import torch
 
 from ...errors import ClosureError, NonFiniteStartError
-from ..autodiff.closure import Closure, ClosureResult, math_attention
-from ..autodiff.graph import leaves, nodes_of
-from ..autodiff.jacobian import DenseJacobian, JacobianGraph
-from ..parameters.flat import FlatParameters
+from ..autodiff.jacobian import DenseJacobian, JacobianGraph, jacobian_error
 from ..runtime.control import Abort
 from ..solvers.contract import State
 from ..solvers.least_squares import LeastSquaresState, ResidualSample
 from .calls import Calls, Counts
 from .device_objective import DevicePoint, OnDevice, largest_entry
 from .objective import nonfinite_start, power_of_two
-from .residuals import INDEPENDENT, as_residuals, jacobian_error, rejected
+from .residual_evaluator import INDEPENDENT, ResidualEvaluator
 
-__all__ = ["DeviceResiduals", "ResidualEvaluator"]
+__all__ = ["DeviceResiduals"]
 
 _WHOLE_BYTES = 2**28
 """Up to here a Jacobian is made whole, by columns where that is quicker, also where it is asked for in rows."""
-
-
-class ResidualEvaluator:
-    """Evaluates by one closure call that returns residuals: the loss is half their sum of squares.
-
-    latest: the residuals of the last call with their graph, shape (m,), or None where there were none. The first call
-    fills `.grad` too. called: the same closure, for the start check.
-    """
-
-    def __init__(self, closure: Closure, flat: FlatParameters):
-        self.latest: torch.Tensor | None = None
-        self.m = 0
-        self._closure = closure
-        self._flat = flat
-
-    def evaluate(self, level: str) -> ClosureResult:
-        """See Evaluator. The level is always that of the residuals."""
-        self.latest = None
-        self._flat.clear_gradients()
-        returned = self._returned()
-        if self.m and rejected(returned):
-            return ClosureResult(math.nan, flat=self._flat)
-        vector = as_residuals(returned)
-        if self.m and vector.numel() != self.m:
-            if bool(torch.isfinite(vector).all()):
-                raise ClosureError(f"the closure returned {vector.numel()} residuals, and {self.m} at the start")
-            return ClosureResult(math.nan, flat=self._flat)
-        if not vector.requires_grad:
-            raise ClosureError(INDEPENDENT)
-        self.latest = vector
-        parts = None if self.m else self._fill_gradients(vector)
-        self.m = vector.numel()
-        return ClosureResult(half_square(vector.detach()), parts, self._flat)
-
-    def called(self) -> torch.Tensor:
-        """The residuals, with their graph."""
-        return as_residuals(self._returned())
-
-    def _returned(self) -> object:
-        with torch.enable_grad(), math_attention():
-            return self._closure()
-
-    def _fill_gradients(self, vector: torch.Tensor) -> list[torch.Tensor | None]:
-        parts = torch.autograd.grad(vector, self._flat.tensors, vector.detach(), retain_graph=True, allow_unused=True)
-        reached = leaves(nodes_of(vector))
-        for tensor, part in zip(self._flat.tensors, parts, strict=True):
-            tensor.grad = part if id(tensor) in reached else None
-        return self._flat.gradients()
 
 
 @dataclass(slots=True)
@@ -108,7 +57,7 @@ class DeviceResiduals(OnDevice):
             return known
         user = self.variables.to_user(x)
         result = self.calls.call(user, "value")
-        vector, loss = self._evaluator.latest, result.loss
+        vector, loss = result.residuals, result.loss
         if vector is None or not math.isfinite(loss):
             return self._undefined(x, DevicePoint(user, loss, None, (None, None), self.calls.metrics))
         gradient, norms = None, (None, None)
@@ -119,7 +68,7 @@ class DeviceResiduals(OnDevice):
         point = DevicePoint(user, loss, gradient, norms, self.calls.metrics)
         values = vector.detach().to(self.device, self.dtype)
         values = values if self._root == 1 else values / self._root
-        sample = _Linearised(x, values, loss / self.loss_scale, JacobianGraph(vector, self.flat), point)
+        sample = _Linearised(x, values, loss / self.loss_scale, self._graph_of(vector), point)
         self._record(point)
         return sample
 
@@ -197,7 +146,7 @@ class DeviceResiduals(OnDevice):
 
     def release(self) -> None:
         """See OnDevice."""
-        self._evaluator.latest, self._scaled_start = None, None
+        self._scaled_start = None
         super().release()
 
     def _undefined(self, x: torch.Tensor, point: DevicePoint) -> ResidualSample:
@@ -211,10 +160,12 @@ class DeviceResiduals(OnDevice):
         if isinstance(sample, _Linearised):
             self.calls.write_parameters(sample.point.x)
             return sample.graph
-        self.calls.call(self.variables.to_user(sample.x), "value")
-        if self._evaluator.latest is None:
+        return self._graph_of(self.calls.call(self.variables.to_user(sample.x), "value").residuals)
+
+    def _graph_of(self, vector: torch.Tensor | None) -> JacobianGraph:
+        if vector is None or not vector.requires_grad:
             raise Abort(ClosureError(INDEPENDENT))
-        return JacobianGraph(self._evaluator.latest, self.flat)
+        return JacobianGraph(vector, self.flat)
 
     def _rows_to_solver(self, rows: torch.Tensor) -> torch.Tensor:
         """Rows of a Jacobian with respect to x as rows with respect to z, of the scaled residuals."""
@@ -228,9 +179,3 @@ class DeviceResiduals(OnDevice):
             return product(self._at(sample))
         except Exception as error:
             raise Abort(jacobian_error(error)) from error
-
-
-def half_square(residuals: torch.Tensor) -> torch.Tensor:
-    """½‖r‖², summed in float64 where the device has it: 0-d."""
-    wide = residuals if residuals.device.type == "mps" else residuals.double()
-    return 0.5 * torch.dot(wide, wide)

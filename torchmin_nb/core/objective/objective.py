@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from ...errors import NonFiniteStartError
+from ..autodiff.closure import ClosureResult
 from ..autodiff.hessian import DenseHessian, HvpGraph, finite_difference_product
 from ..autodiff.side_effects import preserved_buffers
 from ..parameters.arrays import as_array
@@ -187,13 +188,10 @@ class Objective:
 
     def cached_point(self, x: NDArray[np.float64]) -> Point | None:
         """The remembered point at x, if any. Never evaluates."""
-        for point in reversed(self._memo):
-            if np.array_equal(point.x, x):
-                self._touch(point)
-                return point
-        if self.best is not None and np.array_equal(self.best.x, x):
+        point = self._memo_point(x)
+        if point is None and self.best is not None and np.array_equal(self.best.x, x):
             return self.best
-        return None
+        return point
 
     def end_point(self, x: NDArray[np.float64]) -> Point:
         """The point that a solver ends at: the remembered one at x, or within rounding of it; else x, evaluated.
@@ -296,8 +294,7 @@ class Objective:
 
     def _evaluate(self, x: NDArray[np.float64], level: str) -> Point:
         result = self.calls.call(x, level)
-        metrics = self.calls.metrics
-        point = Point(x, result.loss, result.gradient, metrics, result.graph, undefined=result.undefined)
+        point = self._new_point(x, result)
         point.violation = self.violation(x) if self.violation else None
         self._show(point)
         self._remember(point)
@@ -308,6 +305,10 @@ class Objective:
             self.observer.evaluated(point)
         self.control.after_evaluation(point.shown_loss, feasible=not self._infeasibility(point))
         return point
+
+    def _new_point(self, x: NDArray[np.float64], result: ClosureResult) -> Point:
+        """The point that a closure call evaluated."""
+        return Point(x, result.loss, result.gradient, self.calls.metrics, result.graph, undefined=result.undefined)
 
     def iterated(self, point: Point) -> None:
         """The method stands at this point: other trials are forgotten where it does not come back to them."""
@@ -324,7 +325,7 @@ class Objective:
             point.shown_gradient = None if self.derivatives.gradient else point.gradient
             self._last_finite = point
             if self.best is None or self._rank(point) < self._rank(self.best):
-                self.best = Point(point.x, point.loss, point.gradient, point.metrics, violation=point.violation)
+                self.best = self._light(point)
             return
         last = self._last_finite
         if last is None and not self.derivatives.finite_start:
@@ -337,6 +338,10 @@ class Objective:
         if point.undefined and self.derivatives.level == "sample":
             point.shown_loss = self._penalty(point)
         point.shown_gradient = last.shown_gradient
+
+    def _light(self, point: Point) -> Point:
+        """A copy to keep, without graph and Hessian."""
+        return Point(point.x, point.loss, point.gradient, point.metrics, violation=point.violation)
 
     def _penalty(self, point: Point) -> float:
         """A constant as a search that samples may see it: as a penalty, but never as the best point."""

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
 from ...errors import ArgumentError
 
@@ -47,6 +48,14 @@ class Cost:
                 return 0.5 * float(f @ f)
         return 0.5 * self._scale**2 * float(np.sum(self._rho(f)[0]))
 
+    def of(self, residuals: torch.Tensor) -> float:
+        """See CostOfResiduals."""
+        return self.value(_as_array(residuals))
+
+    def slope(self, residuals: torch.Tensor) -> torch.Tensor:
+        """See CostOfResiduals."""
+        return torch.from_numpy(self.weighted(_as_array(residuals))).to(residuals)
+
     def weighted(self, f: NDArray[np.float64]) -> NDArray[np.float64]:
         """dF/df = ρ' f, shape (m,)."""
         return f.copy() if self._loss == "linear" else self._rho(f)[1] * f
@@ -71,3 +80,7 @@ class Cost:
                 f"and its second derivative: shape (3, {f.size})"
             )
         return tuple(rho)
+
+
+def _as_array(residuals: torch.Tensor) -> NDArray[np.float64]:
+    return residuals.to("cpu", torch.float64).numpy()

@@ -11,11 +11,13 @@ import numpy as np
 from scipy.optimize import OptimizeResult
 from scipy.sparse.linalg import LinearOperator
 
+from .residuals import ResidualPoint
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..parameters.variables import Variables
-    from .residuals import ResidualPoint, Residuals
+    from .residuals import ResidualObjective
 
 __all__ = ["SolverResiduals", "least_squares_callback"]
 
@@ -27,8 +29,13 @@ class SolverResiduals:
     once at every point they accept, in every version of SciPy; its own callback, new in 1.16, is not there for lm.
     """
 
-    def __init__(self, residuals: Residuals, variables: Variables, iterated: Callable[[NDArray[np.float64]], object]):
-        self.residuals = residuals
+    def __init__(
+        self,
+        objective: ResidualObjective,
+        variables: Variables,
+        iterated: Callable[[NDArray[np.float64]], object],
+    ):
+        self.objective = objective
         self.variables = variables
         self._iterated = iterated
         self._iterate: ResidualPoint | None = None
@@ -37,11 +44,11 @@ class SolverResiduals:
 
     def values(self, z: NDArray[np.float64]) -> NDArray[np.float64]:
         """The residuals, shape (m,)."""
-        return self.residuals.values(self.variables.to_user(z)) / self._root
+        return self.objective.residuals(self.variables.to_user(z)) / self._root
 
     def jacobian(self, z: NDArray[np.float64]) -> NDArray[np.float64] | LinearOperator:
         """Their derivative with respect to z: a fresh array, since SciPy scales it in place, or an operator."""
-        point = self.residuals.jacobian(self.variables.to_user(z))
+        point = self.objective.linearise(self.variables.to_user(z))
         if self._iterate is not None and not np.array_equal(point.x, self._iterate.x):
             self._iterated(point.x)
         self._iterate = point
@@ -51,12 +58,13 @@ class SolverResiduals:
 
     def only_point(self, x: NDArray[np.float64]) -> OptimizeResult:
         """The result where every variable is fixed."""
-        self.residuals.values(x)
-        point = self.residuals.jacobian(x)
+        self.objective.residuals(x)
+        point = self.objective.linearise(x)
+        assert point.residuals is not None
         return OptimizeResult(
             x=x,
-            fun=point.cost,
-            cost=point.cost,
+            fun=point.loss,
+            cost=point.loss,
             residuals=point.residuals.copy(),
             success=True,
             status=0,
@@ -83,22 +91,22 @@ class SolverResiduals:
 
     def _fill_fixed(self, result: OptimizeResult) -> None:
         """Put in the derivatives along fixed variables, which SciPy never saw: they were made with the others."""
-        point, fixed = self.residuals.cached_point(result.x), self._factor == 0
-        if point is None or not fixed.any():
+        point, fixed = self.objective.cached_point(result.x), self._factor == 0
+        if not isinstance(point, ResidualPoint) or not fixed.any():
             return
         self.variables.fill_fixed(result, point.gradient)
-        if point.jacobian is not None and "jac" in result:
-            weights = self.residuals.cost.curvature(point.residuals)
+        if point.residuals is not None and point.jacobian is not None and "jac" in result:
+            weights = self.objective.cost.curvature(point.residuals)
             result.jac[:, fixed] = weights[:, None] * point.jacobian[:, fixed]
 
     def _operator(self, point: ResidualPoint) -> LinearOperator:
-        residuals, variables = self.residuals, self.variables
+        objective, variables = self.objective, self.variables
         return LinearOperator(
-            (residuals.m, variables.n),
+            (objective.m, variables.n),
             dtype=np.float64,
-            matvec=lambda v: residuals.product(point, variables.direction_to_user(v)) / self._root,
+            matvec=lambda v: objective.product(point, variables.direction_to_user(v)) / self._root,
             rmatvec=lambda u: (
-                variables.gradient_to_solver(residuals.transposed_product(point, np.asarray(u).ravel())) / self._root
+                variables.gradient_to_solver(objective.adjoint(point, np.asarray(u).ravel())) / self._root
             ),
         )
 
@@ -114,7 +122,7 @@ class SolverResiduals:
         return whole
 
 
-def least_squares_callback(callback: Callable[..., Any], residuals: Residuals) -> Callable[..., Any]:
+def least_squares_callback(callback: Callable[..., Any], objective: ResidualObjective) -> Callable[..., Any]:
     """The user's callback of `least_squares` (SciPy 1.16 or newer), for every method and version.
 
     Called with x, or with `intermediate_result`: x, the residuals as `fun`, cost, nit, nfev.
@@ -126,10 +134,11 @@ def least_squares_callback(callback: Callable[..., Any], residuals: Residuals) -
     def with_state(x: NDArray[np.float64]) -> Any:
         nonlocal accepted
         accepted += 1
-        point = residuals.cached_point(x)
-        assert point is not None
-        nfev = residuals.objective.requests.nfev
-        state = OptimizeResult(x=x, fun=point.residuals.copy(), cost=point.cost, nit=accepted, nfev=nfev)
+        point = objective.cached_point(x)
+        assert isinstance(point, ResidualPoint)
+        assert point.residuals is not None
+        nfev = objective.requests.nfev
+        state = OptimizeResult(x=x, fun=point.residuals.copy(), cost=point.loss, nit=accepted, nfev=nfev)
         return callback(intermediate_result=state)
 
     return with_state

@@ -25,8 +25,10 @@ from ..execution.scipy_iterates import ScipyCallback, ScipyIterates
 from ..execution.torch_engine import TorchEngine, TorchRun
 from ..execution.trust_region import PROBES
 from ..methods.least_squares import LARGE_JACOBIAN, LEAST_SQUARES_METHODS, LeastSquaresMethod
-from ..objective.device_residuals import DeviceResiduals, ResidualEvaluator, half_square
-from ..objective.residuals import Residuals, as_residuals
+from ..objective.calls import Calls
+from ..objective.device_residuals import DeviceResiduals
+from ..objective.residual_evaluator import HalfSquare, ResidualEvaluator, as_residuals
+from ..objective.residuals import ResidualObjective, ResidualPoint
 from ..objective.robust_loss import Cost
 from ..objective.scaled_residuals import SolverResiduals, least_squares_callback
 from ..parameters.bounds import SMALLEST_SCALE, outside
@@ -176,16 +178,18 @@ class LeastSquaresWrapper(DeviceOptimizer):
         """J scaled as SciPy scales it for the robust loss, and the cost, where the parameters are now."""
         cost = self._cost()
         plan = self._plan("dense")
-        residuals = Residuals(require_closure(closure), flat, Control(), cost=cost, plan=plan)
+        calls = Calls(ResidualEvaluator(require_closure(closure), flat, cost), flat, Control())
+        objective = ResidualObjective(calls, cost, plan)
         try:
             with restored_afterwards(flat):
-                point = residuals.jacobian(flat.read())
+                point = objective.linearise(flat.read())
         except Abort as abort:
             raise abort.error from None
         finally:
-            residuals.release()
+            objective.release()
         assert point.jacobian is not None
-        return cost.curvature(point.residuals)[:, None] * point.jacobian, point.cost
+        assert point.residuals is not None
+        return cost.curvature(point.residuals)[:, None] * point.jacobian, point.loss
 
     def _cost(self) -> Cost:
         return Cost(self.request.options.get("loss", "linear"), self.request.options.get("f_scale") or 1.0)
@@ -202,34 +206,29 @@ class LeastSquaresWrapper(DeviceOptimizer):
         if self.engine == "torch":
             may = resume_from is not None and self._can_resume(resume_from, variables)
             return self._prepare_on_device(closure, flat, variables, resume_from if may else None)
-        residuals = Residuals(
-            closure,
-            flat,
-            self._control(),
-            cost=self._cost(),
-            plan=self._plan(self._jacobian),
-            check=lambda called, loss: self._new_start_check(called, flat, variables, loss=loss),
-        )
-        recorder = Recorder(residuals.objective.calls, self._new_history(flat, request.options), self.callbacks)
-        residuals.objective.observer, residuals.objective.bounds = recorder, variables.box
+        cost = self._cost()
+        calls = self._residual_calls(ResidualEvaluator(closure, flat, cost), flat, variables)
+        recorder = Recorder(calls, self._new_history(flat, request.options), self.callbacks)
+        plan = self._plan(self._jacobian)
+        objective = ResidualObjective(calls, cost, plan, observer=recorder, bounds=variables.box)
         iterates = ScipyIterates(
-            residuals.objective,
+            objective,
             recorder,
             radius=PROBES[self.request.spec.radius],
-            user=request.callback and ScipyCallback(least_squares_callback(request.callback, residuals)),
+            user=request.callback and ScipyCallback(least_squares_callback(request.callback, objective)),
             kept=self.states,
         )
         start = variables.to_user(variables.start)
         check = EndingCheck(
             self.name,
-            residuals.objective,
+            objective,
             variables,
             lambda x: None,
             tolerances_in_words(request.spec.options, request.options),
             None if variables.box is None else lambda x: outside(x, variables.box),
         )
         engine = LeastSquaresEngine(
-            residuals,
+            objective,
             recorder,
             start,
             iterates=iterates,
@@ -237,18 +236,15 @@ class LeastSquaresWrapper(DeviceOptimizer):
             check=check,
             zero=request.spec.zero,
         )
-        return engine, lambda: self._call_scipy(residuals, variables, iterates, start)
+        return engine, lambda: self._call_scipy(objective, variables, iterates, start)
 
     def _prepare_on_device(
         self, closure: Closure, flat: FlatParameters, variables: Variables, resume_from: Saved | None
     ) -> tuple[TorchEngine, Callable[[], object]]:
         """The same for a solver on the device. resume_from: the state that it begins with."""
         request, device = self.request, flat.tensors[0].device
-        evaluator = ResidualEvaluator(closure, flat)
-        check = self._new_start_check(
-            evaluator.called, flat, variables, loss=lambda vector: float(half_square(vector.detach()))
-        )
-        calls = self._calls(evaluator, flat, check)
+        evaluator = ResidualEvaluator(closure, flat, HalfSquare())
+        calls = self._residual_calls(evaluator, flat, variables)
         recorder = Recorder(calls, self._new_history(flat, request.options), self.callbacks)
         on_device = DeviceVariables(variables, self._solver_dtype or widest_dtype(flat.tensors), device)
         residuals = DeviceResiduals(evaluator, calls, on_device, recorder)
@@ -274,6 +270,10 @@ class LeastSquaresWrapper(DeviceOptimizer):
         )
         return engine, self._saving_state(run, residuals)
 
+    def _residual_calls(self, evaluator: ResidualEvaluator, flat: FlatParameters, variables: Variables) -> Calls:
+        check = self._new_start_check(evaluator.residuals, flat, variables, loss=evaluator.cost)
+        return self._calls(evaluator, flat, check)
+
     def _bounds(self, flat: FlatParameters) -> Bounds | None:
         """The bounds of least_squares_args or of the param groups. Without bounds, a method may still fix variables."""
         of_groups = super()._bounds(flat)
@@ -286,11 +286,11 @@ class LeastSquaresWrapper(DeviceOptimizer):
         return bounds
 
     def _call_scipy(
-        self, residuals: Residuals, variables: Variables, iterates: ScipyIterates, start: NDArray[np.float64]
+        self, objective: ResidualObjective, variables: Variables, iterates: ScipyIterates, start: NDArray[np.float64]
     ) -> object:
         try:
-            variables.loss_scale = self._scale_of_loss(residuals, variables)
-            seen = SolverResiduals(residuals, variables, iterates.callback)
+            variables.loss_scale = self._scale_of_loss(objective, variables)
+            seen = SolverResiduals(objective, variables, iterates.callback)
             if not variables.n:
                 return seen.only_point(start)
             result = scipy.optimize.least_squares(
@@ -301,11 +301,11 @@ class LeastSquaresWrapper(DeviceOptimizer):
             )
             return seen.user_result(result)
         finally:
-            residuals.release()
+            objective.release()
 
-    def _scale_of_loss(self, residuals: Residuals, variables: Variables) -> float:
+    def _scale_of_loss(self, objective: ResidualObjective, variables: Variables) -> float:
         if self._loss_scale == "auto":
-            return residuals.typical_cost(variables.to_user(variables.start), variables.gradient_to_solver)
+            return objective.typical_loss(variables.to_user(variables.start), variables.gradient_to_solver)
         return float(self._loss_scale)
 
     def _scipy_arguments(self, variables: Variables) -> dict[str, Any]:
@@ -331,10 +331,6 @@ class LeastSquaresWrapper(DeviceOptimizer):
 class LeastSquaresEngine(ScipyEngine):
     """An Engine whose best point has the fields of a least-squares result."""
 
-    def __init__(self, residuals: Residuals, recorder: Recorder, start: NDArray[np.float64], **rest: Any):
-        super().__init__(residuals.objective, recorder, start, **rest)
-        self._residuals = residuals
-
     def _best_point(self) -> dict[str, Any]:
         best = self.objective.best
         if best is None:
@@ -342,9 +338,8 @@ class LeastSquaresEngine(ScipyEngine):
         fields: dict[str, Any] = {"x": best.x, "fun": best.loss, "cost": best.loss}
         if best.gradient is not None:
             fields["grad"] = best.gradient
-        point = self._residuals.cached_point(best.x)
-        if point is not None:
-            fields["residuals"] = point.residuals
+        if isinstance(best, ResidualPoint):
+            fields["residuals"] = best.residuals
         return fields
 
 
