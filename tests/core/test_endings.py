@@ -16,11 +16,15 @@ import torch
 from tests.core.scipys import METHODS
 from torchmin_nb import (
     BasinHoppingWrapper,
+    BruteWrapper,
     Constraint,
     DifferentialEvolutionWrapper,
+    DirectWrapper,
+    DualAnnealingWrapper,
     HistoryFile,
     LeastSquaresWrapper,
     MinimizeWrapper,
+    SHGOWrapper,
 )
 from torchmin_nb.errors import ArgumentError, ArgumentTypeError, NonFiniteStartError
 
@@ -963,6 +967,61 @@ def test_a_value_error_of_a_function_that_scipy_calls_stays_what_it_is(hess, mes
     with pytest.raises(ValueError, match=message) as caught:
         _optimizer(closure, {"method": "trust-exact", "hess": hess}).step(closure)
     assert not isinstance(caught.value, ArgumentError)
+
+
+def _raises_a_value_error(*args, **kwargs):
+    return int("seven")
+
+
+_BOX = [(-2.0, 2.0), (-2.0, 2.0)]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda p: MinimizeWrapper([p], dict(method="BFGS", jac=_raises_a_value_error)),
+        lambda p: MinimizeWrapper([p], dict(method="trust-ncg", hessp=_raises_a_value_error)),
+        lambda p: MinimizeWrapper(
+            [p], dict(method="trust-constr", constraints=dict(type="ineq", fun=_raises_a_value_error))
+        ),
+        lambda p: MinimizeWrapper([p], dict(method="CG", callback=_raises_a_value_error)),
+        lambda p: MinimizeWrapper([p], dict(method=_raises_a_value_error)),
+        lambda p: LeastSquaresWrapper([p], dict(method="trf", loss=_raises_a_value_error)),
+        lambda p: LeastSquaresWrapper([p], dict(method="trf", callback=_raises_a_value_error)),
+        lambda p: BasinHoppingWrapper([p], None, dict(take_step=_raises_a_value_error)),
+        lambda p: BasinHoppingWrapper([p], None, dict(accept_test=_raises_a_value_error)),
+        lambda p: BasinHoppingWrapper([p], dict(method=_raises_a_value_error)),
+        lambda p: BasinHoppingWrapper([p], None, dict(callback=_raises_a_value_error)),
+        lambda p: DifferentialEvolutionWrapper([p], dict(bounds=_BOX, strategy=_raises_a_value_error)),
+        lambda p: DifferentialEvolutionWrapper([p], dict(bounds=_BOX, callback=_raises_a_value_error, maxiter=2)),
+        lambda p: DifferentialEvolutionWrapper([p], dict(bounds=_BOX, polish=_raises_a_value_error, maxiter=2)),
+        lambda p: DualAnnealingWrapper([p], None, dict(bounds=_BOX, callback=_raises_a_value_error)),
+        lambda p: DirectWrapper([p], dict(bounds=_BOX, callback=_raises_a_value_error)),
+        lambda p: SHGOWrapper([p], None, dict(bounds=_BOX, callback=_raises_a_value_error)),
+        lambda p: BruteWrapper([p], dict(ranges=_BOX, Ns=3, finish=_raises_a_value_error)),
+    ],
+)
+def test_an_error_of_a_users_function_stays_what_it_is_wherever_scipy_calls_it(make):
+    p = torch.nn.Parameter(torch.tensor([-1.2, 1.0], dtype=torch.float64))
+    optimizer = make(p)
+    residuals = lambda: torch.stack([1 - p[0], 10 * (p[1] - p[0] ** 2)])  # noqa: E731
+    closure = residuals if isinstance(optimizer, LeastSquaresWrapper) else lambda: residuals().square().sum()
+    with pytest.raises(ValueError, match="invalid literal") as caught:
+        optimizer.step(closure)
+    assert type(caught.value) is ValueError
+
+
+def test_a_step_of_the_users_own_is_adapted_as_scipy_adapts_it():
+    class Hop:
+        stepsize = 0.5
+
+        def __call__(self, x):
+            return x + self.stepsize
+
+    hop, p = Hop(), torch.nn.Parameter(torch.tensor([-1.2, 1.0], dtype=torch.float64))
+    search = BasinHoppingWrapper([p], None, dict(take_step=hop, niter=6, interval=2, rng=0))
+    search.step(lambda: p.square().sum())
+    assert hop.stepsize != 0.5
 
 
 def test_the_loss_is_that_of_the_end_point_after_a_failed_line_search():

@@ -227,6 +227,7 @@ def ends(engine, method, ending):
 @pytest.mark.filterwarnings("ignore::torchmin_nb.errors.StartWarning")
 @pytest.mark.filterwarnings("ignore::torchmin_nb.errors.ConvergenceWarning")
 @pytest.mark.filterwarnings("ignore:delta_grad == 0.0:UserWarning")
+@pytest.mark.filterwarnings("ignore:Singular Jacobian matrix:UserWarning")  # by its last bit, of trust-constr
 @pytest.mark.filterwarnings("ignore:(overflow|invalid value|divide by zero) encountered:RuntimeWarning")
 @pytest.mark.parametrize(
     ("engine", "method"), [(engine, row.name) for row in METHODS.values() for engine in engines(row)]

@@ -713,8 +713,16 @@ def test_a_run_leaves_no_graph_and_no_warning():
     assert b.grad.grad_fn is None
 
 
-@pytest.mark.parametrize("jacobian", ["dense", "operator"])
-def test_a_closure_that_calls_backward_is_told_to_leave_it_out(jacobian):
+@pytest.mark.parametrize(
+    ("method", "keywords"),
+    [
+        ("trf", {"jacobian": "dense"}),
+        ("trf", {"jacobian": "operator"}),
+        ("lm", {"engine": "torch"}),
+        ("gauss-newton", {}),
+    ],
+)
+def test_a_closure_that_calls_backward_is_told_to_leave_it_out(method, keywords):
     b = torch.nn.Parameter(torch.tensor([1.0, 2.0], dtype=torch.float64))
 
     def closure():
@@ -723,7 +731,7 @@ def test_a_closure_that_calls_backward_is_told_to_leave_it_out(jacobian):
         return residuals
 
     with pytest.raises(ClosureError, match=r"freed by a backward\(\).*leave backward\(\) out"):
-        LeastSquaresWrapper([b], "trf", jacobian=jacobian).step(closure)
+        LeastSquaresWrapper([b], method, **keywords).step(closure)
 
 
 @pytest.mark.parametrize("method", ALL)

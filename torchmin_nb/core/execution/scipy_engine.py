@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
-from traceback import walk_tb
 from typing import Any
 
 import numpy as np
-import scipy
 from numpy.typing import NDArray
 from scipy.optimize import OptimizeResult
 
-from ...errors import ArgumentError, ArgumentTypeError, TorchminError
+from ...errors import ArgumentError, ArgumentTypeError
 from ..objective.objective import Objective
 from ..runtime.control import NONFINITE_CURVATURE, UNDEFINED, Ending
 from .engine import Engine
@@ -31,7 +28,8 @@ _POINT_FIELDS = (
 """What a result says of its x, besides the loss and the violation."""
 
 _INFINITE = "must not contain infs or NaNs"
-_SCIPY, _NUMPY, _OURS = Path(scipy.__file__).parent, Path(np.__file__).parent, Path(__file__).parents[2]
+_REFUSALS = (ValueError, TypeError, AttributeError, NameError, Exception)
+"""What SciPy itself raises for arguments: exactly these. The closure's errors come as `Abort`."""
 
 
 class ScipyEngine(Engine):
@@ -118,11 +116,10 @@ class ScipyEngine(Engine):
 
     def _ending_of_overflow(self, error: BaseException) -> Ending | None:
         """SciPy's linear algebra refuses infinite entries, which it made of finite derivatives itself."""
-        overflow = isinstance(error, ValueError) and _INFINITE in str(error) and _refused_by_scipy(error)
-        return NONFINITE_CURVATURE if overflow else None
+        return NONFINITE_CURVATURE if type(error) is ValueError and _INFINITE in str(error) else None
 
     def _translated(self, error: BaseException) -> BaseException:
-        if not _refused_by_scipy(error):
+        if type(error) not in _REFUSALS:
             return super()._translated(error)
         kind = ArgumentTypeError if isinstance(error, TypeError) else ArgumentError
         translated = kind(
@@ -148,20 +145,3 @@ def _number(result: Mapping[str, Any], name: str, kind: type) -> Any:
             f"the method callable returned {name}={result[name]!r}; return an OptimizeResult with a number there, or "
             f"leave it out"
         ) from None
-
-
-def _refused_by_scipy(error: BaseException) -> bool:
-    """Whether SciPy itself, and no function that it called, raised what it raises for arguments."""
-    refusal = isinstance(error, ValueError | TypeError | AttributeError | NameError) or type(error) is Exception
-    if not refusal or isinstance(error, TorchminError | np.linalg.LinAlgError):
-        return False
-    files = [Path(frame.f_code.co_filename) for frame, _ in walk_tb(error.__traceback__)]
-    homes = [_home(file) for file in files if file.suffix != ".pyx"]
-    while homes and homes[-1] is _NUMPY:
-        homes.pop()
-    return None not in homes and homes[-1:] == [_SCIPY]
-
-
-def _home(file: Path) -> Path | None:
-    """SciPy, NumPy or this package, whichever the file is of; None for the user's."""
-    return next((home for home in (_SCIPY, _NUMPY, _OURS) if home in file.parents), None)

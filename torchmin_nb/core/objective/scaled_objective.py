@@ -10,6 +10,7 @@ import numpy as np
 from ..autodiff.hessian import positive_definite
 from ..parameters.arrays import as_array, as_matrix
 from ..parameters.variables import Variables
+from ..runtime.user_function import UserFunction
 from .objective import Objective
 
 if TYPE_CHECKING:
@@ -62,12 +63,14 @@ class SolverObjective:
     def user_hess(self, hess: Callable[..., Any]) -> Callable[..., Any]:
         """The user's `hess`, a function of x, as one of z."""
         variables = self._variables
+        hess = UserFunction(hess)
         shape = (variables.base.size,) * 2
         return lambda z: self._scaled(variables.hessian_to_solver(as_matrix(hess(variables.to_user(z)), "hess", shape)))
 
     def user_hessp(self, hessp: Callable[..., Any]) -> Callable[..., Any]:
         """The user's `hessp`, a function of x and a direction, as one of z."""
         variables = self._variables
+        hessp = UserFunction(hessp)
         shape = (variables.base.size,)
         return lambda z, v: self._scaled(
             variables.gradient_to_solver(

@@ -37,6 +37,7 @@ from ..parameters.flat import FlatParameters
 from ..parameters.variables import Variables
 from ..runtime.blas_threads import LARGE_DENSE
 from ..runtime.control import Abort, Control
+from ..runtime.user_function import shielded
 from ..signatures import shows_keywords
 from ..validation import one_of, shown
 from .arguments import read_loss_scale
@@ -314,6 +315,8 @@ class LeastSquaresWrapper(DeviceOptimizer):
             arguments.pop("f_scale", None)
         else:
             arguments["f_scale"] /= math.sqrt(variables.loss_scale)
+        if "loss" in arguments:
+            arguments["loss"] = shielded(arguments["loss"])
         if variables.bounds is not None:
             arguments["bounds"] = (variables.bounds.lb, variables.bounds.ub)
         scale = _read_scale(arguments.pop("x_scale", None), self._flat().n)

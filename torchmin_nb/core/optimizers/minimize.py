@@ -38,6 +38,7 @@ from ..parameters.device_variables import DeviceVariables
 from ..parameters.flat import FlatParameters
 from ..parameters.variables import Variables
 from ..runtime.blas_threads import LARGE_DENSE
+from ..runtime.user_function import shielded
 from ..signatures import shows_keywords
 from ..validation import one_of, positive
 from .arguments import read_loss_scale
@@ -389,7 +390,7 @@ class MinimizeWrapper(DeviceOptimizer):
         result = scipy.optimize.minimize(
             seen.value,
             variables.start,
-            method=request.method,
+            method=shielded(request.method),
             bounds=variables.bounds,
             constraints=constraints.for_scipy(form, curvature=request.spec.curvature != "none") if constraints else (),
             tol=request.tol,

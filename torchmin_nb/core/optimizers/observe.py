@@ -215,6 +215,9 @@ class _Engine(ScipyEngine):
 
     keep_parameters_unchanged = False
 
+    def _translated(self, error: BaseException) -> BaseException:
+        return error  # of torch's optimizer
+
     def _write_end_point(self, x: NDArray[np.float64]) -> None:
         if not self.keep_parameters_unchanged:
             super()._write_end_point(x)

@@ -24,6 +24,7 @@ from ...objective.constraints import ConstraintSet, read_constraints
 from ...objective.objective import Derivatives, Objective
 from ...parameters.flat import FlatParameters, trainable
 from ...parameters.variables import Variables
+from ...runtime.user_function import shielded
 from ..base import ScipyOptimizer
 from ..request import Request, require_fit
 from .kwargs import (
@@ -160,7 +161,11 @@ class GlobalOptimizer(ScipyOptimizer):
 
     def _passed(self, *names: str) -> dict[str, Any]:
         """The keywords, without those of these names."""
-        return {name: value for name, value in self._kwargs.items() if name not in names}
+        return {name: shielded(value) for name, value in self._kwargs.items() if name not in names}
+
+    @property
+    def _user_callback(self) -> Callable[..., Any] | None:
+        return shielded(self._kwargs.get("callback"))  # type: ignore[no-any-return]
 
     # The run
 

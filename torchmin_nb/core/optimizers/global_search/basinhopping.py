@@ -50,7 +50,7 @@ class BasinHoppingWrapper(GlobalOptimizer):
 
     def _solve(self, search: Search) -> OptimizeResult:
         kwargs = with_random(scipy.optimize.basinhopping, self._passed("disp", "callback"))
-        user = self._kwargs.get("callback")
+        user = self._user_callback
 
         def hopped(x: NDArray[np.float64], f: float, accept: bool) -> Any:
             search.record_iteration({"candidate": float(f)}, accepted=bool(accept))

@@ -14,6 +14,7 @@ from ....errors import ArgumentError
 from ...methods.global_search import GLOBAL_METHODS
 from ...parameters.flat import FlatParameters
 from ...parameters.variables import Variables
+from ...runtime.user_function import shielded
 from ...signatures import shows_keywords
 from ..common import COMMON
 from .base import GlobalOptimizer
@@ -92,7 +93,7 @@ class BruteWrapper(GlobalOptimizer):
             search.value,
             [twice(axis) for axis in axes] if single else axes,
             full_output=True,
-            finish=finish if callable(finish) else self._finish(search) if search.local is not None else None,
+            finish=shielded(finish) if callable(finish) else self._finish(search) if search.local is not None else None,
             workers=lambda function, points: _searched(search, points),
         )
         if single:

@@ -16,6 +16,7 @@ from ...methods.global_search import GLOBAL_METHODS
 from ...objective.constraints import ConstraintSet
 from ...parameters.flat import FlatParameters
 from ...parameters.variables import Variables
+from ...runtime.user_function import shielded
 from ...signatures import shows_keywords
 from ..common import COMMON
 from .base import GlobalOptimizer
@@ -86,7 +87,7 @@ class DifferentialEvolutionWrapper(GlobalOptimizer):
             (lambda columns: search.values(columns.T)) if search.vectorized else search.value,
             pairs(search.variables),
             x0=self._x0(search),
-            callback=_generation(search, self._kwargs.get("callback")),
+            callback=_generation(search, self._user_callback),
             constraints=self._scipy_constraints(search),
             polish=False,
             vectorized=search.vectorized,
@@ -129,7 +130,7 @@ class DifferentialEvolutionWrapper(GlobalOptimizer):
 
     def _own_polish(self, search: Search) -> Callable[..., OptimizeResult] | None:
         """The user's own descent, told what SciPy tells it."""
-        polish = self._kwargs.get("polish")
+        polish = shielded(self._kwargs.get("polish"))
         if not callable(polish):
             return None
         constraints = tuple(search.constraints.for_scipy("object", curvature=False))

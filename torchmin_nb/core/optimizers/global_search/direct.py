@@ -38,7 +38,7 @@ class DirectWrapper(GlobalOptimizer):
         super().__init__(params, None, search_args, **common)
 
     def _solve(self, search: Search) -> OptimizeResult:
-        user = self._kwargs.get("callback")
+        user = self._user_callback
 
         def divided(x: NDArray[np.float64]) -> None:
             search.record_iteration({})

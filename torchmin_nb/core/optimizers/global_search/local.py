@@ -17,6 +17,7 @@ from ...objective.objective import Derivatives, Objective, Point
 from ...objective.scaled_objective import SolverObjective
 from ...parameters.variables import Variables
 from ...runtime.control import UNDEFINED
+from ...runtime.user_function import shielded
 from ...validation import shown
 from ..request import Request, read_request
 from .minima import Minima
@@ -234,7 +235,7 @@ class LocalSearch:
             result = scipy.optimize.minimize(
                 fun,
                 z,
-                method=request.method,
+                method=shielded(request.method),
                 bounds=bounds,
                 constraints=constraints or (),
                 tol=request.tol,

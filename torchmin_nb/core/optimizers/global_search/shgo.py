@@ -69,7 +69,7 @@ class SHGOWrapper(GlobalOptimizer):
         assert search.local is not None
         sampling = _Sampling(search)
         search.local.ended = sampling.descended
-        search.local.user_callback = self._kwargs.get("callback")
+        search.local.user_callback = self._user_callback
         result = scipy.optimize.shgo(
             sampling.value,
             pairs(search.variables),
