@@ -81,7 +81,7 @@ def __dir__() -> list[str]:
 
 
 def _show_run(run: Run) -> None:
-    """Views are imported when one is wanted, and only if their packages are there."""
+    """Import the views at the first use, and only if their packages are installed."""
     try:
         from .views.live import show_run
     except ModuleNotFoundError:
@@ -99,6 +99,6 @@ def _animated(history: History, **shown: Any) -> str:
 
 panel_shown_by(_show_run)
 animated_by(_animated)
-shows_keywords(landscape_data)(History.to_html)  # what core passes on to a page of views
+shows_keywords(landscape_data)(History.to_html)  # core passes these keywords to the page
 publish(__name__)
 find_earlier_modules()

@@ -37,7 +37,7 @@ def _count(text: str) -> int:
 
 
 def _methods() -> str:
-    """The tables, and below each one sentence a method, folded to the terminal."""
+    """The tables; below each table, one sentence for each method, wrapped to the width of the terminal."""
     return "\n\n".join(f"{title}\n\n{_table(rows)}" for title, rows in method_tables().items())
 
 

@@ -1,4 +1,4 @@
-"""What the packages say of their public names: the package they are from, and modules that are called as a function."""
+"""Helpers for the public packages: `__module__` of public names, and modules that can be called like a function."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ __all__ = ["FunctionModule", "called_as_its_function", "publish", "published"]
 
 
 def publish(package: str, defined_below: str | None = None) -> None:
-    """Set `__module__` of all that the package exports: pickles name the package, and survive moves.
+    """Set `__module__` of all exported names to the package. Pickles then name the package, and still load after moves.
 
-    defined_below: the package that defines them; this one if None.
+    defined_below: the package whose modules define the names; default: the exporting package.
     """
     names = vars(sys.modules[package])
     for name in names["__all__"]:
@@ -24,7 +24,7 @@ def publish(package: str, defined_below: str | None = None) -> None:
 
 
 def published(value: Any, package: str, defined_below: str | None = None) -> Any:
-    """The same value; a class or function that is defined below the package says that it is from the package."""
+    """The same value; if it is a class or function defined inside the package, its `__module__` is the package."""
     if isinstance(value, type | FunctionType) and value.__module__.startswith(f"{defined_below or package}."):
         if isinstance(value, type):
             _evaluate_annotations(value)
@@ -34,14 +34,14 @@ def published(value: Any, package: str, defined_below: str | None = None) -> Any
 
 def _evaluate_annotations(kind: type) -> None:
     """Done while their names are looked up where the class is defined: `typing.get_type_hints` uses `__module__`."""
-    with suppress(NameError):  # of a name that only type checkers import
+    with suppress(NameError):  # a name that is imported for type checkers only
         annotations = inspect.get_annotations(kind, eval_str=True)
         if annotations:
             kind.__annotations__ = annotations
 
 
 class FunctionModule(ModuleType):
-    """A module with a function of its own name. It can be called like the function.
+    """A module that contains a function of the same name. The module can be called like the function.
 
     An attribute of a package is either the module or the function that the package exports under this name; so it is
     the module, and `package.fit(...)` works as well as `import package.fit`.
@@ -60,7 +60,7 @@ class FunctionModule(ModuleType):
 
 
 def called_as_its_function(name: str) -> ModuleType:
-    """The module of this name, which can be called from now on."""
+    """Make the module of this name callable, and return it."""
     module = sys.modules[name]
     module.__class__ = FunctionModule
     return module

@@ -5,18 +5,18 @@ TorchminError
 │   ├── UnknownMethodError
 │   └── UnknownOptionError
 ├── ArgumentTypeError (TypeError)         an argument is of the wrong type
-├── ParameterError (ValueError)           parameters that cannot be minimised over
+├── ParameterError (ValueError)           the parameters cannot be optimised
 ├── ClosureError (RuntimeError)           the closure's loss or gradient cannot be used
 │   ├── NonFiniteStartError               the loss or the gradient is not finite at the start
-│   ├── ConstantLossError                 no gradient comes from the loss
+│   ├── ConstantLossError                 the loss is finite but has no gradient
 │   ├── InconsistentClosureError          captured and real derivatives disagree
 │   └── SecondDerivativeError             an operation of the closure has no second derivative
-├── NotAMinimumError (RuntimeError)       the end point has no covariance
+├── NotAMinimumError (RuntimeError)       the end point is not a minimum and has no covariance
 ├── MemoryBudgetError (RuntimeError)      arrays of the method would not fit in memory
 ├── DistributedError (RuntimeError)       more than one process
-├── BusyError (RuntimeError)              another run is moving the parameters, or a run would wait for itself
-├── HistoryError (ValueError)             a stored history that cannot be read
-└── StorageError (RuntimeError)           a file that is to keep a run cannot be written, or a kept one read
+├── BusyError (RuntimeError)              another run uses the parameters, or a run would wait for itself
+├── HistoryError (ValueError)             a stored history cannot be read
+└── StorageError (RuntimeError)           the file of a run cannot be written or read
 """
 
 __all__ = [
@@ -47,10 +47,10 @@ __all__ = [
 
 
 def text_of(error: BaseException) -> str:
-    """What an exception says, whatever its `__str__` does."""
+    """The message of an exception, also where its `__str__` raises."""
     try:
         return str(error)
-    except BaseException as failure:  # SystemExit too: the ending of a run must not be lost over a text
+    except BaseException as failure:  # SystemExit too: a failing __str__ must not replace the ending of the run
         return f"(its text cannot be shown: __str__ raised {type(failure).__name__})"
 
 

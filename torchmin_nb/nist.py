@@ -23,8 +23,8 @@ Model = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 class NistProblem:
     """One data set. `model(b, x)` predicts y at x, shape (m,), from parameters b, shape (n,).
 
-    starts: two, the second nearer. certified, deviations: the certified parameters and their standard deviations.
-    residual_sum: the certified sum of squared residuals. level: of difficulty, in NIST's words.
+    starts: two points; the second is nearer. certified, deviations: certified parameters and standard deviations.
+    residual_sum: the certified sum of squared residuals. level: NIST's level of difficulty.
     """
 
     name: str
@@ -173,7 +173,7 @@ _THURBER = NistProblem(
 
 _MGH09 = NistProblem(
     "MGH09",
-    "Kowalik and Osborne's enzyme reaction: a local minimum at infinity lies in wait",
+    "Kowalik and Osborne's enzyme reaction: there is a local minimum at infinity",
     "b1·(x² + x·b2) / (x² + x·b3 + b4)",
     _mgh09,
     starts=((25.0, 39.0, 41.5, 39.0), (0.25, 0.39, 0.415, 0.39)),

@@ -183,7 +183,7 @@ def test_the_history_of_a_state_is_never_a_path(as_path, tmp_path, whole):
     optimizer = MinimizeWrapper([x], "trust-exact")
     state = optimizer.state_dict()
     state["run"] = {"method": "trust-exact", "history": as_path(path), "result": None}
-    with pytest.raises(HistoryError, match="give what state_dict"):
+    with pytest.raises(HistoryError, match="pass the return value of state_dict"):
         optimizer.load_state_dict(state)
 
 

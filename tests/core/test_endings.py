@@ -698,7 +698,7 @@ def test_the_users_hess_and_hessp(method, name):
         return own(*args)
 
     if name == "hessp" and METHODS[method].curvature == "dense":
-        with pytest.raises(ArgumentError, match=f"{method} takes hess, not hessp"):
+        with pytest.raises(ArgumentError, match=f"{method} accepts hess, not hessp"):
             _optimizer(closure, {"method": method, name: counted})
         return
     optimizer = _optimizer(closure, {"method": method, name: counted})
@@ -770,7 +770,7 @@ def test_the_users_derivatives_may_be_tensors_with_a_graph(method):
 @pytest.mark.parametrize("name", ["hess", "hessp"])
 def test_a_hess_of_another_size_is_refused(method, name):
     if name == "hessp" and METHODS[method].curvature == "dense":
-        pytest.skip("takes hess, not hessp")
+        pytest.skip("accepts hess, not hessp")
     closure = Rosenbrock()
     returned = {"hess": np.eye(3), "hessp": np.ones(3)}[name]
     with pytest.raises(ArgumentError, match=rf"{name} returned an array of shape \(3.*return one of shape \(2"):

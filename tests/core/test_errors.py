@@ -119,8 +119,8 @@ BAD_ARGS = {
     "not a dict": (3, ArgumentTypeError, TypeError, r"a dict such as dict\(.*or a method name, got int"),
     "a list": ([("method", "CG")], ArgumentTypeError, TypeError, "got list"),
     "unknown key": ({"metod": "CG"}, ArgumentError, ValueError, "'metod'; allowed are method, options"),
-    "fun": ({"fun": abs}, ArgumentError, ValueError, "'fun'; torchmin_nb supplies it"),
-    "x0": ({"x0": [1]}, ArgumentError, ValueError, "'x0'; torchmin_nb supplies it"),
+    "fun": ({"fun": abs}, ArgumentError, ValueError, "'fun'; torchmin_nb sets it"),
+    "x0": ({"x0": [1]}, ArgumentError, ValueError, "'x0'; torchmin_nb sets it"),
     "options type": ({"options": [1]}, ArgumentTypeError, TypeError, "options must be a dict, got list"),
     "option": ({"options": {"gtool": 1}}, UnknownOptionError, ValueError, "BFGS has no option 'gtool'; it has .*gtol"),
     "maxiter": ({"options": {"maxiter": -1}}, ArgumentError, ValueError, "maxiter=-1 of BFGS.*integer of at least 0"),
@@ -403,7 +403,7 @@ def test_a_refused_step_leaves_no_result_of_an_earlier_one(p):
 @pytest.mark.parametrize("value", ["many", None, [1, 2], torch.ones(2), 1j])
 def test_record_takes_numbers_only(value, p):
     optimizer = MinimizeWrapper([p])
-    with _refused(ArgumentTypeError, TypeError, match=r"record\(error=\.\.\.\) takes a number or a scalar tensor"):
+    with _refused(ArgumentTypeError, TypeError, match=r"record\(error=\.\.\.\) needs a number or a scalar tensor"):
         optimizer.record(error=value)
 
 

@@ -115,7 +115,7 @@ def test_a_run_with_scale_says_that_arrays_are_not_taken_up():
     state = optimizer.state_dict()
     state["param_groups"][0]["scale"] = 2.0
     scaled.load_state_dict(state)
-    with pytest.warns(StartWarning, match="what it had learned"):
+    with pytest.warns(StartWarning, match="without its memory"):
         scaled.step(lambda: rosenbrock(x))
 
 
@@ -204,7 +204,7 @@ def test_arrays_of_another_number_of_parameters_are_not_taken_up(method):
     y = torch.nn.Parameter(torch.zeros(3, dtype=torch.float64))
     other = MinimizeWrapper([y], method)
     other.load_state_dict(optimizer.state_dict())
-    with pytest.warns(StartWarning, match="what it had learned"):
+    with pytest.warns(StartWarning, match="without its memory"):
         other.step(lambda: ((y - 1) ** 2).sum())
     assert other.result.fun < 1e-6
 
@@ -243,5 +243,5 @@ def test_other_wrappers_say_that_they_begin_anew():
     optimizer = LeastSquaresWrapper([x], "trf")
     optimizer.step(lambda: torch.stack([10 * (x[1] - x[0] ** 2), 1 - x[0]]))
     optimizer.load_state_dict(carried(optimizer.state_dict()))
-    with pytest.warns(StartWarning, match="without what it had learned"):
+    with pytest.warns(StartWarning, match="without its memory"):
         optimizer.step(lambda: torch.stack([10 * (x[1] - x[0] ** 2), 1 - x[0]]))

@@ -85,7 +85,7 @@ def _views_of_two_dtypes():
     ids=lambda make: make.__name__,
 )
 def test_parameters_that_share_memory_are_refused(make):
-    with pytest.raises(ParameterError, match=r"parameters .*share memory.*give views of one tensor as that tensor"):
+    with pytest.raises(ParameterError, match=r"parameters .*share memory.*in place of views, pass the tensor itself"):
         MinimizeWrapper(make(), "BFGS")
 
 

@@ -28,7 +28,7 @@ WRONG = [
     ({"engine": "cuda"}, "engine", "choose one of scipy, torch, auto"),
     ({"method": "TNC", "engine": "torch"}, "engine", "TNC runs on engine='scipy'"),
     ({"method": "SSBFGS", "engine": "scipy"}, "engine", "SSBFGS runs on engine='torch'"),
-    ({"method": "direct", "engine": "torch"}, "engine", "methods that it has: CG, BFGS"),
+    ({"method": "direct", "engine": "torch"}, "engine", "it can run CG, BFGS"),
     ({"problem": "Quadratic", "settings": {"n": 0}}, "settings.n", "whole number from"),
 ]
 

@@ -457,7 +457,7 @@ def test_an_own_panel_that_fails_is_dropped_and_the_run_and_its_figure_go_on(cel
     x = start_point()
     own = Own(x, KeyError("no such column"))
     optimizer = optimizer_of(x, Dashboard(panel=own))
-    with pytest.warns(ViewWarning, match="the panel was dropped, the run goes on: KeyError") as warned:
+    with pytest.warns(ViewWarning, match="the panel was dropped, the run continues: KeyError") as warned:
         optimizer.step(lambda: rosenbrock(x))
     assert len(warned) == len(own.calls) == 1
     assert optimizer.result.success
@@ -491,7 +491,7 @@ def failing(moment):
 @pytest.mark.parametrize("moment", ["open", "end"])
 def test_a_dashboard_that_fails_is_dropped_with_one_warning(cell, monkeypatch, moment):
     monkeypatch.setattr(LiveScreen, moment, failing(moment))
-    with pytest.warns(ViewWarning, match=f"the run goes on: KeyError: 'no {moment}'") as warned:
+    with pytest.warns(ViewWarning, match=f"the run continues: KeyError: 'no {moment}'") as warned:
         optimizer = stepped(Dashboard())
     assert len(warned) == 1
     assert optimizer.result.success
@@ -768,7 +768,7 @@ def test_a_run_that_stands_still_is_kept_by_the_panel_that_shows_it(cell, shown)
     for thread in run_threads():
         thread.join(LONG)
     assert run_threads() == []
-    assert optimizer.result.message.startswith("Stopped on request" if shown else "Stopped: it stood still")
+    assert optimizer.result.message.startswith("Stopped on request" if shown else "Stopped: the run was paused")
 
 
 def test_a_run_that_stands_still_is_not_kept_by_a_progress_line(monkeypatch, capsys):

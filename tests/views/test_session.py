@@ -291,7 +291,7 @@ def test_a_failure_ends_the_session_with_one_warning(follow, clock, paused, mome
         session.run_guarded(session.close)
         return session.tick()
 
-    with pytest.warns(ViewWarning, match=f"the run goes on: KeyError: 'no {moment}'") as warned:
+    with pytest.warns(ViewWarning, match=f"the run continues: KeyError: 'no {moment}'") as warned:
         assert live_on() is None
     assert len(warned) == 1
     assert session._ticker.stopped

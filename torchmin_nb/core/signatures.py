@@ -13,10 +13,10 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def shows_keywords(*sources: Callable[..., Any] | Iterable[Parameter]) -> Callable[[Function], Function]:
-    """Decorator of a function with `**keywords`: its signature names them, with annotations and defaults.
+    """Decorator of a function with `**keywords`: its signature shows each keyword, with annotation and default.
 
-    sources: functions that the keywords are passed on to, or parameters. What the function names itself stays its own.
-    Annotations are evaluated, so that a choice is shown as its words and not as the name of a type.
+    sources: functions to which the keywords are passed, or parameters. The function's own parameters come first.
+    Annotations are evaluated, so that a choice is shown as its values and not as the name of a type.
     """
 
     def show(function: Function) -> Function:
@@ -31,13 +31,13 @@ def shows_keywords(*sources: Callable[..., Any] | Iterable[Parameter]) -> Callab
 
 
 def keyword_only(source: Callable[..., Any] | Iterable[Parameter]) -> list[Parameter]:
-    """The keyword-only parameters of a function, or of those given."""
+    """The keyword-only parameters of a function, or of a sequence of parameters."""
     parameters = _evaluated(source).parameters.values() if callable(source) else source
     return [each for each in parameters if each.kind is Parameter.KEYWORD_ONLY]
 
 
 def _evaluated(function: Callable[..., Any]) -> inspect.Signature:
-    """The signature with its annotations evaluated, where all of them are imported at run time."""
+    """The signature, with evaluated annotations if all their names exist at run time."""
     try:
         return inspect.signature(function, eval_str=True)
     except NameError:

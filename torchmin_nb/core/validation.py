@@ -1,4 +1,4 @@
-"""Checks of single values, by the name of the argument: what is allowed is said in the error."""
+"""Checks of single values. The error names the argument, its value and the allowed values."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["count", "known_keywords", "number", "one_of", "positive", "shown", "
 
 
 def known_keywords(name: str, keywords: Iterable[str], known: Iterable[str]) -> None:
-    """ArgumentTypeError for a keyword that does not exist."""
+    """Raise ArgumentTypeError for a keyword that does not exist."""
     for keyword in keywords:
         if keyword not in known:
             raise ArgumentTypeError(f"{name} has no keyword {keyword!r}; it has {', '.join(known)}")
@@ -43,7 +43,7 @@ def number(name: str, value: Any) -> Any:
 
 
 def truth(name: str, value: Any) -> bool:
-    """What is as good as True or False."""
+    """A bool, also from NumPy's bool or 0 and 1."""
     try:
         return bool(value)
     except (TypeError, ValueError, RuntimeError):
@@ -58,7 +58,7 @@ def one_of(name: str, value: Any, allowed: tuple[str, ...]) -> str:
 
 
 def shown(value: Any) -> str:
-    """As it was written, where that is not thousands of digits."""
+    """The repr of a value; for an integer of thousands of digits, its number of bits."""
     if isinstance(value, int) and abs(value) >= 10**30:
         return f"an integer of {value.bit_length()} bits"
     return repr(value)

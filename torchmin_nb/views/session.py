@@ -189,4 +189,4 @@ class Session:
 def warn_dropped(what: str, error: Exception) -> None:
     """Warn that a part of the view is gone."""
     reason = f"{type(error).__name__}: {text_of(error)}"
-    warnings.warn(f"{what} was dropped, the run goes on: {reason}", ViewWarning, stacklevel=4)
+    warnings.warn(f"{what} was dropped, the run continues: {reason}", ViewWarning, stacklevel=4)

@@ -135,8 +135,8 @@ INCONSISTENT = {
     _scaled: r"returned 2.99 but called backward\(\) on losses that add up to 3061.*gradient scaling",
     _scaled_and_unscaled: "gradient scaling",
     _scaled_gradient: "gradient scaling|scaled by",
-    _half_backpropagated: "return the sum of what is backpropagated",
-    _mean_of_parts: "return the sum of what is backpropagated",
+    _half_backpropagated: "return the sum of the losses that are backpropagated",
+    _mean_of_parts: "return the sum of the losses that are backpropagated",
     _noisy_gradient: "a hook, gradient clipping",
 }
 
@@ -251,7 +251,7 @@ MISSING = {
     _once: "once_differentiable",
     _once_beside_a_penalty: "once_differentiable",
     _once_backward: "once_differentiable",
-    _detaching: "detached on the way",
+    _detaching: "detached gradient",
     _embedding_bag: "embedding_bag",
 }
 EACH_MISSING = pytest.mark.parametrize("form", MISSING, ids=lambda form: form.__name__.strip("_"))

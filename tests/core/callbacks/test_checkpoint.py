@@ -231,7 +231,7 @@ def test_what_is_lost_by_a_kill_is_named(path):
     run.wait(LONG)
     optimizer = MinimizeWrapper([y], "BFGS")
     saved.restore(optimizer)
-    with pytest.warns(StartWarning, match="goes on from the loaded point without what it had learned"):
+    with pytest.warns(StartWarning, match="continues from the loaded point without its memory"):
         optimizer.step(lambda: rosenbrock(y))
     assert optimizer.history[0].loss == saved.loss
 
@@ -302,7 +302,9 @@ def test_a_disk_that_fails_drops_the_checkpoint_with_one_warning(gone, path, tmp
                 monkeypatch.setattr(torch, "save", half)
 
     optimizer = MinimizeWrapper([x], "CG", callbacks=[Checkpoint(path, every=1, clock=clock), fail])
-    with pytest.warns(StorageWarning, match=r"was dropped, the run goes on: .*the last whole one stays") as warned:
+    with pytest.warns(
+        StorageWarning, match=r"was dropped, the run continues: .*the last complete one remains"
+    ) as warned:
         optimizer.step(lambda: rosenbrock(x))
     assert (len(warned), optimizer.result.success) == (1, True)
     if not gone:
@@ -361,7 +363,7 @@ def test_one_checkpoint_keeps_one_run_at_a_time(path):
     first, second = (MinimizeWrapper([each], "CG", callbacks=checkpoint) for each in (x, y))
     run = first.start(lambda: rosenbrock(x), iterations=2)
     assert run.wait_until_paused(LONG)
-    with pytest.raises(BusyError, match="give each run its own"):
+    with pytest.raises(BusyError, match="create one for each run"):
         second.step(lambda: rosenbrock(y))
     copied = copy.deepcopy(checkpoint)
     run.resume()
@@ -373,7 +375,7 @@ def test_one_checkpoint_keeps_one_run_at_a_time(path):
 
 
 def test_without_an_optimizer_it_says_so(path):
-    with pytest.raises(ArgumentTypeError, match="for others use HistoryFile"):
+    with pytest.raises(ArgumentTypeError, match="else use HistoryFile"):
         Checkpoint(path).on_start(History())
 
 

@@ -229,7 +229,7 @@ def test_what_cannot_be_written_down_is_said_once(path, monkeypatch):
         raise ZeroDivisionError("no such point")
 
     monkeypatch.setattr(History, "last_point", broken)
-    with pytest.warns(StorageWarning, match="the run goes on: ZeroDivisionError: no such point") as warned:
+    with pytest.warns(StorageWarning, match="the run continues: ZeroDivisionError: no such point") as warned:
         history = run(path)
     assert len(warned) == 1
     assert (history.success, len(history) > 20) == (True, True)
@@ -268,7 +268,7 @@ def test_runs_at_the_same_time_share_a_path_not_a_callback(path):
         each.advance()
         assert each.wait_until_paused(LONG)
     z = leaf()
-    with pytest.raises(BusyError, match="give each run its own"):
+    with pytest.raises(BusyError, match="create one for each run"):
         MinimizeWrapper([z], "BFGS", callbacks=keepers[0]).step(lambda: rosenbrock(z))
     for each in runs:
         each.resume()
@@ -297,7 +297,7 @@ def test_copies_keep_runs_of_their_own(path):
 @pytest.mark.parametrize("text", ["my notes\n", '{"format": "torchmin_nb history 1"}', "\n", "[]"])
 def test_a_file_of_something_else_is_refused_and_left_alone(text, path):
     path.write_text(text)
-    with pytest.raises(StorageError, match="exists and is no history file; give another path"):
+    with pytest.raises(StorageError, match="exists and is not a history file; choose another path"):
         HistoryFile(path)
     with pytest.raises(HistoryError, match="is not a readable history file"):
         HistoryFile.read(path)
@@ -307,7 +307,7 @@ def test_a_file_of_something_else_is_refused_and_left_alone(text, path):
 def test_a_file_that_appears_later_is_refused_before_any_work(path):
     keeper, x, calls = HistoryFile(path), leaf(), []
     path.write_text("my notes")
-    with pytest.raises(StorageError, match="is no history file"):
+    with pytest.raises(StorageError, match="is not a history file"):
         MinimizeWrapper([x], "BFGS", callbacks=keeper).step(lambda: calls.append(1))
     assert not calls
     assert path.read_text() == "my notes"
@@ -316,7 +316,7 @@ def test_a_file_that_appears_later_is_refused_before_any_work(path):
 def test_paths_that_cannot_be_written_are_refused_at_once(path, tmp_path):
     path.write_text("a file")
     for wrong in (tmp_path / "missing" / "run.jsonl", path / "run.jsonl", tmp_path):
-        with pytest.raises(StorageError, match=r"cannot be written: .*; give a file in a folder that exists"):
+        with pytest.raises(StorageError, match=r"cannot be written: .*; choose a file in an existing folder"):
             HistoryFile(wrong)
     assert os.listdir(tmp_path) == ["run.jsonl"]
 

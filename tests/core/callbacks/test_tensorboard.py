@@ -122,7 +122,7 @@ def test_a_writer_that_fails_is_dropped_with_one_warning():
                 raise OSError(28, "No space left on device")
 
     broken = Broken()
-    with pytest.warns(StorageWarning, match="TensorBoard writer was dropped, the run goes on: OSError") as warned:
+    with pytest.warns(StorageWarning, match="TensorBoard writer was dropped, the run continues: OSError") as warned:
         history = fit(TensorBoard(broken))
     assert (len(warned), len(history) > 5) == (1, True)
     board = TensorBoard(broken)

@@ -88,7 +88,7 @@ def test_a_run_does_not_block_and_its_history_can_be_read():
     assert run.state == "pending"
     assert run.result is None
     assert len(run.history) == 0
-    with pytest.raises(TimeoutError, match="it goes on"):
+    with pytest.raises(TimeoutError, match="it continues"):
         run.wait(0.01)
     gate.set()
     assert run.wait(LONG).success
@@ -479,7 +479,7 @@ def test_a_run_that_would_wait_for_itself_is_refused(where, wait):
         begun.set()
         runs[0].wait(LONG)
 
-    with pytest.raises(BusyError, match=r"wait (for itself )?for good"):
+    with pytest.raises(BusyError, match="never return"):
         whole()
     optimizer.callbacks = []
     optimizer.step(lambda: rosenbrock(x))
@@ -580,7 +580,7 @@ def test_a_run_that_is_dropped_before_it_stands_still_ends_there():
     optimizer.start(lambda: rosenbrock(x), iterations=3)
     ended_threads()
     assert len(optimizer.history) == 4
-    assert optimizer.result.message.startswith("Stopped: it stood still")
+    assert optimizer.result.message.startswith("Stopped: the run was paused")
     MinimizeWrapper([x], "BFGS").step(lambda: (x**2).sum())
 
 

@@ -268,7 +268,7 @@ def test_what_is_not_in_the_history_is_an_error(other):
     history = _run()[0].history
     assert other not in history
     assert history.count(other) == 0
-    with pytest.raises(ArgumentError, match="give an Iteration of this history"):
+    with pytest.raises(ArgumentError, match="pass an Iteration of this history"):
         history.index(other)
 
 

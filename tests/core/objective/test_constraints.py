@@ -663,8 +663,12 @@ BAD_FORMS = {
     "number": (3, ArgumentTypeError, "got int"),
     "function": (torch.sum, ArgumentTypeError, "must be a torchmin_nb.Constraint"),
     "list of numbers": ([1, 2], ArgumentTypeError, "got int"),
-    "unknown key": ({"fun": torch.sum, "upper": 1, "lowwer": 0}, ArgumentError, r"takes fun, lower and upper.*lowwer"),
-    "no fun": ({"upper": 1}, ArgumentError, "takes fun, lower and upper"),
+    "unknown key": (
+        {"fun": torch.sum, "upper": 1, "lowwer": 0},
+        ArgumentError,
+        r"has the keys fun, lower and upper.*lowwer",
+    ),
+    "no fun": ({"upper": 1}, ArgumentError, "has the keys fun, lower and upper"),
     "type": ({"type": "equality", "fun": sum}, ArgumentError, "type 'eq' or 'ineq'"),
     "type without fun": ({"type": "eq"}, ArgumentError, "a callable fun"),
     "fun": ({"fun": 3}, ArgumentTypeError, "fun must be callable, got int"),
@@ -689,7 +693,7 @@ def test_a_constraint_that_changes_its_length(method):
     p = _parameter([0.5, 0.25])
     constraint = Constraint(lambda x: x[: next(lengths, 1)], upper=1)
     optimizer = MinimizeWrapper([p], {"method": method, "constraints": constraint})
-    with pytest.raises(ArgumentError, match="returned 1 components, and 2 at the start"):
+    with pytest.raises(ArgumentError, match="returned 1 components, but 2 at the start"):
         optimizer.step(lambda: ((p - 2) ** 2).sum())
 
 

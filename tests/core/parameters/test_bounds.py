@@ -158,7 +158,7 @@ def test_a_start_outside_is_clipped_with_a_warning(method):
         seen.append(x.detach().clone())
         return _quadratic(x)
 
-    with pytest.warns(StartWarning, match="^2 starting values lie outside their bounds and were clipped") as caught:
+    with pytest.warns(StartWarning, match="^2 starting values are outside their bounds and were clipped") as caught:
         optimizer, _ = _run(method, (torch.tensor(LOW), torch.tensor(HIGH)), loss=loss, start=(5.0, -3.0, 0.0))
     assert len([each for each in caught if each.category is StartWarning]) == 1
     assert caught[0].filename == __file__
@@ -350,7 +350,7 @@ BAD_GROUPS = {
     "text": ("ab", "low bound must be a number, a tensor or None, got 'a'"),
     "shape": (
         (torch.zeros(3), None),
-        r"low bound has shape \(3,\) for a parameter of shape \(2,\).*a group of its own",
+        r"low bound has shape \(3,\) for a parameter of shape \(2,\).*a param group with this parameter only",
     ),
     "high shape": ((None, torch.zeros(1, 2)), r"high bound has shape \(1, 2\)"),
     "infeasible": ((2, 1), r"bounds of variable 0 are \(2.0, 1.0\); low must not exceed high"),

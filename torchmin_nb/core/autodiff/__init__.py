@@ -1,1 +1,1 @@
-"""What one closure call yields, its derivatives, and whether they are right."""
+"""The result of a closure call, its derivatives, and checks of both."""

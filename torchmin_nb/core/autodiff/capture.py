@@ -1,6 +1,6 @@
 """Second derivatives from a closure that calls `backward()`, without patching anything.
 
-Inside a `TorchFunctionMode`, `loss.backward()` is seen before it runs, and answered with
+A `TorchFunctionMode` intercepts `loss.backward()` and replaces it by
 `torch.autograd.grad(..., create_graph=True)`: the gradient with its graph, and no reference cycle between a
 parameter and its `.grad`. A closure's own `torch.autograd.grad` passes through untouched.
 """
@@ -40,9 +40,9 @@ def _tracked(output: torch.Tensor, weight: torch.Tensor | None) -> torch.Tensor 
 class CaptureBackward(TorchFunctionMode):
     """Answers `Tensor.backward` and `torch.autograd.backward` with a differentiable gradient.
 
-    `gradient` is the sum over all calls, one entry a parameter; `.grad` holds a detached copy, as after a real
+    `gradient` is the sum over all calls, one entry for each parameter; `.grad` holds a detached copy, as after a real
     `backward`. `gradient=` and `inputs=` are honoured. A call that reaches no parameter, or whose `inputs` name other
-    tensors, fills those as ever. `total` is the sum of the scalars backpropagated.
+    tensors, works as without this mode. `total` is the sum of the backpropagated scalars.
     """
 
     def __init__(self, parameters: Sequence[torch.Tensor]):
@@ -101,7 +101,7 @@ class CaptureBackward(TorchFunctionMode):
         self, outputs: Sequence[torch.Tensor], grad_outputs: Sequence[torch.Tensor | None], wanted: set[int]
     ) -> None:
         reached = differentiable_gradient(outputs, self._parameters, grad_outputs)
-        if all(part is None for part in reached):  # the backward of something else, an inner problem perhaps
+        if all(part is None for part in reached):  # a backward pass that reaches no parameter, as of an inner problem
             torch.autograd.backward(outputs, grad_outputs)
             return
         self.called = True

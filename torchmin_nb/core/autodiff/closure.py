@@ -1,10 +1,10 @@
-"""What one evaluation yields, at three levels: the loss, the gradient, the gradient with its graph.
+"""The result of one evaluation, at three levels: the loss, the gradient, the gradient with its graph.
 
-An Evaluator is where they come from. Here it is one closure call; results stay tensors on the parameters' device.
+An Evaluator computes it. The one here makes one closure call; results stay tensors on the parameters' device.
 
 A closure is any callable without arguments that computes the loss from the parameters. It may call
-`backward()` once, several times (the sum counts) or not at all; it need not call `zero_grad()`, since gradients
-are cleared before each call; it may be an object with `model`, `loss(model)` and `__call__`.
+`backward()` once, several times (the losses are summed) or not at all. It need not call `zero_grad()`, because
+gradients are cleared before each call. It may be an object with `model`, `loss(model)` and `__call__`.
 """
 
 from __future__ import annotations
@@ -50,10 +50,11 @@ Closure = Callable[[], Any]
 
 @dataclass(eq=False, slots=True)
 class ClosureResult:
-    """One evaluation: the loss, a number or a 0-d tensor, and the gradient in parts, one a parameter, or None.
+    """One evaluation: the loss, a number or a 0-d tensor, and the gradient, one part for each parameter, or None.
 
-    A loss that is not finite needs no gradient. graph: of the gradient, for products with the Hessian, or None.
-    backpropagated: the sum of what the closure called `backward()` on, or None if it did not. undefined: see
+    A loss that is not finite needs no gradient. graph: the graph of the gradient, for products with the Hessian, or
+    None.
+    backpropagated: the sum of the losses on which the closure called `backward()`, or None. undefined: see
     `Objective`; never set by an evaluator. residuals: of a closure that returns them, shape (m,), with their graph.
     """
 
@@ -68,23 +69,23 @@ class ClosureResult:
 
     @property
     def gradient(self) -> NDArray[np.float64] | None:
-        """The gradient at SciPy's border, float64 of shape (n,), gathered once; None where there is none."""
+        """The gradient for SciPy, float64 of shape (n,), gathered once; None without a gradient."""
         if self._gathered is None and self.parts is not None and self.flat is not None:
             self._gathered = self.flat.gather(self.parts)
         return self._gathered
 
     @property
     def loss(self) -> float:
-        """The loss as a number; a tensor is brought to the host once."""
+        """The loss as a number; a tensor is copied to the host once."""
         self.value = float(self.value)
         return self.value
 
 
 class Evaluator(Protocol):
-    """Where loss, gradient and products come from: one closure, or what sums up many."""
+    """The source of loss, gradient and products: one closure, or a sum over many batches."""
 
     def evaluate(self, level: str) -> ClosureResult:
-        """The result at the parameters' present values, at one of LEVELS. Fills `.grad` where there is a gradient."""
+        """The result at the parameters' current values, at one of LEVELS. Fills `.grad` if there is a gradient."""
         ...
 
 
@@ -116,7 +117,7 @@ def require_closure(closure: object) -> Closure:
 
 
 def evaluate_value(closure: Closure, flat: FlatParameters) -> ClosureResult:
-    """The loss; the gradient too if the closure called `backward()` of its own accord."""
+    """The loss; the gradient too if the closure called `backward()`."""
     flat.clear_gradients()
     with torch.enable_grad():
         returned = closure()
@@ -151,7 +152,7 @@ def backpropagate(returned: object, loss: torch.Tensor | float) -> None:
 
 
 def require_gradient_parts(flat: FlatParameters, loss: torch.Tensor | float) -> list[torch.Tensor | None] | None:
-    """What is in `.grad`. If nothing is: None for a loss that is not finite, else ConstantLossError."""
+    """The contents of `.grad`. If all are None: None for a loss that is not finite, else ConstantLossError."""
     parts = _gradient_parts(flat)
     if parts is None and math.isfinite(loss):
         raise ConstantLossError(_INDEPENDENT, float(loss))
@@ -159,7 +160,7 @@ def require_gradient_parts(flat: FlatParameters, loss: torch.Tensor | float) -> 
 
 
 def evaluate_probe(closure: Closure, flat: FlatParameters) -> ClosureResult:
-    """The loss, and the gradient where the closure allows one: not under `torch.no_grad()`, nor from a number."""
+    """The loss, and the gradient if there is one: not under `torch.no_grad()`, and not for a plain number."""
     flat.clear_gradients()
     with torch.enable_grad():
         returned = closure()
@@ -199,7 +200,7 @@ _attention_holders: list[ExitStack] = []
 
 @contextmanager
 def math_attention() -> Iterator[None]:
-    """Attention in the MATH backend. The choice is process-wide: the last of several threads to leave restores it."""
+    """Attention in the MATH backend. The choice is process-wide; the last thread that leaves restores it."""
     with _attention_lock:
         stack = _attention_holders[0] if _attention_holders else ExitStack()
         if not _attention_holders:
@@ -224,17 +225,17 @@ LEVELS: dict[str, Evaluate] = {
 }
 
 _INDEPENDENT = (
-    "the loss does not depend on the parameters: no gradient reached any of them; compute it from the very "
-    "tensors given to the optimizer, without .detach(), .item() or torch.no_grad() on the way"
+    "the loss does not depend on the parameters: no gradient reached any of them; compute it from the same "
+    "tensors that were passed to the optimizer, without .detach(), .item() or torch.no_grad()"
 )
 _OR_BEFORE = (
-    "; or what it depends on was computed before the closure was called, such as a prediction made outside it: compute "
-    "everything that depends on the parameters inside the closure, anew at each call"
+    "; or it was computed from values from before the closure call, such as a prediction made outside it: "
+    "compute everything that depends on the parameters inside the closure, again in each call"
 )
 _NO_GRAPH = (
     "the closure gave no gradient: it neither called backward() nor returned a loss that can be differentiated "
     "({what}); call loss.backward() in it, or return the loss tensor itself, outside torch.no_grad(); "
-    "the gradient-free methods (Nelder-Mead, Powell, COBYLA, COBYQA) take such a closure as it is"
+    "or choose a method without gradients (Nelder-Mead, Powell, COBYLA, COBYQA), which accepts this closure"
 )
 
 
@@ -279,7 +280,7 @@ def constant_of(returned: object) -> NDArray[np.float64] | None:
 
 
 def _needs_gradient(returned: object, loss: torch.Tensor | float) -> bool:
-    """Whether a gradient is missing without which the loss is of no use: one that is not finite may have none."""
+    """Whether a needed gradient is missing. A loss that is not finite needs none."""
     return (isinstance(returned, torch.Tensor) and returned.requires_grad) or math.isfinite(loss)
 
 
@@ -312,6 +313,6 @@ def _no_gradients(flat: FlatParameters) -> bool:
 
 
 def _gradient_parts(flat: FlatParameters) -> list[torch.Tensor | None] | None:
-    """What is in `.grad`, one entry a parameter; None where nothing is."""
+    """The contents of `.grad`, one entry for each parameter; None if all are None."""
     parts = flat.gradients()
     return None if all(part is None for part in parts) else parts

@@ -33,10 +33,10 @@ __all__ = [
 
 
 STOCHASTIC = (
-    "the closure is not deterministic: at the same parameters the loss was {first:.8g}, then {second:.8g}; SciPy's "
-    "methods compare losses between points and will be misled. Switch dropout off (model.eval()), draw the batch or "
-    "the noise once outside the closure, or seed it inside; let it use up no iterator, and change nothing that the "
-    "loss depends on"
+    "the closure is not deterministic: at the same parameters the loss was {first:.8g}, then {second:.8g}; the methods "
+    "compare losses of different points, which is then wrong. Switch dropout off (model.eval()), draw the batch or "
+    "the noise once outside the closure, or seed it inside; do not take data from an iterator inside the closure, and "
+    "do not change anything that the loss depends on"
 )
 
 
@@ -83,7 +83,7 @@ def require_consistent(real: ClosureResult, captured: ClosureResult, eps: float)
     if total is not None and abs(total - captured.loss) > tolerance * (1 + abs(captured.loss)):
         raise InconsistentClosureError(
             f"the closure returned {captured.loss:.6g} but called backward() on losses that add up to {total:.6g}; "
-            f"the two must be equal: return the sum of what is backpropagated, and leave gradient scaling to the end"
+            f"the two must be equal: return the sum of the losses that are backpropagated, without gradient scaling"
         )
     assert real.gradient is not None
     assert captured.gradient is not None
@@ -99,22 +99,22 @@ def _disagreement(real: NDArray[np.float64], captured: NDArray[np.float64]) -> s
         return head + "no gradient was captured: with checkpointing, use use_reentrant=False"
     factor = float(real @ captured) / norms[1] ** 2
     if abs(factor - 1) > 1e-2 and np.linalg.norm(real - factor * captured) <= 1e-3 * norms[0]:
-        cause = f"it is scaled by {factor:.4g}, as gradient clipping or scaling does: leave that out of the closure"
+        cause = f"it is scaled by {factor:.4g}, as by gradient clipping or scaling: remove that from the closure"
     else:
         cause = (
-            "a hook, gradient clipping or reentrant checkpointing changes it: leave that out of the closure; or each "
-            "call updates what it depends on, as spectral_norm does: model.eval() stops that"
+            "a hook, gradient clipping or reentrant checkpointing changes it: remove that from the closure; or each "
+            "call changes a value that the loss depends on, as spectral_norm does: model.eval() prevents that"
         )
-    return head + cause + "; start_check=False runs all the same, with the derivative of the loss"
+    return head + cause + "; with start_check=False the run starts all the same, and uses the derivative of the loss"
 
 
 def check_closure(
     closure: Closure, flat: FlatParameters, *, directions: int = 3, scale: NDArray[np.float64] | float = 1.0
 ) -> ClosureReport:
-    """All checks at the current parameters, which are left as they are, as are the random number generators.
+    """All checks at the current parameters. Parameters and random number generators are not changed.
 
     Random directions are drawn from a fixed seed; steps are eps^(1/3) of the parameters' dtype. Directions, steps and
-    errors are those of the scaled parameters x/scale.
+    errors refer to the scaled parameters x/scale.
     """
     problems: list[str] = []
     x = flat.read()
@@ -148,7 +148,7 @@ def check_closure(
 
 
 class ObservedClosure:
-    """A closure that remembers what its last call returned, with the graph behind it."""
+    """A closure that keeps the return value of its last call, with its graph."""
 
     def __init__(self, closure: Closure, loss: Callable[[Any], Any] = lambda returned: returned):
         self._closure, self._loss = closure, loss
@@ -167,7 +167,7 @@ class ObservedClosure:
         return self._loss(self.returned)
 
     def forget(self) -> None:
-        """Let go of the graph."""
+        """Free the graph."""
         self.returned, self.nodes = None, set()
 
     def precision(self, eps: float, loss: float) -> float:
@@ -260,7 +260,7 @@ def _direction(n: int, seed: int) -> NDArray[np.float64]:
 
 
 def same_loss(first: ClosureResult, loss: float, eps: float, x: NDArray[np.float64]) -> bool:
-    """Whether a loss equals that of the first result, at x, but for rounding, judged by the loss and by g·x."""
+    """Whether a loss at x equals that of the first result up to rounding, estimated from the loss and from g·x."""
     if not (np.isfinite(first.loss) and np.isfinite(loss)):
         return bool(np.array_equal(first.loss, loss, equal_nan=True))
     terms = 0.0 if first.gradient is None else float(np.abs(first.gradient) @ np.abs(x))

@@ -1,4 +1,4 @@
-"""Errors that a closure's call raises for want of something that an earlier call used up, as errors of the closure."""
+"""Errors of a second closure call, explained: the first call used up a graph, an iterator or compiled code."""
 
 from __future__ import annotations
 
@@ -7,33 +7,33 @@ from ...errors import ClosureError, SecondDerivativeError, text_of
 __all__ = ["COMPILED", "MADE_BEFORE", "explained", "is_compiled", "is_exhausted", "repeated_call_error"]
 
 MADE_BEFORE = (
-    "the loss depends on values that were computed before the closure was called, such as a prediction made outside "
-    "it, which keep to the parameters of that time: compute everything that depends on the parameters inside the "
-    "closure, anew at each call"
+    "the loss depends on values from before the closure call, such as a prediction made outside the closure, which do "
+    "not change with the parameters: compute everything that depends on the parameters inside the closure, again in "
+    "each call"
 )
 COMPILED = (
-    "code compiled by torch.compile can be differentiated once only, and not by the row: call the module as it was "
-    "before in the closure (model._orig_mod, or the function that was compiled)"
+    "code compiled by torch.compile can be differentiated only once, and not in batches: call the original module in "
+    "the closure (model._orig_mod, or the function before compilation)"
 )
 _USED_UP = (
-    "the closure asked an iterator for more than it had (StopIteration); a closure is called several times, more than "
-    "once at the start, and needs the same data each time: take the batch before it, batch = next(iter(loader)), or "
-    "loop over the whole loader inside it"
+    "an iterator in the closure is exhausted (StopIteration); a closure is called several times, more than once at the "
+    "start, and needs the same data each time: take the batch before the closure, batch = next(iter(loader)), or loop "
+    "over the whole loader inside it"
 )
 _AGAIN = (
-    "the closure could be called once, and failed when it was called again at the same parameters: {error}; a closure "
-    "is called several times and needs the same data each time: let it use up no iterator, generator or file, but take "
-    "the batch before it, batch = next(iter(loader)), or loop over the whole loader inside it"
+    "the first closure call worked, the second call at the same parameters failed: {error}; a closure is called "
+    "several times and needs the same data each time: do not read from an iterator, generator or file inside it; take "
+    "the batch before the closure, batch = next(iter(loader)), or loop over the whole loader inside it"
 )
 _TWICE = (
-    "backward() met a graph that an earlier backward() had freed: it was made before the closure was called, as a "
-    "prediction outside it is, or backward() is called twice on it; compute everything that depends on the parameters "
-    "inside the closure, anew at each call, and call backward() once, on the sum of the losses"
+    "an earlier backward() has freed the graph: the graph was made before the closure call, as by a prediction outside "
+    "the closure, or backward() was called twice on it; compute everything that depends on the parameters inside the "
+    "closure, again in each call, and call backward() once, on the sum of the losses"
 )
 
 
 def explained(error: Exception) -> Exception:
-    """The error itself, or an error of ours that names the cause and the remedy."""
+    """The error itself, or a torchmin_nb error that names the cause and the remedy."""
     if _exhausted(error):
         return _with_traceback(ClosureError(_USED_UP), error)
     if _freed(error):
@@ -44,7 +44,7 @@ def explained(error: Exception) -> Exception:
 
 
 def is_compiled(error: Exception) -> bool:
-    """Whether torch refused to differentiate compiled code once more."""
+    """Whether torch refused to differentiate compiled code a second time."""
     return isinstance(error, RuntimeError) and ("aot_autograd" in text_of(error) or "donated buffer" in text_of(error))
 
 
@@ -54,7 +54,7 @@ def is_exhausted(error: Exception) -> bool:
 
 
 def repeated_call_error(error: Exception) -> Exception:
-    """The error of another call, where the first one, at the same point, went well."""
+    """The error for a repeated call at the same point, after the first call worked."""
     if _exhausted(error) or text_of(error) == _USED_UP:
         return explained(error)
     if is_exhausted(error):
@@ -74,5 +74,5 @@ def _freed(error: BaseException | None) -> bool:
 
 
 def _with_traceback(new: Exception, error: Exception) -> Exception:
-    """With the traceback of the old error. Raise it `from None`: torch's own advice would hide the fault."""
+    """The error with the traceback of the old one. Raise it `from None`: torch's own advice would hide the cause."""
     return new.with_traceback(error.__traceback__)

@@ -1,4 +1,4 @@
-"""What autograd's graph of a closure's result tells of the call that made it."""
+"""Facts about a closure call that autograd's graph of its result shows."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _Result = TypeVar("_Result")
 
 
 def once_differentiable(gradient: Sequence[torch.Tensor | None]) -> bool:
-    """Whether the gradient's graph has the node that once_differentiable leaves; no product ever runs through it."""
+    """Whether the gradient's graph has the node that once_differentiable leaves; products cannot go through it."""
     waiting = [part.grad_fn for part in gradient if part is not None]
     seen = set()
     while waiting:
@@ -28,9 +28,9 @@ def once_differentiable(gradient: Sequence[torch.Tensor | None]) -> bool:
 
 
 def saved_bytes(call: Callable[[], _Result], rewind: Callable[[], None] = lambda: None) -> tuple[_Result, int | None]:
-    """What `call` returns, and the bytes that autograd saves in it for backward; None where they cannot be counted.
+    """The return value of `call`, and the bytes that autograd saves for backward; None if they cannot be counted.
 
-    torch.func refuses the hooks that count: then it is called once more without them, after `rewind`.
+    torch.func refuses the hooks that count. Then `call` is called once more without them, after `rewind`.
     """
     total = 0
 
@@ -50,7 +50,7 @@ def saved_bytes(call: Callable[[], _Result], rewind: Callable[[], None] = lambda
 
 
 def nodes_of(result: object) -> set[Any]:
-    """All nodes behind a tensor; none behind anything else. A backward pass frees what they saved, and leaves them."""
+    """All graph nodes of a tensor; empty for other values. A backward pass frees their saved tensors, not the nodes."""
     return _reachable([result.grad_fn]) if isinstance(result, torch.Tensor) else set()
 
 
@@ -60,13 +60,13 @@ def leaves(nodes: Iterable[Any]) -> set[int]:
 
 
 def made_before(first: set[Any], second: set[Any], parameters: Sequence[torch.Tensor]) -> bool:
-    """Whether the graphs of two calls share a node that leads to a parameter: neither call made it."""
+    """Whether the graphs of two calls share a node that leads to a parameter: then it was made before both calls."""
     shared = {node for node in first & second if not hasattr(node, "variable")}
     return not leaves(_reachable(shared)).isdisjoint(map(id, parameters))
 
 
 def precision(result: object, nodes: Iterable[Any]) -> float:
-    """Machine epsilon of the coarsest dtype that took part: of the result, and of what lies behind it; 0 if unknown."""
+    """Machine epsilon of the coarsest dtype in the result and its graph; 0 if unknown."""
     dtypes = {data.dtype for node in nodes for data in getattr(node, "_input_metadata", ())}
     if isinstance(result, torch.Tensor):
         dtypes.add(result.dtype)

@@ -1,7 +1,7 @@
 """Hessian-vector products and dense Hessians from a gradient that kept its graph.
 
 Pearlmutter, "Fast exact multiplication by the Hessian", Neural Computation 6 (1994): H v is the gradient of
-g(x)·v, at the price of a few gradients and without the Hessian.
+g(x)·v. It costs a few gradients and does not need the Hessian.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _MISSING = re.compile(
 class HvpGraph:
     """The graph of one gradient, for products with the Hessian at its point.
 
-    gradient: differentiable, one tensor a parameter, None where the loss does not depend on it. Valid while the
+    gradient: differentiable, one tensor for each parameter, None if the loss does not depend on it. Valid while the
     parameters hold the values of that point.
     """
 
@@ -53,7 +53,7 @@ class HvpGraph:
         return self._flat.gather(self.parts(v))
 
     def parts(self, v: NDArray[np.float64]) -> Gradient:
-        """H @ v, one tensor a parameter; None where no gradient depends on that parameter."""
+        """H @ v, one tensor for each parameter; None if no gradient depends on that parameter."""
         return self._backward(self._flat.scatter(v), batched=False)
 
     def product(self, v: torch.Tensor) -> torch.Tensor:
@@ -81,8 +81,8 @@ class HvpGraph:
 class DenseHessian:
     """Builds the N×N Hessian from batches of products, in chunks that fit the cache.
 
-    `bytes_per_row` estimates what one product keeps alive; `chunk` overrides the number of rows a batch. Where
-    vmap refuses an operation of the closure, products are made one at a time, from then on.
+    `bytes_per_row`: estimated memory of one product. `chunk`: the number of rows in a batch, instead of the automatic
+    choice. If vmap refuses an operation of the closure, all later products are computed one at a time.
     """
 
     def __init__(self, n: int, bytes_per_row: int | None = None, chunk: int | None = None):
@@ -98,7 +98,7 @@ class DenseHessian:
         dtype: torch.dtype = torch.float64,
         device: torch.device | None = None,
     ) -> torch.Tensor:
-        """The symmetric Hessian, shape (n, n). `before_chunk` runs before each batch and may raise."""
+        """The symmetric Hessian, shape (n, n). `before_chunk` is called before each batch and may raise."""
         hessian = torch.zeros(n, n, dtype=dtype, device=device)
         for start in range(0, n, self.chunk):
             before_chunk()
@@ -131,8 +131,8 @@ def finite_difference_product(
 ) -> NDArray[np.float64]:
     """H(x) @ v by a central difference of gradients along v. Two gradients; error O(h²) + O(eps/h).
 
-    Where one of them is not finite, a one-sided difference with the other and a third one at x; error O(h).
-    Lengths are those of x/scale and v/scale.
+    If one of them is not finite, a one-sided difference with the other one and a third one at x; error O(h).
+    Lengths are measured in x/scale and v/scale.
     """
     length = float(np.linalg.norm(v / scale))
     if length == 0:
@@ -146,7 +146,7 @@ def finite_difference_product(
 
 
 def positive_definite(hessian: NDArray[np.float64], eps: float) -> NDArray[np.float64]:
-    """The Hessian itself where it is positive definite, else shifted by a multiple of the identity until it is.
+    """The Hessian if it is positive definite; else the Hessian plus the multiple of the identity that makes it so.
 
     Dogleg needs it: Nocedal & Wright (2006), section 4.1 and, for the shift, section 3.4.
     """
@@ -167,7 +167,7 @@ def _has_cholesky(matrix: NDArray[np.float64]) -> bool:
 
 @contextmanager
 def second_derivatives_named(remedy: str = _REMEDY) -> Iterator[None]:
-    """Errors of torch that mean "no second derivative" as a SecondDerivativeError with the operation and a remedy."""
+    """Turn torch's errors for a missing second derivative into a SecondDerivativeError with operation and remedy."""
     try:
         yield
     except (RuntimeError, NotImplementedError) as error:

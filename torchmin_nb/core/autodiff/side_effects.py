@@ -1,4 +1,4 @@
-"""What a closure call changes besides its result, put back: buffers, random numbers, parameters."""
+"""Restores what a closure call changes besides its result: buffers, random numbers, parameters."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ __all__ = ["Generators", "preserved_buffers", "restored_afterwards", "same_rando
 
 @contextmanager
 def preserved_buffers() -> Iterator[None]:
-    """Put back the buffers, such as BatchNorm statistics, of every module that runs inside, in this thread."""
+    """Restore the buffers, such as BatchNorm statistics, of every module that runs inside, in this thread."""
     saved: dict[torch.Tensor, torch.Tensor] = {}
     thread = threading.get_ident()
 
     def remember(module: torch.nn.Module, inputs: object) -> None:
-        if threading.get_ident() != thread:  # the hook is the whole process's
+        if threading.get_ident() != thread:  # the hook is process-wide
             return
         for buffer in module.buffers(recurse=False):
             if buffer not in saved:
@@ -44,7 +44,7 @@ def preserved_buffers() -> Iterator[None]:
 
 @contextmanager
 def _without_compile_warnings() -> Iterator[None]:
-    """Without torch.compile's warning that hooks run twice: ours does no harm then."""
+    """Without torch.compile's warning that hooks run twice: this hook may run twice."""
     if "torch._dynamo" not in sys.modules:
         yield
         return
@@ -55,7 +55,7 @@ def _without_compile_warnings() -> Iterator[None]:
 
 @contextmanager
 def same_random_numbers() -> Iterator[Callable[[], None]]:
-    """Yields a function that rewinds the generators to where they were; rewinds at the end too."""
+    """Yields a function that restores the states of the random generators; restores them at the end too."""
     state = Generators.now()
     try:
         yield state.put_back
@@ -64,7 +64,7 @@ def same_random_numbers() -> Iterator[Callable[[], None]]:
 
 
 class Generators(NamedTuple):
-    """Where the generators that draws come from by default are: torch's, on the CPU and on GPUs, NumPy's, Python's."""
+    """The states of the default random generators: torch's on the CPU and on GPUs, NumPy's, Python's."""
 
     torch: torch.Tensor
     cuda: list[torch.Tensor]
@@ -73,12 +73,12 @@ class Generators(NamedTuple):
 
     @classmethod
     def now(cls) -> Generators:
-        """As they are. CUDA is not woken up."""
+        """The current states. CUDA is not initialised for this."""
         cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
         return cls(torch.get_rng_state(), cuda, np.random.get_state(), random.getstate())
 
     def put_back(self) -> None:
-        """Rewind them."""
+        """Restore the states."""
         torch.set_rng_state(self.torch)
         if self.cuda:
             torch.cuda.set_rng_state_all(self.cuda)
@@ -86,7 +86,7 @@ class Generators(NamedTuple):
         random.setstate(self.python)
 
     def drawn_from(self) -> bool:
-        """Whether numbers were drawn since."""
+        """Whether random numbers were drawn since."""
         now = Generators.now()
         numpy = np.array_equal(self.numpy[1], now.numpy[1]) and self.numpy[2:] == now.numpy[2:]
         torches = len(self.cuda) == len(now.cuda) and all(
@@ -97,7 +97,7 @@ class Generators(NamedTuple):
 
 @contextmanager
 def restored_afterwards(flat: FlatParameters) -> Iterator[Callable[[], None]]:
-    """Puts back the parameters, their `.grad`, buffers and random numbers; yields what rewinds the generators."""
+    """Restores parameters, `.grad`, buffers and random numbers; yields the function that restores the generators."""
     x, gradients = flat.read(), flat.gradients()
     with preserved_buffers(), same_random_numbers() as rewind:
         try:

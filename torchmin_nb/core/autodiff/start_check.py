@@ -1,4 +1,4 @@
-"""The start check: the first closure call of a run beside at most three more, which are outside all counts."""
+"""The start check: compares the first closure call of a run with at most three extra calls, outside all counts."""
 
 from __future__ import annotations
 
@@ -37,16 +37,16 @@ __all__ = ["StartCheck"]
 
 _CALLS = 3
 _NEAR, _FAR = 0.4, 0.2
-"""Lengths of displacements, as powers of epsilon: in scaled variables, beside 1 plus the distance from the origin."""
+"""Lengths of displacements, as powers of epsilon: in scaled variables, relative to 1 plus the norm of the point."""
 _BACK = 0.5
-"""The length of the displacement behind over that ahead: were it 1, an oscillation could say the same on both sides."""
+"""Length of the backward displacement over the forward one. Not 1: an oscillation could look alike on both sides."""
 _MEASURABLE = 100
-"""So many roundings of the loss are a change that shows."""
+"""A change of the loss of this many roundings counts as a change."""
 _OFF, _OFF_AND_STALE = 0.5, 0.2
-"""How far the change of the loss over the one predicted is off, as a factor, where it is wrong; and where a graph is
-older than the call."""
+"""Relative error of the predicted change of the loss from which the gradient is wrong; and from which, together with
+a shared graph, the graph is older than the call."""
 _PART_STALE = 0.01
-"""The same where both sides agree on it: a small part of the loss is older than the call."""
+"""The same if both sides agree: then a small part of the loss is older than the call."""
 
 
 @dataclass(frozen=True)
@@ -61,10 +61,10 @@ class _Displacement:
 class StartCheck:
     """Compares the first closure call of a run with at most three more: at the same point, and displaced.
 
-    closure: the user's; `loss` makes the loss of what it returns. variables: the solver's, in whose units and bounds
-    points are displaced. labels: one name a parameter. gradient: whether the method uses the closure's gradient;
+    closure: the user's closure; `loss` turns its return value into the loss. variables: the solver's variables; points
+    are displaced in their units and bounds. labels: one name for each parameter. gradient: whether the method uses it;
     curvature: also its graph. measure: `bytes_per_row` then has the bytes that the graph keeps for backward, where they
-    can be counted. constrained: parameters that the loss does not depend on may stand in a constraint.
+    can be counted. constrained: parameters that the loss does not depend on may appear in a constraint.
 
     Parameters, `.grad`, buffers and random number generators are left as the first call left them.
     """
@@ -102,9 +102,9 @@ class StartCheck:
         return self._measured(self._evaluate, lambda: evaluator.evaluate(level))
 
     def compare(self, first: ClosureResult, x: NDArray[np.float64]) -> ClosureResult:
-        """The other calls, after the first at x (n,). Raises ClosureError; warns (ClosureWarning) once of a finding.
+        """The other calls, after the first at x (n,). Raises ClosureError, or issues one ClosureWarning.
 
-        Returns the first result, without its graph where a later call has changed in place what that needs.
+        Returns the first result. Its graph is dropped if a later call has changed tensors of the graph in place.
         """
         gradients = self._flat.gradients()
         self._first = self._real = first
@@ -121,7 +121,7 @@ class StartCheck:
         return first if self._usable(first) else replace(first, graph=None)
 
     def _usable(self, first: ClosureResult) -> bool:
-        """Whether products still go through the graph of the first call."""
+        """Whether products can still be computed from the graph of the first call."""
         if first.graph is None:
             return True
         try:
@@ -160,13 +160,13 @@ class StartCheck:
 
     @property
     def _curved(self) -> bool:
-        """Whether there is a real gradient to hold captured derivatives against."""
+        """Whether there is a real gradient with which captured derivatives can be compared."""
         return self._curvature and _finite(self._real)
 
     # Calls
 
     def _counterpart(self) -> Evaluate:
-        """What the second call computes: the captured gradient beside the real one, or the same again."""
+        """The second call: with the captured gradient, to compare with the real one, or the same call again."""
         if not self._curvature:
             return self._evaluate
         return evaluate_gradient if self._first.graph is not None else evaluate_curvature
@@ -197,11 +197,11 @@ class StartCheck:
         return result
 
     def _refused(self) -> None:
-        """The closure could not be measured; it is called once more."""
+        """Call the closure once more after it could not be measured."""
         self._calls_left -= 1
         self._before.put_back()
 
-    # Findings
+    # Checks
 
     def _same_loss(self, second: ClosureResult) -> bool:
         """Whether two calls at the same point agree; warns where they do not."""
@@ -212,7 +212,7 @@ class StartCheck:
         return False
 
     def _displaced(self, z: NDArray[np.float64], evaluate: Evaluate) -> _Displacement | None:
-        """The loss at z, with the same random numbers; None where nothing can be said of it."""
+        """The loss at z, with the same random numbers; None if it cannot be computed."""
         at = self._variables.to_user(z)
         self._flat.write(self._x)
         before = self._flat.read()
@@ -221,7 +221,7 @@ class StartCheck:
         except Exception as error:
             if is_exhausted(error):
                 raise repeated_call_error(error) from None
-            return None  # beyond the domain of the loss, perhaps
+            return None  # z may be outside the domain of the loss
         self._flat.require_held(at)
         step = self._flat.read() - before
         return (
@@ -263,19 +263,19 @@ class StartCheck:
         return off > _OFF_AND_STALE or (off > _PART_STALE and shows and self._stale())
 
     def _stale(self) -> bool:
-        """Whether a graph of the last call was there before it."""
+        """Whether a graph in the last result is older than the call."""
         return made_before(self._nodes, self._seen.nodes, self._flat.tensors)
 
     def _exceeds_rounding(self, change: float) -> bool:
         return abs(change) > _MEASURABLE * self._eps * abs(self._first.loss)
 
     def _predicted(self, move: _Displacement, gradient: NDArray[np.float64]) -> float | None:
-        """By how much the loss changes to first order; None where rounding would hide it."""
+        """The change of the loss to first order; None if it is smaller than rounding."""
         change = float(gradient @ move.step)
         return change if self._exceeds_rounding(change) and np.isfinite(change) else None
 
     def _judge(self, near: _Displacement) -> None:
-        """Where the loss has one slope on both sides, and the gradient another: a stale graph, or a wrong gradient."""
+        """Report a stale graph or a wrong gradient: the loss has one slope on both sides, and the gradient another."""
         unchanged = near.change == 0
         stale = self._stale()
         ahead, behind = self._ratios(near, unchanged=unchanged)
@@ -287,7 +287,7 @@ class StartCheck:
             warnings.warn(_CHANGES.format(ratio=ahead) + _WRONG, ClosureWarning, stacklevel=2)
 
     def _ratios(self, near: _Displacement, *, unchanged: bool) -> tuple[float, float]:
-        """The change of the loss over the one predicted, on both sides; NaN where it is not known."""
+        """Actual over predicted change of the loss, on both sides; NaN if not known."""
         gradient, far = self._real.gradient, None
         if self._calls_left:
             evaluate = evaluate_value if gradient is not None else evaluate_probe
@@ -314,7 +314,7 @@ class StartCheck:
         """SecondDerivativeError where the captured graph hides part of the curvature."""
         assert captured.graph is not None
         hidden = once_differentiable(captured.graph.gradient)
-        # A parameter on which no gradient depends: its loss is linear, or an operation hides its second derivative.
+        # No gradient depends on this parameter: the loss is linear in it, or an operation hides its second derivative.
         if any(part is None and seen is not None for part, seen in zip(parts, captured.graph.gradient, strict=True)):
             hidden = hidden or self._product_deviates(self._flat.gather(parts), near)
         if hidden:
@@ -331,7 +331,7 @@ class StartCheck:
 
 
 def _gradient_is_wrong(ahead: float, behind: float, *, stale: bool) -> bool:
-    """Whether two ratios, on both sides, say the same and it is not 1; False for NaN."""
+    """Whether the two ratios agree with each other and differ from 1; False for NaN."""
     ratio, spread = (_BACK * ahead + behind) / (1 + _BACK), abs(ahead - behind)
     off = max(ratio, 1 / ratio) - 1 if ratio > 0 else abs(ratio - 1)
     straight = spread <= 0.2 * max(abs(ahead), abs(behind))
@@ -339,28 +339,29 @@ def _gradient_is_wrong(ahead: float, behind: float, *, stale: bool) -> bool:
     return straight and off > least
 
 
-_CHANGES = "where the parameters move a little, the loss changes by {ratio:.3g} times what its gradient predicts: "
+_CHANGES = "after a small step, the loss changed by {ratio:.3g} times the change that its gradient predicts: "
 _WRONG = (
-    "the gradient in .grad is not the derivative of the loss that the closure returns. Leave gradient clipping and "
-    "scaling and hooks out of the closure, return the loss that backward() was called on, and compute everything that "
-    "depends on the parameters inside the closure; optimizer.check(closure) tells more, and start_check=False is silent"
+    "the gradient in .grad is not the derivative of the loss that the closure returns. Use no gradient clipping, "
+    "scaling or hooks in the closure, return the loss on which backward() was called, and compute everything that "
+    "depends on the parameters inside the closure; optimizer.check(closure) shows details, start_check=False skips the "
+    "check"
 )
 _HIDDEN = (
     "an operation of the closure hides its second derivative (a once_differentiable autograd.Function, or a "
-    "gradient detached on the way); give it a differentiable backward, or pass curvature='finite-difference'"
+    "detached gradient); make its backward differentiable, or pass curvature='finite-difference'"
 )
 _SHOWN = 8
 
 
 def _warn_of_unreached(names: Sequence[str]) -> None:
-    """ClosureWarning that names the parameters to which no gradient came."""
+    """Issue a ClosureWarning that names the parameters that no gradient reached."""
     if not names:
         return
     listed = ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
     warnings.warn(
-        f"the loss does not depend on {listed}: no gradient reached it at the start. Methods that use gradients leave "
-        f"such a parameter where it is until one does; give it requires_grad=False or leave it out of the optimizer if "
-        f"that is meant, else use it in the closure without .detach(), .item() or torch.no_grad() on the way",
+        f"the loss does not depend on {listed}: no gradient reached it at the start. Methods with gradients do not "
+        "change such a parameter until a gradient reaches it. If this is intended, set requires_grad=False or do not "
+        "pass it to the optimizer; else use it in the closure without .detach(), .item() or torch.no_grad()",
         ClosureWarning,
         stacklevel=2,
     )

@@ -1,1 +1,1 @@
-"""Callbacks that keep a run: on disk, line by line, or for TensorBoard."""
+"""Callbacks that store a run: as a checkpoint, line by line, or for TensorBoard."""

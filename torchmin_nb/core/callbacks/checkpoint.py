@@ -1,4 +1,4 @@
-"""Checkpoint: a callback that keeps parameters and history on disk, so that a run outlives its kernel."""
+"""Checkpoint: a callback that stores parameters and history on disk, so that a run survives its kernel."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ __all__ = ["Checkpoint", "SavedRun"]
 
 _FORMAT = "torchmin_nb checkpoint 1"
 _IDLE = 19
-"""A save is followed by this many times its own duration without one: at most a twentieth of the time goes into it."""
+"""The pause after a save, in durations of that save: saving takes at most a twentieth of the time."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +74,7 @@ class SavedRun:
         if here != there:
             raise ParameterError(
                 f"the checkpoint has parameters of shapes {there}, the optimizer has {here}; build the same model and "
-                f"the same optimizer first"
+                f"the same optimizer before loading"
             )
         optimizer.load_state_dict(self.optimizer)
         with torch.no_grad():
@@ -142,14 +142,14 @@ class Checkpoint:
     def on_bind(self, optimizer: ScipyOptimizer) -> None:
         """Take the optimizer of the run that is to begin."""
         if self._optimizer is not None:
-            raise BusyError(f"this Checkpoint of {str(self.path)!r} keeps a run that goes on; give each run its own")
+            raise BusyError(f"this Checkpoint of {str(self.path)!r} is in use by a run; create one for each run")
         require_writable(self.path)
         self._optimizer, self._saved = optimizer, False
 
     def on_start(self, history: History) -> None:
         """Note the history; the clock begins here."""
         if self._optimizer is None:
-            raise ArgumentTypeError("a Checkpoint keeps runs of torchmin_nb's own wrappers; for others use HistoryFile")
+            raise ArgumentTypeError("a Checkpoint stores only runs of torchmin_nb's wrappers; else use HistoryFile")
         self._history, self._x = history, None
         self._due = self._clock() + self.every
 
@@ -188,11 +188,11 @@ class Checkpoint:
             return SavedRun(**fields, history=History.from_text(stored["optimizer"]["run"]["history"]))
         except Exception as error:  # torch.load raises whatever the bytes lead it to
             raise StorageError(
-                f"{str(path)!r} is not a readable checkpoint: {error}; give what Checkpoint wrote"
+                f"{str(path)!r} is not a readable checkpoint: {error}; pass a file that Checkpoint wrote"
             ) from error
 
     def __getstate__(self) -> dict[str, Any]:
-        """For copies, which keep nothing until a run of theirs begins."""
+        """For copies: they store nothing until they are used in a run."""
         return {**self.__dict__, "_optimizer": None, "_history": None, "_x": None}
 
     def _save_if_due(self) -> None:
@@ -208,7 +208,7 @@ class Checkpoint:
                 torch.save(state, file)
         except Exception as error:
             self._forget()
-            warn_dropped(f"the checkpoint {str(self.path)!r}", error, "the last whole one stays", stacklevel=4)
+            warn_dropped(f"the checkpoint {str(self.path)!r}", error, "the last complete one remains", stacklevel=4)
             return
         self._saved = True
         self._due = self._clock() + max(self.every, _IDLE * (self._clock() - begun))
@@ -233,7 +233,7 @@ class Checkpoint:
         }
 
     def _keep_previous(self) -> None:
-        """Once a run: what an earlier one left is copied aside before it is replaced."""
+        """Once in a run: copy the checkpoint of an earlier run before it is replaced."""
         if not self._saved and self.path.exists():
             with self.path.open("rb") as earlier, atomic_replacement(self.previous) as file:
                 shutil.copyfileobj(earlier, file)
@@ -243,12 +243,12 @@ class Checkpoint:
 
 
 def _require_types(fields: Mapping[str, Any]) -> None:
-    """Refuse fields of a checkpoint that are no such: TypeError."""
+    """Raise TypeError for fields of the wrong type."""
     kinds = {"loss": float, "best_loss": float | None, "model": dict | None, "optimizer": dict}
     wrong = [name for name, kind in kinds.items() if not isinstance(fields.get(name), kind)]
     wrong += [name for name in ("parameters", "best") if not _are_tensors(fields.get(name), none=name == "best")]
     if wrong:
-        raise TypeError(f"{', '.join(wrong)} are not of the types that were saved")
+        raise TypeError(f"{', '.join(wrong)} have types that a checkpoint does not contain")
 
 
 def _are_tensors(values: Any, *, none: bool) -> bool:
@@ -262,7 +262,7 @@ def _flat(optimizer: ScipyOptimizer) -> FlatParameters:
 
 
 def _under_way(history: History, x: NDArray[np.float64]) -> OptimizeResult:
-    """The result of a run that goes on, at its current iterate: success is False."""
+    """The result of a running run, at its current iterate: success is False."""
     last = history[-1]
     counts = {name: getattr(last, name) for name in ("nfev", "njev", "nhev")}
     return OptimizeResult(x=x, fun=last.loss, nit=last.index, **counts, **UNDER_WAY._asdict())
@@ -271,7 +271,7 @@ def _under_way(history: History, x: NDArray[np.float64]) -> OptimizeResult:
 def _model_state(
     model: torch.nn.Module, tensors: Sequence[torch.Tensor], values: Sequence[torch.Tensor]
 ) -> dict[str, Any]:
-    """The model's state_dict with the iterate in it: between iterations its parameters hold a trial point."""
+    """The model's state_dict with the iterate written in: between iterations the parameters hold a trial."""
     iterate = {_place(tensor): value for tensor, value in zip(tensors, values, strict=True)}
     state: Mapping[str, Any] = model.state_dict()
     return {
@@ -281,12 +281,12 @@ def _model_state(
 
 
 def _place(tensor: torch.Tensor) -> tuple[Any, ...]:
-    """Where a tensor lies in memory: a state_dict has other objects of the same storage."""
+    """The memory of a tensor: a state_dict has different tensor objects with the same storage."""
     return tensor.data_ptr(), tensor.device, tensor.shape, tensor.stride()
 
 
 def _require_plain(state: Mapping[str, Any]) -> None:
-    """Refuse a state_dict that `torch.load` with weights_only=True would refuse: by the entries that are no tensors."""
+    """Refuse entries that are not tensors and that `torch.load` with weights_only=True would refuse."""
     for name, value in state.items():
         if isinstance(value, torch.Tensor):
             continue
@@ -298,5 +298,5 @@ def _require_plain(state: Mapping[str, Any]) -> None:
         except Exception as error:
             raise StorageError(
                 f"the model's state {name!r} is {type(value).__name__}, which torch.load(weights_only=True) does not "
-                f"read; have get_extra_state give tensors and plain types, or leave model out"
+                f"read; return tensors and plain types from get_extra_state, or do not pass model"
             ) from error

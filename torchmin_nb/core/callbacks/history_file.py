@@ -1,4 +1,4 @@
-"""HistoryFile: a callback that writes a run down as it happens, one JSON line an iteration."""
+"""HistoryFile: a callback that writes a run to a file while it works, one JSON line for each iteration."""
 
 from __future__ import annotations
 
@@ -74,14 +74,14 @@ class HistoryFile:
     def on_start(self, history: History) -> None:
         """Begin a run in the file."""
         if self._file is not None:
-            raise BusyError(f"this HistoryFile of {str(self.path)!r} keeps a run that goes on; give each run its own")
+            raise BusyError(f"this HistoryFile of {str(self.path)!r} is in use by a run; create one for each run")
         _require_ours(self.path)
         self._history, self._run = history, uuid.uuid4().hex[:12]
         keeps = {name: getattr(history, name) for name in _KEEPS}
         try:
             self._write({"format": _FORMAT, "run": self._run, **history.heading(), **keeps})
         except OSError as error:
-            raise StorageError(f"{str(self.path)!r} cannot be written: {error}; give another file") from error
+            raise StorageError(f"{str(self.path)!r} cannot be written: {error}; choose another file") from error
         finally:
             self._close()  # another callback may still refuse the run
 
@@ -127,11 +127,11 @@ class HistoryFile:
                 return [run.history() for run in _runs(file).values()]
         except UNREADABLE as error:
             raise HistoryError(
-                f"{str(path)!r} is not a readable history file: {error}; give what HistoryFile wrote"
+                f"{str(path)!r} is not a readable history file: {error}; pass a file that HistoryFile wrote"
             ) from error
 
     def __getstate__(self) -> dict[str, Any]:
-        """For copies, which keep nothing until a run of theirs starts."""
+        """For copies: they store nothing until they are used in a run."""
         return {**self.__dict__, "_file": None, "_history": None}
 
     def _evaluated(self, evaluation: Evaluation) -> None:
@@ -145,10 +145,10 @@ class HistoryFile:
         except Exception as error:
             self._close()
             self._history = None
-            warn_dropped(f"the history file {str(self.path)!r}", error, "it is readable up to here", stacklevel=4)
+            warn_dropped(f"the history file {str(self.path)!r}", error, "it is readable up to this point", stacklevel=4)
 
     def _write(self, line: dict[str, Any]) -> None:
-        """One system call a line, so that lines of several runs do not mix."""
+        """One system call for each line, so that lines of several runs do not mix."""
         text = json.dumps(line, allow_nan=False).encode() + b"\n"
         if self._file is None:
             self._file = FileIO(self.path, "a")
@@ -163,21 +163,21 @@ class HistoryFile:
 
 
 def _require_ours(path: Path) -> None:
-    """Refuse a path that cannot be written, and a file that is something else."""
+    """Refuse a path that cannot be written, and a file that is not a history file."""
     require_writable(path)
     if path.exists() and not _begins_as_ours(path):
-        raise StorageError(f"{str(path)!r} exists and is no history file; give another path, or move that file away")
+        raise StorageError(f"{str(path)!r} exists and is not a history file; choose another path, or move that file")
 
 
 def _begins_as_ours(path: Path) -> bool:
-    """Also of an empty file, and of one that was killed in its first line."""
+    """True also for an empty file, and for a file whose first line is incomplete."""
     with path.open("rb") as file:
         begin = file.read(len(_FIRST_BYTES))
     return _FIRST_BYTES.startswith(begin)
 
 
 def _mended(path: Path) -> bytes:
-    """What ends a line that was only half written, so that the next one stands alone."""
+    """The text that ends an incomplete last line, so that the next line is separate."""
     with path.open("rb") as file:
         if not file.seek(0, os.SEEK_END):
             return b""
@@ -186,7 +186,7 @@ def _mended(path: Path) -> bytes:
 
 
 def _runs(file: BinaryIO) -> dict[str, _Stored]:
-    """The runs of a file, by the name that each line has."""
+    """The runs of a file, by the run name in each line."""
     runs: dict[str, _Stored] = {}
     while chunk := file.read(_CHUNK) + file.readline():
         _take(runs, _lines(chunk))
@@ -196,7 +196,7 @@ def _runs(file: BinaryIO) -> dict[str, _Stored]:
 
 
 def _lines(chunk: bytes) -> list[Any]:
-    """The lines that can be read. What is torn shows itself as a gap, unless it was the last line of its run."""
+    """The readable lines. An incomplete line leaves a gap, unless it was the last line of its run."""
     try:
         return _RECORDS.decode_lines(chunk)
     except ValueError:
@@ -206,13 +206,13 @@ def _lines(chunk: bytes) -> list[Any]:
 def _line(text: bytes) -> Iterator[Any]:
     try:
         yield _RECORDS.decode(text)
-    except ValueError:  # no record, or torn
+    except ValueError:  # not a record, or incomplete
         with suppress(ValueError):
             yield json.loads(text)
 
 
 def _take(runs: dict[str, _Stored], lines: list[Any]) -> None:
-    """Add each line to its run, many of one run at once: that is faster."""
+    """Add each line to its run. Many lines of one run together are faster."""
     for (is_record, name), group in groupby(lines, _form_and_run):
         if is_record:
             _run_of(runs, name).take(list(group))
@@ -249,13 +249,13 @@ class _Stored:
             values.extend(value for value in map(attrgetter(name), lines) if value is not None)
 
     def take_other(self, line: dict[str, Any]) -> None:
-        """Add what a line has that is not of the usual form."""
+        """Add a line of a less common kind."""
         self._heading.update(line.get("ending", {}))
         for name in self._waiting.keys() & line.keys():
             self._waiting[name].append(line[name])
 
     def flush(self) -> None:
-        """Take what has waited. Raises ValueError where one is missing, and what Rows raises."""
+        """Add the waiting lines. Raises ValueError if a line is missing, and the errors of Rows."""
         for name, values in self._waiting.items():
             if values and name in self._rows:
                 self._rows[name].extend_stored(values)
@@ -265,7 +265,7 @@ class _Stored:
             values.clear()
 
     def history(self) -> History:
-        """The run, up to where the file has it."""
+        """The run, up to the end of the file."""
         kept = {name: self._heading[f"keep_{name}"] is True for name in ("parameters", "evaluations")}
         parts = {
             "iterations": self._rows["iteration"],

@@ -30,7 +30,7 @@ _UNFIT = re.compile(r"[^\w.-]+")
 
 
 class ScalarWriter(Protocol):
-    """What is used of a SummaryWriter, of torch or of tensorboardX."""
+    """The used part of a SummaryWriter, of torch or of tensorboardX."""
 
     def add_scalar(self, tag: str, scalar_value: float, global_step: int, /) -> Any: ...
 
@@ -74,7 +74,7 @@ class TensorBoard:
             self._run_folder = _new_run_folder(self.folder, history.method)
 
     def __call__(self, iteration: Iteration) -> None:
-        """Write what the method reports of an iteration."""
+        """Write the reported values of an iteration."""
         self._guarded(lambda: self._write(iteration))
 
     def on_end(self, history: History) -> None:
@@ -83,7 +83,7 @@ class TensorBoard:
         self._first_step += len(history) if self.folder is None else 0
 
     def __getstate__(self) -> dict[str, Any]:
-        """For copies: a writer that was opened here is not copied."""
+        """For copies: a writer that this callback opened is not copied."""
         return self.__dict__ if self.folder is None else {**self.__dict__, "_writer": None}
 
     def _write(self, iteration: Iteration) -> None:
@@ -107,11 +107,11 @@ class TensorBoard:
             action()
         except Exception as error:
             self._dropped = True
-            warn_dropped("the TensorBoard writer", error, "what it has flushed is there", stacklevel=4)
+            warn_dropped("the TensorBoard writer", error, "the values that it has flushed remain", stacklevel=4)
 
 
 def _scalars(iteration: Iteration) -> Iterator[tuple[str, float]]:
-    """Tags and values of what is reported."""
+    """Tags and values of the reported numbers."""
     for name in _SCALARS:
         value = getattr(iteration, name)
         if value is not None:
@@ -121,7 +121,7 @@ def _scalars(iteration: Iteration) -> Iterator[tuple[str, float]]:
 
 
 def _new_run_folder(folder: Path, method: str) -> Path:
-    """The next number and the method's name. Made here, so that two runs never share one."""
+    """The next number and the method's name. The folder is created here, so that two runs never share one."""
     try:
         taken = (re.match(r"(\d+)-", each.name) for each in folder.iterdir())
         number = max((int(match[1]) for match in taken if match), default=0)
@@ -142,7 +142,7 @@ def _make(folder: Path) -> None:
 
 def _not_writable(folder: Path, error: OSError | ValueError) -> StorageError:
     reason = getattr(error, "strerror", None) or error
-    return StorageError(f"{str(folder)!r} cannot be written: {reason}; give a folder that may be")
+    return StorageError(f"{str(folder)!r} cannot be written: {reason}; choose a folder in which files can be created")
 
 
 def _summary_writer() -> Any:

@@ -106,9 +106,9 @@ def covariance_of_residuals(
 ) -> Covariance:
     """C = s² (JᵀJ)⁻¹ from J of shape (m, n), by the singular values of J with its columns scaled to unit length.
 
-    absolute_sigma: s² = 1, since the residuals are divided by known standard deviations. eps: precision of J.
-    free: shape (n,), false for entries that are held fixed. Raises ArgumentError where m − n leaves nothing to estimate
-    s² from; warns where J has not full rank.
+    absolute_sigma: s² = 1, because the residuals are divided by known standard deviations. eps: precision of J.
+    free: shape (n,), false for fixed entries. Raises ArgumentError if m ≤ n, because s² then cannot be estimated;
+    warns if J does not have full rank.
     """
     free = np.ones(jacobian.shape[1], dtype=bool) if free is None else free
     columns, m = jacobian[:, free], len(jacobian)
@@ -146,14 +146,14 @@ def covariance_of_loss(
     if curvature.min(initial=0.0) < -smallest:
         raise NotAMinimumError(
             f"the Hessian has a negative eigenvalue ({curvature.min():.3g} with its diagonal scaled to one), so the "
-            f"end point is not a minimum and has no covariance; run on from here, or with a tighter tolerance"
+            f"end point is not a minimum and has no covariance; continue the run, or use a smaller tolerance"
         )
     curvature = np.where(curvature > smallest, curvature, 0.0)
     return _assembled(curvature, directions.T, lengths, scale, values, free)
 
 
 def parameter_names(groups: Sequence[Mapping[str, Any]]) -> list[str]:
-    """One name a trainable parameter: its own where torch was given named parameters, else its position."""
+    """One name for each trainable parameter: its name if named parameters were passed to torch, else its position."""
     trainable = [
         (tensor, name)
         for group in groups
@@ -191,7 +191,7 @@ def _assembled(
     values: Mapping[str, torch.Tensor],
     free: NDArray[np.bool_],
 ) -> Covariance:
-    """From curvatures along orthogonal directions (rows) of the scaled variables; no curvature, not determined."""
+    """From curvatures along orthogonal directions (rows) of the scaled variables; no curvature: not determined."""
     known = curvature > 0
     inverse = (directions[known].T / curvature[known]) @ directions[known]
     loose = (np.abs(directions[~known]) > np.sqrt(np.finfo(np.float64).eps)).any(axis=0)
@@ -209,7 +209,7 @@ def _warn_of_rank(rank: int, n: int, undetermined: NDArray[np.bool_], values: Ma
     listed = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
     warnings.warn(
         f"only {rank} of {n} directions of the parameters are determined: {listed} trade off without changing the fit, "
-        f"and have infinite standard errors; fix some of them, or bring more data",
+        f"and have infinite standard errors; fix some of them, or use more data",
         CovarianceWarning,
         stacklevel=5,
     )
@@ -220,7 +220,7 @@ def _nonzero(lengths: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _entry_names(values: Mapping[str, torch.Tensor]) -> Iterator[str]:
-    """One name an entry: `weight[0, 1]`, or the parameter's own where it is a scalar."""
+    """One name for each entry: `weight[0, 1]`, or the parameter's name if it is a scalar."""
     for name, value in values.items():
         for index in product(*map(range, value.shape)):
             yield f"{name}[{', '.join(map(str, index))}]" if index else name
@@ -232,7 +232,7 @@ def _flat_values(values: Mapping[str, torch.Tensor]) -> Iterator[float]:
 
 
 def _rounded(value: float, error: float) -> tuple[str, str]:
-    """Value and error as text: two digits of the error, and the value to the same place."""
+    """Value and error as text: two digits of the error, and the value to the same decimal place."""
     if not (isfinite(error) and isfinite(value) and error > 0):
         return f"{value:.6g}", "∞" if error == np.inf else f"{error:.2g}"
     place = floor(log10(float(f"{error:.1e}")))

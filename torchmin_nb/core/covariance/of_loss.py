@@ -1,4 +1,4 @@
-"""The covariance that the curvature of a loss implies, from autograd's Hessian or the inverse a method has built up."""
+"""The covariance from the curvature of a loss: from autograd's Hessian, or from a method's inverse Hessian."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ def loss_covariance(
     curvature: str = "autograd",
     x_scale: NDArray[np.float64] | float = 1.0,
 ) -> Covariance:
-    """scale · H⁻¹ at the parameters' present values, or from `result.hess_inv` without a closure.
+    """scale · H⁻¹ at the current values of the parameters, or from `result.hess_inv` without a closure.
 
     x_scale: typical sizes of x, for differences.
 
-    `hess_inv` is what BFGS or L-BFGS-B has built up, an approximation whatever the convergence: both test for
-    convergence before they update it, so that it lacks the last step, and L-BFGS-B forgets all but `maxcor` steps.
+    `hess_inv` of BFGS or L-BFGS-B is an approximation, also after convergence: both test for convergence before
+    they update it, so it does not contain the last step, and L-BFGS-B keeps only `maxcor` steps.
 
-    Raises ArgumentError where there is neither, NotAMinimumError where H is not positive semidefinite or not finite.
+    Raises ArgumentError if there is neither, NotAMinimumError if H is not positive semidefinite or not finite.
     """
     values = named_values(groups, flat.tensors)
     warn_of_bounds(flat.read(), bounds, values)
@@ -75,7 +75,8 @@ def _inverse_hessian(result: OptimizeResult | None, n: int) -> NDArray[np.float6
         inverse = inverse.todense()
     if inverse is None or np.shape(inverse) != (n, n):
         raise ArgumentError(
-            f"the last run has left no inverse Hessian for the {n} parameters (BFGS and L-BFGS-B do, approximately, "
-            f"for those they moved); pass the closure for autograd's: covariance(closure)"
+            f"the last run has no inverse Hessian for the {n} parameters (only BFGS and L-BFGS-B have an approximate "
+            "one, for the parameters that are not fixed); pass the closure to use autograd's Hessian: "
+            "covariance(closure)"
         )
     return np.array(inverse, dtype=np.float64)

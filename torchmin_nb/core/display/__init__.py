@@ -1,1 +1,1 @@
-"""How things are shown without views: HTML, text tables, and the functions that views fill in."""
+"""Display without the views package: HTML, text tables, and hooks that the views package implements."""

@@ -1,4 +1,4 @@
-"""What the package of views fills in: core knows no views, and shows a run and a history through these functions."""
+"""Hooks that the views package implements. core does not import it, and shows runs and histories through these."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ _show_panel: Callable[[Any], None] | None = None
 
 
 def animated_by(render: Callable[..., str]) -> None:
-    """Say how a history becomes an animated page."""
+    """Register the function that turns a history into an animated page."""
     global _animate
     _animate = render
 
 
 def animated_page(history: Any, **shown: Any) -> str:
-    """The history as an animated HTML page, by whatever `animated_by` was told."""
+    """The history as an animated HTML page, by the function that `animated_by` registered."""
     if _animate is None:
         raise ImportError("animated pages need plotly: pip install 'torchmin-nb[notebook]'")
     return _animate(history, **shown)
 
 
 def panel_shown_by(show: Callable[[Any], None]) -> None:
-    """Say how a run shows itself in a notebook."""
+    """Register the function that shows a run in a notebook."""
     global _show_panel
     _show_panel = show
 
 
 def show_panel(run: Any) -> None:
-    """Show the panel of a run, or its text where there are no views."""
+    """Show the panel of a run, or its text if no views are registered."""
     if _show_panel is None:
         print(repr(run))
     else:

@@ -1,6 +1,6 @@
-"""Where text becomes HTML: every page, table and HTML widget of this package is put together here.
+"""Builds the HTML of every page, table and HTML widget of this package.
 
-Names, messages and errors come from outside. Text is escaped when it is put into HTML; only what was made here is not.
+Names, messages and errors come from outside. All text is escaped, except HTML that this module made.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Html(str):
 
 
 def escaped(text: object) -> Html:
-    """Text as HTML, in an element or between quotes; Html as it is."""
+    """Text as HTML, for an element or a quoted attribute; Html is not changed."""
     return text if isinstance(text, Html) else Html(_html.escape(str(text)))
 
 

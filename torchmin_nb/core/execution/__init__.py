@@ -1,1 +1,1 @@
-"""One run: around the solver from its start to its result, and in a thread of its own."""
+"""One run, from start to result: everything around the solver, and the thread of a Run."""

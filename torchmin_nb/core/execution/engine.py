@@ -1,4 +1,4 @@
-"""One run, whatever solver it calls: endings, results, and parameters left where they belong."""
+"""One run of any solver: its endings, its result, and the final values of the parameters."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _SUCCESSFUL = re.compile(r"(?<!un)success", re.IGNORECASE)
 
 
 class Evaluated(Protocol):
-    """The objective of a run, as its ending needs it; best: the best point, with x (n,) and loss, or None."""
+    """The part of an objective that the end of a run needs. best: the best point, with x (n,) and loss, or None."""
 
     calls: Calls
     flat: FlatParameters
@@ -41,21 +41,22 @@ class Evaluated(Protocol):
     best: Any
 
     def cached_point(self, x: NDArray[np.float64]) -> Point | None:
-        """What is remembered of x."""
+        """The cached point at x, if any."""
         ...
 
     def release(self) -> None:
-        """Drop graphs and what knows the objective."""
+        """Free graphs and references to the objective."""
         ...
 
 
 class Engine(ABC):
-    """Calls a solver on an objective, and ends the run well however it ends.
+    """Calls a solver on an objective, and finishes the run after every ending.
 
-    start: x before the run, shape (n,). threads: what `blas_threads` takes. disp: print a summary at the end. check:
-    called with the result of a run that raised nothing, while parameters and constraints can still be asked. zero: the
-    ending that the method's status of 0 stands for where it is no success.
-    `result` is an OptimizeResult as SciPy's, without gaps.
+    start: x before the run, shape (n,). threads: an argument of `blas_threads`. disp: print a summary at the end.
+    check:
+    called with the result if nothing was raised, while parameters and constraints can still be evaluated. zero: the
+    ending for the method's status 0 without success.
+    `result` is a complete OptimizeResult.
     """
 
     def __init__(
@@ -82,9 +83,9 @@ class Engine(ABC):
         self._zero = zero
 
     def run(self, solve: Callable[[], object]) -> None:
-        """Call `solve`; fill result and history; raise what the user's code raised.
+        """Call `solve`; fill result and history; raise the error of the user's code, if any.
 
-        A run that the solver ends leaves its x in the parameters; any other, the best point seen.
+        If the solver ends the run, the parameters hold its x; after other endings they hold the best point.
         """
         self._begin()
         failure: BaseException | None = None
@@ -117,17 +118,17 @@ class Engine(ABC):
         else:
             self._recorder.end()
         finally:
-            del failure  # its traceback leads back here: a cycle that would keep the parameters
+            del failure  # its traceback refers to this frame: a reference cycle that would keep the parameters alive
 
     def _end_after(self, error: BaseException) -> None:
-        """Tell the callbacks. What one raises now is noted on the error that ended the run."""
+        """Call on_end of the callbacks. An error raised there becomes a note on the error that ended the run."""
         try:
             self._recorder.end()
         except Exception as other:
             error.add_note(f"on_end of a callback then raised {type(other).__name__}: {text_of(other)}")
 
     def _begin(self) -> None:
-        """Tell the callbacks. A run that one of them refuses has ended for the others, before any work."""
+        """Call on_start of the callbacks. If one of them refuses the run, on_end of the others is called."""
         try:
             self._recorder.start()
         except BaseException as error:
@@ -144,14 +145,14 @@ class Engine(ABC):
 
     @abstractmethod
     def _completed(self, result: Any) -> OptimizeResult:
-        """What the solver returned, with x, fun, success, status and message, at the point where the run ends."""
+        """The solver's result at the end point, with x, fun, success, status and message."""
 
     @abstractmethod
     def _best_point(self) -> dict[str, Any]:
-        """The fields of a result at the best point seen; at the start, with a loss of NaN, where there was none."""
+        """The fields of a result at the best point; without one, at the start, with a loss of NaN."""
 
     def _ending_of_overflow(self, error: BaseException) -> Ending | None:
-        """How a run ends whose solver gave up with this error since its own arithmetic overflowed; None for others."""
+        """The ending, if the solver raised this error because its own arithmetic overflowed; None for other errors."""
         return None
 
     def _translated(self, error: BaseException) -> BaseException:
@@ -178,7 +179,7 @@ class Engine(ABC):
         return {"nit": self._iterations, "nfev": requests.nfev, "njev": requests.njev, "nhev": requests.nhev}
 
     def _settle(self) -> None:
-        """Leave the end point in the parameters and its gradient in `.grad`, drop graphs, fill the history."""
+        """Write the end point into the parameters and its gradient into `.grad`, free graphs, fill the history."""
         try:
             self._write_end_point(self.result.x)
         finally:
@@ -209,9 +210,9 @@ class Engine(ABC):
 
 
 def _consistent(result: OptimizeResult, zero: Ending) -> OptimizeResult:
-    """The result of a method, in which message, status and success say the same.
+    """The result of a method, with consistent message, status and success.
 
-    Without success no status is 0, and no message speaks of success. SciPy's own number stays as `scipy_status`.
+    Without success, the status is not 0 and the message does not report success. `scipy_status` is SciPy's number.
     """
     if result.success:
         return result

@@ -1,8 +1,8 @@
-"""Iterates of a method whose SciPy callback does not come once an iteration.
+"""Iterates of methods that do not call SciPy's callback exactly once in each iteration.
 
-SLSQP's comes at the first trial of each line search. It asks for the gradient at each point that it accepts, and
-nowhere else; the last one it returns instead. COBYQA's comes at every evaluation, of which an iteration makes none, one
-or several; its own count of iterations is read from its loop.
+SLSQP calls it at the first trial of each line search. SLSQP evaluates the gradient exactly at accepted points; only
+the last accepted point has none, and is returned. COBYQA calls it at every evaluation; an iteration has none, one or
+several of them. COBYQA's count of iterations is read from its loop.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _COUNT = "n_iter"
 
 
 class WatchedObjective(SolverObjective):
-    """An objective as a function of z that tells `accepted(x)` where a gradient is asked for."""
+    """An objective as a function of z that calls `accepted(x)` when the method evaluates a gradient."""
 
     def __init__(self, objective: Objective, variables: Variables, accepted: Callable[[NDArray[np.float64]], None]):
         super().__init__(objective, variables)
@@ -39,7 +39,7 @@ class WatchedObjective(SolverObjective):
         self._latest: NDArray[np.float64] | None = None
 
     def value(self, z: NDArray[np.float64]) -> float:
-        """The loss. Within SciPy's finite differences the gradient is that of the last point before them."""
+        """The loss. During SciPy's finite differences the gradient belongs to the last point before them."""
         if self._latest is not None and _in_differences():
             self._accepted(self._latest)
         else:
@@ -54,7 +54,7 @@ class WatchedObjective(SolverObjective):
 
 
 class CountedObjective(SolverObjective):
-    """An objective as a function of z that tells `begun(iteration)`, where the method counts them, at each loss."""
+    """An objective as a function of z that calls `begun(iteration)` at each loss, with the method's own count."""
 
     def __init__(self, objective: Objective, variables: Variables, begun: Callable[[int], None]):
         super().__init__(objective, variables)
@@ -71,7 +71,7 @@ class CountedObjective(SolverObjective):
 def objective_of(
     callback_at: str, objective: Objective, variables: Variables, iterates: ScipyIterates
 ) -> SolverObjective:
-    """What a method is given whose SciPy callback comes at "iterate", "trial" or "evaluation"."""
+    """The objective for a method that calls SciPy's callback at each "iterate", "trial" or "evaluation"."""
     if callback_at == "trial":
         return WatchedObjective(objective, variables, iterates.accepted)
     if callback_at == "evaluation":
@@ -80,7 +80,7 @@ def objective_of(
 
 
 def _count() -> int | None:
-    """The iteration that the method is in, 0 before the first; None where its loop is not found."""
+    """The method's current iteration, 0 before the first; None if its loop is not on the stack."""
     frame: FrameType | None = sys._getframe(2)
     while frame is not None and not frame.f_globals.get("__name__", "").endswith(_COUNTING):
         frame = frame.f_back
@@ -90,7 +90,7 @@ def _count() -> int | None:
 
 
 def _in_differences() -> bool:
-    """Whether SciPy is making a gradient of losses: its function is among the callers, within this minimisation."""
+    """Whether SciPy is computing finite differences: its function is among the callers, within this minimisation."""
     frame: FrameType | None = sys._getframe(2)
     while frame is not None and frame.f_code.co_name not in (_DIFFERENCES, _SOLVER):
         frame = frame.f_back

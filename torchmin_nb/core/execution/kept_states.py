@@ -1,4 +1,4 @@
-"""What a run keeps for `run.branch`: the states of a solver on the device, or the points of one of SciPy's."""
+"""States kept for `run.branch`: states of a solver on the device, or points of a SciPy solver."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ __all__ = ["KeptStates"]
 
 
 class KeptStates:
-    """States, or points x (n,), of a run by iteration, each of its own memory, as long as the budget lasts.
+    """Copies of states, or of points x (n,), by iteration, within a memory budget.
 
-    every: one in so many iterations; None for the last only. budget: bytes; half of what is available if None.
-    loss_scale: of the loss in the states.
+    every: keep every n-th iteration; None: only the last. budget: bytes; None: half of the available memory.
+    loss_scale: the scale of the loss in the states.
     """
 
     loss_scale = 1.0
@@ -30,7 +30,7 @@ class KeptStates:
         self._states: dict[int, State | NDArray[np.float64]] = {}
 
     def offer(self, iteration: int, state: State | NDArray[np.float64]) -> None:
-        """Keep a copy, where one is wanted."""
+        """Keep a copy if this iteration is one of those to keep."""
         if self._every is None or iteration % self._every:
             return
         size = _bytes(state.packed() if isinstance(state, State) else state)
@@ -39,7 +39,7 @@ class KeptStates:
             self._states[iteration] = state.copy()
 
     def put_last(self, iteration: int, state: State | NDArray[np.float64]) -> None:
-        """Where the run ended. Not copied, but of a state without the graph that its sample may know."""
+        """Keep the state at the end of the run, without copying, and without the graph of its sample."""
         self._states[iteration] = state.unpacked(state.packed()) if isinstance(state, State) else state
 
     def __getitem__(self, iteration: int) -> State | NDArray[np.float64]:

@@ -1,7 +1,7 @@
-"""Is the end of a run a minimum? The KKT residual, and the warnings where a method's success is not one.
+"""Is the end of a run a minimum? The KKT residual, and warnings if a method reports success too early.
 
-SciPy's tolerances are absolute: beside a small loss they are met where the run begins. And trust-constr ends with
-success once its trust radius is small, whatever the gradient.
+SciPy's tolerances are absolute: for a small loss the start already satisfies them. And trust-constr reports success
+when its trust radius is small, for any gradient.
 """
 
 from __future__ import annotations
@@ -29,23 +29,23 @@ if TYPE_CHECKING:
 __all__ = ["EndingCheck", "Kkt", "kkt", "tolerances_in_words"]
 
 _STATIONARY, _COMPLEMENTARY = 1e-2, 5e-5
-"""Parts of the KKT residual up to which a success is believed. An error of the gradient costs the loss its square; a
-multiplier of a constraint that is not active costs all of it."""
+"""Largest parts of the KKT residual for a believable success. An error of the gradient changes the loss by its square;
+an error of complementarity changes the loss by its full size."""
 _WEIGHTS = (1.0, _STATIONARY / _COMPLEMENTARY)
-"""Of complementarity beside stationarity, for the multipliers. Where a solution has been reached, either will do."""
+"""Weights of complementarity relative to stationarity, for the multipliers. At a solution both give small residuals."""
 _FEASIBLE = 1e-6
 _OF_THE_GAIN = 1e-3
 _NEAR, _FAR = 1e-3, 1e2
-"""A loss that falls to zero within these multiples of the size of x, to first order, is not at its minimum."""
+"""If the loss would, to first order, reach zero within these multiples of the size of x, it is not at its minimum."""
 _UNMOVED = 1e-8
 _ROUNDS = 20
 _LARGEST = 2**24
 
 
 class Kkt(NamedTuple):
-    """What is left of the KKT conditions at a point, with the best multipliers; all 0 at a solution.
+    """The residuals of the KKT conditions at a point, with the best multipliers; all 0 at a solution.
 
-    stationarity: the gradient less what the multipliers explain, shape (n,), in units of the gradient. complementarity:
+    stationarity: the gradient of the Lagrangian, shape (n,), in units of the gradient. complementarity:
     the multipliers times the distance to their bound or constraint, shape (n + k,), in units of the loss.
     """
 
@@ -63,8 +63,8 @@ def kkt(
 ) -> Kkt | None:
     """The KKT conditions at z, shape (n,), for a loss with this gradient.
 
-    The multipliers make the sum of squares of both parts least, in the units given: non-negative least squares, in
-    which the multipliers of the bounds are eliminated. None where that is too large or fails.
+    The multipliers minimise the sum of squares of both parts, in the given units, by non-negative least squares
+    without the multipliers of the bounds, which are eliminated. None if the problem is too large or this fails.
     """
     box = _Box(z, bounds, slope_unit / loss_unit)
     rest, multipliers, room = gradient, np.empty(0), np.empty(0)
@@ -94,7 +94,7 @@ class _Box:
             self._ratio = ratio
 
     def remaining(self, slope: NDArray[np.float64]) -> NDArray[np.float64]:
-        """By what a slope counts in the sum of squares: 0 at the bound it points to, near 1 far from it."""
+        """The weight of a slope in the sum of squares: 0 at the bound it points to, near 1 far from it."""
         return np.sqrt(self._inactive(slope)[0])
 
     def stationarity(self, slope: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -116,7 +116,7 @@ class _Box:
 def _changing(
     constraints: LinearisedConstraints,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
-    """Gradients of unit length (n, k), distances (k,), and which are equalities; without those that do not change."""
+    """Unit gradients (n, k), distances (k,), and which are equalities; constraints with zero gradient are left out."""
     lengths = np.linalg.norm(constraints.jacobian, axis=1)
     kept = lengths > 0
     distances = np.where(constraints.equal, 0.0, np.abs(constraints.values))[kept] / lengths[kept]
@@ -126,7 +126,7 @@ def _changing(
 def _multipliers(
     gradient: NDArray[np.float64], matrix: NDArray[np.float64], penalties: NDArray[np.float64], equal: NDArray[np.bool_]
 ) -> NDArray[np.float64] | None:
-    """λ, not negative but for equalities, that makes ‖gradient − matrix λ‖² + ‖penalties λ‖² least."""
+    """The minimizer λ of ‖gradient − matrix λ‖² + ‖penalties λ‖², with λ ≥ 0 except for equalities."""
     stacked = np.concatenate([matrix, np.diag(penalties)])
     both = np.concatenate([stacked, -stacked[:, equal]], axis=1)
     largest = np.linalg.norm(both, axis=0)
@@ -142,13 +142,13 @@ def _multipliers(
 
 
 def tolerances_in_words(rows: Mapping[str, OptionSpec], options: Mapping[str, Any], tol: float | None = None) -> str:
-    """The tolerances in force: "gtol=1e-05, ftol=2.22e-09"; empty where there are none."""
+    """The active tolerances: "gtol=1e-05, ftol=2.22e-09"; empty if there are none."""
     named = [(row.name, options.get(row.name, row.default if tol is None else tol)) for row in rows.values()]
     return ", ".join(f"{name}={value:.3g}" for name, value in named if rows[name].tolerance and value is not None)
 
 
 class EndedObjective(Protocol):
-    """What is known of a run that has ended: its first point, and the one at x, if it is remembered."""
+    """The facts about a finished run: its first point, and the cached point at x, if any."""
 
     flat: FlatParameters
     first: Point | None
@@ -158,10 +158,10 @@ class EndedObjective(Protocol):
 
 @dataclass(eq=False)
 class EndingCheck:
-    """Called with the result of a run: adds `kkt_residual` where there are constraints, and warns of a false success.
+    """Called with the result of a run: adds `kkt_residual` if there are constraints, and warns about a false success.
 
-    linearised: the constraints at x, None where there are none. tolerances: those in force, in words. violation: of
-    bounds and constraints at x; None where there are neither. others: methods that take what this one takes.
+    linearised: the constraints at x, None without constraints. tolerances: the active ones, in words. violation: of
+    bounds and constraints at x; None without both. others: methods that accept the same bounds and constraints.
     """
 
     name: str
@@ -173,14 +173,14 @@ class EndingCheck:
     others: Sequence[str] = ()
 
     def __call__(self, result: OptimizeResult, *, ended_by_method: bool) -> None:
-        """ended_by_method: the method itself ended the run; else there is no success of its own to doubt."""
+        """ended_by_method: the method itself ended the run. Only then its success is checked."""
         gradient = self._gradient(result)
         if gradient is None or not np.isfinite(gradient).all() or not self.variables.n:
             return
         try:
             parts = self._parts(result, gradient)
             violation = 0.0 if self.violation is None else self.violation(result.x)
-        except (Abort, StopRun):  # a constraint that fails, or a stop that was asked for meanwhile
+        except (Abort, StopRun):  # a constraint that raises, or a stop request
             return
         if not parts:
             return
@@ -190,7 +190,7 @@ class EndingCheck:
             self._warn(result, gradient, suspect=violation > _FEASIBLE or not any(map(self._is_solution, parts)))
 
     def _parts(self, result: OptimizeResult, gradient: NDArray[np.float64]) -> list[tuple[float, float]]:
-        """Relative stationarity and complementarity, with multipliers that favour the one or the other."""
+        """Relative stationarity and complementarity, for multipliers with each of the two weights."""
         if self.violation is None:
             return [(0.0, 0.0)]
         conditions = [self._kkt(result, gradient, weight) for weight in _WEIGHTS]
@@ -207,7 +207,7 @@ class EndingCheck:
         return stationarity <= _STATIONARY and complementarity <= max(_COMPLEMENTARY, self.objective.flat.eps**0.5)
 
     def _gradient(self, result: OptimizeResult) -> NDArray[np.float64] | None:
-        """With respect to x, shape (n,); None where neither the run nor its method knows it."""
+        """The gradient with respect to x, shape (n,); None if neither the run nor its method has it."""
         point = self.objective.cached_point(result.x)
         if point is not None and point.gradient is not None:
             return point.gradient
@@ -220,7 +220,7 @@ class EndingCheck:
         return kkt(slope, z, variables.bounds, self.linearised(result.x), loss_unit / weight, slope_unit)
 
     def _units(self, result: OptimizeResult, gradient: NDArray[np.float64]) -> tuple[float, float]:
-        """Of the loss and of the gradient: those at the end or, where they are small beside it, of what was gained."""
+        """Scales of loss and gradient: their sizes at the end, or the change during the run if that is larger."""
         first = self.objective.first
         losses = [result.fun] if first is None else [result.fun, _OF_THE_GAIN * (first.loss - result.fun)]
         gradients = [gradient] if first is None or first.gradient is None else [gradient, first.gradient]
@@ -238,16 +238,16 @@ class EndingCheck:
             warnings.warn(_RESIDUAL_WORDS.format(**self._words(result, slopes)), ConvergenceWarning, stacklevel=7)
 
     def _slopes(self, result: OptimizeResult, gradient: NDArray[np.float64]) -> NDArray[np.float64]:
-        """What no multiplier explains of the gradient with respect to z."""
+        """The gradient with respect to z that no multiplier of a bound balances."""
         conditions = self._kkt(result, gradient, _WEIGHTS[-1])
         return np.zeros(1) if conditions is None else conditions.stationarity
 
     def _moved(self, z: NDArray[np.float64]) -> bool:
-        """Whether the run ended elsewhere than it began."""
+        """Whether the end point differs from the start."""
         return float(np.linalg.norm(z - self.variables.start)) > _UNMOVED * (float(np.linalg.norm(z)) or 1.0)
 
     def _can_still_fall(self, result: OptimizeResult, z: NDArray[np.float64], slopes: NDArray[np.float64]) -> bool:
-        """Whether, to first order, the loss falls by its own size not far away."""
+        """Whether the loss, to first order, decreases by its own size within a short distance."""
         reach = float(np.linalg.norm(slopes)) * (float(np.linalg.norm(z)) or 1.0)
         return _NEAR * reach < abs(float(result.fun)) < _FAR * reach
 
@@ -260,7 +260,7 @@ class EndingCheck:
             "slope": slope,
             "residual": result.get("kkt_residual", 0.0),
             "because": because,
-            "scale": "'auto'" if slope < 1 else f"{slope:.0e}",  # auto leaves a steep loss as it is
+            "scale": "'auto'" if slope < 1 else f"{slope:.0e}",  # "auto" does not scale a steep loss
             "others": " or ".join(name for name in self.others if name != self.name) or "another method",
         }
 
@@ -270,12 +270,12 @@ def _largest(values: NDArray[np.float64]) -> float:
 
 
 _UNMOVED_WORDS = (
-    "{name} reports success at the start, without a step, although the gradient ({slope:.3g}) is not small beside the "
-    "loss ({loss:.3g}){because}. Pass loss_scale={scale} or smaller tolerances, start inside the bounds rather than on "
-    "them, or choose another method"
+    "{name} reports success at the start, without a step, although the gradient ({slope:.3g}) is not small compared "
+    "with the loss ({loss:.3g}){because}. Pass loss_scale={scale} or smaller tolerances, start inside the bounds and "
+    "not on them, or choose another method"
 )
 _RESIDUAL_WORDS = (
-    "{name} reports success where the KKT residual is {residual:.2g}, relative to loss and gradient: the conditions of "
-    "a minimum do not hold to that precision. Go on from here with {others}, or step again with another start, smaller "
-    "tolerances or loss_scale={scale}"
+    "{name} reports success although the KKT residual, relative to loss and gradient, is {residual:.2g}: the "
+    "conditions of a minimum are not satisfied. Continue from here with {others}, or run again with another start, "
+    "smaller tolerances or loss_scale={scale}"
 )

@@ -1,4 +1,4 @@
-"""Turns evaluations and iterations into events, and hands them to the callbacks and the History."""
+"""Turns evaluations and iterations into events, and passes them to the callbacks and the History."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _STOP = object()
 
 
 class Recordable(Protocol):
-    """An evaluated point, as events need it; x (n,) is what Calls writes into the parameters."""
+    """The part of an evaluated point that events need. x (n,) is the vector that Calls writes into the parameters."""
 
     x: Any
     loss: float
@@ -32,7 +32,7 @@ class Recordable(Protocol):
 
     @property
     def norms(self) -> tuple[float | None, float | None]:
-        """2-norm and largest entry of the gradient, where there is one."""
+        """2-norm and largest entry of the gradient, if there is one."""
         ...
 
     def position(self) -> NDArray[np.float64]:
@@ -40,12 +40,12 @@ class Recordable(Protocol):
         ...
 
     def distance(self, other: Any) -> float:
-        """From another point of the same kind."""
+        """The distance from another point of the same kind."""
         ...
 
 
 class Recorder:
-    """The observer of one run: whoever iterates says so by `iterated`, with what it knows of the step."""
+    """The observer of one run. A solver reports each iteration by `iterated`, with the known facts about the step."""
 
     def __init__(
         self,
@@ -56,7 +56,7 @@ class Recorder:
         initial_radius: float | None = None,
     ):
         self.history = history
-        history.errors = calls.errors  # the same dict: it is filled while the run goes on
+        history.errors = calls.errors  # not a copy: the dict is filled during the run
         self.last: Any = None
         """The point of the last iteration."""
         self._calls = calls
@@ -66,9 +66,9 @@ class Recorder:
         self._evaluations = 0
 
     def start(self) -> None:
-        """Tell the callbacks that a run begins. Then ask who hears evaluations: that may depend on the history.
+        """Call on_start of the callbacks. Then collect those with on_evaluation: that may depend on the history.
 
-        Those that refuse the run by raising hear nothing more of it.
+        Callbacks that refuse the run by raising are not called again.
         """
         accepting: list[Callback] = []
         try:
@@ -78,11 +78,11 @@ class Recorder:
         self._evaluation_listeners = _methods_named(self._callbacks, "on_evaluation")
 
     def end(self) -> None:
-        """Tell the callbacks that the run is over."""
+        """Call on_end of the callbacks."""
         notify(self._callbacks, "on_end", self.history)
 
     def evaluated(self, point: Recordable) -> None:
-        """An evaluation was made; the first is the iteration of index 0."""
+        """Report an evaluation; the first is the iteration with index 0."""
         stop = (self._evaluation_listeners or self.history.keep_evaluations) and self._emit_evaluation(point)
         self._evaluations += 1
         if self.last is None:
@@ -98,13 +98,13 @@ class Recorder:
         step: float | None = None,
         accepted: bool | None = None,
     ) -> None:
-        """An iteration ends at this point. step: its length, measured here if None. accepted: whether it was taken."""
+        """Report an iteration that ends at this point. step: its length, computed if None. accepted: of the step."""
         step = point.distance(self.last) if step is None else step
         self._emit_iteration(point, region, step=step, accepted=accepted)
 
     @property
     def iterations(self) -> int:
-        """How many there were so far."""
+        """The number of iterations so far."""
         return self.history[-1].index if len(self.history) else 0
 
     def _emit_iteration(
@@ -141,7 +141,7 @@ class Recorder:
         self._calls.control.after_iteration(iteration.index)
 
     def _emit_evaluation(self, point: Recordable) -> bool:
-        """Whether a listener raised StopIteration; what they return is theirs."""
+        """Whether a listener raised StopIteration; return values are ignored."""
         evaluation = Evaluation(
             index=self._evaluations,
             iteration=len(self.history),
@@ -158,7 +158,7 @@ class Recorder:
 
 
 def _called(callback: Callable[..., Any], event: Iteration | Evaluation) -> Any:
-    """What the callback answers; `_STOP` where it raises StopIteration, as SciPy's callbacks may."""
+    """The return value of the callback; `_STOP` if it raises StopIteration, as SciPy's callbacks may."""
     try:
         return callback(event)
     except StopIteration:

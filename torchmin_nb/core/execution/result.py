@@ -22,7 +22,7 @@ _SAMPLED = 40
 
 
 class RunSummary(NamedTuple):
-    """What a result shows of its run: method, what was really computed, some of the losses in order."""
+    """The facts about a run that a result shows: method, computed work, some of the losses in order."""
 
     method: str
     totals: Totals | None
@@ -38,7 +38,7 @@ class Result(OptimizeResult):  # type: ignore[misc]  # SciPy is untyped
     run_summary: RunSummary | None = None
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
-        """Of a pickle: earlier versions called the summary `story`."""
+        """Restore from a pickle. Earlier versions called the summary `story`."""
         self.__dict__.update({"run_summary" if name == "story" else name: value for name, value in state.items()})
 
     @property
@@ -52,7 +52,7 @@ class Result(OptimizeResult):  # type: ignore[misc]  # SciPy is untyped
         result = cls(fields)
         picked = np.linspace(0, len(history) - 1, min(_SAMPLED, len(history))).astype(int).tolist()
         summary = RunSummary(history.method, history.totals, tuple(history[index].loss for index in picked))
-        object.__setattr__(result, "run_summary", summary)  # SciPy's own would make it a key
+        object.__setattr__(result, "run_summary", summary)  # SciPy's __setattr__ would make it a key
         return result
 
     @property
@@ -81,7 +81,7 @@ class Result(OptimizeResult):  # type: ignore[misc]  # SciPy is untyped
 
 
 def result_rows(result: Result) -> list[tuple[str, str]]:
-    """Name and text of what there is: nothing is shown that the run does not know."""
+    """Name and text of each known value."""
     summary = result.run_summary or RunSummary("", None, ())
     totals = summary.totals
     counts = {
@@ -105,7 +105,7 @@ def result_rows(result: Result) -> list[tuple[str, str]]:
 
 
 def result_html(result: Result) -> Html:
-    """The rows as a table, in the colours of the page, and SciPy's text folded below."""
+    """The rows as a table, in the colours of the page; below it SciPy's text, collapsed."""
     form = '<tr><th style="text-align:left">{name}</th><td style="text-align:left">{text}</td></tr>'
     rows = joined(html(form, name=name, text=text) for name, text in result_rows(result))
     fields = html("<details><summary>all fields</summary><pre>{text}</pre></details>", text=repr(result))
@@ -127,7 +127,7 @@ def _text(value: Any) -> str:
 
 
 def _shape(x: Any) -> str:
-    """Of an array or a tensor; of each tensor of a dict by name."""
+    """The shape of an array or a tensor; for a dict, of each tensor by name."""
     if isinstance(x, Mapping):
         return ", ".join(f"{name} {_shape(value)}" for name, value in x.items())
     return "" if x is None else str(tuple(np.shape(x)))

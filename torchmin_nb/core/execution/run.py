@@ -1,8 +1,8 @@
-"""Run: a minimisation in a worker thread, to be watched and steered from the notebook.
+"""Run: a minimisation in a worker thread that a notebook can watch and steer.
 
-A cell that blocks hears no button until it ends; a run in a thread lets the kernel answer. Pause, stop and budgets act
-at the next closure call or product, `advance` at the end of an iteration. A run that stands still keeps the method's
-memory: it goes on as if it had never paused.
+A blocking cell handles no button until it ends; with a run in a thread the kernel can. Pause, stop and budgets act
+at the next closure call or product, `advance` at the end of an iteration. A paused run keeps the method's memory:
+it continues exactly as without the pause.
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ _lock = threading.Lock()
 
 @contextmanager
 def exclusive_parameters(tensors: Sequence[torch.Tensor]) -> Iterator[None]:
-    """Hold these parameters for one run; BusyError if another has any of them."""
+    """Reserve these parameters for one run; BusyError if another run uses any of them."""
     ids = {id(tensor) for tensor in tensors}
     with _lock:
         if ids & _claims:
             raise BusyError(
-                "another run is moving these parameters: wait for it (run.wait()), stop it (run.stop()), or give this "
-                "run a model of its own"
+                "another run is moving these parameters: wait for it (run.wait()), stop it (run.stop()), or use "
+                "another model for this run"
             )
         _claims.update(ids)
     try:
@@ -61,7 +61,7 @@ def exclusive_parameters(tensors: Sequence[torch.Tensor]) -> Iterator[None]:
 
 
 class SteeredOptimizer(Protocol):
-    """What a Run reads of the optimizer that it runs."""
+    """The part of an optimizer that a Run uses."""
 
     name: str
     callbacks: list[Callback]
@@ -70,7 +70,7 @@ class SteeredOptimizer(Protocol):
 
 
 class Branching(Protocol):
-    """Starts a branch of a run. changes: of method, options, engine, callbacks. steering: what `start` takes."""
+    """Starts a branch of a run. changes: of method, options, engine, callbacks. steering: arguments of `start`."""
 
     def __call__(
         self, run: Run, iteration: int | None, *, changes: Mapping[str, Any], steering: Mapping[str, Any]
@@ -78,7 +78,7 @@ class Branching(Protocol):
 
 
 class _RunProgress:
-    """What a run and its thread share. The thread knows no Run: one that nobody keeps is thereby noticed."""
+    """Shared by a Run and its thread. The thread has no reference to the Run, so that an unused Run is freed."""
 
     def __init__(self, optimizer: SteeredOptimizer, control: Control):
         self.optimizer = optimizer
@@ -95,14 +95,14 @@ class _RunProgress:
 
     @property
     def history(self) -> History:
-        """Of this run: not that of an earlier or a later one of the optimizer."""
+        """The history of this run, not of an earlier or later run of the optimizer."""
         if self._after is not None:
             return self._after
         return self.optimizer.history if self._begun else self._before
 
     def execute(self, execute: Callable[[], object], claim: ExitStack, context: Callable[[], ExitStack]) -> None:
         """The whole run, in its thread."""
-        with claim:  # until all is noted, or the next run of this optimizer could be taken for this one
+        with claim:  # held until all is stored, so that the next run of this optimizer is not confused with this one
             try:
                 with context():
                     self.control.wait_for_start()
@@ -115,19 +115,19 @@ class _RunProgress:
         self._notify_end()
 
     def refuse(self, error: BaseException) -> None:
-        """The run ends before it has begun."""
+        """End the run before it has begun."""
         self.exception = error
         self._notify_end()
 
     def outcome(self) -> OptimizeResult:
-        """The result of a run that has ended; raises what the closure raised."""
+        """The result of a finished run; raises the error of the closure, if any."""
         if self.exception is not None:
             raise self.exception
         assert self.result is not None
         return self.result
 
     async def end(self) -> None:
-        """Wait for the end without a thread; a wait that is cancelled leaves nothing behind."""
+        """Wait for the end without a thread; a cancelled wait leaves nothing behind."""
         loop = asyncio.get_running_loop()
         waiter: asyncio.Future[None] = loop.create_future()
         try:
@@ -148,7 +148,7 @@ class _RunProgress:
             self.ended.set()
             waiters, self._waiters = self._waiters, {}
         for waiter, loop in waiters.items():
-            with suppress(RuntimeError):  # the loop has been closed meanwhile
+            with suppress(RuntimeError):  # the event loop has been closed
                 loop.call_soon_threadsafe(_wake, waiter)
         self.control.end()
 
@@ -188,12 +188,12 @@ class Run:
         self.origin: Run | None = None
         weakref.finalize(self, control.abandon).atexit = False
         context = _thread_context()
-        with ExitStack() as claim:  # let go again if a callback raises
+        with ExitStack() as claim:  # released again if a callback raises
             claim.enter_context(exclusive_parameters(tensors))
             claim.enter_context(held or nullcontext())
             self._announce(optimizer.callbacks)
             claim = claim.pop_all()
-        # The notebook finds the cell that a thread's output belongs to by its context variables.
+        # The notebook uses context variables to find the cell for a thread's output.
         work = partial(contextvars.copy_context().run, progress.execute, execute, claim, context)
         stop = partial(control.request, endings.STOPPED)
         self._thread = WorkerThread(work, name=f"torchmin_nb {optimizer.name}", stop=stop)
@@ -233,7 +233,7 @@ class Run:
         """
         self._refuse_to_wait_for_itself("run.wait()", timeout)
         if not interruptible(lambda seconds: self._ended.wait(seconds) or None, timeout):
-            raise TimeoutError(f"the run is {self.state} after {timeout} s; it goes on")
+            raise TimeoutError(f"the run is {self.state} after {timeout} s; it continues")
         return self._progress.outcome()
 
     def wait_until_paused(self, timeout: float | None = None) -> bool:
@@ -257,13 +257,13 @@ class Run:
             return
         if self._thread is None:
             raise BusyError(
-                f"{call} in on_run would wait for good: the run begins when all callbacks have been told of it; wait "
+                f"{call} in on_run would never return: the run begins after on_run of all callbacks; wait "
                 f"after start() has returned"
             )
         if self._thread is threading.current_thread():
             raise BusyError(
-                f"{call} in a callback or the closure of this run would wait for itself for good; call run.stop() to "
-                f"end it or run.pause() to have it stand still, return, and wait in another thread"
+                f"{call} in a callback or the closure of this run would wait for itself and never return; call "
+                "run.stop() or run.pause(), return, and wait in another thread"
             )
 
     def branch(
@@ -291,9 +291,9 @@ class Run:
         Raises BusyError while this run goes on, ArgumentError for an iteration that was not kept.
         """
         if not self._ended.is_set():
-            raise BusyError("the run goes on, and moves the parameters that a branch would move: run.stop() or wait")
+            raise BusyError("the run still moves the parameters of the branch: call run.stop() or run.wait() first")
         if self._branching is None:
-            raise ArgumentError("this run cannot be branched; those of MinimizeWrapper can")
+            raise ArgumentError("this run cannot be branched; only runs of MinimizeWrapper can")
         changes = {"method": method, "options": options, "engine": engine, "callbacks": callbacks}
         steering = {"iterations": iterations, "pace": pace, "paused": paused}
         return self._branching(self, iteration, changes=changes, steering=steering)
@@ -333,29 +333,29 @@ class Run:
         return self._progress.exception
 
     def _ipython_display_(self) -> None:
-        """As the last line of a cell, a run is its panel."""
+        """As the last line of a cell, a run shows its panel."""
         show_panel(self)
 
     def __repr__(self) -> str:
         return f"<Run {self.state}: {self.history.summary()}>"
 
     def _announce(self, callbacks: Sequence[Any]) -> None:
-        """In the caller's thread, so that a view opens in the cell that starts the run."""
+        """Call on_run in the caller's thread, so that a view opens in the cell that starts the run."""
         try:
             notify(callbacks, "on_run", self)
-        except BaseException as error:  # those that were told see a run that has failed
+        except BaseException as error:  # callbacks that were called before see a failed run
             self._progress.refuse(error)
             raise
 
 
 def _thread_context() -> Callable[[], ExitStack]:
-    """What torch keeps for each thread, as it is in the caller's; called in the worker, it makes it so there."""
+    """A function that copies torch's thread-local settings from the caller; the worker calls it."""
     kinds = [kind for kind in ("cpu", "cuda") if torch.is_autocast_enabled(kind)]
     casts = [(kind, torch.get_autocast_dtype(kind)) for kind in kinds]
     grad, device, threads = torch.is_grad_enabled(), torch.get_default_device(), torch.get_num_threads()
 
     def enter() -> ExitStack:
-        torch.set_num_threads(threads)  # a new thread's OpenMP and MKL do not know of the caller's choice
+        torch.set_num_threads(threads)  # OpenMP and MKL of a new thread do not have the caller's setting
         stack = ExitStack()
         stack.enter_context(torch.set_grad_enabled(grad))
         stack.enter_context(torch.device(device))

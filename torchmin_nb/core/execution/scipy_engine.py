@@ -1,4 +1,4 @@
-"""A run of one of SciPy's solvers: its result with the gaps filled, and its refusals as errors of ours."""
+"""A run of a SciPy solver: its result, completed, and its errors as errors of torchmin_nb."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _POINT_FIELDS = (
     *("jac", "grad", "hess", "lagrangian_grad", "optimality", "constr", "v", "multipliers"),
     *("residuals", "active_mask"),
 )
-"""What a result says of its x, besides the loss and the violation."""
+"""Fields of a result that belong to its x, besides the loss and the violation."""
 
 _INFINITE = "must not contain infs or NaNs"
 _REFUSALS = (ValueError, TypeError, AttributeError, NameError, Exception)
@@ -33,7 +33,7 @@ _REFUSALS = (ValueError, TypeError, AttributeError, NameError, Exception)
 
 
 class ScipyEngine(Engine):
-    """An Engine for SciPy's solvers. iterates: counts the iterations, where the method does so its own way."""
+    """An Engine for SciPy's solvers. iterates: counts the iterations, for methods with a different count."""
 
     objective: Objective
 
@@ -67,27 +67,29 @@ class ScipyEngine(Engine):
         loss = None if end is None else end.loss
         if end is None and (trial := self.objective.trials.at(filled.x)) is not None:
             loss = trial.loss
-        if loss is None and np.isfinite(filled.x).all():  # no point that was told, as far as can be seen
+        if loss is None and np.isfinite(filled.x).all():  # not a reported point
             end = self.objective.end_point(filled.x)
             loss = end.loss
         if end is not None:
-            filled.x = end.x.copy()  # also where the two differ in the sign of a zero, which a loss may depend on
+            filled.x = end.x.copy()  # also for a difference only in the sign of a zero: a loss may depend on it
         undefined = (end is not None and not self.objective.finite(end)) or (loss is not None and not np.isfinite(loss))
-        if undefined or not np.isfinite(filled.x).all():  # the fun that SciPy reports is the wall it was shown
+        if (
+            undefined or not np.isfinite(filled.x).all()
+        ):  # SciPy's fun is the finite value in place of a NaN or infinite loss
             filled.update(UNDEFINED._asdict(), scipy_status=filled.status)
             self._put_best(filled)
-        else:  # L-BFGS-B goes back to x after a failed line search, and reports the trial's loss
+        else:  # after a failed line search L-BFGS-B returns to x, but reports the loss of the trial
             filled.fun = loss
         jac = filled.get("jac")
         if end is not None and end.gradient is not None and isinstance(jac, np.ndarray) and jac.shape == filled.x.shape:
-            filled.jac = end.gradient  # SLSQP and Newton-CG report that of the point before
+            filled.jac = end.gradient  # SLSQP and Newton-CG report the gradient of the previous point
         filled.update(success=bool(filled.success), message=str(filled.message))
         if not filled.success and self.objective.has_better_than(filled.x, filled.fun):
             self._put_best(filled)
         return filled
 
     def _put_best(self, filled: OptimizeResult) -> None:
-        """The best point in place of the one at which the method gave up, which stays as `scipy_x`."""
+        """The best point as x, instead of the method's last point, which becomes `scipy_x`."""
         given_up = filled.x
         for name in _POINT_FIELDS:
             filled.pop(name, None)
@@ -115,7 +117,7 @@ class ScipyEngine(Engine):
         return {"x": best.x, "fun": best.loss} | ({} if best.gradient is None else {"jac": best.gradient})
 
     def _ending_of_overflow(self, error: BaseException) -> Ending | None:
-        """SciPy's linear algebra refuses infinite entries, which it made of finite derivatives itself."""
+        """SciPy's linear algebra refuses infinite entries that SciPy itself computed from finite derivatives."""
         return NONFINITE_CURVATURE if type(error) is ValueError and _INFINITE in str(error) else None
 
     def _translated(self, error: BaseException) -> BaseException:
@@ -123,7 +125,7 @@ class ScipyEngine(Engine):
             return super()._translated(error)
         kind = ArgumentTypeError if isinstance(error, TypeError) else ArgumentError
         translated = kind(
-            f"SciPy's {self.history.method} refused what it was given: {error}; "
+            f"SciPy's {self.history.method} refused its arguments: {error}; "
             f"its options were {dict(self.history.options)}"
         )
         translated.__cause__ = error
@@ -131,7 +133,7 @@ class ScipyEngine(Engine):
 
 
 def _default_ending(result: Mapping[str, Any]) -> dict[str, Any]:
-    """Success, status and message, for a method that leaves some of them out: what it does say decides."""
+    """Success, status and message, for a method that returns only some of them."""
     success = bool(result["success"]) if "success" in result else result.get("status", 0) in (0, None)
     return {"success": success, "status": 0 if success else 1, "message": ""}
 

@@ -1,4 +1,4 @@
-"""Where a solver of SciPy's stands, inferred from its callbacks and from what it asks for."""
+"""The iterates of a SciPy solver, inferred from its callbacks and evaluations."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["ScipyCallback", "ScipyIterates"]
 
 
 class ScipyIterates:
-    """Tells the recorder of a SciPy method's iterations.
+    """Reports the iterations of a SciPy method to the recorder.
 
     `radius` is the probe of trust_region.PROBES; `max_iterations` is enforced here for methods that cannot;
     `skip_first` drops a first SciPy callback that is the start itself; `callback_at` is where SciPy calls back,
@@ -59,7 +59,7 @@ class ScipyIterates:
         self._latest: NDArray[np.float64] | None = None
 
     def callback(self, xk: NDArray[np.float64], *state: Any) -> bool:
-        """SciPy's callback: called after each iteration with x, and by trust-constr with its state."""
+        """SciPy's callback: called with x after each iteration; trust-constr also passes its state."""
         x = np.array(xk, dtype=np.float64).ravel()
         details = state[0] if state else None
         if self._skip_first:
@@ -77,19 +77,19 @@ class ScipyIterates:
         return False
 
     def accepted(self, x: NDArray[np.float64]) -> None:
-        """The method stands at x, evaluated before: an iteration, unless it stood there already."""
+        """Report an iteration at x, an evaluated point, unless x is the point of the last iteration."""
         last = self._recorder.last
         if last is not None and not np.array_equal(x, last.x):
             self._iterated(x, None)
 
     def begun(self, iteration: int) -> None:
-        """The method, which calls back at every evaluation, is in this iteration: those before it are over."""
+        """The method, which calls back at every evaluation, is now in this iteration: earlier iterations are over."""
         self._counts, self._begun = True, iteration
         if self._latest is not None:
             self._record_until(iteration - 1, self._latest)
 
     def ended(self, x: NDArray[np.float64], iterations: int) -> None:
-        """The method has ended at x. Tells what its callback left untold."""
+        """The method has ended at x. Report the iterations that its callback did not report."""
         if self._callback_at == "trial":
             self.accepted(x)
         elif self._counts:
@@ -97,14 +97,14 @@ class ScipyIterates:
 
     @property
     def iterations(self) -> int:
-        """The iterations so far, as SciPy's method counts them: with one that has begun but is not over, where known.
+        """The iterations so far, as SciPy's method counts them, including an unfinished one if known.
 
-        Some count the start as well.
+        Some methods count the start as well.
         """
         return max(self._recorder.iterations + self._counted_at_start, self._begun)
 
     def _record_until(self, iteration: int, x: NDArray[np.float64]) -> None:
-        """All iterations up to this one that are not told stand at x."""
+        """Report all iterations up to this one, all at x."""
         while self._recorder.iterations < iteration:
             self._iterated(x, None)
 
@@ -121,10 +121,10 @@ class ScipyIterates:
             raise StopRun(ITERATIONS)
 
     def _uncached_point(self, x: NDArray[np.float64]) -> Point:
-        """A point that the objective has let go: an earlier trial, or one known up to rounding only.
+        """A point that is no longer cached: an earlier trial, or a trial that is equal only up to rounding.
 
-        Powell, COBYLA and COBYQA come back to earlier trials; TNC unscales x, which is then shown at the values of the
-        nearest trial: not of the best point, which may be one of its differences of gradients.
+        Powell, COBYLA and COBYQA return to earlier trials. TNC unscales x; its iterate is reported with the values of
+        the nearest trial. The best point would be wrong: it may belong to TNC's differences of gradients.
         """
         trial = self._objective.trials.at(x)
         if trial is None:
@@ -135,7 +135,7 @@ class ScipyIterates:
         return Point(x, trial.loss, None, dict(trial.metrics))
 
     def _with_violation(self, point: Point, state: Any) -> Point:
-        """As computed with the point; else at it now; else what SciPy says."""
+        """The violation stored with the point; else computed now; else SciPy's value."""
         if point.violation is None and self._objective.violation is not None:
             return replace(point, violation=self._objective.violation(point.x))
         reported = getattr(state, "constr_violation", None)
@@ -143,9 +143,9 @@ class ScipyIterates:
 
 
 class ScipyCallback:
-    """The user's SciPy callback, in one calling form for the three that SciPy knows. StopIteration ends the run.
+    """The user's SciPy callback: one calling form for SciPy's three forms. StopIteration ends the run.
 
-    Only with a state does SciPy heed what is returned.
+    SciPy uses the return value only if it passes a state.
     """
 
     def __init__(self, callback: Callable[..., Any]):
@@ -153,7 +153,7 @@ class ScipyCallback:
         self._named = set(inspect.signature(callback).parameters) == {"intermediate_result"}
 
     def __call__(self, x: NDArray[np.float64], loss: float | None, state: Any = None) -> None:
-        """Call it at x (n,), with this loss there. Raises StopRun where it ends the run."""
+        """Call it at x (n,), with the loss there. Raises StopRun if it ends the run."""
         result = OptimizeResult(state or {}, x=x, fun=loss)
         try:
             if self._named:

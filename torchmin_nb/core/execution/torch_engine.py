@@ -1,4 +1,4 @@
-"""A run of a solver on the device: one loop that asks the solver, tells the recorder, and keeps states."""
+"""A run of a solver on the device: one loop that calls the solver, reports to the recorder, and keeps states."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ __all__ = ["TorchEngine", "TorchRun"]
 class TorchRun:
     """The loop.
 
-    state: to go on from, None for a start; loss_scale is then the number that it was made with. user: the user's SciPy
-    callback. max_iterations: for a solver that has no such option.
+    state: the state from which to continue, None for a new run; loss_scale is then the number of that state. user: the
+    user's SciPy callback. max_iterations: for a solver without this option.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class TorchRun:
         self.state = state
 
     def solve(self) -> OptimizeResult:
-        """Iterate until the solver ends, or a stop leaves through here. `state` is the last whole one, always."""
+        """Iterate until the solver ends or StopRun is raised. `state` is always the last complete state."""
         solver, objective = self._solver, self._objective
         state = self._initial_state()
         try:

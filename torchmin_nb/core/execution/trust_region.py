@@ -1,9 +1,9 @@
 """SciPy's trust radius and reduction ratio, observed.
 
-Neither the four methods of `scipy.optimize._trustregion` nor trf and dogbox of `least_squares` report them. They are
-read, at the callback or at the Jacobian of an accepted point, from the local variables of the loop that called it:
-nothing is replaced and the public call path is kept. Where the names have moved, nothing is reported. trust-constr
-hands its radius to the callback itself.
+The four methods of `scipy.optimize._trustregion`, and trf and dogbox of `least_squares`, do not report them. They are
+read from the local variables of SciPy's loop, at the callback or at the Jacobian of an accepted point. Nothing is
+replaced, and only SciPy's public functions are called. If SciPy renames these variables, nothing is reported.
+trust-constr passes its radius to the callback.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ _LOOPS = {
     "trf_no_bounds": ("Delta", "ratio"),
     "dogbox": ("Delta", "ratio"),
 }
-"""SciPy's loops by name, and what they call the radius and the ratio."""
+"""SciPy's loops by name, and their names for the radius and the ratio."""
 
 
 class TrustRegion(NamedTuple):
-    """radius: in force after this iteration's update. ratio: actual over predicted reduction."""
+    """radius: after the update of this iteration. ratio: actual over predicted reduction."""
 
     radius: float | None
     ratio: float | None
@@ -43,12 +43,12 @@ def unreported(state: Any) -> TrustRegion:
 
 
 def from_state(state: Any) -> TrustRegion:
-    """From the state that trust-constr gives its callback."""
+    """From the state that trust-constr passes to its callback."""
     return TrustRegion(_number(getattr(state, "tr_radius", None)), None)
 
 
 def from_loop(state: Any) -> TrustRegion:
-    """From the frame of SciPy's trust-region loop, found among the callers."""
+    """From the frame of SciPy's trust-region loop on the call stack."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None and frame.f_code.co_name not in _LOOPS:
         frame = frame.f_back

@@ -1,1 +1,1 @@
-"""What a run leaves: its records, the History that keeps them, and the callbacks that hear of them."""
+"""The records of a run, the History that keeps them, and the callbacks that receive them."""

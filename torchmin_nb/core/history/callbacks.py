@@ -1,4 +1,4 @@
-"""What hears of a run: the forms of a callback, and how all of them are called."""
+"""Callbacks: their optional methods, and how they are called."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ class Listener(Protocol):
 
 
 def notify(callbacks: Sequence[Any], name: str, subject: Any, accepting: list[Any] | None = None) -> None:
-    """Call this method of every callback that has it. Then raise the first error that one raised, noting the others.
+    """Call this method of every callback that has it. Then raise the first error, with the others as notes.
 
-    An interrupt comes before errors. accepting: filled with the callbacks that raised nothing.
+    An interrupt has priority over errors. accepting: filled with the callbacks that raised nothing.
     """
     failures: list[BaseException] = []
     for callback in callbacks:
@@ -55,4 +55,4 @@ def notify(callbacks: Sequence[Any], name: str, subject: Any, accepting: list[An
     try:
         raise failures[0]
     finally:
-        failures.clear()  # a traceback that leads back to itself would keep what its frames hold
+        failures.clear()  # a traceback that contains itself would keep the objects of its frames alive

@@ -1,4 +1,4 @@
-"""Histories beside one another, one row a run."""
+"""A comparison of histories, one row for each run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Column = tuple[str, Callable[[History], str]]
 
 
 def comparison_rows(histories: Mapping[str, History], extra: Sequence[Column] = ()) -> list[tuple[str, ...]]:
-    """A header and one row a run: method, loss, gradient norm, iterations, closure calls, HVPs, seconds."""
+    """A header and one row for each run: method, loss, gradient norm, iterations, closure calls, HVPs, seconds."""
     columns: list[Column] = [
         ("loss", lambda h: number_text(_last(h).loss if h.final_loss is None else h.final_loss, ".6f")),
         ("gradient norm", lambda h: number_text(_last(h).grad_norm, ".1e")),
@@ -33,7 +33,7 @@ def comparison_rows(histories: Mapping[str, History], extra: Sequence[Column] = 
 
 
 def _last(history: History) -> Iteration:
-    """The last iteration; of a run that never began, one without a loss."""
+    """The last iteration; for a run that never began, one without a loss."""
     return history[-1] if len(history) else Iteration(0, math.nan)
 
 

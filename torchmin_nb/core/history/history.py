@@ -36,7 +36,7 @@ __all__ = [
 ]
 
 _FORMAT = "torchmin_nb history 1"
-_NOT_STORED = "not a stored history: {}; give what History.to_json wrote"
+_NOT_STORED = "not a stored history: {}; pass the output of History.to_json"
 
 
 _COLUMNS = tuple(name for name in FIELDS if name != "metrics")
@@ -44,7 +44,7 @@ _COUNT_COLUMNS = frozenset({"index", "nfev", "njev", "nhev", "nhvp", "rejected_e
 
 
 _EARLY = range(98, 110)
-"""The statuses by which runs of older versions, which stored no `ended_early`, are known to have ended early."""
+"""Statuses of early endings, for histories of older versions, which did not store `ended_early`."""
 
 
 class History(Sequence[Iteration]):
@@ -85,7 +85,7 @@ class History(Sequence[Iteration]):
         self.keep_evaluations = keep_evaluations
         self.evaluations: list[Evaluation] | Rows[Evaluation] = []
         self._iterations: list[Iteration] | Rows[Iteration] = []
-        # Typed arrays, filled on demand: reading a column of a long run again costs only what is new.
+        # Typed arrays, filled on demand: reading a column again costs only the new iterations.
         self._columns = {name: array("q" if name in _COUNT_COLUMNS else "d") for name in _COLUMNS}
         self._metric_columns: tuple[int, dict[str, array[float]]] = (0, {})
         self._parameters: list[NDArray[np.float64]] = []
@@ -141,7 +141,7 @@ class History(Sequence[Iteration]):
     __hash__ = None  # type: ignore[assignment]
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Of a pickle: what an earlier version did not have is as in a new history."""
+        """Restore from a pickle. Fields that an earlier version did not have are as in a new history."""
         new = vars(History())
         self.__dict__.update({**new, **state, "_columns": {**new["_columns"], **state["_columns"]}})
 
@@ -202,7 +202,7 @@ class History(Sequence[Iteration]):
         return max([sum(self.errors.values()), *(iteration.rejected_errors for iteration in self[-1:])])
 
     def _gap(self, other: History) -> float | None:
-        """How far the start of the other is from the last iterate here; None where it is not known."""
+        """The distance from the last iterate here to the start of the other; None if not known."""
         if not (self.keep_parameters and other.keep_parameters and len(self) and len(other)):
             return None
         return float(np.linalg.norm(other.parameters[0] - self.parameters[-1]))
@@ -227,7 +227,7 @@ class History(Sequence[Iteration]):
         for row in self._rows_like(value):
             if row in inside:
                 return row
-        raise ArgumentError(f"{value!r} is not among the {len(inside)} iterations; give an Iteration of this history")
+        raise ArgumentError(f"{value!r} is not among the {len(inside)} iterations; pass an Iteration of this history")
 
     def _rows_like(self, value: object) -> Iterator[int]:
         if isinstance(value, Iteration):
@@ -272,7 +272,7 @@ class History(Sequence[Iteration]):
     def parameters(self) -> NDArray[np.float64]:
         """The trajectory, shape (k, n). Needs keep_parameters=True."""
         if not self.keep_parameters:
-            raise HistoryError("this history has no trajectory; ask for it with keep_parameters=True before the run")
+            raise HistoryError("this history has no trajectory; pass keep_parameters=True before the run")
         return np.array(self._parameters) if self._parameters else np.empty((0, self.n_parameters or 0))
 
     @property
@@ -280,10 +280,9 @@ class History(Sequence[Iteration]):
         """The points of `evaluations`, a row each, shape (k, n). Needs keep_parameters=True, keep_evaluations=True."""
         if not (self.keep_parameters and self.keep_evaluations):
             raise HistoryError(
-                "this history has no trial points; ask for them with keep_parameters=True and keep_evaluations=True "
-                "before the run"
+                "this history has no trial points; pass keep_parameters=True and keep_evaluations=True before the run"
             )
-        # A run on another thread may have added a point whose evaluation is still to come.
+        # A run in another thread may have added a point before its evaluation.
         points = self._trials[: len(self.evaluations)]
         return np.array(points) if points else np.empty((0, self.n_parameters or 0))
 
@@ -449,11 +448,11 @@ class History(Sequence[Iteration]):
         if self.status is not None and self.ended_early:
             self.status = Status.read(self.status)
         self.final_loss = read_number(stored["final_loss"])
-        self.errors = read_counts(stored.get("errors") or {})  # a history of an older version has none
+        self.errors = read_counts(stored.get("errors") or {})  # histories of older versions have no such field
         self.totals = None if stored["totals"] is None else read_rows(Totals, [stored["totals"]])[0]
 
     def _require_points(self) -> None:
-        """A point for each record; a run that went on when it was stored may have one more."""
+        """One point for each record; a run that was stored while it worked may have one more."""
         if self.keep_parameters and len(self._parameters) < len(self):
             raise ValueError(f"{len(self)} iterations have {len(self._parameters)} points")
         if self._trials and len(self._trials) < len(self.evaluations):

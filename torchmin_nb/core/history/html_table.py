@@ -20,7 +20,7 @@ _SHOWN_ROWS = 5
 
 
 def history_html(summary: str, iterations: Sequence[Iteration], column: Callable[[str], NDArray[Any]]) -> Html:
-    """The summary, a sparkline of the loss, and the first and last iterations. column: a field over all of them."""
+    """The summary, a sparkline of the loss, and the first and last iterations. column: one field of all iterations."""
     title = html("<b>{summary}</b>", summary=summary)
     if not len(iterations):
         return html("<div>{title}</div>", title=title)

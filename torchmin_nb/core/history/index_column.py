@@ -1,4 +1,4 @@
-"""The `index` of a History: a column like all others, and the search that every sequence has under this name."""
+"""The `index` of a History: a column, and also the method `index` that every sequence has."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ class IndexColumn(np.ndarray[Any, np.dtype[np.int64]]):
         return column
 
     def __call__(self, value: object, start: int = 0, stop: int | None = None) -> int:
-        """The first position of a value in [start, stop). Raises ValueError where there is none, as a list does."""
+        """The first position of a value in [start, stop). Raises ValueError if there is none, like a list."""
         if self._search is None:
-            raise TypeError("this is a part of a history's index; ask history.index(iteration) itself")
+            raise TypeError("this is a part of a history's index; call history.index(iteration) on the history")
         return self._search(value, start, stop)
 
     def __array_wrap__(self, array: Any, context: Any = None, return_scalar: bool = False) -> Any:
-        """What is computed from the column is a plain array, or a scalar."""
+        """Results computed from the column are plain arrays or scalars."""
         return np.asarray(array)[()]
 
     def __repr__(self) -> str:

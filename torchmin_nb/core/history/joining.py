@@ -1,4 +1,4 @@
-"""A run that one method began and another went on with: the records of both as those of one run."""
+"""A run that one method began and another method continued: the records of both as records of one run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ARROW = " → "
 
 
 def require_same_size(first: int | None, second: int | None) -> None:
-    """ArgumentError for runs of different numbers of parameters."""
+    """Raise ArgumentError for runs with different numbers of parameters."""
     if first is not None and second is not None and first != second:
         raise ArgumentError(
             f"histories of {first} and of {second} parameters cannot be joined; join runs of the same parameters"
@@ -37,10 +37,10 @@ def join_iterations(
     gap: float | None,
     once: bool,
 ) -> list[Iteration]:
-    """The iterations of both, in order; indices, counts and seconds go on.
+    """The iterations of both, in order; indices, counts and seconds continue.
 
-    spent, rejected: what the first run cost, and its rejected errors. gap: how far the start of the second is from the
-    last iterate of the first, None where it is not known. once: the two are one point, and told once.
+    spent, rejected: the cost of the first run, and its rejected errors. gap: the distance from the last iterate of the
+    first to the start of the second, None if not known. once: the two are one point, and reported once.
     """
     rows, going_on = list(first), list(second)
     offset = len(rows) - once
@@ -54,7 +54,7 @@ def join_iterations(
 def join_evaluations(
     first: Sequence[Evaluation], second: Sequence[Evaluation], *, iterations: int, seconds: float
 ) -> list[Evaluation]:
-    """The closure calls of both, in order, where the first run has made so many iterations and taken so long."""
+    """The closure calls of both, in order; iterations and seconds of the first run are added to the second."""
     made = len(first)
     going_on = (
         replace(each, index=each.index + made, iteration=each.iteration + iterations, elapsed=each.elapsed + seconds)
@@ -64,7 +64,7 @@ def join_evaluations(
 
 
 def add_totals(first: Totals, second: Totals) -> Totals:
-    """What both runs cost."""
+    """The cost of both runs."""
     return Totals(*(getattr(first, each.name) + getattr(second, each.name) for each in fields(Totals)))
 
 
@@ -73,7 +73,7 @@ def _stages(method: str) -> int:
 
 
 def _staged(method: str, options: Mapping[str, Any], before: int) -> dict[str, Any]:
-    """The options under the number of their stage; those of a history that was joined have one."""
+    """The options under the number of their stage; options of a joined history already have one."""
     if _stages(method) < 2:
         return {f"{before + 1}. {name}": value for name, value in options.items()}
     return {
@@ -95,7 +95,7 @@ def _shifted(iteration: Iteration, spent: Totals, offset: int, rejected: int) ->
 
 
 def _merged(end: Iteration, start: Iteration) -> Iteration:
-    """The point where two runs meet, with what either says of it."""
+    """The point where two runs meet, with the values that either run has."""
     known = {field.name: getattr(end, field.name) for field in fields(end)}
     missing = {name: getattr(start, name) for name, value in known.items() if value is None}
     return replace(end, **{**missing, "metrics": {**start.metrics, **end.metrics}})

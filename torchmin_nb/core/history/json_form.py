@@ -1,4 +1,4 @@
-"""The parts of a History as JSON has them: made plain, and read back with a check of every type."""
+"""The parts of a History as JSON: conversion to plain values, and reading with a check of every type."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ _PARTS = (
     "totals",
 )
 _LATER = {"ended_early": None, "errors": None}
-"""What files of older versions lack."""
+"""Fields that files of older versions do not have."""
 _DECODER = msgspec.json.Decoder(
     msgspec.defstruct(
         "Parts",
@@ -59,15 +59,15 @@ _DECODER = msgspec.json.Decoder(
 
 
 def read_parts(text: str) -> dict[str, Any]:
-    """The parts of a stored history by name. Raises ValueError, RecursionError, and what else json.loads raises."""
+    """The parts of a stored history by name. Raises ValueError, RecursionError, and other errors of json.loads."""
     try:
         return msgspec.structs.asdict(_DECODER.decode(text))
-    except ValueError:  # an older version's names, numbers as Python writes them, or no history
+    except ValueError:  # names of an older version, Python's form of numbers, or not a history
         return json.loads(text)  # type: ignore[no-any-return]
 
 
 def read_field(stored: Mapping[str, Any], name: str, kind: Any) -> Any:
-    """A field of this type. Raises TypeError, and ValueError for a number that cannot be one of parameters."""
+    """A field of this type. Raises TypeError, and ValueError for a number that is too large for a parameter count."""
     value = stored[name]
     if not isinstance(value, kind) or (isinstance(value, bool) and not isinstance(True, kind)):
         raise TypeError(f"{name} is {type(value).__name__}")
@@ -85,25 +85,25 @@ def read_number(stored: Any) -> float | None:
 def read_counts(stored: Any) -> dict[str, int]:
     """Numbers by name. Raises TypeError."""
     if not isinstance(stored, dict) or not all(type(count) is int for count in stored.values()):
-        raise TypeError("errors are no dict of numbers")
+        raise TypeError("errors are not a dict of numbers")
     return dict(stored)
 
 
 def read_options(stored: Any) -> dict[str, Any]:
     """Plain values by name. Raises TypeError."""
     if not isinstance(stored, dict) or not _shallow(stored, _NESTED):
-        raise TypeError("options are no dict of plain values")
+        raise TypeError("options are not a dict of plain values")
     return stored
 
 
 def _shallow(value: Any, levels: int) -> bool:
-    """Whether it is nested no deeper than a call may be."""
+    """Whether it is nested less deeply than Python's limit for calls."""
     items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     return levels > 0 and all(_shallow(item, levels - 1) for item in items)
 
 
 def read_rows(kind: type[_Event], stored: Any) -> Rows[_Event]:
-    """Records as JSON has them, or taken already."""
+    """Records as in JSON, or already converted."""
     if isinstance(stored, Rows):
         return stored
     if not isinstance(stored, list):
@@ -114,15 +114,15 @@ def read_rows(kind: type[_Event], stored: Any) -> Rows[_Event]:
 
 
 def read_points(stored: Sequence[Any], n: int | None) -> list[NDArray[np.float64]]:
-    """Points as JSON has them, all of one length: of n, where that is known."""
+    """Points as in JSON, all of the same length, which is n if n is known."""
     points = np.array(stored, dtype=np.float64) if len(stored) else np.empty((0, n or 0))
     if points.ndim != 2 or (n is not None and points.shape[1] != n):
-        raise ValueError(f"points of shape {points.shape} are none of {n} parameters")
+        raise ValueError(f"points of shape {points.shape} do not fit {n} parameters")
     return list(points)
 
 
 def plain(value: Any) -> Any:
-    """A value that is ready for JSON; as text where JSON has no such type."""
+    """A value for JSON; text if JSON has no such type."""
     if isinstance(value, np.ndarray | np.generic):
         value = value.tolist()
     if isinstance(value, list | tuple):

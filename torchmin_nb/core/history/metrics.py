@@ -1,4 +1,4 @@
-"""Numbers of the user's own: what a closure records while it is called."""
+"""The user's numbers: values that a closure records during a call."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ def record(**metrics: float | torch.Tensor) -> None:
 
 
 def numbers(metrics: Mapping[str, float | torch.Tensor]) -> dict[str, float]:
-    """What was recorded, as numbers by name. Raises ArgumentTypeError, and ArgumentError for a name of Iteration's."""
+    """The recorded values, as numbers by name. Raises ArgumentTypeError, and ArgumentError for a field of Iteration."""
     for name in metrics:
         if name in FIELDS:
             raise ArgumentError(
-                f"record({name}=...) takes a name that every iteration has already: {', '.join(FIELDS)}; "
-                f"choose another, such as my_{name}"
+                f"record({name}=...) uses the name of a field of Iteration: {', '.join(FIELDS)}; "
+                f"choose another name, such as my_{name}"
             )
     return {name: _as_number(name, value) for name, value in metrics.items()}
 
 
 @contextmanager
 def collecting(target: dict[str, float]) -> Iterator[None]:
-    """While a closure is called: what it records goes into `target`."""
+    """Store the values that a closure records during a call in `target`."""
     token = _target.set(target)
     try:
         yield
@@ -53,8 +53,8 @@ def collecting(target: dict[str, float]) -> Iterator[None]:
 
 
 def _as_number(name: str, value: Any) -> float:
-    """What `record` was given, as a float."""
+    """An argument of `record` as a float."""
     try:
         return float(value.detach() if isinstance(value, torch.Tensor) else value)
     except (TypeError, ValueError, RuntimeError):
-        raise ArgumentTypeError(f"record({name}=...) takes a number or a scalar tensor, got {value!r}") from None
+        raise ArgumentTypeError(f"record({name}=...) needs a number or a scalar tensor, got {value!r}") from None

@@ -87,7 +87,7 @@ class Totals:
 
 
 FIELDS = tuple(f.name for f in fields(Iteration))
-"""What every iteration has; no number that a closure records goes by one of these names."""
+"""The fields of every iteration. A closure cannot record numbers under these names."""
 
 
 def record(event: Iteration | Evaluation) -> dict[str, Any]:
@@ -96,7 +96,7 @@ def record(event: Iteration | Evaluation) -> dict[str, Any]:
 
 
 def encoded(value: Any) -> Any:
-    """JSON has no NaN and no infinity: they travel as strings."""
+    """A number for JSON. NaN and infinities become strings, because JSON does not have them."""
     if isinstance(value, Mapping):
         return {key: encoded(item) for key, item in value.items()}
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value

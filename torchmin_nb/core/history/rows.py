@@ -1,4 +1,4 @@
-"""Rows: many records of one kind, kept as typed columns. A record is made when it is asked for, and not kept."""
+"""Rows: many records of one kind, kept as typed columns. A record is created at each access, and not kept."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["Number", "Rows", "stored_form"]
 
 _Record = TypeVar("_Record")
 Number = float | Literal["nan", "inf", "-inf"]
-"""A number as JSON has it, which has no NaN and no infinity."""
+"""A number in JSON, where NaN and infinities are strings."""
 _STORED = {
     "int": int,
     "float": Number,
@@ -28,12 +28,12 @@ _STORED = {
     "Mapping[str, float]": dict[str, Number],
 }
 _CHUNK = 2**12
-"""Records whose values are taken at once."""
+"""Number of records that are converted together."""
 
 
 @cache
 def stored_form(kind: Any) -> Any:
-    """The Struct that JSON has of a record of this dataclass, checked while msgspec reads it."""
+    """The msgspec Struct for records of this dataclass; msgspec checks the types while it reads."""
     return msgspec.defstruct(
         kind.__name__,
         [
@@ -41,7 +41,7 @@ def stored_form(kind: Any) -> Any:
             for each in fields(kind)
         ],
         forbid_unknown_fields=True,
-        gc=False,  # numbers and their names refer to nothing
+        gc=False,  # numbers and names contain no references
     )
 
 
@@ -59,7 +59,7 @@ class _Numbers:
         self._missing = bytearray()
 
     def extend(self, values: Sequence[Any]) -> None:
-        """Take stored values. Raises OverflowError."""
+        """Append stored values. Raises OverflowError."""
         if self._optional and values.count(None) == len(values):
             self._extend_missing(len(values))
             return
@@ -81,7 +81,7 @@ class _Numbers:
 
 
 class _Mappings:
-    """Names to numbers, of any names in each row: {name: float}."""
+    """A column of dicts {name: float}, with any names in each row."""
 
     def __init__(self) -> None:
         self._names: dict[tuple[str, ...], int] = {}
@@ -91,7 +91,7 @@ class _Mappings:
         self._values: array[float] = array("d")
 
     def extend(self, mappings: Sequence[dict[str, Any]]) -> None:
-        """Take stored mappings."""
+        """Append stored mappings."""
         if not any(mappings):
             self._of.extend(array("q", [self._kind_of(())]) * len(mappings))
             self._begin.extend(array("q", [len(self._values)]) * len(mappings))
@@ -106,7 +106,7 @@ class _Mappings:
         return dict(zip(names, map(_from_stored, self._values[begin : begin + len(names)]), strict=True))
 
     def columns(self) -> dict[str, array[float]]:
-        """One column a name, NaN where a row has none."""
+        """One column for each name, with NaN for rows without a value."""
         of, begin, values = (np.array(each) for each in (self._of, self._begin, self._values))
         filled: dict[str, Any] = {}
         for kind, names in enumerate(self._kinds):
@@ -124,7 +124,7 @@ class _Mappings:
 
 
 def _from_stored(value: float) -> float:
-    """The one NaN for every other, so that a record equals itself."""
+    """Replace every NaN by the same NaN object, so that a record equals itself."""
     return math.nan if value != value else value
 
 
@@ -138,9 +138,9 @@ _COLUMNS = {
 
 
 class Rows(Sequence[_Record], Generic[_Record]):
-    """Records of a dataclass, equal to those that were stored but made afresh at each look. It can grow.
+    """A sequence of records of a dataclass that can grow. Each access creates the record again.
 
-    A tenth of the memory that the records would take, and of the time that making them all would.
+    It needs a tenth of the memory of the records, and a tenth of the time to create them all.
     """
 
     def __init__(self, kind: type[_Record]):
@@ -153,7 +153,7 @@ class Rows(Sequence[_Record], Generic[_Record]):
         self._later: list[_Record] = []
 
     def extend_stored(self, records: list[Any]) -> None:
-        """Take records of `stored_form`, or as JSON has them; a field with a default may be missing, or have its
+        """Append records of `stored_form`, or as in JSON; a field with a default may be missing, or have its
         earlier name.
 
         Raises ValueError, TypeError, OverflowError for something else.
@@ -172,11 +172,11 @@ class Rows(Sequence[_Record], Generic[_Record]):
         return stored_form(self._kind)  # type: ignore[arg-type]
 
     def append(self, record: _Record) -> None:
-        """Add a record, which is kept as it is."""
+        """Append a record."""
         self._later.append(record)
 
     def column(self, name: str) -> Any:
-        """The stored values of a field: an array of numbers; a dict of them, by name, for a mapping."""
+        """The stored values of a field: an array of numbers; for a mapping, a dict of arrays by name."""
         column = self._columns[name]
         return column.columns() if isinstance(column, _Mappings) else column.values
 
@@ -206,7 +206,7 @@ class Rows(Sequence[_Record], Generic[_Record]):
         return f"<{len(self)} of {self._kind.__name__}>"
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Of a pickle, which an earlier version may have written: with a field less, or under its earlier name."""
+        """Restore from a pickle. An earlier version may have written it without a field, or with its earlier name."""
         renamed, new = earlier_names(state["_kind"]), Rows(state["_kind"])
         stored = {renamed.get(name, name): column for name, column in state["_columns"].items()}
         for name in new._columns.keys() - stored.keys():

@@ -1,4 +1,4 @@
-"""GLOBAL_METHODS: one row a global optimizer of SciPy.
+"""GLOBAL_METHODS: one row for each global optimizer of SciPy.
 
 Keywords, defaults and their meaning: https://docs.scipy.org/doc/scipy/reference/optimize.html#global-optimization
 """
@@ -54,11 +54,11 @@ class GlobalSpec(MethodRow):
 
     @property
     def needs(self) -> str:
-        """What it needs, in words."""
+        """Its requirements, in words."""
         return ", ".join(["loss"] + ["finite bounds"] * self.bounds + ["a gradient for local searches"] * self.local)
 
     def local_arguments(self, minimizer_args: Mapping[str, Any]) -> Mapping[str, Any]:
-        """minimizer_args of the local method: those given, with what is SciPy's where none are."""
+        """minimizer_args of the local method: the user's, completed with SciPy's defaults."""
         if not minimizer_args:
             return self.descent
         named = {name: self.descent[name] for name in ("method",) if name in self.descent}
@@ -73,11 +73,14 @@ def _doc(name: str) -> str:
 
 
 _BOUNDS = OptionSpec(
-    "bounds", None, "any", "scipy.optimize.Bounds, one (low, high) pair for all variables, or one a variable."
+    "bounds",
+    None,
+    "any",
+    "scipy.optimize.Bounds, one (low, high) pair for all variables, or one for each.",
 )
 _RANDOM = (
     OptionSpec("rng", None, "rng", "Seed or numpy.random.Generator; fresh randomness if None."),
-    OptionSpec("seed", None, "seed", "The same for SciPy's legacy generators: give one of the two."),
+    OptionSpec("seed", None, "seed", "The same for SciPy's legacy generators; pass rng or seed, not both."),
 )
 _INT = 2**31 - 1
 _START = OptionSpec("x0", "start", "any", "'start': the parameters' values; None: SciPy's choice; or an array (n,).")
@@ -98,17 +101,24 @@ _ALL = (
             OptionSpec("niter", 100, "int", "Number of hops.", low=0, high=_INT),
             OptionSpec("T", 1.0, "float", "Temperature: about the difference in loss between local minima.", low=0),
             OptionSpec("stepsize", 0.5, "float", "Largest change of a variable in the first hops.", low=0, high=1e100),
-            OptionSpec("take_step", None, "callable", "Your own hop, x -> x."),
-            OptionSpec("accept_test", None, "callable", "Your own test besides Metropolis's, f(f_new, x_new, ...)."),
+            OptionSpec("take_step", None, "callable", "A function for the hop, x -> x."),
+            OptionSpec("accept_test", None, "callable", "A further test besides Metropolis's, f(f_new, x_new, ...)."),
             _callback("callback(x, f, accept); True stops"),
             OptionSpec("interval", 50, "int", "Hops after which the step size is adapted.", low=1, high=_INT),
             _DISP,
             OptionSpec(
-                "niter_success", None, "int", "Stop when the best stays the same for so many hops.", 1, unlimited=_INT
+                "niter_success",
+                None,
+                "int",
+                "Stop after this many hops without a change of the best loss.",
+                1,
+                unlimited=_INT,
             ),
             *_RANDOM,
             OptionSpec("target_accept_rate", 0.5, "float", "Rate of accepted hops to aim at.", low=1e-9, high=1 - 1e-9),
-            OptionSpec("stepwise_factor", 0.9, "float", "By what the step size is adapted.", low=1e-9, high=1 - 1e-9),
+            OptionSpec(
+                "stepwise_factor", 0.9, "float", "Factor of one change of the step size.", low=1e-9, high=1 - 1e-9
+            ),
         ),
         bounds=False,
         stochastic=True,
@@ -128,9 +138,16 @@ _ALL = (
             OptionSpec("maxiter", 1000, "int", "Number of temperature steps, 2·N visits each.", 1, unlimited=_INT),
             OptionSpec("initial_temp", 5230.0, "float", "Temperature at the start; higher reaches farther.", 0.01, 5e4),
             OptionSpec(
-                "restart_temp_ratio", 2e-5, "float", "Re-anneal when the temperature falls to this part.", _TINY, 0.999
+                "restart_temp_ratio",
+                2e-5,
+                "float",
+                "Restart at this fraction of the temperature.",
+                _TINY,
+                0.999,
             ),
-            OptionSpec("visit", 2.62, "float", "Tail of the jumps; higher is heavier.", low=1.0001, high=3),
+            OptionSpec(
+                "visit", 2.62, "float", "Tail of the jumps' distribution; higher is heavier.", low=1.0001, high=3
+            ),
             OptionSpec("accept", -5.0, "float", "Lower accepts fewer uphill visits.", low=-1e4, high=-5),
             OptionSpec("maxfun", 1e7, "int", "Soft limit of closure calls.", low=1, unlimited=np.inf),
             *_RANDOM,
@@ -154,7 +171,13 @@ _ALL = (
             _BOUNDS,
             OptionSpec("constraints", None, "any", "Constraints, as minimizer_args takes them."),
             OptionSpec(
-                "n", 100, "int", "Sampling points an iteration; simplicial takes 2^N + 1 for 100.", 1, _INT, none=True
+                "n",
+                100,
+                "int",
+                "Sampling points in an iteration; simplicial: 2^N + 1.",
+                1,
+                _INT,
+                none=True,
             ),
             OptionSpec("iters", 1, "int", "Number of iterations of sampling and descents.", 1, _INT, none=True),
             _callback("callback(x), in each iteration of the local method; StopIteration ends that descent"),
@@ -208,7 +231,7 @@ _ALL = (
                 "polish",
                 True,
                 "any",
-                "Descend from the best at the end: True, False, a method name, minimizer_args or a callable.",
+                "Descend from the best point at the end: True, False, a method name, minimizer_args or a callable.",
             ),
             OptionSpec(
                 "init",
@@ -232,14 +255,14 @@ _ALL = (
                 "vectorized",
                 None,
                 "bool",
-                "A generation at once under vmap; None: where a loss of the parameters is known and updating allows.",
+                "Evaluate a generation in one call under vmap; None: if the loss is a function and updating allows it.",
             ),
         ),
         stochastic=True,
         constraints=True,
         variable_space_options=("callback", "init", "integrality", "strategy"),
         most=50,
-        cost="15·N closure calls, a generation at once where vmap allows",
+        cost="15·N closure calls; in one call under vmap where possible",
         source="Storn & Price, J. Glob. Optim. 11, 341 (1997)",
         older="de_kwargs",
     ),
@@ -249,7 +272,7 @@ _ALL = (
         _doc("direct"),
         option_rows(
             _BOUNDS,
-            OptionSpec("eps", 1e-4, "float", "Required improvement of a rectangle: more searches wider.", low=0),
+            OptionSpec("eps", 1e-4, "float", "Required improvement of a rectangle; larger: more global.", low=0),
             OptionSpec("maxfun", None, "int", "Largest number of closure calls; default 1000·N.", 1, 10**7),
             OptionSpec("maxiter", 1000, "int", "Largest number of iterations.", low=0, high=10**8, unlimited=10**8),
             OptionSpec("locally_biased", True, "bool", "The variant for few local minima."),
@@ -275,15 +298,18 @@ _ALL = (
                 "ranges", None, "any", "Like bounds; an entry may also be (low, high, step) or a slice, as np.mgrid."
             ),
             OptionSpec("bounds", None, "any", "The same as ranges.", ours=True),
-            OptionSpec("Ns", 20, "int", "Points along an axis where no step is given.", low=1, high=_INT),
+            OptionSpec("Ns", 20, "int", "Points along an axis without a step.", low=1, high=_INT),
             OptionSpec(
-                "finish", True, "any", "Descend from the best: True, None, a method name, minimizer_args or a callable."
+                "finish",
+                True,
+                "any",
+                "Descend from the best: True, None, a method name, minimizer_args or a callable.",
             ),
             _DISP,
         ),
         variable_space_options=("ranges",),
         most=4,
-        cost="a part of 20^N closure calls, then a descent",
+        cost="20^N closure calls in all, in chunks, then a descent",
         source="exhaustive search",
         older="brute_kwargs",
     ),
@@ -299,7 +325,7 @@ SHGO_OPTIONS = option_rows(
     OptionSpec("minhgrd", None, "int", "Smallest growth of the homology group's rank.", low=0, high=_INT),
     OptionSpec("symmetry", False, "bool", "The loss is the same for permuted variables."),
     OptionSpec("minimize_every_iter", True, "bool", "Descend in every iteration."),
-    OptionSpec("local_iter", False, "int", "So many of the best candidates an iteration; False: all.", 0, _INT),
+    OptionSpec("local_iter", False, "int", "This many of the best candidates in an iteration; False: all.", 0, _INT),
     OptionSpec("infty_constraints", True, "bool", "Infeasible samples count as infinite."),
     OptionSpec("disp", False, "bool", "Print a summary when the run ends.", ours=True),
     OptionSpec("jac", None, "any", "As in minimizer_args.", ours=True),
@@ -307,7 +333,7 @@ SHGO_OPTIONS = option_rows(
     OptionSpec("hessp", None, "any", "As in minimizer_args.", ours=True),
     OptionSpec("ftol", None, "float", "As in the options of minimizer_args.", low=0, ours=True),
 )
-"""The `options` of shgo. The local method's are handed to it."""
+"""The `options` of shgo. Options of the local method are passed on to it."""
 
 GLOBAL_METHODS: Mapping[str, GlobalSpec] = MappingProxyType({spec.name: spec for spec in _ALL})
 """The global methods, keyed by the name of SciPy's function."""

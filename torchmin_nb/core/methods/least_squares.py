@@ -1,4 +1,4 @@
-"""LEAST_SQUARES_METHODS: one row a method of `scipy.optimize.least_squares`.
+"""LEAST_SQUARES_METHODS: one row for each method of `scipy.optimize.least_squares`.
 
 Options, defaults and their meaning:
 https://docs.scipy.org/doc/scipy/reference/generated/scipy.optimize.least_squares.html
@@ -28,7 +28,7 @@ LeastSquaresMethod = Literal["trf", "dogbox", "lm", "gauss-newton"]
 """The names of LEAST_SQUARES_METHODS, for editors and type checkers."""
 _LOSSES = ("linear", "soft_l1", "huber", "cauchy", "arctan")
 LARGE_JACOBIAN = 2**25
-"""Entries of a Jacobian from which products are worth more than a factorisation."""
+"""Number of entries of a Jacobian from which products are faster than a factorisation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class LeastSquaresSpec(MethodRow):
     radius: str = "loop"
     family: str = field(default="least squares", kw_only=True)
     bounds: bool = field(default=True, kw_only=True)
-    cost: str = field(default="1 closure call, and a Jacobian of M×N where the point is accepted", kw_only=True)
+    cost: str = field(default="1 closure call, and a Jacobian of M×N at each accepted point", kw_only=True)
     zero: Ending = EXHAUSTED
 
     def __reduce__(self) -> tuple[Callable[[str], LeastSquaresSpec], tuple[str]]:
@@ -57,7 +57,7 @@ class LeastSquaresSpec(MethodRow):
 
     @property
     def needs(self) -> str:
-        """What it needs, in words."""
+        """Its requirements, in words."""
         return "residuals"
 
     def plan(self, m: int, n: int, jacobian: str, tr_solver: str | None, budget: int | None) -> str:
@@ -97,15 +97,26 @@ _COMMON = (
         "verbose",
         0,
         "choice",
-        "What SciPy prints: nothing, a summary, every iteration.",
+        "SciPy prints nothing (0), a summary (1), or every iteration (2).",
         choices=(0, 1, 2),
         scipy_only=True,
     ),
 )
 _ROBUST = (
-    OptionSpec("loss", "linear", "loss", "ρ of the cost ½ Σ ρ(f²): robust ones weigh outliers down.", choices=_LOSSES),
     OptionSpec(
-        "f_scale", 1.0, "float", "Residual from which the robust losses count as outlier.", low=1e-150, high=1e150
+        "loss",
+        "linear",
+        "loss",
+        "ρ of the cost ½ Σ ρ(f²); robust ones reduce outliers.",
+        choices=_LOSSES,
+    ),
+    OptionSpec(
+        "f_scale",
+        1.0,
+        "float",
+        "Size from which robust losses treat a residual as outlier.",
+        low=1e-150,
+        high=1e150,
     ),
     OptionSpec(
         "tr_solver",
@@ -165,7 +176,8 @@ _ALL = (
                 "solver",
                 None,
                 "choice",
-                "The step: by a factorisation of J, or by conjugate gradients on products; None: by size.",
+                "How the step is computed: by a factorisation of J, or by conjugate gradients with products; None: by "
+                "size.",
                 choices=(None, "exact", "cg"),
             ),
         ),

@@ -1,6 +1,6 @@
-"""METHODS: one row a local method: those of `scipy.optimize.minimize`, and those of our own engine.
+"""METHODS: one row for each local method of `scipy.optimize.minimize` and of our own engine.
 
-Nothing else in the package names a method, but for core/solvers/table.py: the class of each solver on the device.
+Nothing else in the package names a method, except core/solvers/table.py: the class of each solver on the device.
 
 Options, defaults and their meaning: https://docs.scipy.org/doc/scipy/reference/optimize.html
 """
@@ -126,7 +126,7 @@ class MethodSpec(MethodRow):
 
 
 def _symmetric(matrix: Any) -> Any:
-    """SciPy compares hess_inv0 with its transpose to the last bit."""
+    """Symmetrise exactly: SciPy compares hess_inv0 with its transpose to the last bit."""
     return (matrix + matrix.T) / 2
 
 
@@ -158,7 +158,7 @@ def _tolerance(name: str, default: float, help: str, low: float = 0.0, high: flo
 
 _DISP = OptionSpec("disp", False, "bool", "Print a summary when the run ends.", ours=True)
 _RETURN_ALL = OptionSpec("return_all", False, "bool", "Keep every iterate in result.allvecs.", scipy_only=True)
-_ABSOLUTE = "Absolute step of finite differences when jac=False; with jac='2-point' finite_diff_rel_step counts."
+_ABSOLUTE = "Absolute step of finite differences when jac=False; jac='2-point' uses finite_diff_rel_step."
 _RELATIVE = "Step of finite differences relative to x when jac='2-point' or '3-point'; in trust-constr also False."
 _DIFFERENCES = (
     OptionSpec("eps", _STEP, "step", _ABSOLUTE, float32=_STEP32, shape=("N",), scipy_only=True),
@@ -344,7 +344,7 @@ _ALL = (
             _tolerance("ftol", 2.220446049250313e-09, "Stop when the relative decrease is below this."),
             _tolerance("gtol", 1e-5, "Stop when the projected gradient is below this everywhere."),
             OptionSpec("maxcor", 10, "int", "Number of remembered corrections.", low=1, high=10000),
-            _limit("maxls", 20, "Largest number of line-search steps an iteration."),
+            _limit("maxls", 20, "Largest number of line-search steps in an iteration."),
             OptionSpec("eps", 1e-8, "step", _ABSOLUTE, float32=_STEP32, shape=("N",), scipy_only=True),
             OptionSpec("iprint", -1, "int", "Ignored: SciPy is removing it; use disp.", high=_INT, ours=True),
             _DISP,
@@ -388,14 +388,14 @@ _ALL = (
                 "accuracy",
                 0,
                 "float",
-                "Relative precision of differences; 0: from double.",
+                "Relative precision of the loss, for finite differences; 0: float64.",
                 0,
                 1,
                 float32=_STEP32,
             ),
             OptionSpec("eta", -1, "float", "Severity of the line search; negative: 0.25.", high=1),
             OptionSpec("stepmx", 0, "float", "Largest step of the line search; 0: 10.", low=0),
-            _limit("maxCGit", -1, "Products an iteration; -1: max(1, min(50, N/2)), 0: none.", -_INT),
+            _limit("maxCGit", -1, "Products in an iteration; -1: max(1, min(50, N/2)), 0: none.", -_INT),
             OptionSpec("minfev", 0, "float", "Estimate of the smallest loss.", low=None, loss_power=1),
             OptionSpec("rescale", -1, "float", "Log10 factor that triggers rescaling of the loss; negative: 1.3."),
             OptionSpec("scale", None, "array", "Scale of each variable, shape (N,).", shape=("N",)),
@@ -472,7 +472,7 @@ _ALL = (
     ),
     MethodSpec(
         "dogleg",
-        "Trust region along a two-segment path; needs a positive definite Hessian, which is shifted where it is not.",
+        "Trust region along a two-segment path; needs a positive definite Hessian, and shifts it if it is not.",
         _doc("dogleg"),
         option_rows(*_TRUST_REGION),
         family=_SECOND,
@@ -526,7 +526,7 @@ _ALL = (
             _limit(
                 "subproblem_maxiter",
                 None,
-                "Largest number of iterations a subproblem (SciPy ≥ 1.17); with 1, SciPy fails.",
+                "Largest number of iterations in a subproblem (SciPy ≥ 1.17); SciPy fails with 1.",
                 2,
             ),
         ),
@@ -562,7 +562,7 @@ _ALL = (
                 "How constraint Jacobians are factorised.",
                 choices=(None, "NormalEquation", "AugmentedSystem", "QRFactorization", "SVDFactorization"),
             ),
-            OptionSpec("verbose", 0, "int", "SciPy's own report: 0 none, 1 at the end, 2 and 3 while running.", 0, 3),
+            OptionSpec("verbose", 0, "int", "SciPy's report: 0 none, 1 at the end, 2 and 3 during the run.", 0, 3),
             _DISP,
             *_DIFFERENCES[1:],
         ),
@@ -577,7 +577,7 @@ _ALL = (
         first_callback_is_start=True,
         counted_at_start=1,
         lost_state="its penalty and barrier parameters",
-        cost="1 closure call with its gradient, products, and a factorisation of the constraints",
+        cost="1 closure call with gradient, products, and a factorisation of the constraints",
         step="trust region",
     ),
     MethodSpec(
@@ -585,7 +585,7 @@ _ALL = (
         "Linear models over a simplex; constraints without gradients.",
         _doc("cobyla"),
         option_rows(
-            _maxiter(1000, "Largest number of closure calls: this is what COBYLA counts."),
+            _maxiter(1000, "Largest number of closure calls; COBYLA counts these."),
             _tolerance("tol", 1e-4, "Smallest trust region: the precision of x."),
             OptionSpec(
                 "rhobeg", 1.0, "float", "Trust region at the start: reasonable initial changes of x.", low=1e-12
@@ -636,7 +636,7 @@ METHODS: Mapping[str, MethodSpec] = MappingProxyType({spec.name: spec for spec i
 
 CUSTOM = MethodSpec(
     "custom",
-    "A callable of yours, as scipy.optimize.minimize(method=callable) takes it.",
+    "A callable, as in scipy.optimize.minimize(method=callable).",
     "https://docs.scipy.org/doc/scipy/reference/generated/scipy.optimize.minimize.html",
     option_rows(),
     family=OWN,
@@ -647,7 +647,7 @@ CUSTOM = MethodSpec(
     custom=True,
     any_options=True,
 )
-"""The row of a user's `method=callable`. Products and Hessians are there when it asks for them."""
+"""The row of a user's `method=callable`. Products and Hessians are available to it."""
 
 _own: dict[str, MethodSpec] = {}
 OWN_METHODS: Mapping[str, MethodSpec] = MappingProxyType(_own)
@@ -655,7 +655,7 @@ OWN_METHODS: Mapping[str, MethodSpec] = MappingProxyType(_own)
 
 
 def put_own(spec: MethodSpec) -> None:
-    """Make this a row of OWN_METHODS, in the place of one of the same name."""
+    """Add this row to OWN_METHODS; it replaces a row of the same name."""
     _own[spec.name] = spec
 
 

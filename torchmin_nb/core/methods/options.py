@@ -1,4 +1,4 @@
-"""OptionSpec: one option of a solver as a row; and its value, checked against the row, as SciPy takes it."""
+"""OptionSpec: one option of a solver as a row; and a value for SciPy, checked against the row."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ LARGEST = 2**31 - 1
 
 
 def read_value(method: str, row: OptionSpec, value: Any) -> Any:
-    """The value: an integral float as an integer, inf as what stands for no limit. Raises ArgumentError."""
+    """The value for SciPy: an integral float as an integer, inf as SciPy's form of no limit. Raises ArgumentError."""
     reader = _READERS.get(row.kind)
     if value is None or reader is None:
         return value
@@ -67,14 +67,14 @@ def read_value(method: str, row: OptionSpec, value: Any) -> Any:
 
 
 def refuse_value(method: str, row: OptionSpec, value: Any) -> ArgumentError:
-    """The error that says what is allowed."""
+    """The error, with the allowed values."""
     return ArgumentError(
         f"option {row.name}={shown(value)} of {method} must be {_allowed(row)}; default {row.default!r}"
     )
 
 
 def require_arrays(method: str, rows: Iterable[OptionSpec], options: Mapping[str, Any], n: int) -> None:
-    """ArgumentError for an option over the variables whose shape does not fit n of them."""
+    """Raise ArgumentError for an array option whose shape does not fit n variables."""
     for row in rows:
         value = options.get(row.name)
         if value is None or not row.shape:
@@ -125,14 +125,14 @@ def _choice(row: OptionSpec, value: Any) -> Any:
 
 
 def _array(row: OptionSpec, value: Any) -> Any:
-    """Finite numbers; their shape is checked where the number of variables is known."""
+    """Finite numbers; their shape is checked later, when the number of variables is known."""
     if not np.isfinite(np.asarray(value, dtype=np.float64)).all():
         raise ValueError
     return value
 
 
 def _step(row: OptionSpec, value: Any) -> Any:
-    """A step of differences: numbers of either sign; SciPy takes False for its own choice."""
+    """A step of differences: positive or negative numbers; with False SciPy chooses."""
     found = np.asarray(value, dtype=np.float64)
     if not (value is False or (np.isfinite(found) & (found != 0)).all()) or found.ndim > 1 or not found.size:
         raise ValueError
@@ -177,6 +177,6 @@ _WORDS = {
     "bool": "True or False",
     "array": "an array of finite numbers",
     "step": "a number other than 0, or one for each variable",
-    "map": "a callable such as map; the closure reads one set of parameters, and cannot be called in parallel",
+    "map": "a callable such as map; workers cannot run in parallel, because all closure calls use the same parameters",
     "mapping": "a dict",
 }

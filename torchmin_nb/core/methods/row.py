@@ -32,7 +32,7 @@ class MethodRow:
 
     @property
     def needs(self) -> str:
-        """What it needs, in words."""
+        """Its requirements, in words."""
         raise NotImplementedError
 
 

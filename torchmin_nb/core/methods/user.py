@@ -1,4 +1,4 @@
-"""Methods of the user's own as rows beside SciPy's: `@method("my-newton")` on a function or a generator."""
+"""Methods written by users, as rows next to SciPy's: `@method("my-newton")` on a function or a generator."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ NEEDS: Mapping[str, tuple[str, str]] = MappingProxyType(
         "hessian": ("required", "dense"),
     }
 )
-"""What a method may need, and the columns of its row that say so: gradient, curvature."""
+"""The values of `needs`, with the columns of a row that they set: gradient, curvature."""
 
 _PASSED = ("fun", "x0", "args", "jac", "grad", "hess", "hessp", "bounds", "constraints", "callback")
 _IMPLIED = (("hess", "hessian"), ("hessp", "products"), ("grad", "gradient"), ("jac", "gradient"))
@@ -112,7 +112,7 @@ def unregister(name: str) -> None:
 
 
 def _device_row(name: str, solver: type, needs: tuple[str, str], summary: str, *, bounds: bool) -> MethodSpec:
-    """The row of a class with init, step and terminate. Raises ArgumentError where one of them is missing."""
+    """The row of a class with init, step and terminate. Raises ArgumentError if one of them is missing."""
     missing = [part for part in ("init", "step", "terminate") if not callable(getattr(solver, part, None))]
     if missing or needs[0] == "none":
         raise ArgumentError(
@@ -153,7 +153,7 @@ def _require_name(name: Any) -> None:
 
 @dataclass(frozen=True)
 class _Shape:
-    """What the signature of a method says: its parameters, its options, and whether it takes any others."""
+    """The signature of a method: its parameters, its options, and whether it accepts other options."""
 
     name: str
     names: tuple[str, ...]
@@ -185,12 +185,12 @@ class _Shape:
 
     @property
     def implied(self) -> str:
-        """What its parameters say that it needs; a SciPy-style method of open options is given a gradient."""
+        """The needs that its parameters show; a SciPy-style method with `**options` is passed a gradient."""
         named = next((need for parameter, need in _IMPLIED if parameter in self.names), None)
         return named or ("gradient" if self.open and not self.generator else "loss")
 
     def accepted(self, options: Mapping[str, Any]) -> dict[str, Any]:
-        """Those that the function can be called with; an unknown option of the user's is an error."""
+        """The arguments that the function accepts; an unknown option of the user is an error."""
         for option in options:
             if option not in _PASSED and option not in self.names and not self.open:
                 raise ArgumentError(f"{self.name} has no option {option!r}; give it a parameter {option}=...")
@@ -206,7 +206,7 @@ def _option(name: str, parameter: inspect.Parameter) -> OptionSpec:
     if parameter.default is parameter.empty:
         raise ArgumentError(
             f"the option {parameter.name!r} of {name!r} has no default; write {parameter.name}=... in its signature "
-            f"(what torchmin_nb hands over is named {', '.join(_PASSED)})"
+            f"(torchmin_nb itself passes {', '.join(_PASSED)})"
         )
     kind = _KINDS.get(type(parameter.default), "any")
     return OptionSpec(parameter.name, parameter.default, kind, f"An option of {name}.")
@@ -223,7 +223,7 @@ def _of_callable(shape: _Shape, function: Callable[..., Any]) -> Callable[..., A
 def _of_generator(shape: _Shape, function: Callable[..., Generator[Any, None, Any]]) -> Callable[..., Any]:
     @wraps(function)
     def solver(fun: Any, x0: NDArray[np.float64], args: Any = (), *, callback: Any = None, **options: Any) -> Any:
-        # SciPy's own names for it: a generator may ask for jac or grad.
+        # a generator may use SciPy's name jac or the name grad
         wanted = shape.accepted({"grad": options.get("jac"), **options})
         iterates = function(fun, x0.copy(), **wanted)
         x, count = x0, 0
@@ -234,7 +234,7 @@ def _of_generator(shape: _Shape, function: Callable[..., Generator[Any, None, An
                 message = stop.value if isinstance(stop.value, str) else f"{shape.name} has ended."
                 return OptimizeResult(x=x, fun=fun(x), nit=count, success=True, status=0, message=message)
             count += 1
-            fun(x)  # an iterate is told with its own loss; the gradient comes with it, so that the next step is free
+            fun(x)  # the iterate is reported with its loss; with its gradient too, the next step costs nothing
             if callback is not None:
                 callback(x)
 
@@ -242,7 +242,7 @@ def _of_generator(shape: _Shape, function: Callable[..., Generator[Any, None, An
 
 
 def _iterate(name: str, x: Any, n: int) -> NDArray[np.float64]:
-    """A copy of what was yielded, (n,). Raises ArgumentError or ArgumentTypeError."""
+    """A copy of the yielded iterate, (n,). Raises ArgumentError or ArgumentTypeError."""
     try:
         iterate = np.array(x, dtype=np.float64)
     except (TypeError, ValueError):

@@ -1,1 +1,1 @@
-"""The functions that a solver calls: objective, constraints, residuals; and the same in its variables."""
+"""The functions that a solver calls: objective, constraints, residuals; also as functions of its variables."""

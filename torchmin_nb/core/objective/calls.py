@@ -1,4 +1,4 @@
-"""Closure calls at points: what is the same for SciPy's objective and for a solver on the device."""
+"""Closure calls at points, for SciPy's objective and for solvers on the device."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 __all__ = ["Calls", "Counts"]
 
 _FEW, _EARLY, _OFTEN = 1000, 8, 16
-"""With so few entries, the early closure calls are looked at, and then one in so many: did it move the parameters?"""
+"""Up to _FEW entries, the first _EARLY closure calls, and then one in _OFTEN, are checked for moved parameters."""
 _CONSTANT = (
-    "the closure answered a trial with a constant, {loss:.6g}, that no gradient comes from; such trials are rejected, "
-    "as NaN would be. Return float('nan') where the loss is not defined, or a penalty computed from the parameters"
+    "the closure returned a constant without a gradient, {loss:.6g}, at a trial; such trials are rejected, like NaN. "
+    "Return float('nan') where the loss is not defined, or a penalty that is computed from the parameters"
 )
 
 
@@ -42,11 +42,11 @@ class Counts:
 
 @dataclass(eq=False)
 class Calls:
-    """Puts a point into the parameters and evaluates there; counts, checks, and keeps the user's own numbers.
+    """Writes a point into the parameters and evaluates there; counts, checks, and keeps the user's numbers.
 
-    Exceptions of the closure leave as `Abort`, stops and budgets as `StopRun`. After the first call, those of
-    `nonfinite_errors` stand for a NaN loss; `errors` counts them by name. `metrics` is what the closure recorded in the
-    last call. `bytes_per_row`: what the graph of one gradient keeps alive, where it was measured.
+    Exceptions of the closure are raised as `Abort`, stops and budgets as `StopRun`. After the first call, exceptions of
+    `nonfinite_errors` count as a NaN loss; `errors` counts them by name. `metrics`: the numbers that the closure
+    recorded in the last call. `bytes_per_row`: the memory of the graph of one gradient, if measured.
     """
 
     evaluator: Evaluator
@@ -88,7 +88,7 @@ class Calls:
         return result
 
     def write_parameters(self, x: Vector) -> None:
-        """Put x into the parameters, where it is not there already. No closure call."""
+        """Write x into the parameters, unless they hold it already. No closure call."""
         if self._written is x:
             return
         if not isinstance(x, np.ndarray) or self._written is None or not np.array_equal(self._written, x):
@@ -96,26 +96,26 @@ class Calls:
             self._written = x.copy() if isinstance(x, np.ndarray) else x
 
     def invalidate(self) -> None:
-        """Forget what the parameters hold, after user code has run."""
+        """Invalidate the cached parameter values after user code has run."""
         self._written = None
 
     def count_nonfinite_error(self, error: Exception) -> None:
-        """Count an error that stands for a loss or constraint that is not defined; raise any other as `Abort`."""
+        """Count an error that means an undefined loss or constraint; raise any other error as `Abort`."""
         if isinstance(error, TorchminError) or not isinstance(error, self.nonfinite_errors):
             raise Abort(error) from error
         name = type(error).__name__.lstrip("_")
         self.errors[name] = self.errors.get(name, 0) + 1
 
     def unreached(self) -> Sequence[int]:
-        """The tensors that no gradient has reached yet; none where no gradient has reached any."""
+        """The tensors that no gradient has reached yet; empty if no gradient has reached any tensor."""
         return self._unreached if len(self._unreached) < len(self.flat.tensors) else ()
 
     def release(self) -> None:
-        """Drop what knows the closure."""
+        """Free all references to the closure."""
         self.evaluator, self.start_check = _ReleasedEvaluator(), None
 
     def _rejected(self, error: Exception) -> ClosureResult:
-        """What stands for a closure call that raised this: a rejected trial, or at the start the error itself."""
+        """The result for a closure call that raised this error: a rejected trial; at the start the error is raised."""
         if self.counts.nfev == 1:
             raise Abort(explained(error)) from error
         if isinstance(error, ConstantLossError):
@@ -125,7 +125,7 @@ class Calls:
         return ClosureResult(math.nan, undefined=True)
 
     def _warn_of_constant(self, error: ConstantLossError) -> None:
-        """Once a run."""
+        """Warn once in a run."""
         warned, self._warned = self._warned, True
         if warned:
             return
@@ -135,13 +135,13 @@ class Calls:
             raise Abort(raised) from error
 
     def _check_now(self) -> bool:
-        """Whether to look for changes of the parameters that autograd does not hear of, as through `.data`."""
+        """Whether to check for changes of the parameters that autograd does not notice, as through `.data`."""
         calls = self.counts.nfev
         often = self.flat.on_host and self.flat.n <= _FEW and (calls <= _EARLY or calls % _OFTEN == 0)
         return often or calls & (calls - 1) == 0
 
     def _check_start(self, check: StartCheck, first: ClosureResult) -> ClosureResult:
-        """The calls of the start check; what the closure records in them is not kept."""
+        """The calls of the start check; values that the closure records in them are not kept."""
         assert self._written is not None
         metrics, self.metrics = self.metrics, {}
         x = self._written if isinstance(self._written, np.ndarray) else self._written.double().cpu().numpy()

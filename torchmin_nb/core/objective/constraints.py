@@ -1,7 +1,7 @@
-"""Constraints: torch functions of the parameters, and SciPy's own objects, as each method takes them.
+"""Constraints: torch functions of the parameters, and SciPy's objects, in the form that each method needs.
 
 A torch constraint gets its Jacobian from autograd and, for methods that use it, the Hessian of vᵀc as products. Values
-are remembered for the last point, and serve the method, the feasibility of the best point and the events.
+are cached for the last point, and used by the method, for the feasibility of the best point and for the events.
 """
 
 from __future__ import annotations
@@ -54,9 +54,9 @@ class LinearisedConstraints(NamedTuple):
 
 
 FEASIBLE = 1e-6
-"""A point that violates its constraints by no more than this counts as feasible when the best point is kept."""
+"""Largest violation of the constraints at a point that counts as feasible in the choice of the best point."""
 
-_REMEDY = "write the constraint without it, or choose a method that needs no Hessian: SLSQP, COBYLA, COBYQA"
+_REMEDY = "write the constraint without this operation, or choose a method without Hessians: SLSQP, COBYLA, COBYQA"
 
 
 class Constraint:
@@ -96,7 +96,7 @@ def _read(constraint: Any) -> Any:
         return constraint
     if not isinstance(constraint, Mapping):
         raise ArgumentTypeError(
-            f"a constraint must be a torchmin_nb.Constraint, a dict or an object of SciPy's, "
+            f"a constraint must be a torchmin_nb.Constraint, a dict or a constraint object of SciPy, "
             f"got {type(constraint).__name__}"
         )
     if "type" in constraint:
@@ -107,16 +107,16 @@ def _read(constraint: Any) -> Any:
         return constraint
     if "fun" not in constraint or not set(constraint) <= {"fun", "lower", "upper"}:
         raise ArgumentError(
-            f"a constraint dict takes fun, lower and upper (or SciPy's type and fun), got {sorted(constraint)}"
+            f"a constraint dict has the keys fun, lower and upper (or SciPy's type and fun), got {sorted(constraint)}"
         )
     return Constraint(**constraint)
 
 
 class ConstraintSet:
-    """All constraints of one run: in the form a method takes, and the violation at a point.
+    """All constraints of one run: in the form that a method needs, and the violation at a point.
 
-    Every constraint is called once here, at the start, so that wrong shapes and limits are known before the run. The
-    parameters are left as they were.
+    Every constraint is called once here, at the start, so that wrong shapes and limits are errors before the run. The
+    parameters are not changed.
     """
 
     def __init__(self, constraints: Sequence[Any], calls: Calls, variables: Variables):
@@ -145,7 +145,7 @@ class ConstraintSet:
         return LinearisedConstraints(*map(np.concatenate, zip(*parts, strict=True))) if parts else None
 
     def for_scipy(self, form: str, *, curvature: bool) -> list[Any]:
-        """What `scipy.optimize.minimize(constraints=)` takes, as functions of the solver's variables.
+        """The argument `constraints` of `scipy.optimize.minimize`, as functions of the solver's variables.
 
         form: "dict"; "inequalities", dicts where an equality is two of them; or "object". curvature: with the Hessian
         of vᵀc.
@@ -163,7 +163,7 @@ class ConstraintSet:
         ]
 
     def multipliers(self, result: Mapping[str, Any], form: str) -> list[NDArray[np.float64]] | None:
-        """One array a constraint, signed so that ∇f + Σ Jᵀv = 0 where no bound acts; None if SciPy gives none."""
+        """One array for each constraint, signed so that ∇f + Σ Jᵀv = 0 without active bounds, or None."""
         raw = result.get("v" if form == "object" else "multipliers")
         if raw is None:
             return None
@@ -173,11 +173,12 @@ class ConstraintSet:
 class _BoundedConstraint(ABC):
     """lower <= values(x) <= upper, all of shape (m,).
 
-    calls: of the same run. Their control is asked before what SciPy asks for: that may be constraints only, for long.
+    calls: of the same run. Their control is checked before each value for SciPy, which may need only constraints for
+    long.
     """
 
     differences: Any = None
-    """SciPy's word for how it may difference a Jacobian that is not given."""
+    """SciPy's word for the finite differences of a missing Jacobian."""
 
     def __init__(
         self,
@@ -211,7 +212,7 @@ class _BoundedConstraint(ABC):
         """The same as SciPy's constraint objects."""
 
     def values_for_scipy(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
-        """c(x) for SciPy, shape (m,): here a stop, a pause and the time budget are seen."""
+        """c(x) for SciPy, shape (m,). Checks for a stop, a pause and the time budget."""
         self._calls.control.before_work()
         return self.values(x)
 
@@ -227,7 +228,7 @@ class _BoundedConstraint(ABC):
         return math.inf if np.isnan(beyond).any() else float(np.max(beyond, initial=0.0))
 
     def blocks(self, *, equalities: bool = True) -> list[tuple[str, NDArray[np.bool_], NDArray[np.float64], int]]:
-        """What SciPy's dicts say one by one, in this order: (type, components, their limit, sign of c)."""
+        """The parts of SciPy's dicts, in this order: (type, components, their limit, sign of c)."""
         equal = self.equal if equalities else np.zeros_like(self.equal)
         blocks = [
             ("eq", equal, self.lower, 1),
@@ -279,7 +280,7 @@ class _TorchConstraint(_BoundedConstraint):
         lower = _limits("lower", constraint.lower, c.size, -np.inf)
         upper = _limits("upper", constraint.upper, c.size, np.inf)
         super().__init__(lower, upper, c, calls)
-        self._tensor = None  # what else checks the start may write to the parameters, and its graph with them
+        self._tensor = None  # other checks of the start may write to the parameters, which invalidates the graph
 
     def values(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
         return self._at(x).detach().to(torch.float64).cpu().numpy().copy()
@@ -341,7 +342,7 @@ class _TorchConstraint(_BoundedConstraint):
         return self._tensor
 
     def _undefined(self, error: Exception) -> torch.Tensor:
-        """NaN where the constraint raised what stands for it; at the start the error."""
+        """NaN if the constraint raised one of nonfinite_errors; at the start the error is raised."""
         if self._size is None:
             raise Abort(error) from error
         self._calls.count_nonfinite_error(error)
@@ -360,7 +361,7 @@ class _TorchConstraint(_BoundedConstraint):
 
 
 class _ScipyConstraint(_BoundedConstraint):
-    """A constraint of SciPy's own: functions of x as a NumPy vector."""
+    """A constraint in SciPy's form: functions of x as a NumPy vector."""
 
     def __init__(self, constraint: Any, calls: Calls, start: NDArray[np.float64]):
         self._constraint = constraint
@@ -385,7 +386,7 @@ class _ScipyConstraint(_BoundedConstraint):
         return self._c.copy()
 
     def _called(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
-        """c(x), shape (m,); NaN where the function raised what stands for it."""
+        """c(x), shape (m,); NaN if the function raised one of nonfinite_errors."""
         try:
             return np.asarray(self._fun(x.copy())).ravel()
         except Abort as abort:
@@ -403,9 +404,7 @@ class _ScipyConstraint(_BoundedConstraint):
     def objects(self, variables: Variables, *, curvature: bool) -> list[Any]:
         constraint = self._constraint
         if isinstance(constraint, LinearConstraint):
-            matrix = variables.gradient_to_solver(
-                constraint.A
-            )  # sparse only where a method without Hessians need not take it
+            matrix = variables.gradient_to_solver(constraint.A)  # sparse only for methods with Hessians
             offset = np.asarray(constraint.A @ variables.to_user(np.zeros(variables.n))).ravel()
             return [
                 LinearConstraint(
@@ -428,7 +427,7 @@ class _ScipyConstraint(_BoundedConstraint):
 
 
 def _parts(constraint: Any, n: int) -> tuple[Callable[..., Any], Any, Any, Any]:
-    """fun, its Jacobian or how to difference it, lower and upper of a constraint of SciPy's."""
+    """fun, its Jacobian or the method of finite differences, lower and upper of a SciPy constraint."""
     if isinstance(constraint, LinearConstraint):
         if constraint.A.shape[-1] != n:
             raise ArgumentError(f"a LinearConstraint has A of shape {constraint.A.shape}; there are {n} variables")
@@ -442,7 +441,7 @@ def _parts(constraint: Any, n: int) -> tuple[Callable[..., Any], Any, Any, Any]:
 
 
 def _nonlinear_extras(constraint: NonlinearConstraint, variables: Variables) -> dict[str, Any]:
-    """The rest of a NonlinearConstraint: its Hessian, and how it is differenced."""
+    """The other fields of a NonlinearConstraint: its Hessian, and the options of finite differences."""
     hess = constraint.hess
     extras = {"keep_feasible": constraint.keep_feasible, "finite_diff_rel_step": constraint.finite_diff_rel_step}
     if variables.plain:
@@ -454,7 +453,7 @@ def _nonlinear_extras(constraint: NonlinearConstraint, variables: Variables) -> 
 
 
 def _shielded(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The user's function, whose errors reach the user whatever the solver would make of them."""
+    """The user's function, wrapped so that the solver cannot catch its errors."""
 
     def call(*arguments: Any) -> Any:
         try:
@@ -476,7 +475,7 @@ def _bounded_constraint(constraint: Any, calls: Calls, start: NDArray[np.float64
 
 
 def _caller(fun: Callable[..., torch.Tensor], tensors: Sequence[torch.Tensor]) -> Callable[[], object]:
-    """fun as a function of no arguments: some read the model, some want the tensors."""
+    """fun as a function without arguments: some constraints read the model, others need the tensors as arguments."""
     try:
         parameters = inspect.signature(fun).parameters.values()
     except (TypeError, ValueError):
@@ -498,7 +497,9 @@ def _as_vector(value: object, size: int | None) -> torch.Tensor:
             f"a constraint returned shape {tuple(value.shape)}, {value.dtype}; it must be real, a scalar or a vector"
         )
     if size is not None and value.numel() != size:
-        raise ArgumentError(f"a constraint returned {value.numel()} components, and {size} at the start")
+        raise ArgumentError(
+            f"a constraint returned {value.numel()} components, but {size} at the start; return {size} each time"
+        )
     return value.reshape(-1)
 
 
@@ -528,7 +529,7 @@ def _from_objects(constraints: Sequence[_BoundedConstraint], v: Sequence[Any]) -
 
 
 def _from_dicts(constraints: Sequence[_BoundedConstraint], reported: Any) -> list[NDArray[np.float64]]:
-    """SLSQP lists all equalities first, then all inequalities, with ∇f = Σ Jᵀλ."""
+    """From SLSQP's order: all equalities first, then all inequalities, with ∇f = Σ Jᵀλ."""
     values = np.asarray(reported, dtype=np.float64)
     multipliers = [np.zeros(constraint.lower.size) for constraint in constraints]
     at = 0

@@ -1,4 +1,4 @@
-"""The objective of a solver on the device: loss, gradient and products as tensors that stay there."""
+"""The objective of a solver on the device: loss, gradient and products as tensors on that device."""
 
 from __future__ import annotations
 
@@ -48,34 +48,34 @@ class DevicePoint:
         return self.x.to("cpu", torch.float64).numpy()
 
     def distance(self, other: DevicePoint) -> float:
-        """From another point."""
+        """The distance from another point."""
         return float(torch.linalg.vector_norm(self.x - other.x))
 
     def to_host(self) -> Point:
-        """The same as an array, without its graph."""
+        """The gradient as an array, without its graph."""
         gradient = None if self.gradient is None else self.gradient.to("cpu", torch.float64).numpy().copy()
         return Point(self.position().copy(), self.loss, gradient, self.metrics)
 
 
 class Observer(Protocol):
-    """Told of every closure call."""
+    """Receives every closure call."""
 
     def evaluated(self, point: DevicePoint) -> None: ...
 
 
 @dataclass(slots=True)
 class _EvaluatedSample(Sample):
-    """A Sample that knows its point."""
+    """A Sample with a reference to its point."""
 
     packed_as: ClassVar[type] = Sample
     point: DevicePoint
 
 
 class OnDevice:
-    """What a solver on the device, its events and its endings share: variables z (n,), the best point, the end.
+    """Shared by a solver on the device, its events and its endings: variables z (n,), the best point, the end point.
 
-    `best` is the point of lowest finite loss, `first` the start, kept where there are bounds. The solver sees the loss
-    over `loss_scale`. What it asked for is in `requests`, as SciPy counts it. violation: of the bounds at x.
+    `best` is the point of lowest finite loss, `first` the start, kept if there are bounds. The solver sees the loss
+    divided by `loss_scale`. `requests` counts its evaluations like SciPy. violation: of the bounds at x.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class OnDevice:
         self._end: Point | None = None
 
     def start(self) -> torch.Tensor:
-        """See Problem: where the parameters are, inside the bounds."""
+        """See Problem: the parameters' values, moved inside the bounds."""
         return self.variables.start.clone()
 
     def point_of(self, state: State) -> DevicePoint:
@@ -124,16 +124,16 @@ class OnDevice:
         raise NotImplementedError
 
     def use_scale(self, scale: float) -> None:
-        """Let the solver see the loss over this."""
+        """Divide the loss that the solver sees by this."""
         self.loss_scale = scale
 
     def finish_at(self, state: State) -> Point:
-        """The end of the run on the host; `cached_point` finds it."""
+        """Copy the end point to the host; `cached_point` then returns it."""
         self._end = self.point_of(state).to_host()
         return self._end
 
     def result_fields(self, state: State) -> dict[str, Any]:
-        """What a result has beside x and the loss, in the user's variables."""
+        """The fields of a result besides x and the loss, in the user's variables."""
         return {"jac": self.finish_at(state).gradient}
 
     def best_on_host(self) -> Point | None:
@@ -141,17 +141,17 @@ class OnDevice:
         return None if self.best is None else self.best.to_host()
 
     def cached_point(self, x: NDArray[np.float64]) -> Point | None:
-        """The end or the best point, where x is one of them."""
+        """The end point or the best point, if x is one of them."""
         kept = (self._end, self.best_on_host())
         return next((point for point in kept if point is not None and np.array_equal(point.x, x)), None)
 
     def release(self) -> None:
-        """Drop graphs, and what knows this objective; the end and the best point stay."""
+        """Free graphs and references to this objective; the end point and the best point remain."""
         self.violation = self._observer = None
         self.calls.release()
 
     def _record(self, point: DevicePoint) -> None:
-        """A point with a finite loss was evaluated."""
+        """Note an evaluated point with a finite loss."""
         if self.best is None or point.loss < self.best.loss:
             self.best = replace(point, graph=None)
         if self.first is None and self.violation is not None:
@@ -167,8 +167,8 @@ class OnDevice:
 class DeviceObjective(OnDevice):
     """A closure as the Problem that solvers see: z (n,) in the dtype and on the device of `variables`.
 
-    What the method is shown at a NaN or infinite trial is as for SciPy: see Derivatives. A sample that has no graph, as
-    one of a loaded state, is evaluated again for products.
+    NaN and infinite trials are replaced as for SciPy: see Derivatives. A sample without a graph, such as the sample of
+    a loaded state, is evaluated again for products.
     """
 
     def __init__(self, calls: Calls, derivatives: Derivatives, variables: DeviceVariables, *rest: Any, **more: Any):
@@ -204,14 +204,14 @@ class DeviceObjective(OnDevice):
         return sample
 
     def product(self, sample: Sample, v: torch.Tensor) -> torch.Tensor:
-        """See Problem. v itself in entries that no gradient has reached yet: that keeps steps away from them."""
+        """See Problem. In entries that no gradient has reached yet, the product is v, which prevents steps there."""
         self.requests.nhev += 1
         product = self._product(sample, v)
         unreached = self._unreached()
         return product if unreached is None else torch.where(unreached, v, product)
 
     def hessian(self, sample: Sample) -> torch.Tensor:
-        """See Problem. Raises StopRun where it is not finite; stiff in entries that no gradient has reached yet."""
+        """See Problem. Raises StopRun if it is not finite. Large in entries that no gradient has reached yet."""
         self.requests.nhev += 1
         self.counts.nhev += 1
         hessian = self._built(sample)
@@ -223,7 +223,7 @@ class DeviceObjective(OnDevice):
             hessian.diagonal()[unreached] = STIFF * (largest or 1.0)
         return hessian
 
-    # What events and endings read
+    # For events and endings
 
     def point_of(self, state: State) -> DevicePoint:
         """Where a state stands, in the user's variables; of a loaded one, as far as its sample says."""
@@ -259,7 +259,7 @@ class DeviceObjective(OnDevice):
     def _numbers(
         self, value: torch.Tensor | float, shown: torch.Tensor, along: torch.Tensor | None, gradient: torch.Tensor
     ) -> list[float]:
-        """Loss, slope, norm and largest entry; the last two of the user's gradient too where it is another."""
+        """Loss, slope, norm and largest entry; norm and largest entry also of the user's gradient, if it differs."""
         norms = [torch.linalg.vector_norm(shown), largest_entry(shown)]
         if shown is not gradient:
             norms += [torch.linalg.vector_norm(gradient), largest_entry(gradient)]
@@ -273,7 +273,7 @@ class DeviceObjective(OnDevice):
         return values
 
     def _rejected(self, x: torch.Tensor, point: DevicePoint, along: torch.Tensor | None) -> Sample:
-        """What the method is shown where the loss is not defined: something to back off from."""
+        """The values for the method where the loss is not defined: they make it reject the trial."""
         last = self._last_finite
         if last is None:
             raise Abort(NonFiniteStartError(nonfinite_start(point.loss)))
@@ -285,14 +285,14 @@ class DeviceObjective(OnDevice):
         return Sample(x, shown, last.gradient, slope, last.largest, last.norm)
 
     def _to_solver(self, gradient: torch.Tensor) -> torch.Tensor:
-        """A gradient or product as the solver sees it."""
+        """A gradient or product in the solver's variables, with its scale."""
         shown = self.variables.gradient_to_solver(gradient)
         return shown if self.loss_scale == 1 else shown / self.loss_scale
 
     # Curvature
 
     def _point(self, sample: Sample) -> DevicePoint:
-        assert isinstance(sample, _EvaluatedSample)  # of this run: a loaded one was taken up
+        assert isinstance(sample, _EvaluatedSample)  # a sample of this run, not of the loaded state
         return sample.point
 
     def _product(self, sample: Sample, v: torch.Tensor) -> torch.Tensor:
@@ -349,7 +349,7 @@ class DeviceObjective(OnDevice):
         return change.div_(h)
 
     def _unrecorded_gradient(self, x: torch.Tensor) -> torch.Tensor | None:
-        """The gradient beside the path of the method: counted, no event; None where it is not finite."""
+        """The gradient at an extra point: counted, without an event; None if it is not finite."""
         with preserved_buffers():
             result = self.calls.call(x, "gradient")
         gradient = None if result.parts is None else self.flat.join(result.parts, self.dtype, self.device)
@@ -361,6 +361,6 @@ class DeviceObjective(OnDevice):
 
 
 def largest_entry(x: torch.Tensor) -> torch.Tensor:
-    """The largest absolute value, 0-d; NaN where one is. Many times as fast as a norm of order infinity."""
+    """The largest absolute value, 0-d; NaN if an entry is NaN. Much faster than a norm of order infinity."""
     low, high = torch.aminmax(x)
     return torch.maximum(-low, high)

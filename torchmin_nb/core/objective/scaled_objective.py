@@ -1,4 +1,4 @@
-"""The objective that SciPy sees: a function of the solver's variables z, divided by the loss scale."""
+"""The objective for SciPy: a function of the solver's variables z, divided by the loss scale."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["SolverObjective"]
 
 STIFF = 1e6
-"""Curvature along entries without a gradient, beside the largest of the others: no step of trust-exact goes there."""
+"""Curvature along entries without a gradient, relative to the largest other one: it prevents steps of trust-exact."""
 
 
 class SolverObjective:
@@ -56,7 +56,7 @@ class SolverObjective:
         return positive_definite(hessian, self._objective.flat.eps) if self._objective.derivatives.shift else hessian
 
     def _unreached(self) -> NDArray[np.bool_] | None:
-        """Entries of z that no gradient has reached so far. Positive curvature along them keeps steps away."""
+        """Entries of z that no gradient has reached so far. Positive curvature along them prevents steps there."""
         unreached = self._objective.unreached()
         return None if unreached is None else self._variables.mask_to_solver(unreached)
 

@@ -1,4 +1,4 @@
-"""The losses of a run's trials, remembered without their x: a method may come back to one."""
+"""The losses of a run's trials, stored without their x, for methods that return to earlier trials."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _HASHED = 4096
 
 
 class Trial(NamedTuple):
-    """What is remembered of an evaluation: `mark` tells x from others, up to rounding."""
+    """The stored part of an evaluation. `mark` identifies x, up to rounding."""
 
     loss: float
     metrics: Mapping[str, float]
@@ -24,7 +24,7 @@ class Trial(NamedTuple):
 
 
 class Trials:
-    """Of the iteration under way; of all iterations where an iterate `may_be_older`."""
+    """The trials of the current iteration; of all iterations if an iterate `may_be_older`."""
 
     def __init__(self, *, may_be_older: bool = False):
         self._may_be_older = may_be_older
@@ -32,34 +32,34 @@ class Trials:
         self._weights: NDArray[np.float64] | None = None
 
     def add(self, x: NDArray[np.float64], loss: float, metrics: Mapping[str, float]) -> None:
-        """Remember an evaluated point; loss: NaN where it is not defined."""
+        """Store an evaluated point; loss: NaN where it is not defined."""
         self._trials[_key(x)] = Trial(loss, metrics, self._mark(x))
 
     def next_iteration(self) -> None:
-        """An iteration is over: forget what came before, where no method comes back to it."""
+        """End an iteration: drop earlier trials if the method cannot return to them."""
         if not self._may_be_older:
             self._trials.clear()
 
     def at(self, x: NDArray[np.float64]) -> Trial | None:
-        """The trial at x, if it is remembered."""
+        """The trial at x, if it is stored."""
         return self._trials.get(_key(x))
 
     def nearest(self, x: NDArray[np.float64]) -> Trial:
-        """The trial that lies nearest, as far as the marks tell."""
+        """The nearest trial, according to the marks."""
         mark = self._mark(x)
         return min(self._trials.values(), key=lambda trial: abs(trial.mark - mark))
 
     def _mark(self, x: NDArray[np.float64]) -> float:
-        """A number that hardly changes when x is rounded, and does when it is moved."""
+        """A number that hardly changes when x is rounded, and changes when x moves."""
         if self._weights is None:
             self._weights = np.cos(np.arange(_sample(x).size))
         return float(self._weights @ _sample(x))
 
 
 def _key(x: NDArray[np.float64]) -> int:
-    """Tells the trials of one iteration apart; a long x by its sum and a sample, since hashing it all shows.
+    """A key for the trials of one iteration; for a long x, its sum and a sample, because hashing all of it takes time.
 
-    -0.0 is made 0.0, which are the same point and not the same bytes.
+    -0.0 is replaced by 0.0: it is the same point with other bytes.
     """
     if len(x) <= _HASHED:
         return hash((x + 0.0).tobytes())
@@ -67,5 +67,5 @@ def _key(x: NDArray[np.float64]) -> int:
 
 
 def _sample(x: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Some entries of a long x, all of another."""
+    """Some entries of a long x, all entries of a short one."""
     return x[:: max(1, len(x) // _HASHED)]

@@ -1,1 +1,1 @@
-"""The wrappers: what users call, and the reading of their arguments."""
+"""The wrappers that users call, and the checks of their arguments."""

@@ -1,4 +1,4 @@
-"""The arguments that all wrappers share, checked before any work starts."""
+"""Checks of the arguments that all wrappers share, before any work starts."""
 
 from __future__ import annotations
 
@@ -28,41 +28,41 @@ __all__ = [
 
 
 GROUP_DEFAULTS: Mapping[str, None] = MappingProxyType({"bounds": None, "scale": None})
-"""What a param group may say besides its parameters."""
+"""The keys of a param group besides `params`."""
 
 _GROUP_KEYS = ("params", "param_names", *GROUP_DEFAULTS)
 
 
 @contextmanager
 def group_errors() -> Iterator[None]:
-    """torch's own checks of the parameters, in our error family."""
+    """torch's checks of the parameters, with errors of torchmin_nb."""
     try:
         yield
     except TorchminError:
         raise
     except TypeError as error:
-        raise ArgumentTypeError(f"{error}; give model.parameters(), a list of tensors, or param groups") from error
+        raise ArgumentTypeError(f"{error}; pass model.parameters(), a list of tensors, or param groups") from error
     except ValueError as error:
-        raise ParameterError(f"{error}; give model.parameters(), a list of leaf tensors, or param groups") from error
+        raise ParameterError(f"{error}; pass model.parameters(), a list of leaf tensors, or param groups") from error
 
 
 def known_group_keys(groups: Iterable[Mapping[str, Any]]) -> None:
-    """ArgumentError for a param-group key that would mean nothing, such as lr or weight_decay."""
+    """Raise ArgumentError for a param-group key without a meaning here, such as lr or weight_decay."""
     for group in groups:
         for key in group:
             if key not in _GROUP_KEYS:
                 raise ArgumentError(
-                    f"a param group has the key {key!r}; a group takes params, bounds and scale: SciPy's methods "
-                    f"choose their own steps, and decay belongs in the loss"
+                    f"a param group has the key {key!r}; allowed are params, bounds and scale: the methods choose "
+                    f"their steps themselves, and weight decay must be a part of the loss"
                 )
 
 
 def require_state_form(state_dict: Any) -> None:
-    """ArgumentError for what has not the form of a state_dict: torch takes its word for it."""
+    """Raise ArgumentError for a value without the form of a state_dict, which torch does not check."""
     formed = isinstance(state_dict, Mapping) and isinstance(state_dict.get("state"), Mapping)
     groups = state_dict.get("param_groups") if formed else None
     if not isinstance(groups, list) or not all(map(_has_group_form, groups)):
-        raise ArgumentError("this is no state_dict of an optimizer; give what state_dict() returned")
+        raise ArgumentError("this is not the state_dict of an optimizer; pass the return value of state_dict()")
 
 
 def _has_group_form(group: Any) -> bool:
@@ -85,15 +85,15 @@ def read_callbacks(callbacks: Any) -> list[Callback]:
 
 
 def read_errors(name: str, value: Any) -> tuple[type[Exception], ...]:
-    """Exception classes, one or several, as a tuple. Raises ArgumentTypeError."""
-    remedy = f"give a tuple of exception classes, such as {name}=(torch.linalg.LinAlgError,), or () for none"
+    """One or several exception classes, as a tuple. Raises ArgumentTypeError."""
+    remedy = f"pass a tuple of exception classes, such as {name}=(torch.linalg.LinAlgError,), or () for none"
     try:
         classes = (value,) if isinstance(value, type) else tuple(value)
     except TypeError:
         raise ArgumentTypeError(f"{name} must be exception classes, got {value!r}; {remedy}") from None
     for each in classes:
         if not (isinstance(each, type) and issubclass(each, Exception)):
-            raise ArgumentTypeError(f"{name} has {each!r}, which is no class of exceptions; {remedy}")
+            raise ArgumentTypeError(f"{name} contains {each!r}, which is not an exception class; {remedy}")
     return classes
 
 
@@ -114,10 +114,10 @@ def read_loss_scale(value: Any) -> float | str:
 
 
 def refuse_several_processes() -> None:
-    """DistributedError where torch.distributed spans several processes."""
+    """Raise DistributedError if torch.distributed uses several processes."""
     distributed = torch.distributed
     if distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1:
         raise DistributedError(
-            f"the process group has {distributed.get_world_size()} processes; torchmin_nb runs in one: every process "
-            f"would step on its own. Run the minimisation in a single process"
+            f"the process group has {distributed.get_world_size()} processes; torchmin_nb allows one, because the "
+            f"processes would not share their steps. Run the minimisation in a single process"
         )

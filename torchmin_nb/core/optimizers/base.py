@@ -1,4 +1,4 @@
-"""What all wrappers share: a `torch.optim.Optimizer` whose `step(closure)` runs a whole minimisation."""
+"""The base of all wrappers: a `torch.optim.Optimizer` with a `step(closure)` that runs a whole minimisation."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _TORCH_PRIVATE = ("_optimizer_", "_zero_grad_profile_name")
 
 
 class ScipyOptimizer(torch.optim.Optimizer):
-    """A solver of SciPy as a torch optimizer. Subclasses say in `_prepare` what a run is made of.
+    """A solver of SciPy as a torch optimizer. Subclasses build a run in `_prepare`.
 
     `result` is the last run's OptimizeResult, `history` its iterations. `name`, the method's, is set by subclasses:
     before the constructor here, or when the groups are known.
@@ -47,9 +47,9 @@ class ScipyOptimizer(torch.optim.Optimizer):
 
     name: str
     supports_warm_start = False
-    """Whether a loaded run's memory is taken up by the method."""
+    """Whether the method can continue with the memory of a loaded run."""
     _built = False
-    _nonfinite_errors: tuple[type[Exception], ...] = NONFINITE_ERRORS  # of a pickle that an earlier version wrote
+    _nonfinite_errors: tuple[type[Exception], ...] = NONFINITE_ERRORS  # missing in pickles of an earlier version
 
     def __init__(self, params: Any, **common: Unpack[Common]):
         common_values = read_common(type(self).__name__, _own_keywords(type(self)), common)
@@ -74,7 +74,7 @@ class ScipyOptimizer(torch.optim.Optimizer):
 
     @abstractmethod
     def _prepare(self, closure: Closure) -> tuple[Engine, Callable[[], object]]:
-        """The engine of one run, and the call of SciPy that it makes. Refuses what cannot run."""
+        """The engine of one run, and its call of SciPy. Raises for arguments with which no run is possible."""
 
     @property
     @abstractmethod
@@ -133,12 +133,12 @@ class ScipyOptimizer(torch.optim.Optimizer):
         )
 
     def _branching(self, closure: Closure) -> Branching | None:
-        """What starts a branch of a run of this closure; None where there is none."""
+        """The function that starts a branch of a run of this closure; None if branches are not possible."""
         return None
 
     @contextmanager
     def _steered_by(self, control: Control) -> Iterator[None]:
-        """`stop` reaches this control, from the moment that the parameters are claimed until the run is over."""
+        """Connect `stop` to this control, from the reservation of the parameters to the end of the run."""
         self._running = control
         try:
             yield
@@ -150,12 +150,12 @@ class ScipyOptimizer(torch.optim.Optimizer):
         self.result, self.history = None, History(self.name)
         try:
             if self._loaded is not None and not self.supports_warm_start:
-                message = f"{self.name} goes on from the loaded point without what it had learned"
+                message = f"{self.name} continues from the loaded point without its memory of earlier iterations"
                 warnings.warn(message, StartWarning, stacklevel=4)
             with _autograd_enabled(), self._callbacks_bound():
                 engine, solve = self._prepare(closure)
                 self._loaded, self.history, self._objective = None, engine.history, engine.objective
-                engine.objective.calls.nonfinite_errors = self._nonfinite_errors  # not for what the set-up calls
+                engine.objective.calls.nonfinite_errors = self._nonfinite_errors  # not during the set-up
                 try:
                     engine.run(solve)
                 finally:
@@ -167,12 +167,12 @@ class ScipyOptimizer(torch.optim.Optimizer):
 
     @torch.optim.Optimizer.profile_hook_step
     def _execute_with_hooks(self, closure: Closure) -> torch.Tensor:
-        """What torch makes of every `step`: a pre hook may replace the closure, a post hook finds the result."""
+        """Like torch's wrapper of `step`: a pre hook may replace the closure, a post hook can read the result."""
         return self._execute(require_closure(closure))
 
     @contextmanager
     def _callbacks_bound(self) -> Iterator[None]:
-        """Callbacks that ask for the optimizer have it while it runs."""
+        """Call on_bind and on_release of the callbacks around a run."""
         with ExitStack() as stack:
             for callback in self.callbacks:
                 if hasattr(callback, "on_bind"):
@@ -224,7 +224,7 @@ class ScipyOptimizer(torch.optim.Optimizer):
             if isinstance(param_group, Mapping):
                 known_group_keys([param_group])
             super().add_param_group(param_group)
-        if self._built:  # torch's constructor adds the first groups one by one
+        if self._built:  # called by torch's constructor for each of the first groups
             self._groups_changed()
 
     def state_dict(self) -> dict[str, Any]:
@@ -250,15 +250,15 @@ class ScipyOptimizer(torch.optim.Optimizer):
             self._loaded = None if self.result is None else (self.history, self.result)
 
     def __getstate__(self) -> dict[str, Any]:
-        """For copies and pickles: torch's part and ours, without hooks."""
+        """For copies and pickles: torch's state and ours, without hooks."""
         own = {name: value for name, value in self.__dict__.items() if not name.startswith(_TORCH_PRIVATE)}
         return {**super().__getstate__(), **own, "_objective": None, "_running": None}
 
     def _groups_changed(self) -> None:
-        """Called when the param groups are there, after each change of them, and before each run."""
+        """Called when the param groups exist, after each change of them, and before each run."""
 
     def _flat(self) -> FlatParameters:
-        """The trainable parameters as one vector. Raises ParameterError where they cannot be moved on their own."""
+        """The trainable parameters as one vector. Raises ParameterError if they share memory."""
         tensors = trainable(self.param_groups)
         require_own_memory(tensors)
         return FlatParameters(tensors)
@@ -268,17 +268,17 @@ class ScipyOptimizer(torch.optim.Optimizer):
         return group_bounds(self.param_groups, flat.tensors)
 
     def _variables(self, flat: FlatParameters, bounds: Bounds | None) -> Variables:
-        """What the solver sees of the parameters, from where they are now, clipped to the bounds."""
+        """The solver's variables for the current values of the parameters, clipped to the bounds."""
         return Variables(clipped(flat.read(), bounds, flat.eps), group_scale(self.param_groups, flat.tensors), bounds)
 
     def _new_start_check(
         self, closure: Closure, flat: FlatParameters, variables: Variables, **what: Any
     ) -> StartCheck | None:
-        """The start check of a run, where it is wanted; `what` it is to look at."""
+        """The start check of a run, unless start_check=False; `what`: its other arguments."""
         return StartCheck(closure, flat, variables, self._labels(), **what) if self._start_check else None
 
     def _labels(self) -> list[str]:
-        """One label a trainable parameter: its name, or its position, and its shape."""
+        """One label for each trainable parameter: its name, or its position, and its shape."""
         tensors = trainable(self.param_groups)
         return [
             f"parameter {name} of shape {tuple(tensor.shape)}"
@@ -305,5 +305,5 @@ def _own_keywords(wrapper: type) -> list[str]:
 
 
 def _autograd_enabled() -> AbstractContextManager[Any]:
-    """Autograd records inside, also where `step` is called under `torch.inference_mode()`."""
+    """Enable autograd inside, also if `step` is called under `torch.inference_mode()`."""
     return torch.inference_mode(False) if torch.is_inference_mode_enabled() else nullcontext()

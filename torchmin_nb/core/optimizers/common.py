@@ -1,4 +1,4 @@
-"""The keywords that all wrappers share: one table of names, types, defaults and checks."""
+"""The keywords of all wrappers: one table of names, types, defaults and checks."""
 
 from collections.abc import Callable, Iterable, Mapping
 from inspect import Parameter
@@ -18,7 +18,7 @@ Threads = int | Literal["auto"] | None
 
 
 class Keyword(NamedTuple):
-    """A row of the table: its default, and what checks a value, by the keyword's name."""
+    """A row of the table: the default of a keyword, and the function that checks its value."""
 
     default: Any
     read: Callable[[str, Any], Any]
@@ -41,7 +41,7 @@ def _threads(name: str, value: Any) -> Any:
 
 
 NONFINITE_ERRORS = (torch.linalg.LinAlgError,)  # type: ignore[attr-defined]
-"""What a factorisation raises that fails far from the minimum."""
+"""The error of a factorisation that fails far from the minimum."""
 
 
 class Common(TypedDict, total=False):
@@ -72,7 +72,7 @@ COMMON: tuple[Parameter, ...] = tuple(parameter for parameter, _ in _ROWS.values
 
 
 def read_common(wrapper: str, own: Iterable[str], keywords: Mapping[str, Any]) -> dict[str, Any]:
-    """All shared keywords, checked, with defaults for those left out. own: what the wrapper takes besides.
+    """All shared keywords, checked, with defaults for the missing ones. own: the other keywords of the wrapper.
 
     Raises ArgumentTypeError for an unknown keyword, ArgumentError or ArgumentTypeError for a value that is not allowed.
     """

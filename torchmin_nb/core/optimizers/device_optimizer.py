@@ -1,4 +1,4 @@
-"""DeviceOptimizer: what the wrappers share that have solvers on the device: states kept, saved, branched from."""
+"""DeviceOptimizer: the base of wrappers with solvers on the device: states are kept, saved and branched from."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class DeviceOptimizer(ScipyOptimizer):
     _resume_from: Saved | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """For copies and pickles: without the states, which `state_dict` has the last of, as plain types."""
+        """For copies and pickles: without the kept states. `state_dict` contains the last one, as plain types."""
         state = super().__getstate__()
         return {name: value for name, value in state.items() if name not in ("states", "_saved", "_going_on")}
 
@@ -58,7 +58,7 @@ class DeviceOptimizer(ScipyOptimizer):
 
     @abstractmethod
     def _take_arguments(self, arguments: Mapping[str, Any]) -> None:
-        """Take these in place of those of the constructor."""
+        """Replace the arguments of the constructor by these."""
 
     def state_dict(self) -> dict[str, Any]:
         """torch's state_dict, with the last run under "run", and under "solver" the state of a solver on the device."""
@@ -77,13 +77,13 @@ class DeviceOptimizer(ScipyOptimizer):
         self._saved = self._resume_from = solver
 
     def _begin_states(self) -> Saved | None:
-        """Keep the states of a new run; returns what it goes on from, if it was given something."""
+        """Prepare to keep the states of a new run. Returns the state from which it continues, if any."""
         resume_from, self._resume_from, self._saved = self._resume_from, None, None
         self.states = KeptStates(self._keep_states, self._memory_budget)
         return resume_from
 
     def _saving_state(self, run: TorchRun, objective: OnDevice) -> Callable[[], OptimizeResult]:
-        """Solve, and note the state at the end, however it ends."""
+        """Solve, and keep the state at the end, after every ending."""
 
         def solve() -> OptimizeResult:
             try:
@@ -95,7 +95,7 @@ class DeviceOptimizer(ScipyOptimizer):
         return solve
 
     def _can_resume(self, saved: Saved, variables: Variables) -> bool:
-        """Whether a loaded state is of this method, and of the point where the parameters are."""
+        """Whether a loaded state belongs to this method and to the current values of the parameters."""
         x = saved.state.sample.x
         if saved.method != self.name or x.numel() != variables.n:
             return False
@@ -105,7 +105,7 @@ class DeviceOptimizer(ScipyOptimizer):
         rounding = 4 * torch.finfo(x.dtype).eps * float(np.abs(variables.start).max(initial=0.0))  # of scale=
         here = any(float(np.abs(each - variables.start).max(initial=0.0)) <= rounding for each in ended)
         if not here:
-            message = f"{self.name} begins anew: the parameters are not where the loaded state left them"
+            message = f"{self.name} starts without the loaded state, because the parameters have other values"
             warnings.warn(message, StartWarning, stacklevel=5)
         return here
 
@@ -121,7 +121,7 @@ class DeviceOptimizer(ScipyOptimizer):
     def _branched(
         self, run: Run, iteration: int | None, *, method: Any, options: Any, engine: Any, callbacks: Any
     ) -> DeviceOptimizer:
-        """A wrapper of the same parameters, put where the run stood after this iteration, with what changes."""
+        """A wrapper of the same parameters, at the point after this iteration, with the changed arguments."""
         kept, last = run.kept, run.history[-1].index if len(run.history) else None
         iteration = last if iteration is None else iteration
         if iteration in kept:
@@ -131,7 +131,7 @@ class DeviceOptimizer(ScipyOptimizer):
         else:
             raise ArgumentError(
                 f"iteration {iteration} was not kept; kept are {', '.join(map(str, kept)) or 'none'}, and the last: "
-                f"keep_states=1 keeps every one, within memory_budget"
+                f"keep_states=1 keeps every iteration within memory_budget"
             )
         branched, saved = copy.copy(self), None
         branched._requested_engine = self._requested_engine if engine is None else read_engine(engine)
@@ -145,7 +145,7 @@ class DeviceOptimizer(ScipyOptimizer):
         else:
             x = state
             if iteration != last and branched.name == run.history.method:
-                message = f"{self.name} goes on from the kept point without what it had learned"
+                message = f"{self.name} continues from the kept point without its memory of earlier iterations"
                 warnings.warn(message, StartWarning, stacklevel=5)
         self._flat().write_final(x)
         branched._resume_from = saved

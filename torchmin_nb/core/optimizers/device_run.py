@@ -1,4 +1,4 @@
-"""Runs on the device: which engine runs a request, the solver of it, and the state that it goes on from."""
+"""Runs on the device: the choice of the engine, the solver, and the state from which a run continues."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ EngineName = Literal["scipy", "torch", "auto"]
 
 
 class Saved(NamedTuple):
-    """What a run on the device leaves, and another goes on from. counts: its iterations count for `maxiter`."""
+    """The state at the end of a run on the device. counts: whether its iterations count for `maxiter`."""
 
     method: str
     loss_scale: float
@@ -46,14 +46,14 @@ class Saved(NamedTuple):
 
     @classmethod
     def unpacked(cls, values: Any) -> Saved:
-        """What was packed. Raises HistoryError for something else."""
+        """The inverse of `packed`. Raises HistoryError for other values."""
         try:
             spec = SOLVERS.get(values["method"]) or solver_spec(find_method(values["method"]))
             return cls(values["method"], float(values["loss_scale"]), spec.state.unpacked(values["state"], copy=True))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise HistoryError(
-                f"the state_dict holds no state of a solver on the device: {type(error).__name__}: {error}; give what "
-                f"state_dict() returned"
+                f"the state_dict contains no state of a solver on the device: {type(error).__name__}: {error}; pass "
+                "the return value of state_dict()"
             ) from error
 
 
@@ -72,9 +72,9 @@ def read_solver_dtype(dtype: object) -> torch.dtype | None:
 
 
 def choose_engine(spec: MethodRow, asked: EngineName | None, against: str, rows: Iterable[MethodRow]) -> str:
-    """The engine that runs this method, "scipy" or "torch". Raises ArgumentError where the one asked for cannot.
+    """The engine that runs this method, "scipy" or "torch". Raises ArgumentError if the requested one cannot.
 
-    against: what was asked for that only SciPy can do, in words, or "". rows: the table.
+    against: an argument that only SciPy supports, in words, or "". rows: the table.
     """
     if asked == "auto":
         return "torch" if "torch" in spec.engines and not against else _first(spec)
@@ -82,17 +82,17 @@ def choose_engine(spec: MethodRow, asked: EngineName | None, against: str, rows:
     if engine not in spec.engines:
         able = [other.name for other in rows if engine in other.engines]
         raise ArgumentError(
-            f"engine={engine!r} has no {spec.name}; methods that it has: {', '.join(able)}; {spec.name} runs on "
+            f"engine={engine!r} cannot run {spec.name}; it can run {', '.join(able)}; {spec.name} needs "
             f"engine={spec.engines[0]!r}"
         )
     if engine == "torch" and against:
         remedy = "leave it out" if spec.engines == ("torch",) else "leave it out, or use engine='scipy'"
-        raise ArgumentError(f"{against} of {spec.name} is for SciPy's solvers, and engine='torch' has none: {remedy}")
+        raise ArgumentError(f"{against} of {spec.name} needs engine='scipy', and engine='torch' was chosen: {remedy}")
     return engine
 
 
 def with_warm_start(request: Request, saved: Saved) -> Request:
-    """The request of another method that begins where this state stands: with its inverse Hessian or trust radius."""
+    """The request of another method that begins at this state: with its inverse Hessian or trust radius."""
     options, spec, state = dict(request.options), request.spec, saved.state
     hess_inv = _result_fields(saved).get("hess_inv") if "hess_inv0" in spec.options else None
     if isinstance(hess_inv, torch.Tensor):
@@ -110,7 +110,7 @@ def _result_fields(saved: Saved) -> dict[str, Any]:
 def make_solver(
     spec: MethodRow, options: Mapping[str, Any], *, tol: float | None = None, taken: Saved | None = None
 ) -> Solver[Any]:
-    """The solver, with the options asked for. tol: in place of every tolerance. taken: what it goes on from."""
+    """The solver, with the user's options. tol: replaces every tolerance. taken: the state from which it continues."""
     rows = spec.options
     options = {name: value for name, value in options.items() if name not in rows or not rows[name].ours}
     if tol is not None:
@@ -124,7 +124,7 @@ def make_solver(
 
 
 def solver_spec(spec: MethodRow) -> SolverSpec:
-    """The classes of a method's solver and state; `state` of a class of the user's says what its state is."""
+    """The classes of a method's solver and state; a user's class names its state class in `state`."""
     own = getattr(spec, "solver", None)
     return SOLVERS[spec.name] if own is None else SolverSpec(own, getattr(own, "state", State))
 
@@ -139,7 +139,7 @@ def _first(spec: MethodRow) -> str:
 
 
 def scipy_only_argument(request: Request) -> str:
-    """What in the request a solver on the device cannot do, in words; empty if nothing."""
+    """The argument of the request that a solver on the device does not support, in words; empty if none."""
     asked: Mapping[str, Any] = {
         "constraints": request.constraints,
         "jac": None if request.autograd_gradient else request.jac,
@@ -151,6 +151,6 @@ def scipy_only_argument(request: Request) -> str:
 
 
 def scipy_only_option(spec: MethodRow, options: Mapping[str, Any]) -> str:
-    """The first option that a solver on the device has no use for, in words; empty if none."""
+    """The first option that a solver on the device does not support, in words; empty if none."""
     named = [name for name in options if name in spec.options and spec.options[name].scipy_only]
     return f"option {named[0]}" if named else ""

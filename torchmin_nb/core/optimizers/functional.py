@@ -91,7 +91,7 @@ def minimize(
 
 
 def _of_x(constraint: Any, x: Any) -> Any:
-    """A torch constraint on x, in the form of x0, as one of no arguments."""
+    """A torch constraint on x, in the form of x0, as a constraint without arguments."""
     if not isinstance(constraint, Constraint):
         return constraint
     return Constraint(lambda: constraint.fun(x), constraint.lower, constraint.upper)

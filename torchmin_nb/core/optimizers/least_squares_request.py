@@ -1,4 +1,4 @@
-"""`least_squares_args` read and refused early."""
+"""Checks of `least_squares_args` before the first closure call."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["LeastSquaresRequest", "read_least_squares", "read_least_squares_boun
 
 _ARGUMENTS = ("method", "bounds", "callback")
 _SUPPLIED = {
-    **dict.fromkeys(("fun", "args", "kwargs"), "the closure is the function"),
+    **dict.fromkeys(("fun", "args", "kwargs"), "the function is the closure"),
     "x0": "the parameters' values are the start",
     **dict.fromkeys(
         ("jac", "diff_step", "jac_sparsity", "workers"), "the Jacobian comes from autograd; see `jacobian=`"
@@ -29,7 +29,7 @@ _SUPPLIED = {
 
 @dataclass(frozen=True)
 class LeastSquaresRequest:
-    """What the user asked `scipy.optimize.least_squares` for, checked."""
+    """The checked arguments for `scipy.optimize.least_squares`."""
 
     spec: LeastSquaresSpec
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -37,13 +37,13 @@ class LeastSquaresRequest:
     callback: Callable[..., Any] | None = None
 
     def scipy_options(self) -> dict[str, Any]:
-        """The options as SciPy takes them: a copy, but for functions."""
+        """The options for SciPy: copies, except of functions."""
         options = deepcopy({name: value for name, value in self.options.items() if not callable(value)})
         return options | {name: value for name, value in self.options.items() if callable(value)}
 
 
 def read_least_squares(arguments: Mapping[str, Any] | str) -> LeastSquaresRequest:
-    """Check the arguments, or a bare method name. The caller's dict is not touched.
+    """Check the arguments, or a method name. The caller's dict is not changed.
 
     Raises UnknownMethodError, UnknownOptionError, ArgumentError or ArgumentTypeError.
     """
@@ -65,13 +65,13 @@ def read_least_squares(arguments: Mapping[str, Any] | str) -> LeastSquaresReques
 
 
 def read_least_squares_bounds(spec: LeastSquaresSpec, bounds: Any, n: int) -> Bounds | None:
-    """SciPy's `(lb, ub)` or `Bounds`, over n parameters; None where all are open. Raises ArgumentError."""
+    """SciPy's `(lb, ub)` or `Bounds`, for n parameters; None if all are open. Raises ArgumentError."""
     if bounds is None:
         return None
     checked = read_bounds(bounds if isinstance(bounds, Bounds) else _as_bounds(bounds), n)
     if checked is not None and (checked.lb == checked.ub).all():
         raise ArgumentError(
-            f"bounds={bounds!r} leave nothing to move: least_squares takes all lower and all upper limits, (lb, ub), "
+            f"bounds={bounds!r} fix all variables; least_squares expects all lower and all upper limits, (lb, ub), "
             f"not a pair for each variable"
         )
     if checked is None or not (np.isfinite(checked.lb).any() or np.isfinite(checked.ub).any()):
@@ -102,7 +102,7 @@ def _require_known(spec: LeastSquaresSpec, name: str) -> None:
     if name in spec.options:
         return
     if name in _SUPPLIED:
-        raise ArgumentError(f"least_squares_args has the key {name!r}, which torchmin_nb supplies: {_SUPPLIED[name]}")
+        raise ArgumentError(f"least_squares_args has the key {name!r}, leave it out: {_SUPPLIED[name]}")
     others = [other.name for other in LEAST_SQUARES_METHODS.values() if name in other.options]
     where = f" ({' and '.join(others)} do)" if others else ""
     known = ", ".join(sorted([*spec.options, *_ARGUMENTS]))

@@ -1,7 +1,7 @@
-"""`observe`: torch's own optimizers as runs that are watched, steered and compared like SciPy's.
+"""`observe`: torch's optimizers as runs that can be watched, steered and compared like SciPy's.
 
-The optimizer's `step(closure)` is called as an ordinary training loop calls it. Its closure calls pass through here on
-their way: nothing is evaluated for the sake of watching, and the parameters move bit for bit as in that loop.
+The optimizer's `step(closure)` is called as in an ordinary training loop, with a closure that also reports its
+calls. There is no extra evaluation, and the parameters are bit for bit the same as in that loop.
 """
 
 from __future__ import annotations
@@ -108,16 +108,16 @@ def observe(
 
 def _require(optimizer: object) -> None:
     if isinstance(optimizer, ScipyOptimizer):
-        raise ArgumentTypeError(f"observe is for torch's own optimizers; {optimizer.name} has start(closure)")
+        raise ArgumentTypeError(f"observe is for torch's optimizers; for {optimizer.name} call start(closure)")
     if not isinstance(optimizer, torch.optim.Optimizer):
         raise ArgumentTypeError(
             f"observe takes a torch.optim.Optimizer, got {type(optimizer).__name__}; "
-            f"give e.g. torch.optim.Adam(model.parameters())"
+            f"pass e.g. torch.optim.Adam(model.parameters())"
         )
 
 
 class _Observed:
-    """What a Run steers: an optimizer of torch, with its closure and number of steps."""
+    """The object that a Run steers: an optimizer of torch, with its closure and number of steps."""
 
     def __init__(
         self,
@@ -164,12 +164,12 @@ class _Observed:
     def _train(
         self, watched: _Watched, observer: _Observer, engine: _Engine, called: Callable[[], Any]
     ) -> OptimizeResult:
-        """The training loop. called: the closure that torch's optimizer is given; returns what the user's returns."""
+        """The training loop. called: the closure for torch's optimizer, with the return value of the user's closure."""
         for _ in range(self._steps):
             observer.await_iterate()
             self._optimizer.step(called)
             if observer.awaiting:
-                raise ClosureError(f"{self.name}.step did not call its closure; observe needs a step that does")
+                raise ClosureError(f"{self.name}.step did not call its closure; observe needs a step that calls it")
         x = watched.flat.read()
         if not np.isfinite(x).all():
             raise StopRun(NONFINITE_LOSS)
@@ -190,20 +190,20 @@ class _Observed:
 
 
 class _Observer:
-    """Tells the recorder of each closure call, and of the first at each iterate as an iteration."""
+    """Reports each closure call to the recorder, and the first call at each iterate as an iteration."""
 
     def __init__(self, recorder: Recorder):
         self.recorder = recorder
         self.awaiting = True
 
     def await_iterate(self) -> None:
-        """The next closure call is the first of a step."""
+        """Note that the next closure call is the first of a step."""
         self.awaiting = True
 
     def evaluated(self, point: Point) -> None:
         first, started = self.awaiting, len(self.recorder.history) > 0
         self.awaiting = False
-        self.recorder.evaluated(point)  # tells index 0 as well
+        self.recorder.evaluated(point)  # also reports index 0
         if first and not _finite(point):
             raise StopRun(NONFINITE_LOSS)
         if first and started:
@@ -211,7 +211,7 @@ class _Observer:
 
 
 class _Engine(ScipyEngine):
-    """Leaves a run that came to its end exactly where torch left it."""
+    """Ends a complete run without changing the parameters."""
 
     keep_parameters_unchanged = False
 
@@ -224,7 +224,7 @@ class _Engine(ScipyEngine):
 
 
 class _Evaluator:
-    """The closure's loss and what is in `.grad` after it, as torch's optimizer will see them."""
+    """The closure's loss and the `.grad` after it, as torch's optimizer will see them."""
 
     def __init__(self, closure: Closure, optimizer: torch.optim.Optimizer, flat: FlatParameters):
         self.returned: Any = None
@@ -234,7 +234,7 @@ class _Evaluator:
         self._reached = False
 
     def evaluate(self, level: str) -> ClosureResult:
-        """See Evaluator; `returned` then has what the closure returned."""
+        """See Evaluator; afterwards `returned` is the return value of the closure."""
         before = [(gradient, _version(gradient)) for gradient in self._flat.gradients()]
         self._reached = False
         self.returned = self._closure()
@@ -247,7 +247,7 @@ class _Evaluator:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Hear of every gradient that a `backward` adds to a parameter."""
+        """Register hooks that note each gradient that a `backward` adds to a parameter."""
         handles = [tensor.register_post_accumulate_grad_hook(self._hear) for tensor in self._flat.tensors]
         try:
             yield
@@ -260,7 +260,7 @@ class _Evaluator:
 
 
 class _Calls(Calls):
-    """Calls where the parameters are: torch moves them, and clears their gradients."""
+    """Calls at the current parameters: torch moves them, and clears their gradients."""
 
     def call(self, x: Any, level: str) -> ClosureResult:
         """See Calls."""
@@ -276,21 +276,21 @@ class _Calls(Calls):
         return result
 
     def write_parameters(self, x: Any) -> None:
-        """The parameters are torch's to move."""
+        """Do nothing: torch moves the parameters."""
 
 
 class _Watched(Objective):
-    """An objective that is evaluated where the parameters are."""
+    """An objective that is evaluated at the current parameters."""
 
     last_loss = math.nan
 
     def evaluate_here(self) -> None:
-        """One evaluation, which the observer hears of."""
-        self.trials.next_iteration()  # nothing comes back to an older one
+        """One evaluation, reported to the observer."""
+        self.trials.next_iteration()  # torch's optimizers do not return to earlier points
         self.last_loss = self._evaluate(self.flat.read(), "gradient").loss
 
     def end_point(self, x: NDArray[np.float64]) -> Point:
-        """The end, which is not evaluated for its own sake: with the last loss that was seen."""
+        """The end point, with the last loss, because it is not evaluated."""
         return self.cached_point(x) or Point(x, self.last_loss, None, {})
 
     def ended(self, x: NDArray[np.float64], steps: int) -> OptimizeResult:
@@ -307,7 +307,7 @@ def _version(gradient: torch.Tensor | None) -> int:
 
 
 def _replaced(gradient: torch.Tensor | None, before: tuple[torch.Tensor | None, int]) -> bool:
-    """Whether the closure filled a `.grad` by hand, without `backward`. Zeroing it in place is not filling it."""
+    """Whether the closure set a `.grad` without `backward`. Setting it to zero in place does not count."""
     if gradient is None:
         return False
     return gradient is not before[0] or (gradient._version != before[1] and bool(gradient.any()))

@@ -1,4 +1,4 @@
-"""`minimizer_args` read and refused early: everything that can be known before the first closure call."""
+"""Checks of `minimizer_args` before the first closure call."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ MinimizerArgs = Mapping[str, Any] | str | Callable[..., Any] | None
 _KEYS = ("method", "options", "tol", "bounds", "constraints", "callback", "jac", "hess", "hessp")
 Differences = Literal["2-point", "3-point"]
 _DIFFERENCES = get_args(Differences)
-_SUPPLIED = "torchmin_nb supplies it: `fun` is the closure, `x0` the parameters' values"
+_SUPPLIED = "torchmin_nb sets it: `fun` is the closure, `x0` the parameters' values"
 
 
 @dataclass(frozen=True)
 class Request:
-    """What the user asked `scipy.optimize.minimize` for, checked."""
+    """The checked arguments for `scipy.optimize.minimize`."""
 
     spec: MethodSpec
     method: str | Callable[..., Any]
@@ -46,12 +46,12 @@ class Request:
 
     @property
     def autograd_gradient(self) -> bool:
-        """Whether the gradient comes from autograd: not where the user brings one or wants differences."""
+        """Whether the gradient comes from autograd: not if the user passes one or requests differences."""
         return self.jac is None or self.jac is True
 
     @property
     def level(self) -> str:
-        """What a closure call must compute: "value", "gradient" or "curvature"."""
+        """The level of a closure call: "value", "gradient" or "curvature"."""
         if not self.autograd_gradient and self.spec.level != "curvature":
             return "value"
         if self.hess is not None or self.hessp is not None:
@@ -59,7 +59,7 @@ class Request:
         return self.spec.level
 
     def scipy_options(self, eps: float) -> dict[str, Any]:
-        """The options as SciPy takes them, with defaults that fit the parameters' precision `eps`."""
+        """The options for SciPy, with defaults that fit the parameters' precision `eps`."""
         rows = self.spec.options
         options = {name: value for name, value in self.options.items() if name not in rows or not rows[name].ours}
         if "maxiter" in self.options:
@@ -77,13 +77,13 @@ class Request:
 
     @property
     def max_iterations(self) -> int | None:
-        """A bound on iterations that we enforce, since the solver knows none."""
+        """The limit of iterations that torchmin_nb enforces for a solver without such an option."""
         row = self.spec.options.get("maxiter")
         return self.options.get("maxiter") if row is not None and row.ours else None
 
     @property
     def initial_radius(self) -> float | None:
-        """The trust radius at the start, of a method that has one."""
+        """The trust radius at the start, for a method with a trust region."""
         name = self.spec.radius_option
         return None if name is None else float(self.options.get(name, self.spec.options[name].default))
 
@@ -94,7 +94,7 @@ class Request:
 
 
 def without_method(minimizer_args: MinimizerArgs) -> dict[str, Any] | None:
-    """A copy of `minimizer_args` where the bounds of param groups choose the method; None where these args do.
+    """A copy of `minimizer_args` if the bounds of param groups choose the method; None if these args do.
 
     Raises ArgumentTypeError.
     """
@@ -105,9 +105,9 @@ def without_method(minimizer_args: MinimizerArgs) -> dict[str, Any] | None:
 
 
 def read_request(minimizer_args: MinimizerArgs, *, bounded: bool = False) -> Request:
-    """Check `minimizer_args`, or a bare method. The caller's dict is not touched.
+    """Check `minimizer_args`, or a method name. The caller's dict is not changed.
 
-    bounded: the param groups have bounds, so that the method, where none is named, must take some. Raises
+    bounded: the param groups have bounds, so the default method must accept bounds. Raises
     UnknownMethodError, UnknownOptionError, ArgumentError or ArgumentTypeError.
     """
     args = as_mapping(minimizer_args)
@@ -134,7 +134,7 @@ def read_request(minimizer_args: MinimizerArgs, *, bounded: bool = False) -> Req
 
 
 def require_memory(spec: MethodSpec, n: int, budget: int | None = None, *, on_device: bool = False) -> None:
-    """Refuse a run whose N×N arrays would not fit: MemoryBudgetError, with the size and methods that fit."""
+    """Raise MemoryBudgetError if the N×N arrays do not fit, with their size and with methods that fit."""
     needed = 8 * (spec.device_arrays * n * n if on_device else spec.arrays(n))
     limit = available_bytes() if budget is None else budget
     if needed > limit:
@@ -146,7 +146,7 @@ def require_memory(spec: MethodSpec, n: int, budget: int | None = None, *, on_de
 
 
 def as_mapping(minimizer_args: object) -> Mapping[str, Any]:
-    """`minimizer_args` as a dict, also where it is a bare method. Raises ArgumentTypeError."""
+    """`minimizer_args` as a dict, also if it is only a method. Raises ArgumentTypeError."""
     if minimizer_args is None:
         return {}
     if isinstance(minimizer_args, Mapping):
@@ -165,7 +165,7 @@ def _has_constraints(args: Mapping[str, Any]) -> bool:
 
 
 def _default_method(args: Mapping[str, Any], *, bounded: bool) -> str:
-    """SciPy's own choice where none is named."""
+    """The default method: SciPy's choice."""
     if _has_constraints(args):
         return "SLSQP"
     return "L-BFGS-B" if bounded or args.get("bounds") is not None else "BFGS"
@@ -221,12 +221,12 @@ def _read_jac(spec: MethodSpec, jac: Any) -> Any:
         if spec.level != "value" and not spec.custom and "finite_diff_rel_step" not in spec.options:
             able = [other.name for other in METHODS.values() if "finite_diff_rel_step" in other.options]
             raise ArgumentError(
-                f"jac={jac!r}: {spec.name} needs a gradient and takes no finite differences; leave jac out for "
-                f"autograd, or choose one of {', '.join(able)}"
+                f"jac={jac!r}: {spec.name} needs a gradient and does not accept finite differences; leave jac out to "
+                f"use autograd, or choose one of {', '.join(able)}"
             )
         return jac
     named = isinstance(jac, str) and jac == "cs"
-    remedy = "'cs' would hand complex parameters to the closure" if named else "leave it out for autograd"
+    remedy = "'cs' needs complex parameters; leave it out" if named else "leave it out to use autograd"
     raise ArgumentError(f"jac={jac!r} is not allowed: a callable, '2-point', '3-point', True, False or None; {remedy}")
 
 
@@ -236,12 +236,12 @@ def _read_hess(spec: MethodSpec, hess: Any) -> Any:
         return hess
     others = "" if spec.curvature == "dense" else ", '2-point', '3-point', a strategy such as scipy.optimize.BFGS()"
     raise ArgumentError(
-        f"hess={hess!r} is not allowed for {spec.name}: a callable{others} or None; leave it out for autograd"
+        f"hess={hess!r} is not allowed for {spec.name}: a callable{others} or None; leave it out to use autograd"
     )
 
 
 def require_fit(spec: MethodSpec, name: str) -> None:
-    """ArgumentError if the method cannot take `name`, "bounds" or "constraints"."""
+    """Raise ArgumentError if the method does not accept `name`, "bounds" or "constraints"."""
     if not getattr(spec, name):
         able = [other.name for other in METHODS.values() if getattr(other, name)]
         raise ArgumentError(f"{spec.name} cannot take {name}; methods that can: {', '.join(able)}")
@@ -253,4 +253,4 @@ def _require_fit(request: Request) -> None:
     if request.constraints:
         require_fit(request.spec, "constraints")
     if request.spec.curvature == "dense" and request.hessp is not None and request.hess is None:
-        raise ArgumentError(f"{request.spec.name} takes hess, not hessp; give hess, or leave both out for autograd")
+        raise ArgumentError(f"{request.spec.name} accepts hess, not hessp; pass hess, or neither to use autograd")

@@ -1,4 +1,4 @@
-"""What of a run travels in a state_dict: plain types and tensors only, so that `torch.load` reads it by default."""
+"""The run in a state_dict: plain types and tensors only, so that `torch.load` reads it by default."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["continued", "packed", "unpacked"]
 
 _PLAIN = (bool, int, float, str)
 _BELOW_MAXIMUM = 0.999
-"""SciPy wants the initial trust radius strictly below the largest one."""
+"""SciPy requires an initial trust radius strictly below the largest one."""
 
 
 def packed(history: History, result: OptimizeResult | None) -> dict[str, Any]:
@@ -32,34 +32,34 @@ def packed(history: History, result: OptimizeResult | None) -> dict[str, Any]:
 
 
 def unpacked(state: Mapping[str, Any]) -> tuple[History, OptimizeResult | None]:
-    """The history and result that were packed. Raises HistoryError for something else."""
+    """The inverse of `packed`: history and result. Raises HistoryError for other values."""
     try:
         result, stored = state["result"], state["history"]
         fields = None if result is None else {str(name): _numpy(value) for name, value in result.items()}
         history = History.from_text(stored)
         return history, None if fields is None else Result.of_run(_with_status(fields, history), history)
     except (*UNREADABLE, RuntimeError) as error:
-        raise HistoryError(f"the state_dict holds no run: {error}; give what state_dict() returned") from error
+        raise HistoryError(f"the state_dict contains no run: {error}; pass the return value of state_dict()") from error
 
 
 def _with_status(fields: dict[str, Any], history: History) -> dict[str, Any]:
-    """The fields of a result, its status as the history has it where both have the same."""
+    """The fields of a result, with the status of the history if both are equal."""
     return {**fields, "status": history.status} if fields.get("status", -1) == history.status else fields
 
 
 def continued(request: Request, history: History, result: OptimizeResult | None, *, plain: bool) -> Request:
-    """The request of a run that goes on where `history` ended: its trust radius, inverse Hessian or simplex.
+    """The request of a run that continues where `history` ended, with its trust radius, inverse Hessian or simplex.
 
-    plain: the same number of variables, and no scale and no fixed ones, in whose terms SciPy's arrays would have to be
-    translated. A StartWarning says what the method has forgotten.
+    plain: the same number of variables, without scale and fixed entries, so that SciPy's arrays need no conversion.
+    A StartWarning names the part of the method's memory that is lost.
     """
     spec = request.spec
     options = {}
     if history.method == spec.name and result is not None:
         options = {**_radius(spec, request, history), **(_arrays(spec, result) if plain else {})}
-    lost = spec.lost_state or ("" if len(options) >= len(spec.warm_start_options) else "what it had learned")
+    lost = spec.lost_state or ("" if len(options) >= len(spec.warm_start_options) else "its memory")
     if lost:
-        message = f"{spec.name} goes on from the loaded point without {lost}: a state_dict does not hold it"
+        message = f"{spec.name} continues from the loaded point without {lost}: a state_dict does not contain it"
         warnings.warn(message, StartWarning, stacklevel=4)
     return replace(request, options={**request.options, **options})
 
@@ -88,7 +88,7 @@ def _first_array(value: Any) -> Any:
     """Nelder-Mead's final_simplex is a pair of points and losses; the points are what continues."""
     if isinstance(value, tuple) and value and isinstance(value[0], np.ndarray):
         return value[0]
-    if isinstance(value, IntEnum):  # torch.load reads no classes
+    if isinstance(value, IntEnum):  # torch.load does not read classes
         return int(value)
     return value.item() if isinstance(value, np.generic) else value
 

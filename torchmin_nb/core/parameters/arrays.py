@@ -1,4 +1,4 @@
-"""What a function of the user's returned, as an array or a matrix of the expected shape."""
+"""Return values of user functions, as an array or a matrix of the expected shape."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["as_array", "as_matrix"]
 
 
 def as_array(value: Any, name: str, shape: tuple[int, ...]) -> NDArray[np.float64]:
-    """What the user's function `name` returned, as an array. Raises ArgumentTypeError; ArgumentError for its size."""
+    """The return value of the user's function `name` as an array. Raises ArgumentTypeError, ArgumentError."""
     try:
         host = value.detach().cpu() if isinstance(value, torch.Tensor) else value
         array = np.asarray(host, dtype=np.float64)
@@ -32,7 +32,7 @@ def as_array(value: Any, name: str, shape: tuple[int, ...]) -> NDArray[np.float6
 
 
 def as_matrix(matrix: Any, name: str = "", shape: tuple[int, int] | None = None) -> Any:
-    """A matrix as an array, where it is not sparse or given as products; of this shape, if given."""
+    """A matrix as an array, unless it is sparse or a linear operator. shape: the required shape, if any."""
     if not (issparse(matrix) or isinstance(matrix, LinearOperator)):
         return np.asarray(matrix, dtype=np.float64) if shape is None else as_array(matrix, name, shape)
     if shape is not None and matrix.shape != shape:

@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 __all__ = ["SMALLEST_SCALE", "clipped", "group_bounds", "group_scale", "outside", "read_bounds"]
 
 SMALLEST_SCALE = 1e-150
-"""Of a variable: its square and the inverse of it are numbers too."""
+"""Smallest scale of a variable: its square and the inverse of that are still finite and not 0."""
 
 Groups = Iterable[Mapping[str, Any]]
 
 
 def group_bounds(groups: Groups, tensors: Sequence[torch.Tensor]) -> Bounds | None:
-    """The `bounds=(low, high)` of the param groups over the flat vector of `tensors`; None where no group has any.
+    """The `bounds=(low, high)` of the param groups over the flat vector of `tensors`; None if no group has bounds.
 
     low, high: a number, a tensor of the parameter's shape, or None for open.
     """
@@ -39,7 +39,7 @@ def group_bounds(groups: Groups, tensors: Sequence[torch.Tensor]) -> Bounds | No
 
 
 def group_scale(groups: Groups, tensors: Sequence[torch.Tensor]) -> NDArray[np.float64] | None:
-    """The `scale=` of the param groups over the flat vector; None where every scale is 1.
+    """The `scale=` of the param groups over the flat vector; None if every scale is 1.
 
     Each is a positive number or a tensor of positive numbers of the parameter's shape.
     """
@@ -53,9 +53,9 @@ def group_scale(groups: Groups, tensors: Sequence[torch.Tensor]) -> NDArray[np.f
 
 
 def read_bounds(bounds: Any, n: int) -> Bounds | None:
-    """SciPy's forms, `Bounds` or one (low, high) pair a variable, checked against n variables.
+    """SciPy's forms, `Bounds` or one (low, high) pair for each variable, checked for n variables.
 
-    Raises ArgumentError for a wrong number of pairs, something else than pairs, NaN, or low above high.
+    Raises ArgumentError for a wrong number of pairs, values that are not pairs, NaN, or low above high.
     """
     if bounds is None:
         return None
@@ -71,15 +71,15 @@ def read_bounds(bounds: Any, n: int) -> Bounds | None:
     except TypeError:
         pairs = [bounds]
     if len(pairs) != n:
-        raise ArgumentError(f"bounds has {len(pairs)} pairs for {n} variables; give one (low, high) pair each")
+        raise ArgumentError(f"bounds has {len(pairs)} pairs for {n} variables; pass one (low, high) pair for each")
     sides = [_pair(pair) for pair in pairs]
     return _checked(_side([low for low, _ in sides], -np.inf), _side([high for _, high in sides], np.inf))
 
 
 def clipped(x: NDArray[np.float64], bounds: Bounds | None, eps: float = 0.0) -> NDArray[np.float64]:
-    """x inside the bounds; a StartWarning says how many entries were moved.
+    """x moved inside the bounds; a StartWarning gives the number of moved entries.
 
-    Fixed entries move quietly, and so does what is outside by rounding to a precision of `eps`.
+    There is no warning for fixed entries, and none for entries outside by rounding to a precision of `eps`.
     """
     if bounds is None:
         return x
@@ -87,13 +87,13 @@ def clipped(x: NDArray[np.float64], bounds: Bounds | None, eps: float = 0.0) -> 
     moved = int(((np.abs(inside - x) > eps * np.abs(inside)) & (bounds.lb < bounds.ub)).sum())
     if moved:
         warnings.warn(
-            f"{moved} starting values lie outside their bounds and were clipped to them", StartWarning, stacklevel=7
+            f"{moved} starting values are outside their bounds and were clipped to them", StartWarning, stacklevel=7
         )
     return inside
 
 
 def outside(x: NDArray[np.float64], bounds: Bounds | None) -> float:
-    """How far x lies outside its bounds, in the entry that lies farthest; 0 inside."""
+    """The largest distance of an entry of x from its bounds; 0 inside."""
     if bounds is None:
         return 0.0
     return float(np.maximum(np.max(bounds.lb - x, initial=0.0), np.max(x - bounds.ub, initial=0.0)))
@@ -127,7 +127,7 @@ def _filled(name: str, value: Any, tensor: torch.Tensor, default: float) -> NDAr
     if values.dim() and values.shape != tensor.shape:
         raise ArgumentError(
             f"{name} has shape {tuple(values.shape)} for a parameter of shape {tuple(tensor.shape)}; "
-            f"give a number or a tensor of the parameter's shape, in a group of its own"
+            f"pass a number, or a tensor of the parameter's shape in a param group with this parameter only"
         )
     return values.expand(tensor.shape).reshape(-1).numpy().copy()
 

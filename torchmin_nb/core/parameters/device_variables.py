@@ -1,4 +1,4 @@
-"""The variables of a solver on the device: as `Variables`, in tensors."""
+"""The variables of a solver on the device: like `Variables`, with tensors."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class DeviceVariables:
             self._box = self._tensor(variables.box.lb), self._tensor(variables.box.ub)
 
     def to_user(self, z: torch.Tensor) -> torch.Tensor:
-        """x of z; z itself where the two are the same. Inside the bounds, whatever a product by the scale rounds to."""
+        """x for z; z itself if the two are the same. Clipped to the bounds after the rounding of the scale."""
         x = self._embed(self._grown(z), self._base)
         return x if self._box is None else torch.clamp(x, *self._box)
 
@@ -65,20 +65,20 @@ class DeviceVariables:
         return picked if self._scale is None else picked * self._scale
 
     def mask_to_solver(self, mask: NDArray[np.bool_]) -> torch.Tensor:
-        """What is true of entries of x, for those of z."""
+        """A mask over the entries of x as a mask over the entries of z."""
         whole = torch.from_numpy(mask).to(self.device)
         return whole if self._free is None else whole[self._free]
 
     @property
     def scale(self) -> torch.Tensor | float:
-        """Of x: shape (n,), or 1."""
+        """The scale of x: shape (n,), or 1."""
         return 1.0 if self._scale is None else self._embed(self._scale, torch.ones(()).to(self._scale))
 
     def _grown(self, z: torch.Tensor) -> torch.Tensor:
         return z if self._scale is None else z * self._scale
 
     def _embed(self, free: torch.Tensor, rest: torch.Tensor | None) -> torch.Tensor:
-        """The free entries among the fixed ones, which are `rest`, or 0."""
+        """A vector over x from its free entries; the fixed entries are `rest`, or 0."""
         if self._free is None:
             return free
         whole = torch.zeros(self._free.numel(), dtype=self.dtype, device=self.device)

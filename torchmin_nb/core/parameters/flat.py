@@ -23,19 +23,19 @@ __all__ = ["FlatParameters", "TrainableGroup", "Vector", "require_own_memory", "
 
 TrainableGroup = dict[str, object]
 Vector: TypeAlias = "NDArray[np.float64] | torch.Tensor"
-"""A point or direction, shape (n,): at SciPy's border or on the device."""
+"""A point or direction, shape (n,): an array for SciPy, or a tensor on the device."""
 _ALLOWED = (torch.float32, torch.float64)
 
 
 def trainable(groups: Iterable[TrainableGroup]) -> list[torch.Tensor]:
-    """The tensors of the param groups that are optimised: those with `requires_grad`, in order.
+    """The optimised tensors of the param groups: all with `requires_grad`, in order.
 
-    Raises ParameterError when there is none, or one is complex, of half precision or not floating point, sparse, or
-    has no values yet.
+    Raises ParameterError if there is none, or if one is complex, of half precision or not floating point, sparse, or
+    without values.
     """
     tensors = [p for group in groups for p in group["params"] if p.requires_grad]  # type: ignore[attr-defined]
     if len({id(tensor) for tensor in tensors}) < len(tensors):
-        raise ParameterError("a parameter is given twice; give each tensor once, as model.parameters() does")
+        raise ParameterError("a parameter was passed twice; pass each tensor once, as model.parameters() does")
     for index, tensor in enumerate(tensors):
         if is_lazy(tensor) or tensor.is_meta:
             raise ParameterError(
@@ -44,38 +44,38 @@ def trainable(groups: Iterable[TrainableGroup]) -> list[torch.Tensor]:
             )
         if tensor.layout != torch.strided:
             raise ParameterError(
-                f"parameter {index} has the layout {tensor.layout}; torchmin_nb minimises over dense tensors: give it "
-                f"as one, e.g. tensor.to_dense(), and make the sparse tensor in the closure"
+                f"parameter {index} has the layout {tensor.layout}; torchmin_nb optimises dense tensors: pass a dense "
+                f"one, e.g. tensor.to_dense(), and make the sparse tensor in the closure"
             )
         if tensor.is_complex():
             raise ParameterError(
-                f"parameter {index} is {tensor.dtype} of shape {tuple(tensor.shape)}; torchmin_nb minimises over real "
+                f"parameter {index} is {tensor.dtype} of shape {tuple(tensor.shape)}; torchmin_nb optimises real "
                 f"numbers: optimise real and imaginary parts, real = torch.view_as_real(z).detach().clone()"
                 f".requires_grad_(), and make z = torch.view_as_complex(real) in the closure"
             )
         if tensor.dtype not in _ALLOWED:
             raise ParameterError(
-                f"parameter {index} is {tensor.dtype} of shape {tuple(tensor.shape)}; torchmin_nb minimises over "
+                f"parameter {index} is {tensor.dtype} of shape {tuple(tensor.shape)}; torchmin_nb optimises "
                 f"torch.float32 and torch.float64: convert it first, e.g. with model.double()"
             )
     if not sum(tensor.numel() for tensor in tensors):
         raise ParameterError(
             "no parameter to optimise: every tensor is empty or has requires_grad=False; "
-            "give at least one floating-point tensor that requires grad"
+            "pass at least one floating-point tensor that requires grad"
         )
     return tensors
 
 
 def require_own_memory(tensors: Sequence[torch.Tensor]) -> None:
-    """ParameterError where two entries lie in the same place: to move one would be to move the other."""
-    remedy = "SciPy moves every entry on its own; "
+    """Raise ParameterError if two entries share memory: a change of one would change the other."""
+    remedy = "but the method moves every entry independently; "
     clusters: list[list[int]] = []
     reach = 0
     for begin, end, index in sorted((*_span(tensor), index) for index, tensor in enumerate(tensors) if tensor.numel()):
         if (end - begin) < tensors[index].numel() * tensors[index].element_size():
             raise ParameterError(
                 f"entries of parameter {index}, of shape {tuple(tensors[index].shape)}, share memory, as in an "
-                f"expanded tensor; {remedy}give a tensor of its own, e.g. by clone(), or the one before expand()"
+                f"expanded tensor; {remedy}pass a clone(), or the tensor before expand()"
             )
         if begin >= reach:
             clusters.append([])
@@ -84,19 +84,19 @@ def require_own_memory(tensors: Sequence[torch.Tensor]) -> None:
     for cluster in clusters:
         if len(cluster) > 1 and _overlap([tensors[index] for index in cluster]):
             raise ParameterError(
-                f"parameters {', '.join(map(str, sorted(cluster)))} share memory; {remedy}give views of one tensor as "
-                f"that tensor, and tie modules by the Parameter itself (a.weight = b.weight), not by its data"
+                f"parameters {', '.join(map(str, sorted(cluster)))} share memory; {remedy}in place of views, pass the "
+                f"tensor itself, and tie modules by the Parameter (a.weight = b.weight), not by its data"
             )
 
 
 def _span(tensor: torch.Tensor) -> tuple[int, int]:
-    """The addresses between which a tensor that is not empty lies."""
+    """The first and last address of a tensor that is not empty."""
     reach = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
     return tensor.data_ptr(), tensor.data_ptr() + (reach + 1) * tensor.element_size()
 
 
 def _overlap(tensors: Sequence[torch.Tensor]) -> bool:
-    """Whether two entries lie in the same place. Interleaved ones, as two columns of a matrix, do not."""
+    """Whether two tensors share an entry. Interleaved tensors, such as two columns of a matrix, do not."""
     words = torch.cat([_words(tensor) for tensor in tensors])
     return len(words.unique()) < len(words)
 
@@ -123,7 +123,7 @@ class FlatParameters:
 
     @property
     def on_host(self) -> bool:
-        """Whether all tensors are where Python reads them without a transfer."""
+        """Whether all tensors are on the CPU, so that reading them needs no transfer."""
         return all(tensor.device.type == "cpu" for tensor in self.tensors)
 
     @property
@@ -132,14 +132,14 @@ class FlatParameters:
         return max(torch.finfo(tensor.dtype).eps for tensor in self.tensors)
 
     def read(self) -> NDArray[np.float64]:
-        """The current values, a fresh vector of shape (n,)."""
+        """The current values, a new vector of shape (n,)."""
         return self.gather([tensor.detach() for tensor in self.tensors])
 
     def write(self, x: Vector) -> None:
         """Copy x into the parameters, in place.
 
-        Through `.data`, so that the graph of an earlier point stays usable: put that point's values back
-        before going backward through it. Storage is kept: views of the parameters stay views.
+        Through `.data`, so that the graph of an earlier point can still be used: write that point's values back
+        before the backward pass. The storage does not change: views of the parameters remain views.
         """
         torch._foreach_copy_([tensor.data for tensor in self.tensors], list(self._chunks(x)))
 
@@ -151,11 +151,11 @@ class FlatParameters:
 
     @property
     def version(self) -> int:
-        """Grows with every change in place that autograd hears of."""
+        """A number that increases with every in-place change that autograd notices."""
         return sum(tensor._version for tensor in self.tensors)
 
     def require_held(self, x: Vector) -> None:
-        """ClosureError where the parameters hold something else than x, which was written before a closure call."""
+        """Raise ClosureError if a closure call has changed the parameters, which held x before."""
         if all(map(_equal, self.tensors, self._chunks(x))):
             return
         held, written = self.read(), self.gather(self._chunks(x))
@@ -163,9 +163,9 @@ class FlatParameters:
             written = self.gather(self.scatter(x))
         if not np.array_equal(held, written, equal_nan=True):
             raise ClosureError(
-                f"the closure moved the parameters, by up to {np.abs(held - written).max():.3g}; it must leave the "
-                f"values that SciPy chose: give bounds=(low, high) in the param group in place of clamp_(), and make "
-                f"other maps of the parameters part of the loss"
+                f"the closure moved the parameters, by up to {np.abs(held - written).max():.3g}; it must not change "
+                f"them: use bounds=(low, high) in the param group in place of clamp_(), and compute other "
+                f"transformations of the parameters as a part of the loss"
             )
 
     def mask(self, indices: Iterable[int]) -> NDArray[np.bool_]:
@@ -174,7 +174,7 @@ class FlatParameters:
         return np.repeat([index in chosen for index in range(len(self.tensors))], self._sizes)
 
     def gather(self, parts: Sequence[torch.Tensor | None]) -> NDArray[np.float64]:
-        """One fresh array of shape (n,) from one tensor a parameter; None counts as zeros."""
+        """One new array of shape (n,) from one tensor for each parameter; None counts as zeros."""
         return self.join(parts, torch.float64, torch.device("cpu")).numpy()
 
     def join(self, parts: Sequence[torch.Tensor | None], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
@@ -191,14 +191,14 @@ class FlatParameters:
         return whole
 
     def split(self, v: torch.Tensor) -> list[torch.Tensor]:
-        """v of shape (n,) as tensors with the shape, dtype and device of each parameter: views where both are v's."""
+        """v of shape (n,) as tensors with the shape, dtype and device of each parameter; views of v where possible."""
         return [
             piece.to(device=tensor.device, dtype=tensor.dtype)
             for tensor, piece in zip(self.tensors, self._chunks(v), strict=True)
         ]
 
     def scatter(self, v: Vector) -> list[torch.Tensor]:
-        """v of shape (n,) as fresh tensors with the shape, dtype and device of each parameter."""
+        """v of shape (n,) as new tensors with the shape, dtype and device of each parameter."""
         return [
             values.to(device=tensor.device, dtype=tensor.dtype, copy=True)
             for tensor, values in zip(self.tensors, self._chunks(v), strict=True)
@@ -213,13 +213,13 @@ class FlatParameters:
         ]
 
     def join_rows(self, parts: Sequence[torch.Tensor | None], rows: torch.Tensor) -> None:
-        """The inverse of `split_rows`: into rows of shape (k, n), which are zeros before."""
+        """The inverse of `split_rows`: writes into rows of shape (k, n) that contain zeros."""
         for piece, part in zip(rows.split(self._sizes, dim=1), parts, strict=True):
             if part is not None:
                 piece.copy_(part.detach().reshape(len(rows), -1))
 
     def clear_gradients(self) -> None:
-        """Set every `.grad` to None, so that what the closure leaves there is its own."""
+        """Set every `.grad` to None, so that all gradients afterwards are from the closure."""
         for tensor in self.tensors:
             tensor.grad = None
 

@@ -1,8 +1,8 @@
-"""The solver's variables z: the free entries of x, divided by their scale; and the loss it sees, divided by its scale.
+"""The solver's variables z: the free entries of x, divided by their scale; and the solver's loss, divided by its scale.
 
 The user, the closure and the events see x and the loss; only SciPy sees z and loss/loss_scale. x = scale · z on the
-free entries, and fixed entries keep the value that their equal bounds give them. What goes to SciPy and what comes back
-is translated here: points, directions, gradients, Jacobians, Hessians and their inverses.
+free entries; fixed entries have the value of their equal bounds. This module converts all values for SciPy and from
+SciPy: points, directions, gradients, Jacobians, Hessians and their inverses.
 """
 
 from __future__ import annotations
@@ -49,20 +49,20 @@ class Variables:
 
     @property
     def plain(self) -> bool:
-        """Whether z is x itself, up to its type."""
+        """Whether z equals x."""
         return self.free is None and self.free_scale is None
 
     @property
     def scale(self) -> NDArray[np.float64] | float:
-        """Of x: shape (n,), or 1."""
+        """The scale of x: shape (n,), or 1."""
         return 1.0 if self.free_scale is None else self._embed(self.free_scale, 1.0)
 
     def to_solver(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
-        """z of x, or of rows of them; a direction in x as one in z."""
+        """z for x, or for rows of x; a direction in x as a direction in z."""
         return self._pick(x) / self.free_scale if self.free_scale is not None else self._pick(x).copy()
 
     def to_user(self, z: NDArray[np.float64]) -> NDArray[np.float64]:
-        """x of z. The same z always gives the same bits, and a bound on z the very bound on x."""
+        """x for z. The same z always gives the same bits, and a bound on z gives exactly the bound on x."""
         z = np.asarray(z).ravel()
         x = self._embed(self._snapped(z, self._grown(z)), self.base)
         still = self.unreached()
@@ -98,11 +98,11 @@ class Variables:
         return self.gradient_to_solver(self.gradient_to_solver(matrix).T).T
 
     def mask_to_solver(self, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """What is true of entries of x, for those of z."""
+        """A mask over the entries of x as a mask over the entries of z."""
         return mask if self.free is None else mask[self.free]
 
     def solver_options(self, options: Mapping[str, Any], rows: Mapping[str, OptionSpec]) -> dict[str, Any]:
-        """Options that are arrays over the variables, such as a starting simplex, as arrays over z, in SciPy's loss."""
+        """Array options, such as a starting simplex, converted to z and to the scaled loss."""
         options = self._solver_losses(options, rows)
         if self.plain:
             return options
@@ -113,9 +113,9 @@ class Variables:
         }
 
     def user_result(self, result: OptimizeResult) -> OptimizeResult:
-        """SciPy's result, or trust-constr's state, in the user's terms; derivatives along fixed variables are 0.
+        """SciPy's result, or trust-constr's state, in the user's variables; derivatives along fixed variables are 0.
 
-        SciPy never saw those: see `fill_fixed`.
+        SciPy does not compute those: see `fill_fixed`.
         """
         if self.plain and self.loss_scale == 1:
             return result
@@ -124,7 +124,7 @@ class Variables:
         return OptimizeResult({**converted, **self._user_constraints(result), "x": self.to_user(result.x)})
 
     def _solver_losses(self, options: Mapping[str, Any], rows: Mapping[str, OptionSpec]) -> dict[str, Any]:
-        """Options in units of the loss, as SciPy sees it."""
+        """Options in units of the loss, converted to the scaled loss."""
         changed = {
             name: np.asarray(value, dtype=np.float64) / self.loss_scale ** rows[name].loss_power
             for name, value in options.items()
@@ -133,7 +133,7 @@ class Variables:
         return {**options, **changed}
 
     def _user_losses(self, result: OptimizeResult) -> OptimizeResult:
-        """What is in units of the loss, as the user sees it."""
+        """Fields in units of the loss, converted to the user's loss."""
         if self.loss_scale == 1:
             return result
         scaled = {name: _times(result[name], self.loss_scale) for name in _LOSSES if name in result}
@@ -145,7 +145,7 @@ class Variables:
         return OptimizeResult({**result, **scaled})
 
     def fill_fixed(self, result: OptimizeResult, gradient: NDArray[np.float64] | None) -> None:
-        """Put the derivatives along fixed variables into the result's gradient, where the whole gradient is known."""
+        """Write the derivatives along fixed variables into the result's gradient, if the whole gradient is known."""
         if self.free is None or gradient is None:
             return
         for name in ("jac", "grad"):
@@ -154,7 +154,7 @@ class Variables:
                 result[name] = np.where(self.free, reported, gradient)
 
     def _user_constraints(self, result: OptimizeResult) -> dict[str, Any]:
-        """trust-constr lists Jacobians and multipliers by constraint, and the bounds, on z itself, last."""
+        """Convert trust-constr's lists of Jacobians and multipliers: by constraint, with the bounds on z last."""
         if not isinstance(result.get("jac"), list) or not isinstance(result.get("v"), list):
             return {}
         jacobians = [self.gradient_to_user(jacobian) for jacobian in result.jac]
@@ -217,7 +217,7 @@ class Variables:
         return z if self.free_scale is None else z * self.free_scale
 
     def _embed(self, free: NDArray[np.float64], rest: NDArray[np.float64] | float) -> NDArray[np.float64]:
-        """The free entries among the fixed ones, along the last axis. Complex ones, of SciPy's 'cs', stay complex."""
+        """A vector over x from its free entries, along the last axis. Complex entries (SciPy's 'cs') remain complex."""
         if self.free is None:
             return free
         whole = np.empty((*free.shape[:-1], self.base.size), dtype=np.result_type(free, np.float64))
@@ -232,7 +232,7 @@ class Variables:
 
 
 _LOSSES = ("fun", "grad", "hess", "lagrangian_grad", "optimality", "multipliers", "v")
-"""Fields of SciPy's results in units of the loss. So is `jac`, but for trust-constr's list of constraint Jacobians."""
+"""Fields of SciPy's results in units of the loss. `jac` is one too, unless it is trust-constr's list of Jacobians."""
 
 
 def _times(value: Any, factor: float) -> Any:
@@ -241,7 +241,7 @@ def _times(value: Any, factor: float) -> Any:
 
 
 class _UserInverse(LinearOperator):  # type: ignore[misc]
-    """L-BFGS-B's inverse Hessian in the user's variables, as products: no N×N array unless `todense` is asked for."""
+    """L-BFGS-B's inverse Hessian in the user's variables, as products: only `todense` makes an N×N array."""
 
     def __init__(self, inverse: LinearOperator, variables: Variables):
         super().__init__(np.float64, (variables.base.size, variables.base.size))

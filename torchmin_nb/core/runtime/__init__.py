@@ -1,1 +1,1 @@
-"""The process that a run lives in: stop requests and budgets, worker threads, BLAS threads, memory."""
+"""A run's process: stop requests and budgets, worker threads, BLAS threads, memory."""

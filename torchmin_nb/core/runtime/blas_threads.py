@@ -1,8 +1,8 @@
-"""BLAS threads. torch's OpenMP threads and SciPy's BLAS threads fight over the cores.
+"""BLAS threads. torch's OpenMP threads and SciPy's BLAS threads compete for the cores.
 
-SciPy's linear algebra on small vectors gains nothing from threads and loses much to spinning ones, so a run
-limits the BLAS of NumPy and SciPy to one thread, unless its method factorises large dense matrices. torch's
-own libraries are left alone. The limit is process-wide: it is counted, and lifted when the last run lets go.
+Threads do not help SciPy's linear algebra on small vectors, and waiting threads slow it down. So a run limits
+the BLAS of NumPy and SciPy to one thread, unless its method factorises large dense matrices. torch's
+own libraries keep their threads. The limit is process-wide: it is counted, and removed after the last run.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import torch
 __all__ = ["LARGE_DENSE", "blas_threads"]
 
 LARGE_DENSE = 1000
-"""From this many variables on, a dense factorisation is faster with BLAS threads than without."""
+"""With at least this many variables, a dense factorisation is faster with BLAS threads than without."""
 
 _lock = threading.Lock()
 _holders: list[int] = []
@@ -31,7 +31,7 @@ _controllers: list[Any] = []
 def blas_threads(limit: int | None) -> Iterator[None]:
     """Hold NumPy's and SciPy's BLAS at `limit` threads; None changes nothing.
 
-    Of several holders at once the smallest limit is in force; what was found is restored by the last.
+    With several holders at the same time, the smallest limit applies; the last holder restores the original value.
     """
     if limit is None:
         yield
@@ -71,10 +71,10 @@ def _restore() -> None:
 
 
 def _set(library: Any, count: int) -> None:
-    """Set the count from whichever thread this is.
+    """Set the number of threads from any thread.
 
-    threadpoolctl 3.8 heeds only the first thread that ever set OpenBLAS's, in silence. Here holders are counted over
-    all threads, so that guard would lose limits and leave others in force.
+    threadpoolctl 3.8 silently ignores all threads but the first that set OpenBLAS's number. Here holders are counted
+    over all threads, so with that guard limits would be lost, or would remain.
     """
     clear_owner = getattr(library, "clear_controlling_thread", lambda force: None)
     clear_owner(force=True)

@@ -1,7 +1,7 @@
-"""Stop and budgets: what can end a run from outside the method.
+"""Stop and budgets: they end a run from outside the method.
 
-SciPy's callback can be hundreds of closure calls away, so a run is ended by a private exception out of the
-objective, at the next closure call or product. Every SciPy solver lets it through.
+SciPy's callback can be hundreds of closure calls away. So the objective raises a private exception at the next
+closure call or product. No SciPy solver catches it.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Status(IntEnum):
     NOISE_FLOOR = 113, "The noise floor of the loss is reached: steps change it by less than its noise."
 
     def __new__(cls, number: int, label: str = "") -> Status:
-        """A member: its number, and its label, which is its docstring too."""
+        """A member: its number, and its label, which is also its docstring."""
         member = int.__new__(cls, number)
         member._value_ = number
         member.label = member.__doc__ = label
@@ -106,7 +106,7 @@ class Ending(NamedTuple):
 NONFINITE_GRADIENT = Ending.of(Status.NONFINITE_GRADIENT)
 STOPPED = Ending.of(Status.STOPPED)
 CALLBACK = Ending.of(Status.STOPPED, "Stopped by a callback.")
-ABANDONED = Ending.of(Status.STOPPED, "Stopped: it stood still, and nothing was left that could let it go on.")
+ABANDONED = Ending.of(Status.STOPPED, "Stopped: the run was paused, and nothing was left that could resume it.")
 ITERATIONS = Ending.of(Status.MAX_ITERATIONS)
 EVALUATIONS = Ending.of(Status.MAX_EVALUATIONS)
 EXHAUSTED = Ending.of(Status.MAX_EVALUATIONS, "The maximum number of function evaluations is exceeded.")
@@ -124,7 +124,7 @@ NOISE_FLOOR = Ending.of(Status.NOISE_FLOOR)
 
 
 class StopRun(BaseException):
-    """Ends SciPy's solver from inside. A BaseException, so that no solver swallows it."""
+    """Ends SciPy's solver from inside. A BaseException, so that no solver catches it."""
 
     def __init__(self, ending: Ending):
         super().__init__(ending.message)
@@ -140,10 +140,10 @@ class Abort(BaseException):
 
 
 class Control:
-    """Budgets of one run, and the requests that any thread may place: stop, pause, go on, so many iterations more.
+    """Budgets of one run, and the requests that any thread may make: stop, pause, resume, advance by n iterations.
 
-    max_seconds: wall-clock seconds, pauses not counted. max_evaluations: closure calls. target_loss: stop once reached.
-    iterations: pause after so many, None for no such limit. pace: hold each iteration for so many seconds.
+    max_seconds: wall-clock seconds without pauses. max_evaluations: closure calls. target_loss: stop when reached.
+    iterations: pause after this many, None for no limit. pace: wait this many seconds after each iteration.
     """
 
     def __init__(
@@ -173,19 +173,19 @@ class Control:
 
     @property
     def elapsed(self) -> float:
-        """Seconds since the run began, pauses not counted."""
+        """Seconds since the run began, without pauses."""
         return time.perf_counter() - self._started - self._idle
 
     @property
     def waiting(self) -> bool:
-        """Whether the run stands still, and has not been let go since it did.
+        """Whether the run is paused and has not been resumed since.
 
-        Each `resume` is a number, and a run that stands still notes the last one it knows: what was resumed a moment
-        ago does not wait any more, whether or not its thread has moved yet.
+        Each `resume` has a number, and a paused run stores the last number that it has seen. So a run that was
+        resumed a moment ago does not count as paused, even if its thread has not continued yet.
         """
         return self._paused_at == self._resumes
 
-    # From any thread
+    # Called by any thread
 
     @property
     def ending(self) -> bool:
@@ -193,36 +193,36 @@ class Control:
         return self._requested is not None
 
     def request(self, ending: Ending) -> None:
-        """Ask the run to end at its next closure call or product. The first request wins."""
+        """Request the end of the run at its next closure call or product. The first request wins."""
         with self._changed:
             self._requested = self._requested or ending
             self._changed.notify_all()
 
     def pause(self) -> None:
-        """Ask the run to stand still at its next closure call or product, or at the end of the iteration."""
+        """Request a pause at the next closure call or product, or at the end of the iteration."""
         with self._changed:
             self._paused = True
 
     def resume(self, iterations: int | None = None) -> None:
-        """Let the run go on: without limit, or for so many iterations."""
+        """Resume the run: without limit, or for this many iterations."""
         with self._changed:
             self._paused, self._iterations = False, iterations
             self._resumes += 1
             self._changed.notify_all()
 
     def abandon(self) -> None:
-        """Nobody is left to let the run go on: where it stands still, now or later, it ends."""
+        """Nothing is left that could resume the run: end it when it is paused, now or later."""
         with self._changed:
             self._abandoned = True
             self._changed.notify_all()
 
     def wait_for_pause(self, timeout: float | None = None) -> bool | None:
-        """Wait until the run stands still: True. False once it has ended, None where the timeout came first."""
+        """Wait until the run is paused: True. False when it has ended, None after the timeout."""
         with self._changed:
             self._changed.wait_for(lambda: self.waiting or self._over, timeout)
             return True if self.waiting else False if self._over else None
 
-    # From the run
+    # Called by the run
 
     def wait_for_start(self) -> None:
         """Called before all work; the clock begins here."""
@@ -231,7 +231,7 @@ class Control:
         self._started, self._idle = time.perf_counter(), 0.0
 
     def before_work(self) -> None:
-        """Called before each closure call and product; stands still while paused, raises StopRun when it is to end."""
+        """Called before each closure call and product; waits while paused, raises StopRun if the run must end."""
         if self._paused:
             self._wait_while_paused()
         if self._requested:
@@ -240,18 +240,18 @@ class Control:
             raise StopRun(SECONDS)
 
     def before_evaluation(self, evaluations: int) -> None:
-        """Called before each closure call, with the number made so far."""
+        """Called before each closure call, with the number of calls so far."""
         self.before_work()
         if self.max_evaluations is not None and evaluations >= self.max_evaluations:
             raise StopRun(EVALUATIONS)
 
     def after_evaluation(self, loss: float, *, feasible: bool = True) -> None:
-        """Called after each closure call; raises StopRun when the target is reached, at a feasible point."""
+        """Called after each closure call; raises StopRun if the target is reached at a feasible point."""
         if self.target_loss is not None and feasible and loss <= self.target_loss:
             raise StopRun(TARGET)
 
     def after_iteration(self, index: int) -> None:
-        """Called when an iteration has been told; index 0 is the start, which is no iteration yet."""
+        """Called after an iteration was reported; index 0 is the start, which does not count as an iteration."""
         if self.pace:
             self._hold_pace()
         with self._changed:
@@ -270,7 +270,7 @@ class Control:
         self._idle += time.perf_counter() - begun
 
     def end(self) -> None:
-        """Called when the run is over: nobody need wait for a standstill."""
+        """Called when the run is over: wakes all who wait for a pause."""
         with self._changed:
             self._over = True
             self._changed.notify_all()
@@ -278,7 +278,7 @@ class Control:
     def _wait_while_paused(self) -> None:
         begun = time.perf_counter()
         with self._changed:
-            while self._paused and self._requested is None:  # paused again before it moved: it stands still again
+            while self._paused and self._requested is None:  # paused again before the thread continued
                 self._paused_at = self._resumes
                 self._changed.notify_all()
                 self._changed.wait_for(self._may_continue)

@@ -1,4 +1,4 @@
-"""How much memory there is, said before it is gone."""
+"""The available memory, to refuse a run before it needs too much."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _UNLIMITED = 2**63
 
 
 class _Group(NamedTuple):
-    """Where a version of Linux's control groups says what a container may take, and what it has."""
+    """The files of one version of Linux's control groups with the memory limit and usage of a container."""
 
     limit: str
     used: str
@@ -29,7 +29,7 @@ _GROUPS = (
 
 
 def available_bytes() -> int:
-    """Memory this process can still get: the kernel's figure, bounded by the container's limit."""
+    """Memory that this process can still get: the kernel's number, bounded by the container's limit."""
     return min(_system_available(), _container_available())
 
 
@@ -51,12 +51,12 @@ def _system_available() -> int:
 
 
 def _container_available() -> int:
-    """What the tightest limit of a control group leaves; very much where there is none."""
+    """The memory left below the smallest limit of a control group; very large without a limit."""
     return min((_available_in(group) for group in _GROUPS), default=_UNLIMITED)
 
 
 def _available_in(group: _Group) -> int:
-    """Bytes below the limit. The page cache that the kernel gives up first is counted as used, but can be had."""
+    """Bytes below the limit. Reclaimable page cache is counted as used, but is available, so it is added."""
     limit, used = _number(_CGROUP / group.limit), _number(_CGROUP / group.used)
     if limit is None or used is None:
         return _UNLIMITED
@@ -65,7 +65,7 @@ def _available_in(group: _Group) -> int:
 
 
 def _number(path: Path) -> int | None:
-    """The number in a file; None where there is no such file, or a word such as "max"."""
+    """The number in a file; None if the file does not exist, or contains a word such as "max"."""
     try:
         return int(path.read_text())
     except (OSError, ValueError):
@@ -73,7 +73,7 @@ def _number(path: Path) -> int | None:
 
 
 def _entry(path: Path, name: str) -> int | None:
-    """The number beside a name in a file of lines "name number"; None where there is none."""
+    """The number for a name in a file of lines "name number"; None if there is none."""
     try:
         rows = (line.split() for line in path.read_text().splitlines())
         return next((int(row[1]) for row in rows if row[:1] == [name]), None)

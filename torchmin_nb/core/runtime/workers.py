@@ -1,4 +1,4 @@
-"""Worker threads, and waiting for them: ended before the interpreter is, interrupted as the main thread should be."""
+"""Worker threads that end before the interpreter does, and waiting for them that can be interrupted."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ _Answer = TypeVar("_Answer")
 
 _SLICE = 0.1
 _PATIENCE = 30.0
-"""Seconds that the interpreter's end waits for all workers: one whose closure call never returns must not hold it."""
+"""Seconds that the interpreter waits for all workers at exit: a closure call that never returns must not block it."""
 
 _alive: set[WorkerThread] = set()
 
 
 class WorkerThread(threading.Thread):
-    """A daemon thread that is asked to stop, and joined, before the interpreter is torn down.
+    """A daemon thread that is stopped and joined before the interpreter exits.
 
-    A thread that is inside torch at that moment would abort the process. `stop` is called from another thread, and must
-    not wait for this one.
+    A thread that is inside torch during the exit would abort the process. `stop` is called from another thread, and
+    must not wait for this thread.
     """
 
     def __init__(self, work: Callable[[], object], *, name: str, stop: Callable[[], object]):
@@ -32,7 +32,7 @@ class WorkerThread(threading.Thread):
         self.stop: Callable[[], object] = stop
 
     def start(self) -> None:
-        """Begin to work; known from before the thread is there."""
+        """Start the thread; registered before it starts."""
         _alive.add(self)
         try:
             super().start()
@@ -46,18 +46,18 @@ class WorkerThread(threading.Thread):
             super().run()
         finally:
             _alive.discard(self)
-            self.stop = _nothing  # what it worked for is let go with it, also where the thread is kept
+            self.stop = _nothing  # frees the objects that the work used, also if the thread object is kept
 
 
 def _nothing() -> None:
-    """There is nothing to stop any more."""
+    """Mark the work as done: there is nothing to stop."""
 
 
 @atexit.register
 def _end_all() -> None:
-    """After the other threads of the user's have ended, and before torch and BLAS are torn down."""
+    """Stop the workers at exit: after the user's other threads, and before torch and BLAS are shut down."""
     end = time.monotonic() + _PATIENCE
-    workers = [worker for worker in list(_alive) if worker.is_alive()]  # in a forked child none of them is
+    workers = [worker for worker in list(_alive) if worker.is_alive()]  # a forked child has none of these threads
     for worker in workers:
         worker.stop()
     for worker in workers:
@@ -65,10 +65,10 @@ def _end_all() -> None:
 
 
 def interruptible(wait: Callable[[float], _Answer | None], timeout: float | None = None) -> _Answer | None:
-    """Wait in slices: what `wait(seconds)` answers, None where it never answered within the timeout.
+    """Wait in short slices: the result of `wait(seconds)`, or None after the timeout.
 
-    A lock that is waited for does not hear a KeyboardInterrupt that comes without a signal, as Jupyter sends it on
-    Windows; between two slices it is raised.
+    Waiting for a lock does not react to a KeyboardInterrupt without a signal, which Jupyter sends on Windows;
+    between two slices it is raised.
     """
     end = math.inf if timeout is None else time.monotonic() + timeout
     while (answer := wait(max(0.0, min(_SLICE, end - time.monotonic())))) is None:

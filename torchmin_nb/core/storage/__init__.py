@@ -1,1 +1,1 @@
-"""What is kept: files written whole, records whose fields may be renamed, modules that have moved."""
+"""Storage: atomic file writes, records with renamed fields, modules that have moved."""

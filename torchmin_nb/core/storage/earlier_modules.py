@@ -1,7 +1,7 @@
-"""Where earlier versions kept what pickles name by module: such a module is found, with what it had, and nothing else.
+"""Old module names, for pickles of earlier versions: an import of one finds its new module, with the old names only.
 
 Pickles of this version name the packages (see `torchmin_nb._public`) and, for a few private classes, their modules.
-A module that is moved again gets a row here.
+After another move, add a row here.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ _MOVED: dict[str, tuple[str, ...]] = {
     "tensorboard": ("callbacks.tensorboard",),
     "uncertainty": ("covariance.covariance",),
 }
-"""Modules of `torchmin_nb.core` by their earlier name. `methods` is a package now, and has the names itself."""
+"""Modules of `torchmin_nb.core` by their earlier name. `methods` is a package now, and has these names."""
 _RENAMED = {"result": {"Story": "RunSummary"}}
-"""By the earlier module, the earlier and the present names of what was renamed."""
+"""Renamed objects: for each earlier module, the earlier and the present names."""
 
 
 class _EarlierModules(MetaPathFinder, Loader):
@@ -64,6 +64,6 @@ class _EarlierModules(MetaPathFinder, Loader):
 
 
 def find_earlier_modules() -> None:
-    """Ask for modules that nothing else finds here."""
+    """Register the finder for these modules."""
     if not any(isinstance(finder, _EarlierModules) for finder in sys.meta_path):
         sys.meta_path.append(_EarlierModules())

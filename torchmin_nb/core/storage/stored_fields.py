@@ -1,7 +1,7 @@
-"""The fields of stored records: by name, so that files and pickles of earlier versions fit those of this one.
+"""The fields of stored records, by name, so that files and pickles of earlier versions can be read.
 
-A field that has been renamed has its former name as `metadata["earlier_name"]`. One that was put between others, when
-pickles were still lists of values, has `metadata["added_later"]`. Both need a default.
+A renamed field has `metadata["earlier_name"]`. A field that was inserted between others when pickles were still
+lists of values has `metadata["added_later"]`. Both need a default.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ __all__ = ["default_of", "earlier_names", "fields_by_name", "set_fields"]
 
 
 def earlier_names(kind: Any) -> dict[str, str]:
-    """The names that fields had in earlier versions, and those that they have."""
+    """The earlier and the present names of fields."""
     return {each.metadata["earlier_name"]: each.name for each in fields(kind) if "earlier_name" in each.metadata}
 
 
 def default_of(field: Field[Any]) -> Any:
-    """What a record has that was stored without the field. Raises KeyError where it cannot be missing."""
+    """The value of a field for a record that was stored without it. Raises KeyError if the field is required."""
     if field.default_factory is not MISSING:
         return field.default_factory()
     if field.default is MISSING:
@@ -32,7 +32,7 @@ def fields_by_name(record: Any) -> dict[str, Any]:
 
 
 def set_fields(record: Any, state: Any) -> None:
-    """`__setstate__` of a frozen dataclass with slots: of a dict by name, or of a list, as versions before wrote."""
+    """`__setstate__` of a frozen dataclass with slots: from a dict by name, or from a list of an earlier version."""
     stored = state if isinstance(state, dict) else _named(record, state)
     renamed = earlier_names(record)
     stored = {renamed.get(name, name): value for name, value in stored.items()}

@@ -61,7 +61,7 @@ def test_unknown_keywords(name):
     with pytest.raises(UnknownOptionError, match="'colour'; it has ") as raised:
         optimizer(name, [Loss(bowl, [0.0]).x], short(name, colour=1))
     assert all(row in str(raised.value) for row in GLOBAL_METHODS[name].options)
-    with pytest.raises(UnknownOptionError, match="torchmin_nb supplies it"):
+    with pytest.raises(UnknownOptionError, match="torchmin_nb sets it"):
         optimizer(name, [Loss(bowl, [0.0]).x], short(name, args=()))
     with pytest.raises(ArgumentTypeError, match="must be a dict"):
         optimizer(name, [Loss(bowl, [0.0]).x], [("bounds", (0, 1))])

@@ -21,7 +21,7 @@ SUPPLIED = {
     "func": "the closure",
     "args": "closures take none",
     "minimizer_kwargs": "minimizer_args",
-    "workers": "the closure reads one set of parameters",
+    "workers": "all closure calls use the same parameters",
     "full_output": "the result is always whole",
 }
 NOT_TAKEN = {

@@ -1,4 +1,4 @@
-"""What the wrappers of global optimizers share: bounds from three places, the probe of the start, the local method."""
+"""The base of the global wrappers: bounds from three places, the evaluation of the start, the local method."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ class GlobalOptimizer(ScipyOptimizer):
         return super().start(self._closure(closure), iterations=iterations, pace=pace, paused=paused)
 
     def _closure(self, closure: Closure | None) -> Closure:
-        """The closure, or one made from the loss of the parameters."""
+        """The closure, or a closure made from `loss`."""
         if closure is not None or self._loss is None:
             return require_closure(closure)
         tensors, loss = trainable(self.param_groups), self._loss
@@ -113,14 +113,14 @@ class GlobalOptimizer(ScipyOptimizer):
     # Arguments
 
     def _local_arguments(self, minimizer_args: Any, search_args: Any) -> Any:
-        """What is said of the local method, there or here."""
+        """The arguments of the local method, from either place."""
         return minimizer_args
 
     def _keyword_bounds(self, n: int) -> Bounds | None:
         return read_search_bounds(self._kwargs.get("bounds"), n)
 
     def _bounds(self, flat: FlatParameters) -> Bounds | None:
-        """The bounds of the keywords, of minimizer_args or of the param groups: of one place, or all alike."""
+        """The bounds from the keywords, minimizer_args or the param groups: from one place, or all equal."""
         places = [
             self._keyword_bounds(flat.n),
             read_search_bounds(self._arguments.get("bounds"), flat.n),
@@ -129,13 +129,13 @@ class GlobalOptimizer(ScipyOptimizer):
         specified = [bounds for bounds in places if bounds is not None]
         if not all(_alike(bounds, specified[0]) for bounds in specified):
             raise ArgumentError(
-                "bounds are given twice, and differ: in the keywords, minimizer_args or param groups; the search and "
-                "its local method take the same"
+                "different bounds were passed in two places: keywords, minimizer_args or param groups; pass them once, "
+                "because the search and its local method use the same bounds"
             )
         return specified[0] if specified else None
 
     def _require(self, flat: FlatParameters) -> None:
-        """Refuse what this method cannot do with these parameters."""
+        """Refuse arguments that this method does not support for these parameters."""
         bounds = self._bounds(flat)
         if self.spec.bounds:
             require_finite(self.spec, bounds)
@@ -146,7 +146,7 @@ class GlobalOptimizer(ScipyOptimizer):
         places = [self._kwargs.get("constraints"), self._arguments.get("constraints")]
         specified = [part for part in places if part is not None and not (isinstance(part, list | tuple) and not part)]
         if len(specified) > 1:
-            raise ArgumentError("constraints are given in the keywords and in minimizer_args; give them in one place")
+            raise ArgumentError("constraints were passed in the keywords and in minimizer_args; pass them in one place")
         if specified and not self.spec.constraints:
             raise ArgumentError(f"{self.spec.name} takes no constraints; shgo and differential_evolution do")
         return read_constraints(specified[0]) if specified else []
@@ -217,7 +217,7 @@ class GlobalOptimizer(ScipyOptimizer):
         return LocalSearch(request, search.objective, search.variables, search.constraints, derivatives, search.minima)
 
     def _violation(self, constraints: ConstraintSet, variables: Variables) -> Callable[[Any], float] | None:
-        """By how much a point breaks what the best point has to keep; None where there is nothing to keep."""
+        """The function for the violation at a point, for the choice of the best point; None without constraints."""
         return constraints.violation if constraints or variables.box is not None else None
 
     def _x0(self, search: Search) -> NDArray[np.float64] | None:
@@ -232,7 +232,7 @@ class GlobalOptimizer(ScipyOptimizer):
         return bool(self._kwargs.get("disp", False))
 
     def _vectorizes(self, *, possible: bool) -> bool:
-        """Whether the method asks for many points at once; `possible`: a loss of the parameters is known."""
+        """Whether the method evaluates many points together; `possible`: the loss is known as a function."""
         return False
 
     def _require_plain(self, variables: Variables) -> None:
@@ -242,8 +242,8 @@ class GlobalOptimizer(ScipyOptimizer):
             value = self._kwargs.get(name)
             if value is not None and not isinstance(value, str) and not is_pair(value):
                 raise ArgumentError(
-                    f"{name} of {self.spec.name} speaks of the search's own variables, which scale= and equal bounds "
-                    f"change; leave one of them out"
+                    f"{name} of {self.spec.name} uses the variables of the search, which scale= and equal bounds "
+                    f"change; use only one of them"
                 )
 
     def _new_check(self, closure: Closure, flat: FlatParameters, variables: Variables) -> StartCheck | None:

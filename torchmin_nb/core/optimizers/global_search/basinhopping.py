@@ -63,7 +63,7 @@ class BasinHoppingWrapper(GlobalOptimizer):
             callback=hopped,
             **kwargs,
         )
-        if not result.success:  # SciPy's message speaks of the hops, its success of the lowest local search
+        if not result.success:  # SciPy's message describes the hops, its success the lowest local search
             lowest = result.lowest_optimization_result
             result.update(status=1, message=f"The lowest local search did not converge: {lowest.message}")
         return result

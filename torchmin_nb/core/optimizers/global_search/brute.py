@@ -74,7 +74,7 @@ class BruteWrapper(GlobalOptimizer):
         self._grid(flat).require_memory(self._memory_budget)
 
     def _grid(self, flat: FlatParameters) -> Grid:
-        """The grid over the free variables' own values."""
+        """The grid over the values of the free variables."""
         ranges, points = self._kwargs.get("ranges"), self._kwargs.get("Ns", 20)
         bounds = self._bounds(flat)
         assert bounds is not None

@@ -63,7 +63,7 @@ class DifferentialEvolutionWrapper(GlobalOptimizer):
     ):
         super().__init__(params, None, search_args, loss=loss, **common)
         if self._kwargs.get("vectorized") and self._kwargs.get("updating") == "immediate":
-            raise ArgumentError("vectorized=True needs updating='deferred': a generation is evaluated at once")
+            raise ArgumentError("vectorized=True needs updating='deferred': a generation is evaluated in one call")
 
     def _local_arguments(self, minimizer_args: Any, search_args: Any) -> Any:
         return as_polish(search_args, "polish")
@@ -101,7 +101,7 @@ class DifferentialEvolutionWrapper(GlobalOptimizer):
         return result
 
     def _violation(self, constraints: ConstraintSet, variables: Variables) -> Callable[[Any], float] | None:
-        """Besides, how far integers are from being so: the start may be."""
+        """Also the distance of integer variables from integers: the start may be between integers."""
         violation, whole = super()._violation(constraints, variables), self._whole(variables.n)
         if not whole.any():
             return violation
@@ -120,8 +120,8 @@ class DifferentialEvolutionWrapper(GlobalOptimizer):
         super()._require_plain(variables)
         if callable(self._kwargs.get("polish")) and not variables.plain:
             raise ArgumentError(
-                "a polish of your own speaks of the search's own variables, which scale= and equal bounds change; "
-                "leave one of them out"
+                "a callable polish uses the variables of the search, which scale= and equal bounds change; "
+                "use only one of them"
             )
 
     def _scipy_constraints(self, search: Search) -> list[Any]:
@@ -129,7 +129,7 @@ class DifferentialEvolutionWrapper(GlobalOptimizer):
         return [_by_columns(part) for part in constraints] if search.vectorized else constraints
 
     def _own_polish(self, search: Search) -> Callable[..., OptimizeResult] | None:
-        """The user's own descent, told what SciPy tells it."""
+        """The user's polish, with the arguments that SciPy passes."""
         polish = shielded(self._kwargs.get("polish"))
         if not callable(polish):
             return None
@@ -143,13 +143,13 @@ class DifferentialEvolutionWrapper(GlobalOptimizer):
             return np.broadcast_to(np.asarray(False if integrality is None else integrality, dtype=bool), (n,))
         except (TypeError, ValueError):
             raise ArgumentError(
-                f"integrality={integrality!r} must be True, False or one of them for each variable"
+                f"integrality={integrality!r} must be True, False, or True or False for each variable"
             ) from None
 
     def _polished(
         self, search: Search, result: OptimizeResult, polish: Callable[..., OptimizeResult]
     ) -> OptimizeResult:
-        """The end of a descent from the best of the population; the population's best where that is no improvement."""
+        """The end of a descent from the best member; the best member itself if that is no improvement."""
         bounds = search.variables.bounds
         assert bounds is not None
         whole = self._whole(search.variables.n)
@@ -163,14 +163,14 @@ class DifferentialEvolutionWrapper(GlobalOptimizer):
 
 
 def _checked(end: Any) -> OptimizeResult:
-    """What the user's own polish returned. Raises ArgumentTypeError."""
+    """The return value of the user's polish. Raises ArgumentTypeError."""
     if not isinstance(end, OptimizeResult) or "x" not in end or "fun" not in end:
         raise ArgumentTypeError(f"polish returned {type(end).__name__}; return an OptimizeResult with x and fun")
     return OptimizeResult({"success": True, **end, "x": np.array(end.x, dtype=np.float64), "fun": float(end.fun)})
 
 
 def _by_columns(part: Any) -> Any:
-    """A constraint as a function of points in columns, (n, k) to (m, k), as SciPy asks for a whole generation."""
+    """A constraint as a function of points in columns, (n, k) to (m, k): SciPy's form for a whole generation."""
     if not isinstance(part, NonlinearConstraint):
         return part
     fun = part.fun
@@ -182,7 +182,7 @@ def _by_columns(part: Any) -> Any:
 
 
 def _generation(search: Search, user: Callable[..., Any] | None) -> Callable[..., Any]:
-    """SciPy's callback after each generation, and the user's own in the form it is written in."""
+    """SciPy's callback after each generation; calls the user's callback in the form of its signature."""
     named = user is not None and set(inspect.signature(user).parameters) == {"intermediate_result"}
 
     def generation(intermediate_result: OptimizeResult) -> Any:

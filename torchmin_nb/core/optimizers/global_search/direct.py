@@ -49,7 +49,7 @@ class DirectWrapper(GlobalOptimizer):
         assert bounds is not None
         try:
             return scipy.optimize.direct(search.value, bounds, callback=divided, **self._passed("bounds", "callback"))
-        except SystemError as error:  # before SciPy 1.15 it covers what the loss raised
+        except SystemError as error:  # before SciPy 1.15 it hides the error that the loss raised
             if error.__cause__ is None:
                 raise
             raise error.__cause__ from None

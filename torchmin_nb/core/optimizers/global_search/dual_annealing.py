@@ -68,7 +68,7 @@ class _Annealing:
     def __init__(self, search: Search):
         self._search = search
         self._chain = 2 * search.variables.n
-        self._visits = -1  # the start is none
+        self._visits = -1  # the start is not a visit
 
     def visit(self, z: NDArray[np.float64]) -> float:
         loss = self._search.value(z)
@@ -80,7 +80,7 @@ class _Annealing:
 
 
 def _temperature() -> dict[str, float]:
-    """The temperature in force, read from SciPy's loop; nothing where it cannot be seen."""
+    """The current temperature, read from SciPy's loop; empty if it cannot be read."""
     frame = sys._getframe()
     while frame is not None and frame.f_code.co_name != "dual_annealing":
         frame = frame.f_back  # type: ignore[assignment]

@@ -1,4 +1,4 @@
-"""The grid of brute force: what its ranges mean, and how large it is."""
+"""The grid of brute force: its ranges and its size."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MOST = 40
 
 @dataclass(frozen=True)
 class Grid:
-    """One slice a variable, as np.mgrid takes them; the box that they span; the number of points."""
+    """One slice for each variable, as for np.mgrid; the box that they span; the number of points."""
 
     axes: tuple[slice, ...]
     bounds: Bounds
@@ -27,7 +27,7 @@ class Grid:
 
     @classmethod
     def of_bounds(cls, bounds: Bounds, points: int) -> Grid:
-        """So many points along every axis that is not fixed."""
+        """This many points along every axis that is not fixed."""
         free = bounds.lb < bounds.ub
         axes = tuple(
             slice(low, high, complex(points)) for low, high in zip(bounds.lb[free], bounds.ub[free], strict=True)
@@ -35,7 +35,7 @@ class Grid:
         return cls(axes, bounds, float(points) ** len(axes))
 
     def require_memory(self, budget: int | None) -> None:
-        """ArgumentError for too many variables, MemoryBudgetError for too many points."""
+        """Raise ArgumentError for too many variables, MemoryBudgetError for too many points."""
         if len(self.axes) > _MOST:
             raise ArgumentError(f"brute takes at most {_MOST} variables, got {len(self.axes)}; try shgo or direct")
         needed = 8.0 * self.points * (2 * len(self.axes) + 3)
@@ -48,13 +48,13 @@ class Grid:
 
 
 def read_ranges(ranges: Any, n: int, points: int = 20) -> Grid:
-    """Pairs (low, high), triples with a step, or slices, one a variable. Raises ArgumentError."""
+    """Pairs (low, high), triples with a step, or slices, one for each variable. Raises ArgumentError."""
     try:
         entries = list(ranges)
     except TypeError:
         entries = [ranges]
     if len(entries) != n:
-        raise ArgumentError(f"ranges has {len(entries)} entries for {n} variables; give one each, or one pair for all")
+        raise ArgumentError(f"ranges has {len(entries)} entries for {n} variables; pass one each, or one pair for all")
     axes = tuple(_axis(entry, points) for entry in entries)
     sizes = [_size(axis) for axis in axes]
     low = np.array([float(axis.start) for axis in axes])
@@ -63,7 +63,7 @@ def read_ranges(ranges: Any, n: int, points: int = 20) -> Grid:
 
 
 def twice(axis: slice) -> slice:
-    """An axis of one point as one of that point twice: SciPy cannot return a grid of a single point."""
+    """An axis of one point becomes that point twice, because SciPy cannot return a grid of a single point."""
     return slice(axis.start, axis.start, 2j) if _size(axis) == 1 else axis
 
 

@@ -1,4 +1,4 @@
-"""The keywords of a global method, checked before any work, and handed on in the form of the installed SciPy."""
+"""The keywords of a global method: checked before any work, and converted for the installed SciPy."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _SUPPLIED = ("func", "args", "minimizer_kwargs", "workers", "full_output")
 
 
 class SearchCommon(Common, total=False):
-    """Keywords of every wrapper of a global method, and what each of them called `search_args` before."""
+    """Keywords of every global wrapper, and the earlier names of `search_args`."""
 
     basinhopping_kwargs: Mapping[str, Any] | None
     brute_kwargs: Mapping[str, Any] | None
@@ -47,7 +47,7 @@ class SearchCommon(Common, total=False):
 def by_one_name(
     wrapper: str, older: str, search_args: Mapping[str, Any] | None, common: SearchCommon
 ) -> tuple[Mapping[str, Any] | None, Common]:
-    """`search_args`, also where its older name was used, and the keywords without that one. Raises ArgumentError."""
+    """`search_args`, also under its earlier name, and the keywords without it. Raises ArgumentError."""
     others = {name: value for name, value in common.items() if name != older}
     older_args = cast("Mapping[str, Any]", common).get(older)
     if search_args is not None and older_args is not None:
@@ -67,15 +67,15 @@ def read_kwargs(spec: GlobalSpec, kwargs: Mapping[str, Any] | None) -> dict[str,
     for name in kwargs:
         if name not in spec.options:
             known = ", ".join(sorted(spec.options))
-            reason = "torchmin_nb supplies it; " if name in _SUPPLIED else ""
+            reason = "torchmin_nb sets it; " if name in _SUPPLIED else ""
             raise UnknownOptionError(f"{spec.name} has no keyword {name!r}; {reason}it has {known}")
     if kwargs.get("rng") is not None and kwargs.get("seed") is not None:
-        raise ArgumentError(f"{spec.name} takes rng or seed, not both; seed feeds SciPy's legacy generators")
+        raise ArgumentError(f"{spec.name} takes rng or seed, not both; seed is for SciPy's legacy generators")
     return {name: _read(spec, spec.options[name], value) for name, value in kwargs.items()}
 
 
 def with_random(function: Callable[..., Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """The keywords with `rng` as this SciPy knows it: before 1.15 it was called `seed`, and took generators too."""
+    """The keywords with `rng` for the installed SciPy: before 1.15 it was called `seed`, and accepted generators."""
     known = inspect.signature(function).parameters
     passed = {name: value for name, value in kwargs.items() if name not in ("rng", "seed")}
     if kwargs.get("seed") is not None:
@@ -88,17 +88,17 @@ def with_random(function: Callable[..., Any], kwargs: Mapping[str, Any]) -> dict
 
 
 def read_search_bounds(bounds: Any, n: int) -> Bounds | None:
-    """What `read_bounds` takes, or one (low, high) pair for all n variables."""
+    """Bounds in the forms of `read_bounds`, or one (low, high) pair for all n variables."""
     if is_pair(bounds):
         return read_bounds([tuple(bounds)] * n, n)
     return read_bounds(bounds, n)
 
 
 def require_finite(spec: GlobalSpec, bounds: Bounds | None) -> None:
-    """ArgumentError where a method that searches a box has none, or one that is open."""
+    """Raise ArgumentError if a method that searches a box has no bounds, or infinite ones."""
     if bounds is None:
         raise ArgumentError(
-            f"{spec.name} searches a box: give bounds, one (low, high) pair for all variables or one for each, or "
+            f"{spec.name} searches a box: pass bounds, one (low, high) pair for all variables or one for each, or "
             f"bounds=(low, high) in every param group"
         )
     openly = ~(np.isfinite(bounds.lb) & np.isfinite(bounds.ub))
@@ -110,7 +110,7 @@ def require_finite(spec: GlobalSpec, bounds: Bounds | None) -> None:
 
 
 def require_width(spec: GlobalSpec, bounds: Bounds | None) -> None:
-    """ArgumentError where the width of the box, in the solver's variables, overflows."""
+    """Raise ArgumentError if the width of the box, in the solver's variables, overflows."""
     if bounds is None or not spec.bounds:
         return
     with np.errstate(over="ignore", invalid="ignore"):
@@ -118,13 +118,13 @@ def require_width(spec: GlobalSpec, bounds: Bounds | None) -> None:
     if wide.any():
         index = int(np.argmax(wide))
         raise ArgumentError(
-            f"{spec.name} searches a box whose width a float64 can hold; the bounds over the scale are "
+            f"{spec.name} needs a box with a width below the largest float64; the bounds divided by the scale are "
             f"({bounds.lb[index]}, {bounds.ub[index]}): choose a larger scale, or narrower bounds"
         )
 
 
 def read_start(spec: GlobalSpec, x0: Any, start: NDArray[np.float64], bounds: Bounds) -> NDArray[np.float64] | None:
-    """Where the search starts, shape (n,): the parameters' values, the user's point inside the bounds, or SciPy's."""
+    """The start of the search, shape (n,): the parameters' values, the user's point, or SciPy's choice."""
     if isinstance(x0, str) and x0 == "start":
         return start
     if x0 is None:
@@ -138,12 +138,12 @@ def read_start(spec: GlobalSpec, x0: Any, start: NDArray[np.float64], bounds: Bo
             f"x0 of {spec.name} must be 'start', None or an array of {start.size} numbers, got {shown(x0)}"
         )
     if not ((point >= bounds.lb) & (point <= bounds.ub)).all():
-        raise ArgumentError(f"x0 of {spec.name} lies outside the bounds")
+        raise ArgumentError(f"x0 of {spec.name} is outside the bounds")
     return point
 
 
 def is_pair(value: Any) -> bool:
-    """Whether it is two numbers, and not two pairs."""
+    """Whether the value is two numbers, and not two pairs."""
     try:
         return (
             not isinstance(value, str | Mapping)
@@ -159,12 +159,12 @@ def _is_number(value: Any) -> bool:
 
 
 def _read(spec: GlobalSpec, row: OptionSpec, value: Any) -> Any:
-    """The value as SciPy takes it, and dicts as copies of our own. Raises ArgumentError."""
+    """The value for SciPy; dicts are copied. Raises ArgumentError."""
     if row.kind == "any" or (value is None and (row.default is None or row.none)):
         return dict(value) if isinstance(value, Mapping) else value
     if value is not None and row.kind not in _CHECKS:
         return read_value(spec.name, row, value)
-    check, allowed = _CHECKS.get(row.kind, (_nothing, "given, or left out"))
+    check, allowed = _CHECKS.get(row.kind, (_nothing, "set, or left out"))
     try:
         fits = check(row, value)
     except (TypeError, ValueError, OverflowError):
@@ -223,7 +223,7 @@ _CHECKS: dict[str, tuple[Callable[[OptionSpec, Any], bool], str]] = {
     "choice or callable": (_choice, "a callable"),
     "choice or array": (_choice_or_array, "an array of points"),
     "weight": (_weight, "a number in [0, 2) or a pair of them"),
-    "dict": (_options, f"a dict with keys out of {', '.join(SHGO_OPTIONS)}"),
+    "dict": (_options, f"a dict with keys from {', '.join(SHGO_OPTIONS)}"),
     "rng": (_rng, "an integer of at least 0, or a numpy.random.Generator"),
     "seed": (_seed, "an integer in [0, 2**32), or a generator of numpy.random"),
 }

@@ -25,15 +25,15 @@ from .minima import Minima
 __all__ = ["LocalSearch", "as_arguments", "as_polish", "local_derivatives", "read_local"]
 
 _UNSTARTED = "The loss or its gradient is not finite where the local method would begin."
-_LIMIT_REACHED = "The local method has spent its iterations."
-_KINK = "The loss has no gradient here, and no point beside is lower."
+_LIMIT_REACHED = "The local method has reached its maximum number of iterations."
+_KINK = "The loss has no gradient here, and no neighbouring point is lower."
 _ROUNDS = 20
 _SUSPECTS = 32
 _ROUNDING = 16
 
 
 def as_arguments(minimizer_args: Any) -> dict[str, Any]:
-    """`minimizer_args` as a dict of our own; a bare method, or None for the default."""
+    """A copy of `minimizer_args`, which may also be the name of a method, or None for the default."""
     if minimizer_args is None:
         return {}
     if isinstance(minimizer_args, str) or callable(minimizer_args):
@@ -51,19 +51,19 @@ def as_arguments(minimizer_args: Any) -> dict[str, Any]:
 
 
 def as_polish(kwargs: Any, name: str) -> dict[str, Any]:
-    """What `polish` or `finish` says of the local method, as minimizer_args."""
+    """The value of `polish` or `finish`, converted to minimizer_args."""
     value = kwargs.get(name, True) if isinstance(kwargs, Mapping) else True
     if value is True or value is False or value is None or callable(value):
         return {}
     if not isinstance(value, str | Mapping):
         raise ArgumentError(
-            f"{name}={shown(value)} must be True, False, a method name, a dict as minimizer_args or a callable"
+            f"{name}={shown(value)} must be True, False, a method name, a dict like minimizer_args or a callable"
         )
     return as_arguments(value)
 
 
 def read_local(arguments: Mapping[str, Any], *, bounded: bool, constrained: bool) -> Request:
-    """The request for the local method: SLSQP with constraints, L-BFGS-B with bounds, BFGS with neither, if unnamed."""
+    """The request for the local method. Default: SLSQP with constraints, L-BFGS-B with bounds, else BFGS."""
     own = {name: value for name, value in arguments.items() if name != "bounds"}
     if own.get("method") is None:
         own["method"] = "SLSQP" if constrained else "L-BFGS-B" if bounded else "BFGS"
@@ -71,7 +71,7 @@ def read_local(arguments: Mapping[str, Any], *, bounded: bool, constrained: bool
 
 
 def local_derivatives(request: Request, variables: Variables, *, differentiable: bool) -> Derivatives:
-    """How derivatives are made while the local method runs. Raises ClosureError where it needs a gradient in vain."""
+    """The derivatives while the local method runs. Raises ClosureError if it needs a gradient and there is none."""
     level = request.level
     if not differentiable and level == "curvature":
         raise ClosureError(
@@ -91,13 +91,13 @@ def local_derivatives(request: Request, variables: Variables, *, differentiable:
 class LocalSearch:
     """A local method as SciPy's global optimizers call it: `minimize(fun, x0, method=search)`.
 
-    It speaks the solver's variables. While it runs, the objective makes its derivatives; `active` says so. Where it
-    converges, the end is kept in `minima`; `ended` is called with the result of each descent, `heard`, the user's own,
-    in each iteration of one.
+    It uses the solver's variables. While it runs, `active` is true and the objective computes the derivatives that it
+    needs. After convergence the end point is kept in `minima`. `ended` is called with the result of each descent,
+    `heard`, the user's callback, in each of its iterations.
 
-    Autograd's derivative at a kink is one of many, or none: 0 for |x| at 0, NaN for √x. So where a descent ends with a
-    gradient that is 0 or NaN along some variables, the loss beside that point is looked at, and where it falls the
-    descent goes on from there.
+    At a kink autograd's derivative is one of many, or undefined: 0 for |x| at 0, NaN for √x. So if a descent ends with
+    a gradient that is 0 or NaN along some variables, the loss is evaluated on both sides of that point. If it is lower
+    there, the descent continues from the lower point.
     """
 
     def __init__(
@@ -122,17 +122,17 @@ class LocalSearch:
 
     @property
     def differentiates(self) -> bool:
-        """Whether the closure is asked for its gradient."""
+        """Whether the gradient of the closure is used."""
         return self._derivatives.level != "value"
 
     def lower(self) -> str:
-        """shgo asks a method for its name in lower case: SciPy's word for a callable."""
+        """SciPy's word for a callable method: shgo calls `lower()` on a method."""
         return "_custom"
 
     def __call__(
         self, fun: Callable[..., float], z: NDArray[np.float64], *, bounds: Any = None, **ignored: Any
     ) -> OptimizeResult:
-        """Descend from z, within `bounds` if given, else within those of the search."""
+        """Descend from z, within `bounds`; default: the bounds of the search."""
         within = self._within(bounds)
         z = self._point(z)
         z = z if within is None else np.clip(z, within.lb, within.ub)
@@ -145,17 +145,17 @@ class LocalSearch:
         return result
 
     def _point(self, z: Any) -> NDArray[np.float64]:
-        """Where to begin, a copy. Raises ArgumentError: it may be what the user's own hop returned."""
+        """A copy of the start of a descent. Raises ArgumentError, because the user's take_step may have returned it."""
         try:
             point = np.array(z, dtype=np.float64).ravel()
         except (TypeError, ValueError):
             point = np.empty(0)
         if point.size != self._variables.n:
-            raise ArgumentError(f"a descent was to begin at {z!r}; take_step must return {self._variables.n} numbers")
+            raise ArgumentError(f"take_step returned {z!r}; it must return {self._variables.n} numbers")
         return point
 
     def _descend(self, fun: Callable[..., float], z: NDArray[np.float64], within: Bounds | None) -> OptimizeResult:
-        """From z, and on from beside the end as long as the loss falls there where the gradient does not."""
+        """Descend from z, and again from a lower neighbour of the end point as long as there is one."""
         result = self._begin(fun, z, within)
         for _ in range(_ROUNDS):
             lower = self._lower_neighbour(np.asarray(result.x), within) if np.isfinite(result.fun) else None
@@ -167,7 +167,7 @@ class LocalSearch:
         return result
 
     def _begin(self, fun: Callable[..., float], z: NDArray[np.float64], within: Bounds | None) -> OptimizeResult:
-        """One descent from z; none where the loss has no gradient there."""
+        """One descent from z; no descent if the loss has no gradient there."""
         x = self._variables.to_user(z)
         if self._objective.evaluate_as_fallback(x):
             return self._minimize(fun, z, within)
@@ -177,7 +177,7 @@ class LocalSearch:
         return OptimizeResult({**_failed(z, _KINK, point.loss), "success": True, "status": 0})
 
     def _lower_neighbour(self, z: NDArray[np.float64], within: Bounds | None) -> NDArray[np.float64] | None:
-        """A lower point next to z, along variables whose gradient there is 0 or NaN; None where there is none."""
+        """A lower point next to z, along variables with a gradient of 0 or NaN there; None if there is none."""
         if not self._by_autograd:
             return None
         self._objective.evaluate_as_fallback(self._variables.to_user(z))
@@ -191,7 +191,7 @@ class LocalSearch:
     def _neighbours(
         self, z: NDArray[np.float64], along: NDArray[np.intp], within: Bounds | None
     ) -> Iterator[NDArray[np.float64]]:
-        """Points a step to either side of z along some of the variables, inside the bounds."""
+        """Points one step to both sides of z along some of the variables, inside the bounds."""
         step = self._objective.flat.eps ** (1 / 3)
         bounds = within or self._variables.bounds
         for index in along:
@@ -203,7 +203,7 @@ class LocalSearch:
                     yield beside
 
     def _lowest_of(self, points: Iterator[NDArray[np.float64]], centre: Point) -> NDArray[np.float64] | None:
-        """The lowest of the points that lie below the centre by more than rounding, and are as feasible."""
+        """The lowest point with a loss below the centre's by more than rounding, and no larger violation."""
         objective = self._objective
         lowest, lowest_point = centre.loss - _ROUNDING * objective.flat.eps * abs(centre.loss), None
         for z in points:
@@ -218,7 +218,7 @@ class LocalSearch:
         return self._derivatives.level != "value" and self._derivatives.gradient is None
 
     def _within(self, bounds: Any) -> Bounds | None:
-        """The bounds of a descent, where the method takes any: a cell of shgo's as pairs, or those of the search."""
+        """The bounds of a descent, if the method accepts bounds: a cell of shgo, as pairs, or those of the search."""
         if not self._request.spec.bounds or bounds is None:
             return self._variables.bounds if self._request.spec.bounds else None
         return bounds if isinstance(bounds, Bounds) else Bounds(*np.array(bounds, dtype=np.float64).T)
@@ -248,19 +248,19 @@ class LocalSearch:
         return self._finite(result)
 
     def _finite(self, result: OptimizeResult) -> OptimizeResult:
-        """The result with the loss at its x: infinite where the method ended on a wall that stood for NaN."""
+        """The result with the loss at its x: infinite if the method ended at a finite value that replaced NaN."""
         x = self._variables.to_user(result.x)
         end = self._objective.end_point(x) if np.isfinite(x).all() else None
         if end is None or not self._objective.finite(end):
             result.update(fun=np.inf, **UNDEFINED._asdict())
         else:
             result.fun = end.loss
-        counts = {name: result.get(name, 0) for name in ("nfev", "njev", "nhev")}  # basinhopping adds them up
+        counts = {name: result.get(name, 0) for name in ("nfev", "njev", "nhev")}  # basinhopping sums them
         result.update(counts, fun=float(result.fun))
         return result
 
     def _derivative_arguments(self) -> dict[str, Any]:
-        """jac, hess and hessp: the user's own first, else autograd's, as the method's row says."""
+        """jac, hess and hessp for the method's row: the user's, else autograd's."""
         request, spec, solver_objective = self._request, self._request.spec, self._solver_objective
         derivatives: dict[str, Any] = {
             "hess": solver_objective.user_hess(request.hess) if callable(request.hess) else request.hess,
@@ -300,7 +300,7 @@ class LocalSearch:
 
 
 class _LimitReached(BaseException):
-    """Ends a solver that counts no iterations. A BaseException, so that it is not swallowed."""
+    """Ends a solver that does not count iterations. A BaseException, so that no solver catches it."""
 
     def __init__(self, z: NDArray[np.float64]):
         super().__init__(_LIMIT_REACHED)
@@ -308,7 +308,7 @@ class _LimitReached(BaseException):
 
 
 class _Limit:
-    """A SciPy callback that ends a descent after so many iterations, or where the user's own says so."""
+    """A SciPy callback that ends a descent after this many iterations, or if the user's callback requests it."""
 
     def __init__(self, most: int | None, user_callback: Callable[..., Any] | None = None):
         self.needed = most is not None or user_callback is not None
@@ -323,7 +323,7 @@ class _Limit:
         return False
 
     def _asked_to_stop(self, z: NDArray[np.float64]) -> bool:
-        """Tell the user's own callback; whether it ends the descent."""
+        """Call the user's callback. Returns whether it ends the descent."""
         try:
             if self._user_callback is not None:
                 self._user_callback(z.copy())

@@ -1,4 +1,4 @@
-"""The distinct local minima that a search has found."""
+"""The distinct local minima of a search."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _CLOSE = 1e-4
 
 
 class Minima:
-    """Local minima apart from each other by more than 1e-4: of the bounds' width, or of 1 + |x| without bounds."""
+    """Local minima with distances above 1e-4, relative to the bounds' width, or to 1 + |x| without bounds."""
 
     def __init__(self, width: NDArray[np.float64] | None = None):
         self._width = width
@@ -22,7 +22,7 @@ class Minima:
         return len(self._points)
 
     def add(self, loss: float, x: NDArray[np.float64]) -> None:
-        """Keep a minimum at x, shape (n,), or lower the known one that it is."""
+        """Keep a minimum at x, shape (n,), or lower the loss of the known minimum there."""
         width = 1 + np.abs(x) if self._width is None else self._width
         for index, known in enumerate(self._points):
             if (np.abs(known - x) <= _CLOSE * width).all():
@@ -33,5 +33,5 @@ class Minima:
         self._points.append(x.copy())
 
     def by_loss(self) -> list[tuple[float, NDArray[np.float64]]]:
-        """(loss, x) of each, the lowest first."""
+        """(loss, x) of each minimum, the lowest first."""
         return [(self._losses[index], self._points[index]) for index in np.argsort(self._losses, kind="stable")]

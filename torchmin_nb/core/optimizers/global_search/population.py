@@ -1,6 +1,6 @@
-"""The losses of many points at once, under `torch.func.vmap`.
+"""The losses of many points in one call, under `torch.func.vmap`.
 
-It needs the loss as a function of the parameters: given as such, or found in a closure that has `model` and
+It needs the loss as a function of the parameters: the argument `loss`, or a closure with `model` and
 `loss(model)`.
 """
 
@@ -45,26 +45,26 @@ class Population:
 
     @property
     def worthwhile(self) -> bool:
-        """Whether chunks are large enough to gain anything."""
+        """Whether chunks are large enough to save time."""
         return self.chunk >= _WORTHWHILE
 
     def fit(self) -> None:
-        """Choose the chunk: call the loss once, at the parameters' values, and see what it would keep for backward."""
+        """Choose the chunk: call the loss once, at the parameters' values, and measure the memory for backward."""
         with torch.enable_grad():
             _, kept = saved_bytes(lambda: self._loss(self._flat.tensors))
         self.chunk = int(np.clip(_CHUNK_BYTES // (8 * self._flat.n + (kept or 0)), 1, _MAX_CHUNK))
 
     def losses(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The losses at rows of shape (k, n), shape (k,). Raises what vmap raises where it cannot."""
+        """The losses at rows of shape (k, n), shape (k,). Raises the errors of vmap."""
         parts = tuple(self._flat.split_rows(torch.from_numpy(np.ascontiguousarray(rows))))
         losses = self._batched(parts).detach().to(device="cpu", dtype=torch.float64).numpy()
         if losses.size != len(rows):
-            raise ArgumentTypeError(f"the loss returned shape {losses.shape[1:]} a point; it must be a scalar")
+            raise ArgumentTypeError(f"the loss returned shape {losses.shape[1:]} for a point; it must be a scalar")
         return np.array(losses.reshape(-1))
 
 
 def population_of(closure: Closure, loss: LossOfParameters | None, flat: FlatParameters) -> Population | None:
-    """The population of a given loss, else of the closure's model and loss, else None."""
+    """The population for `loss`, else for the closure's model and loss, else None."""
     if loss is not None:
         return Population(loss, flat, explicit=True)
     model, own = getattr(closure, "model", None), getattr(closure, "loss", None)
@@ -77,7 +77,7 @@ def population_of(closure: Closure, loss: LossOfParameters | None, flat: FlatPar
 
 
 def _names(model: torch.nn.Module, tensors: Sequence[torch.Tensor]) -> list[str] | None:
-    """The name of each tensor in the model; None where one is not the model's."""
+    """The name of each tensor in the model; None if a tensor does not belong to the model."""
     known = {id(parameter): name for name, parameter in model.named_parameters()}
     return [known[id(tensor)] for tensor in tensors] if all(id(tensor) in known for tensor in tensors) else None
 
@@ -93,7 +93,7 @@ def _functional(model: torch.nn.Module, loss: Callable[[Any], Any], names: list[
 
 
 class _WithLoss(torch.nn.Module):
-    """loss(model) as a module's forward, so that `functional_call` reaches whatever the loss does with the model."""
+    """loss(model) as the forward of a module, so that `functional_call` applies to everything in the loss."""
 
     def __init__(self, model: torch.nn.Module, loss: Callable[[Any], Any]):
         super().__init__()

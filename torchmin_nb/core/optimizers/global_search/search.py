@@ -1,4 +1,4 @@
-"""One run of a global search: the objective in the solver's variables, whole populations, progress, and the end."""
+"""One run of a global search: the objective in the solver's variables, populations, progress, and the end."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from .population import Population
 __all__ = ["SAMPLING", "Search", "pairs"]
 
 SAMPLING = Derivatives(level="value", finite_start=False)
-"""What a search asks of the closure between its descents: the loss."""
+"""The derivatives of a search between its descents: none, only the loss."""
 _DIFFERENTIABLE = replace(SAMPLING, level="sample")
-"""The same where the descents follow gradients: a point without one is none to end at."""
+"""The same if the descents use gradients: a point without a gradient cannot be the end."""
 
 _OF_ANOTHER = ("jac", "hess", "hess_inv", "grad", "lagrangian_grad", "multipliers", "v")
 
@@ -37,11 +37,11 @@ _log = logging.getLogger(__name__)
 
 @dataclass(eq=False)
 class Search:
-    """What a wrapper hands to SciPy.
+    """The functions that a wrapper passes to SciPy.
 
     Points z are the solver's variables. start: the parameters' values, shape (n,), inside the bounds. vectorized:
     whether the method asks for many points at once; population: evaluates them together, None where nothing can.
-    local: set once the start is known to have a gradient or not.
+    local: set after the start was evaluated, when it is known whether there is a gradient.
     """
 
     objective: Objective
@@ -72,7 +72,7 @@ class Search:
         self.objective.use_derivatives(_DIFFERENTIABLE if local.differentiates else SAMPLING)
 
     def _try_population(self, loss: float) -> None:
-        """Use the population only if it gives the closure's loss at the start. Two calls outside all counts."""
+        """Use the population only if it returns the closure's loss at the start. Two calls outside all counts."""
         assert self.population is not None
         try:
             self.objective.calls.write_parameters(self.start)
@@ -103,7 +103,7 @@ class Search:
         return self.objective.value(self.variables.to_user(z))
 
     def values(self, rows: Iterable[NDArray[np.float64]]) -> NDArray[np.float64]:
-        """The losses at several z, shape (k,): together where possible. Each point counts as one closure call."""
+        """The losses at several z, shape (k,): in one call if possible. Each point counts as one closure call."""
         points = self._user_rows(rows)
         parts: list[NDArray[np.float64]] = []
         while sum(map(len, parts)) < len(points):
@@ -115,7 +115,7 @@ class Search:
         return np.array([self.objective.value(x) for x in points])
 
     def _together(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
-        """As many of the points as one chunk and the budget allow; none where vmap refuses, from then on."""
+        """As many points as one chunk and the budget allow; none after vmap has refused."""
         assert self.population is not None
         control, counts = self.objective.control, self.objective.counts
         control.before_evaluation(counts.nfev)
@@ -124,7 +124,7 @@ class Search:
         try:
             losses = self.population.losses(chunk)
         except self.objective.calls.nonfinite_errors:
-            return self._one_by_one(chunk)  # one of these points: the loop finds out which
+            return self._one_by_one(chunk)  # at one of these points: the loop finds which
         except Exception as error:
             self._without_population(error)
             return np.empty(0)
@@ -132,7 +132,7 @@ class Search:
         return self.objective.record_batch(chunk, losses)
 
     def record_iteration(self, metrics: Mapping[str, float], *, accepted: bool | None = None) -> None:
-        """An iteration of the search."""
+        """Report an iteration of the search."""
         minima = {"minima": float(len(self.minima))} if len(self.minima) else {}
         best = self.objective.best or Point(self.recorder.last.x, math.inf, None, {})
         point = replace(best, metrics={**metrics, **minima, **best.metrics})
@@ -144,7 +144,7 @@ class Search:
     # The end
 
     def completed_result(self, result: OptimizeResult) -> OptimizeResult:
-        """SciPy's result in the user's variables, or the best point seen where that is lower; with the minima."""
+        """SciPy's result in the user's variables, or the best point if that is lower; with the minima."""
         best = self.objective.best
         if best is None:
             raise Abort(NonFiniteStartError(_never_finite(self.objective)))
@@ -163,7 +163,7 @@ class Search:
         return completed
 
     def _with_own_loss(self, result: OptimizeResult) -> OptimizeResult:
-        """The result with the loss at its x, whatever SciPy reports."""
+        """The result with the loss at its x, in place of SciPy's value."""
         if result.x is None or not np.isfinite(result.x).all():
             return OptimizeResult({**result, "x": None, "fun": np.inf})
         end = self.objective.end_point(result.x)
@@ -175,7 +175,7 @@ class Search:
         return None if point is None else point.gradient
 
     def _update_violation(self, result: OptimizeResult) -> None:
-        """What SciPy says of the constraints, at the x of this result."""
+        """SciPy's fields about the constraints, at the x of this result."""
         if not self.constraints or not {"constr", "constr_violation", "maxcv"} & set(result):
             return
         z = self.variables.to_solver(result.x)
@@ -204,7 +204,7 @@ class Search:
         return np.array([self.variables.to_user(z) for z in rows])
 
     def _lower(self, loss: float, result: OptimizeResult) -> bool:
-        """Whether the best point beats SciPy's: by its loss, among points that are feasible."""
+        """Whether the best point has a lower loss than SciPy's, among feasible points."""
         assert self.objective.best is not None
         if result.x is None:
             return True
@@ -218,40 +218,40 @@ class Search:
         return broken > objective.feasible or outside(x, objective.bounds) > 0
 
     def fixed(self) -> OptimizeResult:
-        """The result where there is nothing to vary."""
+        """The result if all variables are fixed."""
         fun = self.objective.value(self.start)
         return OptimizeResult(x=self.start, fun=fun, success=True, status=0, message="All variables are fixed.")
 
     def close(self) -> None:
-        """Let go of everything: some solvers of SciPy's are cycles of objects, and live on with what they called."""
+        """Free all references: some SciPy solvers are reference cycles, and would keep these functions alive."""
         for owner in (self.local, self):
             if owner is not None:
                 vars(owner).clear()
 
     def explained_failure(self, error: ValueError) -> BaseException:
-        """The error itself, or, where SciPy gave up for want of a finite loss, ours."""
+        """The error itself; if SciPy stopped because no loss was finite, an error of torchmin_nb."""
         objective = self.objective
         gave_up = objective.best is None and objective.counts.nfev > 1
         return Abort(NonFiniteStartError(_never_finite(objective))) if gave_up else error
 
 
 def _replaced(result: OptimizeResult, best: Point) -> OptimizeResult:
-    """The result at the best point: without what SciPy found at another, and with what is known at this one."""
+    """The result at the best point, without SciPy's fields for another point."""
     kept = {name: value for name, value in result.items() if name not in _OF_ANOTHER}
     known = {} if best.gradient is None else {"jac": best.gradient.copy()}
     return OptimizeResult({**kept, **known, "x": best.x.copy(), "fun": best.loss})
 
 
 def violated(part: NonlinearConstraint | LinearConstraint, z: NDArray[np.float64]) -> NDArray[np.float64]:
-    """By how much each component of a constraint is violated at z, shape (m,)."""
+    """The violation of each component of a constraint at z, shape (m,)."""
     values = np.atleast_1d(part.A @ z if isinstance(part, LinearConstraint) else part.fun(z))
     return np.asarray(np.maximum(part.lb - values, 0) + np.maximum(values - part.ub, 0))
 
 
 def _never_finite(objective: Objective) -> str:
     return (
-        f"the loss was NaN or infinite at all {objective.counts.nfev} points that were tried; check the data for NaN, "
-        f"and give bounds within which the loss is defined"
+        f"the loss was NaN or infinite at all {objective.counts.nfev} evaluated points; check the data for NaN, "
+        f"and pass bounds within which the loss is defined"
     )
 
 

@@ -61,7 +61,7 @@ class SHGOWrapper(GlobalOptimizer):
         return bool((self._kwargs.get("options") or {}).get("disp", False))
 
     def _stopping_rules(self) -> dict[str, Any] | None:
-        """The options without those that are the local method's, or ours."""
+        """The options without those of the local method and of torchmin_nb."""
         passed = self._kwargs.get("options")
         return passed and {name: value for name, value in passed.items() if not SHGO_OPTIONS[name].ours}
 
@@ -84,7 +84,7 @@ class SHGOWrapper(GlobalOptimizer):
 
 
 def _with_options(minimizer_args: Any, kwargs: Any) -> Any:
-    """minimizer_args with what SciPy's shgo takes in its own options: jac, hess and hessp, and ftol."""
+    """minimizer_args with values that SciPy's shgo accepts in its options: jac, hess and hessp, and ftol."""
     options = kwargs.get("options") if isinstance(kwargs, Mapping) else None
     if not isinstance(options, Mapping):
         return minimizer_args
@@ -111,7 +111,7 @@ class _Sampling:
         return self._search.value(z)
 
     def together(self, function: Callable[..., float], samples: list[NDArray[np.float64]]) -> NDArray[np.float64]:
-        """What shgo takes for a parallel map."""
+        """A stand-in for the parallel map of shgo."""
         self._sampled += len(samples)
         return self._search.values(samples)
 
