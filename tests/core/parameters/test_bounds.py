@@ -403,7 +403,7 @@ def test_a_method_without_bounds_names_those_that_can(method, where):
 
 def test_bounds_in_both_places():
     p = _parameter([0.0])
-    with pytest.raises(ArgumentError, match="in minimizer_args and in param groups; give them in one place"):
+    with pytest.raises(ArgumentError, match="in minimizer_args and in param groups; pass them in one place"):
         MinimizeWrapper([{"params": [p], "bounds": (0, 1)}], {"method": "TNC", "bounds": [(0, 1)]})
 
 

@@ -1,7 +1,7 @@
 """The Jacobian of a residual vector, from the graph of one closure call: products, and the dense matrix.
 
-Jᵀu is one backward pass. J v is the derivative of u ↦ Jᵀu, a backward pass through a backward pass: with many residuals
-and few parameters, as in most fits, n such products are far cheaper than m rows.
+Jᵀu is one backward pass. J v is the derivative of u ↦ Jᵀu, a backward pass through a backward pass. With many residuals
+and few parameters, as in most fits, n products J v are much cheaper than m products Jᵀu.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ __all__ = ["DenseJacobian", "JacobianGraph", "jacobian_error"]
 _CACHE_BYTES = 64 * 2**20
 _MAX_CHUNK = 256
 _COLUMN_PRICE = 3
-"""What a product with J costs, in products with its transpose."""
-_REMEDY = "replace it, or pass jacobian='dense', which can do without"
+"""The cost of a product with J, in products with its transpose."""
+_REMEDY = "replace it, or pass jacobian='dense', which does not need it"
 
 
 class JacobianGraph:
@@ -89,7 +89,7 @@ class JacobianGraph:
         return product.detach().to(like).reshape(*batch, self.shape[0])
 
     def _transposed(self) -> tuple[torch.Tensor, list[torch.Tensor], list[int]]:
-        """u, and Jᵀu as a differentiable function of it: one tensor a parameter, for those that J depends on."""
+        """u, and Jᵀu as a differentiable function of u: one tensor for each parameter that J depends on."""
         dual = torch.ones_like(self._residuals, requires_grad=True)
         parts = torch.autograd.grad(
             self._residuals, self._flat.tensors, dual, create_graph=True, retain_graph=True, allow_unused=True
@@ -99,10 +99,11 @@ class JacobianGraph:
 
 
 class DenseJacobian:
-    """Builds J, shape (m, n), in batches that fit the cache: by columns where n is small beside m, else by rows.
+    """Builds J, shape (m, n), in batches that fit the cache: by columns if n is much smaller than m, else by rows.
 
-    The first J built by columns is compared with one backward pass: an operation whose backward cannot itself be
-    differentiated, with an error or silently, is met by rows from then on; one that vmap refuses, by single products.
+    The first J built by columns is compared with one backward pass. If the backward of an operation cannot be
+    differentiated (an error, or a wrong result), J is built by rows from then on; if vmap refuses it, by single
+    products.
     """
 
     def __init__(self, m: int, n: int, eps: float):
@@ -119,7 +120,7 @@ class DenseJacobian:
         dtype: torch.dtype = torch.float64,
         device: torch.device | None = None,
     ) -> torch.Tensor:
-        """J, a fresh tensor. `before_chunk` runs before each batch and may raise."""
+        """J, a new tensor. `before_chunk` is called before each batch and may raise."""
         like = torch.empty(0, dtype=dtype, device=device)
         if self.by_columns:
             jacobian = self._try_columns(graph, before_chunk, like)
@@ -153,7 +154,7 @@ class DenseJacobian:
         before_chunk: Callable[[], None],
         like: torch.Tensor,
     ) -> Iterator[torch.Tensor]:
-        """The products with all `count` unit vectors, one a row, batch by batch."""
+        """The products with all `count` unit vectors, one in each row, batch by batch."""
         for start in range(0, count, self.chunk):
             before_chunk()
             units = like.new_zeros(min(self.chunk, count - start), count)
@@ -177,21 +178,21 @@ class DenseJacobian:
 
 
 def jacobian_error(error: Exception) -> Exception:
-    """The error of a graph that is gone, or of compiled code, as one of the closure."""
+    """Turn torch's error for a freed graph, or for compiled code, into a ClosureError."""
     if is_compiled(error):
         return explained(error)
     if not (isinstance(error, RuntimeError) and "second time" in text_of(error)):
         return error
     freed = ClosureError(
-        "the graph of the residuals was freed by a backward() in the closure; leave backward() out: the Jacobian is "
-        "made from the residuals that the closure returns"
+        "the graph of the residuals was freed by a backward() in the closure; remove backward(): the Jacobian is "
+        "computed from the residuals that the closure returns"
     )
     freed.__cause__ = error
     return freed
 
 
 def _agrees(jacobian: torch.Tensor, graph: JacobianGraph, eps: float) -> bool:
-    """Whether Jᵀu is what one backward pass gives, for one u with nothing special about it. NaN agrees with NaN."""
+    """Whether Jᵀu equals the result of one backward pass, for one ordinary u. NaN equals NaN."""
     u = torch.cos(torch.arange(len(jacobian), dtype=jacobian.dtype, device=jacobian.device))
     expected, size = graph.adjoint(u), jacobian.T.abs() @ u.abs()
     difference = (jacobian.T @ u - expected).abs()

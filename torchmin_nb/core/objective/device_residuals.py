@@ -1,4 +1,4 @@
-"""The residuals of a least-squares solver on the device, and their Jacobian, as tensors that stay there."""
+"""The residuals of a least-squares solver on the device, and their Jacobian, as tensors on that device."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from .residual_evaluator import INDEPENDENT, ResidualEvaluator
 __all__ = ["DeviceResiduals"]
 
 _WHOLE_BYTES = 2**28
-"""Up to here a Jacobian is made whole, by columns where that is quicker, also where it is asked for in rows."""
+"""Up to this size a Jacobian is computed in one piece, by columns if that is faster, also if rows are requested."""
 
 
 @dataclass(slots=True)
 class _Linearised(ResidualSample):
-    """A ResidualSample that knows its point and its graph."""
+    """A ResidualSample with references to its point and its graph."""
 
     packed_as: ClassVar[type] = ResidualSample
     graph: JacobianGraph
@@ -37,7 +37,7 @@ class _Linearised(ResidualSample):
 class DeviceResiduals(OnDevice):
     """Residuals as the ResidualProblem that solvers see: over √loss_scale, as functions of z (n,).
 
-    A sample that is not of this run, as one of a loaded state, is evaluated again when its derivative is asked for.
+    A sample of another run, such as the sample of a loaded state, is evaluated again for its derivative.
     """
 
     def __init__(self, evaluator: ResidualEvaluator, calls: Calls, *rest: Any, **more: Any):
@@ -47,7 +47,7 @@ class DeviceResiduals(OnDevice):
         self._scaled_start: _Linearised | None = None
         self._root = 1.0
 
-    # What solvers call
+    # Called by solvers
 
     def residuals(self, x: torch.Tensor) -> ResidualSample:
         """See ResidualProblem."""
@@ -77,7 +77,7 @@ class DeviceResiduals(OnDevice):
         return torch.cat(list(self.rows(sample)))
 
     def rows(self, sample: ResidualSample) -> Iterator[torch.Tensor]:
-        """See ResidualProblem; in one piece where that is small."""
+        """See ResidualProblem; in one piece if it is small."""
         self.requests.njev += 1
         self.counts.njev += 1
         graph = self._at(sample)
@@ -103,7 +103,7 @@ class DeviceResiduals(OnDevice):
         product = self.variables.gradient_to_solver(self._operate(sample, lambda graph: graph.adjoint(u)))
         return product if self._root == 1 else product / self._root
 
-    # What events and endings read
+    # For events and endings
 
     def point_of(self, state: State) -> DevicePoint:
         """See OnDevice: with the numbers that the closure recorded there."""
@@ -112,7 +112,7 @@ class DeviceResiduals(OnDevice):
         return replace(point, metrics=sample.point.metrics) if isinstance(sample, _Linearised) else point
 
     def result_fields(self, state: State) -> dict[str, Any]:
-        """See OnDevice: as `scipy.optimize.least_squares` has them, with the Jacobian where it is small."""
+        """See OnDevice: the fields of `scipy.optimize.least_squares`, with the Jacobian if it is small."""
         assert isinstance(state, LeastSquaresState)
         end, point = self.finish_at(state), state.point
         fields: dict[str, Any] = {
@@ -156,7 +156,7 @@ class DeviceResiduals(OnDevice):
         return ResidualSample(x, torch.full((self._evaluator.m,), math.nan).to(x), math.inf)
 
     def _at(self, sample: ResidualSample) -> JacobianGraph:
-        """The graph of a sample, with its point in the parameters."""
+        """The graph of a sample, after writing its point into the parameters."""
         if isinstance(sample, _Linearised):
             self.calls.write_parameters(sample.point.x)
             return sample.graph

@@ -1,7 +1,7 @@
-"""The objective SciPy sees: value, gradient, Hessian-vector product and Hessian, from one closure.
+"""The objective for SciPy: value, gradient, Hessian-vector product and Hessian, from one closure.
 
-Loss and gradient come from one closure call; a memo of the last two points serves SciPy's separate requests,
-a rejected trial's return to the old point, and the events, without further calls.
+One closure call computes loss and gradient. The last two points are cached: for SciPy's separate requests, for
+the return to the old point after a rejected trial, and for the events. None of these needs another call.
 """
 
 from __future__ import annotations
@@ -31,22 +31,22 @@ __all__ = ["ROUNDING", "Derivatives", "Objective", "Observer", "Point", "nonfini
 
 _MEMO = 2
 ROUNDING = 1e-12
-"""Points that differ by less, relatively, are one: solvers round what they scale."""
+"""Points with a smaller relative difference count as equal: solvers round the points that they scale."""
 _LOSS_ONLY = ("value", "sample", "probe")
 _JAC_AT_START = (
-    "jac returned NaN or infinite entries at the starting point, where the loss is finite; leave it out for autograd's "
-    "gradient, or start where it is defined"
+    "jac returned NaN or infinite entries at the starting point, where the loss is finite; leave it out to use "
+    "autograd's gradient, or start where it is defined"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Derivatives:
-    """How derivatives are made.
+    """How derivatives are computed.
 
-    level: what a closure call computes: "value", "gradient", "curvature"; "probe": the gradient where there is one;
-    "sample": the loss of a closure that is known to have a gradient, so that a constant is no loss of its own.
-    gradient: the user's own `jac` in place of autograd. curvature: "autograd" or "finite-difference". nonfinite: what
-    a method is shown at a NaN or infinite trial, "inf" or "wall". finite_start: whether such a start is an error.
+    level: the result of a closure call: "value", "gradient", "curvature"; "probe": the gradient if there is one;
+    "sample": the loss of a closure that is known to have a gradient, so that a constant is not a valid loss.
+    gradient: the user's `jac` in place of autograd. curvature: "autograd" or "finite-difference". nonfinite: the value
+    for the method at a NaN or infinite trial, "inf" or "wall". finite_start: whether such a start is an error.
     shift: the method needs a positive definite Hessian. scale: typical sizes of x, for differences.
     """
 
@@ -61,15 +61,15 @@ class Derivatives:
 
     @property
     def evaluator(self) -> str:
-        """The level at which closures are really called."""
+        """The level of the closure calls."""
         return "gradient" if self.level == "curvature" and self.curvature != "autograd" else self.level
 
 
 @dataclass(eq=False, slots=True)
 class Point:
-    """One evaluated point: x (n,), the true loss and gradient, what SciPy is shown, the user's own numbers.
+    """One evaluated point: x (n,), the true loss and gradient, the values for SciPy, the user's numbers.
 
-    undefined: the closure gave a constant there, or raised one of the errors that stand for NaN.
+    undefined: the closure returned a constant there, or raised one of nonfinite_errors.
     """
 
     x: NDArray[np.float64]
@@ -85,7 +85,7 @@ class Point:
 
     @property
     def norms(self) -> tuple[float | None, float | None]:
-        """2-norm and largest entry of the gradient, where there is one."""
+        """2-norm and largest entry of the gradient, if there is one."""
         if self.gradient is None:
             return None, None
         return float(np.linalg.norm(self.gradient)), float(np.abs(self.gradient).max())
@@ -95,12 +95,12 @@ class Point:
         return self.x
 
     def distance(self, other: Point) -> float:
-        """From another point."""
+        """The distance from another point."""
         return float(np.linalg.norm(self.x - other.x))
 
 
 class Observer(Protocol):
-    """Told of every closure call."""
+    """Receives every closure call."""
 
     def evaluated(self, point: Point) -> None: ...
 
@@ -109,10 +109,10 @@ class Observer(Protocol):
 class Objective:
     """value, gradient, hvp and hessian of a closure, as functions of a float64 vector of shape (n,).
 
-    `counts`, those of the calls, is what was really computed; `requests` is what SciPy asked for. `best` is the point
-    of lowest finite loss so far: of those inside `bounds` and, where `violation` tells the constraint violation at x,
-    of those that violate by no more than `feasible`. `first` is the start, kept where there are bounds or constraints.
-    SciPy sees the loss divided by `loss_scale`; here it is the loss itself. constrained: under the user's
+    `counts`: the computed evaluations. `requests`: the evaluations that SciPy requested. `best`: the point with the
+    lowest finite loss so far, among points inside `bounds` and with a `violation` (of constraints, at x) up to
+    `feasible`. `first`: the start, kept if there are bounds or constraints.
+    SciPy sees the loss divided by `loss_scale`; here it is the loss itself. constrained: whether there are user's
     constraints.
     """
 
@@ -135,7 +135,7 @@ class Objective:
         self._last_finite: Point | None = None
         self._dense: DenseHessian | None = None
 
-    # What SciPy calls
+    # Called by SciPy
 
     def value(self, x: NDArray[np.float64]) -> float:
         """The loss at x."""
@@ -143,11 +143,11 @@ class Objective:
         return self._at(x).shown_loss
 
     def gradient(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The gradient at x, shape (n,): a copy, since SciPy keeps what it is given."""
+        """The gradient at x, shape (n,): a copy, because SciPy keeps it."""
         self.requests.njev += 1
         point = self._at(x)
         if point.shown_gradient is None and not self.finite(point):
-            point = self._last_finite or point  # its gradient is what a rejected trial is shown
+            point = self._last_finite or point  # rejected trials get its gradient
         if point.shown_gradient is None:
             point.shown_gradient = point.gradient = self._separate_gradient(point)
         return point.shown_gradient.copy()
@@ -161,7 +161,7 @@ class Objective:
     def hessian(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
         """H(x), shape (n, n), symmetric.
 
-        The identity where the loss is not finite: trust-exact and dogleg ask before they reject such a trial.
+        The identity if the loss is not finite: trust-exact and dogleg evaluate it before they reject such a trial.
         """
         self.requests.nhev += 1
         if not self.finite(self._at(x)):
@@ -171,10 +171,10 @@ class Objective:
             point.hessian = self._build_hessian(point)
         return point.hessian.copy()
 
-    # What events and endings read
+    # For events and endings
 
     def finite(self, point: Point) -> bool:
-        """Whether the loss, the constraints, and the gradient where the method uses it, are finite there."""
+        """Whether loss and constraints are finite there, and the gradient, if the method uses it."""
         if point.undefined or point.violation == math.inf:
             return False
         if not math.isfinite(point.loss) or self.derivatives.level in _LOSS_ONLY or point.gradient is None:
@@ -182,21 +182,21 @@ class Objective:
         return bool(np.isfinite(point.gradient).all())
 
     def infeasibility_at(self, x: NDArray[np.float64]) -> float:
-        """How far x is from counting as feasible, 0 where it does."""
+        """The violation at x, 0 if x counts as feasible."""
         violation = 0.0 if self.violation is None else self.violation(x)
         return max(outside(x, self.bounds), violation - self.feasible, 0.0)
 
     def cached_point(self, x: NDArray[np.float64]) -> Point | None:
-        """The remembered point at x, if any. Never evaluates."""
+        """The cached point at x, if any. Never evaluates."""
         point = self._memo_point(x)
         if point is None and self.best is not None and np.array_equal(self.best.x, x):
             return self.best
         return point
 
     def end_point(self, x: NDArray[np.float64]) -> Point:
-        """The point that a solver ends at: the remembered one at x, or within rounding of it; else x, evaluated.
+        """The end point of a solver: the cached point at x, or within rounding of x; else x is evaluated.
 
-        A solver that scales its variables gives its end back not quite to the last bit.
+        A solver that scales its variables returns its end point with rounding errors.
         """
         near = self.cached_point(x) or self.nearest(x)
         if near is not None and float(np.linalg.norm(near.x - x)) <= ROUNDING * float(np.linalg.norm(x)):
@@ -204,15 +204,15 @@ class Objective:
         return self._at(x)
 
     def nearest(self, x: NDArray[np.float64]) -> Point | None:
-        """The remembered point that lies nearest to x, if there is one with a finite loss. Never evaluates."""
+        """The nearest cached point to x with a finite loss, if any. Never evaluates."""
         kept = [point for point in (*self._memo, self.best) if point is not None and not point.undefined]
         known = [point for point in kept if math.isfinite(point.loss)]
         return min(known, key=lambda point: float(np.linalg.norm(point.x - x)), default=None)
 
     def has_better_than(self, x: NDArray[np.float64], loss: float) -> bool:
-        """Whether the best point seen beats x, of this loss: feasible points before others, then by loss.
+        """Whether the best point is better than x with this loss: feasible points before others, then by loss.
 
-        Among feasible points one does not beat x by violating its constraints a little more.
+        A feasible point with a larger violation than x is not better.
         """
         if self.best is None or np.array_equal(self.best.x, x):
             return False
@@ -221,27 +221,27 @@ class Objective:
         return not cheaper and self._rank(self.best) < self._rank(here)
 
     def unreached(self) -> NDArray[np.bool_] | None:
-        """Entries of x to whose tensor no gradient has come yet, shape (n,); None where there is no such tensor.
+        """The entries of tensors that no gradient has reached yet, shape (n,); None if there are no such tensors.
 
-        None under constraints too: those may hold a parameter that the loss does not depend on.
+        Also None with constraints, because they may depend on a parameter that the loss does not depend on.
         """
         absent = () if self.constrained else self.calls.unreached()
         return self.flat.mask(absent) if absent else None
 
     def release(self) -> None:
-        """Drop all graphs, and what knows this objective: observer, constraints, closure; values and gradients stay."""
+        """Free all graphs, and observer, constraints and closure; values and gradients remain."""
         for point in (*self._memo, self.best, self.first, self._last_finite):
             if point is not None:
                 point.graph = None
         self.observer = self.violation = None
         self.calls.release()
 
-    # What a search of several phases calls
+    # Called by a search with several phases
 
     def typical_loss(self, x: NDArray[np.float64], slope: Callable[[NDArray[np.float64]], Any]) -> float:
-        """The size of the loss's changes at x where they are below 1, as a power of two; else 1.
+        """The size of the loss's changes at x as a power of two, if it is below 1; else 1.
 
-        The largest entry of the gradient, as `slope` sees it; of the loss itself where there is no gradient.
+        The size is the largest entry of the gradient after `slope`; without a gradient, the loss itself.
         """
         point = self._at(x)
         gradient = None if point.gradient is None else np.abs(slope(point.gradient))
@@ -249,19 +249,19 @@ class Objective:
         return power_of_two(size)
 
     def use_derivatives(self, derivatives: Derivatives) -> None:
-        """From here on derivatives are made so. Remembered points are forgotten where they would be shown otherwise."""
+        """Change how derivatives are computed. Cached points are dropped if SciPy would get other values for them."""
         self.derivatives = derivatives
         self._memo = [point for point in self._memo if self._serves(point)]
 
     def evaluate_as_fallback(self, x: NDArray[np.float64]) -> bool:
-        """Evaluate x as what a wall is built from; whether a descent can begin there: loss and gradient are finite."""
+        """Evaluate x as the start of a descent. Returns whether loss and gradient are finite there."""
         point = self._at(x)
         if self.finite(point):
             self._last_finite = point
         return self.finite(point)
 
     def record_batch(self, rows: NDArray[np.float64], losses: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Count points (k, n) whose losses (k,) were computed together, as k closure calls; what a method is shown."""
+        """Count points (k, n) with losses (k,) from one call as k closure calls. Returns the values for the method."""
         shown, feasible = np.empty(len(rows)), np.zeros(len(rows), dtype=bool)
         self.counts.nfev += len(rows)
         for index, (x, loss) in enumerate(zip(rows, losses.tolist(), strict=True)):
@@ -311,7 +311,7 @@ class Objective:
         return Point(x, result.loss, result.gradient, self.calls.metrics, result.graph, undefined=result.undefined)
 
     def iterated(self, point: Point) -> None:
-        """The method stands at this point: other trials are forgotten where it does not come back to them."""
+        """Note that the method accepted this point: other trials are dropped if the method cannot return to them."""
         self.trials.next_iteration()
         self._note_trial(point)
 
@@ -319,7 +319,7 @@ class Objective:
         self.trials.add(point.x, math.nan if point.undefined else point.loss, point.metrics)
 
     def _show(self, point: Point) -> None:
-        """Fill in what the method is shown: the truth where it is finite, else something to back off from."""
+        """Set the values for the method: the true values if finite, else values that make it reject the trial."""
         if self.finite(point):
             point.shown_loss = point.loss
             point.shown_gradient = None if self.derivatives.gradient else point.gradient
@@ -344,7 +344,7 @@ class Objective:
         return Point(point.x, point.loss, point.gradient, point.metrics, violation=point.violation)
 
     def _penalty(self, point: Point) -> float:
-        """A constant as a search that samples may see it: as a penalty, but never as the best point."""
+        """Allow a constant loss in a sampling search: as a penalty, but never as the best point."""
         worse = self.best is not None and point.loss > self.best.loss
         return point.loss if worse else math.inf
 
@@ -353,7 +353,7 @@ class Objective:
         return self._infeasibility(point), point.loss
 
     def _infeasibility(self, point: Point) -> float:
-        """How far a point is from counting as feasible: its bounds hold strictly, its constraints within `feasible`."""
+        """The violation of a point, 0 if feasible: bounds must hold exactly, constraints within `feasible`."""
         return max(outside(point.x, self.bounds), (point.violation or 0.0) - self.feasible, 0.0)
 
     def _remember(self, point: Point) -> None:
@@ -411,13 +411,13 @@ class Objective:
         return finite_difference_product(self._unrecorded_gradient, x, v, self.flat.eps, self.derivatives.scale)
 
     def _unrecorded_gradient(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The gradient beside the path of the method: counted, not remembered, no event."""
+        """The gradient at an extra point: counted, not cached, without an event."""
         with preserved_buffers():
             result = self.calls.call(np.ascontiguousarray(x), "gradient")
         return self._or_nan(result.gradient)
 
     def _or_nan(self, gradient: NDArray[np.float64] | None) -> NDArray[np.float64]:
-        """NaN for the gradient of a loss that is not defined."""
+        """A gradient of NaN, for a loss that is not defined."""
         return np.full(self.flat.n, np.nan) if gradient is None else gradient
 
     def _build_hessian(self, point: Point) -> NDArray[np.float64]:
@@ -444,7 +444,7 @@ class Objective:
 
 
 def nonfinite_start(loss: float) -> str:
-    """Why no run can begin at a point with this loss: if it is finite, its gradient is not."""
+    """The error for a start with this loss: the loss is not finite, or its gradient is not."""
     what = f"the loss is {loss}" if not math.isfinite(loss) else "the gradient has NaN or infinite entries"
     return (
         f"{what} at the starting point; no method can begin there: check the data for NaN, "
@@ -453,5 +453,5 @@ def nonfinite_start(loss: float) -> str:
 
 
 def power_of_two(size: float) -> float:
-    """The power of two below a size below 1; else 1."""
+    """The largest power of two up to a size below 1; else 1."""
     return 2.0 ** math.floor(math.log2(size)) if 0 < size < 1 else 1.0

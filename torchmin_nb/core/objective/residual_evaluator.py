@@ -1,4 +1,4 @@
-"""Where residuals come from: one closure call that returns them, with their graph."""
+"""The source of residuals: one closure call that returns them, with their graph."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from ..parameters.flat import FlatParameters
 __all__ = ["INDEPENDENT", "CostOfResiduals", "HalfSquare", "ResidualEvaluator", "as_residuals"]
 
 INDEPENDENT = (
-    "the residuals do not depend on the parameters: compute them from the very tensors given to the optimizer, without "
-    ".detach(), .item() or torch.no_grad() on the way"
+    "the residuals do not depend on the parameters: compute them from the same tensors that were passed to the "
+    "optimizer, without .detach(), .item() or torch.no_grad()"
 )
 
 
 class CostOfResiduals(Protocol):
-    """The loss that belongs to residuals."""
+    """The loss as a function of residuals."""
 
     def of(self, residuals: torch.Tensor) -> torch.Tensor | float:
         """The cost of residuals (m,), without a graph."""
@@ -34,10 +34,10 @@ class CostOfResiduals(Protocol):
 
 
 class HalfSquare:
-    """½‖r‖², computed where the residuals are."""
+    """½‖r‖², computed on the device of the residuals."""
 
     def of(self, residuals: torch.Tensor) -> torch.Tensor:
-        """See CostOfResiduals: summed in float64 where the device has it, 0-d."""
+        """See CostOfResiduals: summed in float64 if the device has it, 0-d."""
         wide = residuals if residuals.device.type == "mps" else residuals.double()
         return 0.5 * torch.dot(wide, wide)
 
@@ -49,7 +49,8 @@ class HalfSquare:
 class ResidualEvaluator:
     """Evaluates by one closure call that returns residuals: the loss is their cost, and the result keeps them.
 
-    m: how many there are, 0 before the first call. The first call yields the gradient of the cost too, and fills
+    m: the number of residuals, 0 before the first call. The first call also computes the gradient of the cost, and
+    fills
     `.grad`.
     """
 
@@ -70,18 +71,21 @@ class ResidualEvaluator:
         vector = as_residuals(returned)
         if self.m and vector.numel() != self.m:
             if bool(torch.isfinite(vector).all()):
-                raise ClosureError(f"the closure returned {vector.numel()} residuals, and {self.m} at the start")
+                raise ClosureError(
+                    f"the closure returned {vector.numel()} residuals, but {self.m} at the start; "
+                    f"return {self.m} at each call"
+                )
             return ClosureResult(math.nan, flat=self._flat)
         parts = None if self.m else self._fill_gradients(vector)
         self.m = vector.numel()
         return ClosureResult(self._cost.of(vector.detach()), parts, self._flat, residuals=vector)
 
     def residuals(self) -> torch.Tensor:
-        """The residuals at the parameters' present values, shape (m,), with their graph."""
+        """The residuals at the current values of the parameters, shape (m,), with their graph."""
         return as_residuals(self._returned())
 
     def cost(self, residuals: torch.Tensor) -> float:
-        """The loss that belongs to residuals (m,)."""
+        """The loss of residuals (m,)."""
         return float(self._cost.of(residuals.detach()))
 
     def _returned(self) -> object:
@@ -104,14 +108,16 @@ class ResidualEvaluator:
 
 
 def as_residuals(returned: object) -> torch.Tensor:
-    """What a closure returned, as a vector of shape (m,). Raises ClosureError for what is not a vector of residuals."""
+    """The return value of a closure as a vector of shape (m,). Raises ClosureError if it cannot be residuals."""
     if not isinstance(returned, torch.Tensor):
         what = "nothing" if returned is None else type(returned).__name__
         raise ClosureError(f"the closure returned {what}; it must return the residuals, a tensor of any shape")
     if not returned.dtype.is_floating_point:
         raise ClosureError(f"the closure returned residuals of {returned.dtype}; they must be real floating point")
     if not returned.numel():
-        raise ClosureError(f"the closure returned an empty tensor of shape {tuple(returned.shape)}; no residuals")
+        raise ClosureError(
+            f"the closure returned an empty tensor, {tuple(returned.shape)}; return at least one residual"
+        )
     return returned.reshape(-1)
 
 

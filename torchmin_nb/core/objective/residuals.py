@@ -29,9 +29,9 @@ __all__ = ["ResidualObjective", "ResidualPoint"]
 
 @dataclass(eq=False, slots=True)
 class ResidualPoint(Point):
-    """A Point with its residuals (m,), all NaN where the closure returned none; and its Jacobian (m, n), once made.
+    """A Point with its residuals (m,), all NaN if the closure returned none; and its Jacobian (m, n), once computed.
 
-    residual_graph: kept until the Jacobian is made or another trial is evaluated.
+    residual_graph: kept until the Jacobian is computed or another trial is evaluated.
     """
 
     residuals: NDArray[np.float64] | None = None
@@ -42,7 +42,7 @@ class ResidualPoint(Point):
 class ResidualObjective(Objective):
     """An Objective whose evaluator returns residuals, and whose loss is their cost.
 
-    calls: with a ResidualEvaluator. cost: what SciPy's robust loss needs of the residuals. plan: called with (m, n) at
+    calls: with a ResidualEvaluator. cost: the cost of the residuals, as in SciPy. plan: called with (m, n) at
     the first closure call, returns "dense" or "operator", or raises. `counts.nhvp` counts products with an operator.
     """
 
@@ -65,17 +65,17 @@ class ResidualObjective(Objective):
         self._graph: JacobianGraph | None = None
         self._jacobians: DenseJacobian | None = None
 
-    # What SciPy calls
+    # Called by SciPy
 
     def residuals(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The residuals at x, shape (m,); NaN, from which all methods step back, where the cost is not finite."""
+        """The residuals at x, shape (m,); NaN if the cost is not finite: all methods then reject the trial."""
         self.requests.nfev += 1
         point = self._residual_point(x)
         assert point.residuals is not None
         return point.residuals.copy() if math.isfinite(point.loss) else np.full(self.m, np.nan)
 
     def linearise(self, x: NDArray[np.float64]) -> ResidualPoint:
-        """The point at x with its derivative: `gradient` of the cost, and a dense `jacobian` where that is the plan."""
+        """The point at x with its derivative: `gradient` of the cost, and `jacobian` if the plan is a dense one."""
         point = self._residual_point(x)
         if point is not self._linearised:
             self.requests.njev += 1
@@ -83,14 +83,14 @@ class ResidualObjective(Objective):
         return point
 
     def product(self, point: ResidualPoint, v: NDArray[np.float64]) -> NDArray[np.float64]:
-        """J v, shape (m,), at the point linearised last."""
+        """J v, shape (m,), at the last linearised point."""
         return self._operate(point, lambda graph: graph.product(_tensor(v)))
 
     def adjoint(self, point: ResidualPoint, u: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Jᵀu, shape (n,), at the point linearised last."""
+        """Jᵀu, shape (n,), at the last linearised point."""
         return self._operate(point, lambda graph: graph.adjoint(_tensor(u)))
 
-    # What endings read
+    # For endings
 
     def release(self) -> None:
         """See Objective."""
@@ -108,7 +108,7 @@ class ResidualObjective(Objective):
         return point
 
     def _memo_point(self, x: NDArray[np.float64]) -> Point | None:
-        """See Objective: the point linearised last is remembered too."""
+        """See Objective: the last linearised point is cached too."""
         last = self._linearised
         return super()._memo_point(x) or (last if last is not None and np.array_equal(last.x, x) else None)
 
@@ -128,7 +128,7 @@ class ResidualObjective(Objective):
         )  # fmt: skip
 
     def _remember(self, point: Point) -> None:
-        """See Objective: of all trials only the newest keeps its graph."""
+        """See Objective: only the newest trial keeps its graph."""
         for trial in self._memo:
             assert isinstance(trial, ResidualPoint)
             trial.residual_graph = None
@@ -150,7 +150,7 @@ class ResidualObjective(Objective):
         return JacobianGraph(vector, self.flat)
 
     def _new_graph(self, point: ResidualPoint) -> JacobianGraph:
-        """The graph of a point that has lost it: one closure call, outside the events."""
+        """The graph of a point whose graph was freed: one closure call, without an event."""
         vector = self.calls.call(point.x, "value").residuals
         if vector is None:
             raise Abort(ClosureError(INDEPENDENT))
@@ -159,7 +159,7 @@ class ResidualObjective(Objective):
     # Derivatives
 
     def _linearise(self, point: ResidualPoint, graph: JacobianGraph) -> None:
-        """Fill in the derivative, and drop that of the point before."""
+        """Compute the derivative, and free that of the previous point."""
         self.calls.write_parameters(point.x)
         assert point.residuals is not None
         try:
@@ -170,7 +170,7 @@ class ResidualObjective(Objective):
             self._linearised.jacobian = None
         self._linearised, self._graph, point.residual_graph = point, graph if self.mode == "operator" else None, None
         self.counts.njev += 1
-        for cached in (point, self.best):  # events and endings read it there
+        for cached in (point, self.best):  # for events and endings
             if cached is not None and np.array_equal(cached.x, point.x):
                 cached.gradient = point.gradient
 
@@ -211,7 +211,7 @@ class ResidualObjective(Objective):
         return vector
 
     def _require_adjoint(self, graph: JacobianGraph) -> None:
-        """Once a run: u·(J v) = (Jᵀu)·v, or an operation's backward has a wrong derivative of its own."""
+        """Check once in a run that u·(J v) = (Jᵀu)·v: else the derivative of an operation's backward is wrong."""
         if self._linearised is not None or not self._checked:
             return
         m, n = graph.shape
@@ -221,7 +221,7 @@ class ResidualObjective(Objective):
         if abs(u @ forward - backward @ v) > np.sqrt(self.flat.eps) * size:
             raise InconsistentClosureError(
                 "products with the Jacobian and with its transpose disagree: the backward of an operation in the "
-                "closure cannot itself be differentiated; pass jacobian='dense', which can do without"
+                "closure cannot be differentiated; pass jacobian='dense', which does not need that"
             )
 
 

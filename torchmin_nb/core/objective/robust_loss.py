@@ -33,7 +33,7 @@ _RHO: dict[str, tuple[_Function, _Function, _Function]] = {
 class Cost:
     """F = ½ C² Σ ρ((f/C)²), the cost of residuals f; C is `f_scale`, ρ the loss.
 
-    loss: a name of SciPy's, or a callable that returns ρ, ρ' and ρ'' as an array of shape (3, m).
+    loss: one of SciPy's names, or a callable that returns ρ, ρ' and ρ'' as an array of shape (3, m).
     Source: Triggs et al., "Bundle adjustment: a modern synthesis" (1999); scipy.optimize.least_squares.
     """
 

@@ -1,4 +1,4 @@
-"""Residuals as `scipy.optimize.least_squares` takes them, and its results and callbacks as the user does."""
+"""Residuals for `scipy.optimize.least_squares`, and its results and callbacks in the user's variables."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ __all__ = ["SolverResiduals", "least_squares_callback"]
 
 
 class SolverResiduals:
-    """The residuals as SciPy sees them: functions of the solver's variables z.
+    """The residuals for SciPy: functions of the solver's variables z.
 
-    iterated: called with x at each accepted point but the start. All three methods ask for a Jacobian at the start and
-    once at every point they accept, in every version of SciPy; its own callback, new in 1.16, is not there for lm.
+    iterated: called with x at each accepted point except the start. In every version of SciPy all three methods compute
+    a Jacobian at the start and once at every accepted point. SciPy's callback, new in 1.16, does not exist for lm.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class SolverResiduals:
         return self.objective.residuals(self.variables.to_user(z)) / self._root
 
     def jacobian(self, z: NDArray[np.float64]) -> NDArray[np.float64] | LinearOperator:
-        """Their derivative with respect to z: a fresh array, since SciPy scales it in place, or an operator."""
+        """Their derivative with respect to z: a new array, because SciPy scales it in place, or an operator."""
         point = self.objective.linearise(self.variables.to_user(z))
         if self._iterate is not None and not np.array_equal(point.x, self._iterate.x):
             self._iterated(point.x)
@@ -57,7 +57,7 @@ class SolverResiduals:
         return np.asarray(self.variables.gradient_to_solver(point.jacobian) / self._root)
 
     def only_point(self, x: NDArray[np.float64]) -> OptimizeResult:
-        """The result where every variable is fixed."""
+        """The result if every variable is fixed."""
         self.objective.residuals(x)
         point = self.objective.linearise(x)
         assert point.residuals is not None
@@ -72,7 +72,7 @@ class SolverResiduals:
         )
 
     def user_result(self, result: OptimizeResult) -> OptimizeResult:
-        """SciPy's result in the user's variables, with the derivatives along fixed ones too. `fun` is the cost."""
+        """SciPy's result in the user's variables, with the derivatives along fixed variables. `fun` is the cost."""
         converted = OptimizeResult({**result, "residuals": result.fun * self._root})
         converted.fun = converted.cost = result.cost * self.variables.loss_scale
         converted.optimality = result.optimality * self.variables.loss_scale
@@ -82,7 +82,7 @@ class SolverResiduals:
         if isinstance(result.jac, np.ndarray):
             converted.jac = self._derivative(result.jac) * self._root
         else:
-            del converted["jac"]  # the operator's graph ends with the run
+            del converted["jac"]  # the operator's graph is freed after the run
         self._fill_fixed(converted)
         for name in ("nfev", "njev"):
             if converted.get(name) is None:
@@ -90,7 +90,7 @@ class SolverResiduals:
         return converted
 
     def _fill_fixed(self, result: OptimizeResult) -> None:
-        """Put in the derivatives along fixed variables, which SciPy never saw: they were made with the others."""
+        """Insert the derivatives along fixed variables, which SciPy does not see."""
         point, fixed = self.objective.cached_point(result.x), self._factor == 0
         if not isinstance(point, ResidualPoint) or not fixed.any():
             return
@@ -111,7 +111,7 @@ class SolverResiduals:
         )
 
     def _derivative(self, by_z: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The last axis with respect to x instead of z."""
+        """An array with its last axis over x instead of z."""
         free = self._factor != 0
         return self._embedded(by_z / self._factor[free])
 

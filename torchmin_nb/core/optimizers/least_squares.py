@@ -170,13 +170,13 @@ class LeastSquaresWrapper(DeviceOptimizer):
     def _jacobian_then(self, n: int) -> tuple[NDArray[np.float64], float]:
         if self.result is None or "cost" not in self.result or np.shape(self.result.get("jac"))[1:] != (n,):
             raise ArgumentError(
-                f"the last run has left no Jacobian for the {n} parameters (there was none, it was stopped, used an "
-                f"operator, or had other parameters); pass the closure: covariance(closure)"
+                f"there is no Jacobian of a last run for the {n} parameters (there was no run, it was stopped, it used "
+                "an operator, or it had other parameters); pass the closure: covariance(closure)"
             )
         return self.result.jac, float(self.result.cost)
 
     def _jacobian_now(self, closure: Closure, flat: FlatParameters) -> tuple[NDArray[np.float64], float]:
-        """J scaled as SciPy scales it for the robust loss, and the cost, where the parameters are now."""
+        """J at the current parameters, scaled for the robust loss as in SciPy, and the cost."""
         cost = self._cost()
         plan = self._plan("dense")
         calls = Calls(ResidualEvaluator(require_closure(closure), flat, cost), flat, Control())
@@ -242,7 +242,7 @@ class LeastSquaresWrapper(DeviceOptimizer):
     def _prepare_on_device(
         self, closure: Closure, flat: FlatParameters, variables: Variables, resume_from: Saved | None
     ) -> tuple[TorchEngine, Callable[[], object]]:
-        """The same for a solver on the device. resume_from: the state that it begins with."""
+        """The same for a solver on the device. resume_from: the state at which it begins."""
         request, device = self.request, flat.tensors[0].device
         evaluator = ResidualEvaluator(closure, flat, HalfSquare())
         calls = self._residual_calls(evaluator, flat, variables)
@@ -280,7 +280,7 @@ class LeastSquaresWrapper(DeviceOptimizer):
         of_groups = super()._bounds(flat)
         of_request = read_least_squares_bounds(self.request.spec, self.request.bounds, flat.n)
         if of_groups is not None and of_request is not None:
-            raise ArgumentError("bounds are given in least_squares_args and in param groups; give them in one place")
+            raise ArgumentError("bounds were passed in least_squares_args and in param groups; pass them in one place")
         bounds = of_groups if of_request is None else of_request
         if bounds is not None and not self.request.spec.bounds and _bounded(bounds):
             raise ArgumentError(f"{self.request.spec.name} cannot take bounds; methods that can: trf, dogbox")
@@ -347,7 +347,7 @@ class LeastSquaresEngine(ScipyEngine):
 
 
 def _require_solver(request: LeastSquaresRequest, jacobian: str) -> None:
-    """ArgumentError for what an operator cannot do."""
+    """Raise ArgumentError for options that need a dense Jacobian."""
     if jacobian != "operator":
         return
     spec, options = request.spec, request.options
@@ -358,7 +358,7 @@ def _require_solver(request: LeastSquaresRequest, jacobian: str) -> None:
             "jacobian='operator' needs tr_solver='lsmr', got 'exact', which factorises a dense Jacobian"
         )
     if isinstance(options.get("x_scale"), str):
-        raise ArgumentError("jacobian='operator' cannot take x_scale='jac', which reads the columns; give numbers")
+        raise ArgumentError("jacobian='operator' does not allow x_scale='jac', which needs the columns; pass numbers")
 
 
 def _read_scale(scale: Any, n: int) -> str | NDArray[np.float64] | None:
@@ -382,5 +382,5 @@ def _none(x: NDArray[np.float64]) -> None:
 
 
 def _bounded(bounds: Bounds) -> bool:
-    """Whether anything but fixed and open variables is left."""
+    """Whether a variable is bounded but not fixed."""
     return bool(((np.isfinite(bounds.lb) | np.isfinite(bounds.ub)) & (bounds.lb < bounds.ub)).any())

@@ -175,7 +175,7 @@ class MinimizeWrapper(DeviceOptimizer):
         return choose_engine(request.spec, self._requested_engine, scipy_only_argument(request), METHODS.values())
 
     def _groups_changed(self) -> None:
-        """Where no method is named, one that takes the bounds of the groups."""
+        """Without a method, choose one that accepts the bounds of the groups."""
         if self._unnamed is not None:
             bounded = any(group.get("bounds") is not None for group in self.param_groups if _moves(group))
             self._take(read_request(self._unnamed, bounded=bounded))
@@ -289,7 +289,7 @@ class MinimizeWrapper(DeviceOptimizer):
         request: Request,
         resume_from: Saved | None = None,
     ) -> tuple[TorchEngine, Callable[[], object]]:
-        """The same for a solver on the device. resume_from: the state that it begins with."""
+        """The same for a solver on the device. resume_from: the state at which it begins."""
         spec, device = request.spec, flat.tensors[0].device
         calls = self._calls(ClosureEvaluator(closure, flat), flat, self._new_check(closure, flat, variables))
         recorder = Recorder(
@@ -361,13 +361,13 @@ class MinimizeWrapper(DeviceOptimizer):
         require_arrays(self.name, self.request.spec.options.values(), self.request.options, n)
 
     def _bounds(self, flat: FlatParameters) -> Bounds | None:
-        """The bounds of minimizer_args or of the param groups, where the method takes any."""
+        """The bounds of minimizer_args or of the param groups, if the method accepts bounds."""
         of_groups = super()._bounds(flat)
         of_request = read_bounds(self.request.bounds, flat.n)
         if of_groups is not None:
             require_fit(self.request.spec, "bounds")
             if of_request is not None:
-                raise ArgumentError("bounds are given in minimizer_args and in param groups; give them in one place")
+                raise ArgumentError("bounds were passed in minimizer_args and in param groups; pass them in one place")
         return of_groups if of_request is None else of_request
 
     def _call_scipy(
@@ -408,7 +408,7 @@ class MinimizeWrapper(DeviceOptimizer):
         iterates.ended(converted.x, int(converted.get("nit") or 0))
         end = objective.cached_point(converted.x)
         variables.fill_fixed(converted, None if end is None else end.gradient)
-        if not variables.plain:  # SciPy's own number is of the solver's variables
+        if not variables.plain:  # SciPy's value is in the solver's variables
             converted.update({name: constraints.violation(converted.x) for name in VIOLATIONS if name in converted})
         return converted
 
@@ -418,7 +418,7 @@ class MinimizeWrapper(DeviceOptimizer):
         return float(self._loss_scale)
 
     def _derivatives(self, objective: SolverObjective) -> dict[str, Any]:
-        """jac, hess and hessp as this method takes them: the user's own first, else autograd's."""
+        """jac, hess and hessp for this method: the user's, else autograd's."""
         request, spec = self.request, self.request.spec
         derivatives: dict[str, Any] = {
             "hess": objective.user_hess(request.hess) if callable(request.hess) else request.hess,
@@ -454,9 +454,9 @@ class MinimizeWrapper(DeviceOptimizer):
 
 
 def _fixed(objective: Objective, constraints: ConstraintSet, x: NDArray[np.float64]) -> OptimizeResult:
-    """The result where there is nothing to vary."""
+    """The result if all variables are fixed."""
     feasible = constraints.violation(x) <= FEASIBLE
-    message = "All variables are fixed." if feasible else "All variables are fixed where the constraints do not hold."
+    message = "All variables are fixed." if feasible else "All variables are fixed, and violate the constraints."
     fun, point = objective.value(x), objective.cached_point(x)
     gradient = {} if point is None or point.gradient is None else {"jac": point.gradient}
     return OptimizeResult(x=x, fun=fun, success=feasible, status=0 if feasible else 1, message=message, **gradient)
