@@ -388,7 +388,7 @@ def test_the_start_of_a_fit_must_be_defined(method, answer, error):
 
 
 def test_residuals_of_another_length_are_still_an_error():
-    with pytest.raises(ClosureError, match="returned 3 residuals, and 2 at the start"):
+    with pytest.raises(ClosureError, match="returned 3 residuals, but 2 at the start"):
         _fit("trf", lambda x: torch.cat([_residuals(x), x[:1]]))
 
 

@@ -56,5 +56,5 @@ class BFGS(QuasiNewton[BFGSState]):
         state.hess_inv.zero_().fill_diagonal_(1)
 
     def inverse_hessian(self, state: BFGSState) -> torch.Tensor:
-        """The state's own."""
+        """The inverse Hessian of the state."""
         return state.hess_inv

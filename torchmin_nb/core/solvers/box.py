@@ -19,7 +19,7 @@ from .correction_pairs import CorrectionPairs
 __all__ = ["Box", "Model"]
 
 _COLUMNS = 2**13
-"""So many variables are looked at together: few enough for the cache, enough for one call to be worth it."""
+"""Number of variables in one block: small enough for the cache, large enough for an efficient call."""
 
 _EPS = torch.finfo(torch.float64).eps
 
@@ -28,15 +28,15 @@ _Matrix = NDArray[np.float64]
 
 
 def _wide(like: Tensor) -> torch.dtype:
-    """float64, where the device has it."""
+    """float64, if the device has it."""
     return torch.float32 if like.device.type == "mps" else torch.float64
 
 
 class Model:
     """g·p + pᵀBp/2 around a point, B = θI - PᵀMP: the rows of P are the correction pairs, M is small and on the CPU.
 
-    SᵀY and SᵀS are made anew of all pairs, and so is the part of PPᵀ that belongs to the free variables: SciPy brings
-    them up to date by the variables that became free or fixed. LinAlgError where B is singular.
+    SᵀY, SᵀS, and the part of PPᵀ for the free variables are computed from all pairs each time. SciPy updates them by
+    the variables that became free or fixed. LinAlgError if B is singular.
     """
 
     def __init__(self, pairs: CorrectionPairs | None, like: Tensor):
@@ -88,14 +88,14 @@ class Model:
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """lower ≤ x ≤ upper, shape (n,); infinite where there is no bound."""
+    """lower ≤ x ≤ upper, shape (n,); infinite without a bound."""
 
     lower: Tensor
     upper: Tensor
 
     @classmethod
     def of(cls, problem: Problem) -> Box | None:
-        """The bounds of a problem; None where it has none."""
+        """The bounds of a problem, or None."""
         if problem.lower is None and problem.upper is None:
             return None
         infinite = torch.full((problem.n,), math.inf, dtype=problem.dtype, device=problem.device)
@@ -117,12 +117,12 @@ class Box:
         return float(torch.minimum(torch.maximum(g, x - self.upper), x - self.lower).abs().max())
 
     def room(self, x: Tensor, direction: Tensor) -> Tensor:
-        """How many times the direction each variable can go before it meets a bound."""
+        """The step along the direction at which each variable reaches a bound."""
         bound = torch.where(direction < 0, self.lower, self.upper)
         return torch.where(direction == 0, math.inf, (bound - x) / direction)
 
     def minimizer(self, sample: Sample, model: Model) -> Tensor | None:
-        """Where the model is least in the box, near enough; None where rounding leaves nothing to go by."""
+        """An approximate minimizer of the model in the box; None if rounding hides it."""
         found = self._cauchy_point(sample, model)
         if found is None:
             return None
@@ -134,7 +134,7 @@ class Box:
         return self._descend(sample, cauchy, model.solve(r, free))
 
     def _descend(self, sample: Sample, cauchy: Tensor, step: Tensor) -> Tensor:
-        """From the Cauchy point along a step: projected, else as far as it stays in the box."""
+        """From the Cauchy point along a step: projected, else cut at the box."""
         projected = self.clip(cauchy + step)
         if torch.dot(projected - sample.x, sample.gradient) <= 0:
             return projected
@@ -146,8 +146,8 @@ class Box:
     def _cauchy_point(self, sample: Sample, model: Model) -> tuple[Tensor, Tensor] | None:
         """The first minimizer of the model along x - tg, clipped to the box; which variables are not at a bound there.
 
-        At each breakpoint of t one more variable stays at its bound. The slopes of many segments are made together, as
-        cumulative sums; SciPy goes from one segment to the next, to the same minimizer but for rounding.
+        At each breakpoint of t one more variable stays at its bound. The slopes of many segments are computed together,
+        as cumulative sums. SciPy goes from segment to segment; the minimizer is the same up to rounding.
         """
         x, g = sample.x, sample.gradient
         times = self.room(x, -g)
@@ -166,9 +166,9 @@ class Box:
 
 
 def _first_minimizer(model: Model, d: Tensor, breakpoints: Tensor, order: Tensor) -> tuple[float, float] | None:
-    """At which time the model is least along the path, and the last breakpoint before; None where there is no telling.
+    """The t of the model's minimum along the path, and the last breakpoint before it; None if rounding hides it.
 
-    breakpoints: sorted; order: which variable stops there.
+    breakpoints: sorted; order: the variable that stops at each.
     """
     wide, middle = model.wide, torch.from_numpy(model.middle).to(breakpoints)
     square = torch.dot(d.to(wide), d.to(wide))
@@ -200,5 +200,5 @@ def _first_minimizer(model: Model, d: Tensor, breakpoints: Tensor, order: Tensor
 
 
 def _before(first: Tensor, changes: Tensor, length: int) -> Tensor:
-    """first, first + changes[0], first + changes[0] + changes[1], …: so many, in the last axis."""
+    """Cumulative sums along the last axis: first, first + changes[0], first + changes[0] + changes[1], …"""
     return torch.cat([first[..., None], changes[..., : length - 1]], -1).cumsum(-1)

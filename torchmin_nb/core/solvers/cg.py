@@ -22,14 +22,14 @@ from .scalars import dots, gradient_norm
 __all__ = ["CG", "CGState"]
 
 _DESCENT = 0.01
-"""Least gᵀp/‖g‖² of a next direction p, in the absolute: σ₃ of Gilbert and Nocedal."""
+"""Smallest |gᵀp|/‖g‖² of the next direction p: σ₃ of Gilbert and Nocedal."""
 
 
 @dataclass(slots=True, kw_only=True)
 class CGState(NoisyState):
-    """direction: of the next search, shape (n,); slope: its product with the gradient; square: with itself.
+    """direction: of the next search, shape (n,); slope: its product with the gradient; square: its product with itself.
 
-    previous_loss: one iteration ago, for the first trial of a search.
+    previous_loss: the loss one iteration ago, for the first trial of a search.
     """
 
     direction: torch.Tensor
@@ -84,7 +84,7 @@ class CG:
         return state
 
     def terminate(self, problem: Problem, state: CGState) -> Ending | None:
-        """How it ends here: with SciPy's codes and messages, or at the noise floor."""
+        """The ending, if any: with SciPy's codes and messages, or at the noise floor."""
         maxiter = 200 * problem.n if self.maxiter is None else self.maxiter
         return ending(state, gradient_norm(state.sample, self.norm), gtol=self.gtol, maxiter=maxiter)
 
@@ -103,7 +103,8 @@ class CG:
 
         if noisy is None:
             return ordinary(), following
-        # The last decrease of the loss may be noise, and says then nothing of the next step: its length is repeated.
+        # The last decrease of the loss may be noise. Then it does not help to choose the next step: the length is
+        # repeated.
         repeated = state.noise is not None and along.square > 0
         step = state.step_norm / math.sqrt(along.square) if repeated else first_trial(line, state.previous_loss)
         return noisy.find(line, step, ordinary, following.descends), following
@@ -126,6 +127,6 @@ class _Following:
         return self._values
 
     def descends(self, step: float, sample: Sample) -> bool:
-        """Whether the direction descends enough, or none is needed as the run converges."""
+        """Whether the direction descends enough, or the run has converged and needs no direction."""
         _, slope = self.of(step, sample)
         return gradient_norm(sample, self._solver.norm) <= self._solver.gtol or slope <= -_DESCENT * sample.norm**2

@@ -1,7 +1,7 @@
-"""What a solver on the device sees of a problem, and what a run sees of a solver.
+"""The interfaces between a problem, a solver on the device, and a run.
 
-Vectors are tensors of shape (n,) in the solver's dtype, on the parameters' device. Numbers that decide are Python
-floats, brought to the host in one transfer a closure call or product, and two an iteration.
+Vectors are tensors of shape (n,) in the solver's dtype, on the parameters' device. Numbers for decisions are Python
+floats: one transfer to the host for each closure call or product, and two for each iteration.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ class State:
 
 
 def _packed(value: Any) -> Any:
-    """Of what a problem knows besides of a sample of its own kind, nothing: see `packed_as`."""
+    """Only the fields of Sample are stored, not those that a problem adds: see `packed_as`."""
     if is_dataclass(value) and not isinstance(value, type):
         kind = getattr(value, "packed_as", type(value))
         return {field.name: _packed(getattr(value, field.name)) for field in fields(kind)}

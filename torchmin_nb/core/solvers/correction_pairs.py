@@ -26,9 +26,10 @@ __all__ = ["CorrectionPairs", "InverseHessian"]
 
 @dataclass
 class CorrectionPairs:
-    """The last steps s and the changes y of the gradient that they brought, in a ring of slots.
+    """The last steps s and the changes y of the gradient along them, in a ring of slots.
 
-    rows: s and y of each slot, shape (maxcor, 2, n). first, count: the oldest slot in use, and how many are. theta:
+    rows: s and y of each slot, shape (maxcor, 2, n). first, count: the oldest used slot, and the number of used ones.
+    theta:
     yᵀy/sᵀy of the newest pair; H starts as I/theta. On the CPU, oldest first, `count` of them in use: products, SᵀY, of
     which the upper triangle counts, and YᵀY, shape (2, maxcor, maxcor); projections, Sᵀg and Yᵀg of the current
     gradient, shape (2, maxcor).
@@ -50,17 +51,17 @@ class CorrectionPairs:
 
     @classmethod
     def none(cls, problem: Problem, maxcor: int) -> CorrectionPairs:
-        """No pair yet, and memory for so many."""
+        """No pair yet, and memory for `maxcor` pairs."""
         rows = torch.zeros(maxcor, 2, problem.n, dtype=problem.dtype, device=problem.device)
         products = torch.zeros(2, maxcor, maxcor, dtype=torch.float64)
         return cls(rows, products, products[:, 0].clone())
 
     def clear(self) -> None:
-        """Forget all pairs."""
+        """Delete all pairs."""
         self.first, self.count, self.theta = 0, 0, 1.0
 
     def slots(self) -> list[int]:
-        """Those in use, oldest first."""
+        """The used pairs, oldest first."""
         size = self.rows.size(0)
         return [slot % size for slot in range(self.first, self.first + self.count)]
 
@@ -85,10 +86,10 @@ class CorrectionPairs:
         return torch.addmv(gradient, rows.T, there, beta=-1 / self.theta)
 
     def learn(self, before: Sample, after: Sample, keep: bool) -> None:
-        """Take in a step: the new gradient and, where it is to be kept, the pair, over the oldest one. One transfer.
+        """Add a step: the new gradient, and possibly the pair, in place of the oldest one. One transfer.
 
-        Sᵀy and Yᵀy of the older pairs are differences of products with the two gradients: no pass over the rows. A pair
-        with sᵀy ≤ 0, which rounding may make of one that slopes recommend, is not kept.
+        Sᵀy and Yᵀy of the older pairs are differences of products with the two gradients, without a pass over the rows.
+        A pair with sᵀy ≤ 0, which is possible by rounding, is not kept.
         """
         size, older = self.rows.size(0), self.count
         full, slot = keep and older == size, (self.first + older) % size
@@ -120,10 +121,10 @@ class CorrectionPairs:
 
 
 class InverseHessian(LinearOperator):  # type: ignore[misc]
-    """SciPy's LbfgsInvHessProduct, shape (n, n), made at the first product: until then no pair leaves the device.
+    """SciPy's LbfgsInvHessProduct, shape (n, n), created at the first product: until then all pairs stay on the device.
 
-    As there, H starts as I. The pair of the last step, which SciPy leaves out, is in. The pairs are those of the state
-    that it comes from: ask for a product before that goes on, or copy it.
+    As in SciPy, H starts as I. The pair of the last step is included; SciPy omits it. The pairs belong to the state:
+    compute a product before the state continues, or copy it.
     """
 
     def __init__(self, pairs: CorrectionPairs):

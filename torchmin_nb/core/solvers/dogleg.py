@@ -17,14 +17,14 @@ __all__ = ["Dogleg", "TwoSegments"]
 
 
 class Dogleg(TrustRegion):
-    """SciPy's dogleg, on a Hessian that is shifted where it is not positive definite."""
+    """SciPy's dogleg, with a Hessian that is shifted if it is not positive definite."""
 
     def __init__(self, **options: Unpack[TrustRegionOptions]):
         super().__init__(TwoSegments(), **options)
 
 
 class TwoSegments:
-    """Of a point it keeps the Hessian, shifted, with Newton's and the Cauchy point, both as steps."""
+    """At a point it keeps the shifted Hessian, and Newton's point and the Cauchy point, both as steps."""
 
     def model(self, problem: Problem, sample: Sample) -> dict[str, Any]:
         """Two transfers."""
@@ -65,7 +65,7 @@ class TwoSegments:
 
 
 def _shifted(hessian: torch.Tensor, eps: float) -> torch.Tensor:
-    """With a multiple of the identity that makes it positive definite, as by `curvature.positive_definite`."""
+    """The Hessian plus a multiple of the identity that makes it positive definite, like `positive_definite`."""
     lowest, highest = torch.linalg.eigvalsh(hessian)[[0, -1]]
     margin = eps ** (2 / 3) * torch.maximum(lowest.abs(), highest.abs()).clamp(min=eps)
     shifted = hessian.clone()

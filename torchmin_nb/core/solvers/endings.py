@@ -1,4 +1,4 @@
-"""How BFGS and CG end: SciPy's codes and messages, and the noise floor."""
+"""Endings of BFGS and CG: SciPy's codes and messages, and the noise floor."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _UNDEFINED = Ending(3, False, "NaN result encountered.")
 
 
 def failure(noise: float | None) -> int:
-    """Why a run cannot go on, for `State.ended`: the noise of the loss where it was measured, or lost precision."""
+    """The reason why a run cannot continue, for `State.ended`: the measured noise of the loss, or lost precision."""
     return PRECISION_LOSS if noise is None else _AT_FLOOR
 
 
 def ending(state: State, norm: float, *, gtol: float, maxiter: int) -> Ending | None:
-    """How BFGS or CG end at this state, in SciPy's order; None where they go on. norm: of the gradient."""
+    """The ending of BFGS or CG at this state, in SciPy's order; None if they continue. norm: of the gradient."""
     if state.ended in (PRECISION_LOSS, _AT_FLOOR):
         return _ENDED[state.ended]
     if state.iteration >= maxiter:

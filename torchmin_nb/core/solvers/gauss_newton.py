@@ -1,7 +1,7 @@
-"""Gauss-Newton: minimum-norm steps with a line search, and damped ones with geodesic acceleration where these stall.
+"""Gauss-Newton: minimum-norm steps with a line search, and, if they stall, damped steps with geodesic acceleration.
 
-Where J has more singular values near zero than the residuals can tell apart, as with networks, the cost falls along a
-narrow, curved valley: undamped steps lead out of it, and backtracking makes them vanish. M. K. Transtrum, J. P. Sethna,
+If J has many singular values near zero, as with networks, the cost decreases along a narrow, curved valley.
+Undamped steps leave the valley, and backtracking makes them very short. M. K. Transtrum, J. P. Sethna,
 "Improvements to the Levenberg-Marquardt algorithm for nonlinear least-squares minimization", arXiv:1201.5885 (2012).
 """
 
@@ -30,29 +30,29 @@ __all__ = ["GaussNewton", "GaussNewtonState"]
 
 _HALVINGS = 30
 _LOWER_RANKS = (1e1, 1e2, 1e3)
-"""Multiples of rcond. Steps of fewer singular values cross the valley where the whole one is led out of it."""
+"""Multiples of rcond. If the full step leaves the valley, steps from fewer singular values can stay in it."""
 _GOOD, _STALLED = 0.75, 0.02
-"""Parts of the decrease that the model holds possible: from which nothing else is tried, below which a step stalls."""
+"""Fractions of the largest decrease in the model: above the first nothing else is tried, below the second it stalls."""
 _DAMPED_ITERATIONS = 10
 _LAST_ITERATIONS = 2
-"""Of `max_iter`: undamped, so that the run ends at the bottom of the valley."""
+"""Fraction of `max_iter`: the last iterations are undamped, so that the run ends at the bottom of the valley."""
 _FIRST_DAMPING = 1e-3
-"""Over the curvature of the model along the gradient."""
+"""First damping, relative to the curvature of the model along the gradient."""
 _ACCEPTED, _REJECTED, _REJECTIONS = 0.1, 2.0, 30
 _PROBE = 0.1
 _LONGEST_ACCELERATION = 1.5
 _CORRECTIONS = 2
 _CLIMB, _HIGHEST = 0.6, 3.0
-"""The part of its cost by which a damped step may climb, and the multiple of the lowest so far that is too high."""
+"""Largest increase of the cost in a damped step, relative to the cost; and the limit, as a multiple of the lowest."""
 _FITTED = 0.99
-"""The part of the cost that the model must explain for a climb."""
+"""Smallest fraction of the cost that the model must be able to remove, for steps that increase the cost."""
 
 
 @dataclass(slots=True, kw_only=True)
 class GaussNewtonState(LeastSquaresState):
-    """operator: whether J is only multiplied with. damping: λ of the next damped step, 0 before the first.
+    """operator: whether only products with J are used. damping: λ of the next damped step, 0 before the first.
 
-    damped: how many of the next iterations are damped. lowest: the lowest cost so far.
+    damped: number of damped iterations that follow. lowest: the lowest cost so far.
     """
 
     operator: bool
@@ -185,7 +185,7 @@ class GaussNewton:
 
 
 class _Trials:
-    """Residuals around a point, counted; once the budget is spent, every trial is a rejected one."""
+    """Residuals around a point, counted; after the budget is used, every trial is rejected."""
 
     def __init__(self, problem: ResidualProblem, here: ResidualSample, nfev: int, max_nfev: int | None):
         self._problem, self._max_nfev = problem, max_nfev
@@ -204,7 +204,7 @@ class _Trials:
 
 
 def _undamped_step(trials: _Trials, model: _Model) -> ResidualSample | None:
-    """The whole step, else the best of lower rank, else a part of the whole one; None without a decrease."""
+    """The full step, else the best step of lower rank, else a fraction of the full step; None without a decrease."""
     here = trials.here
     whole, *lower = model.newton()
     first = trials.at(here.x + whole)
@@ -231,8 +231,8 @@ def _line_search(trials: _Trials, step: torch.Tensor) -> ResidualSample | None:
 def _bound(model: _Model, state: GaussNewtonState) -> float:
     """The cost below which a damped step may end.
 
-    Were no climb allowed, steps from the bottom of a curved valley would be tiny; near a minimum that leaves
-    residuals, or with as many variables as residuals, climbs lead astray.
+    Without increases, steps from the bottom of a curved valley would be tiny. Near a minimum with nonzero residuals,
+    or with as many variables as residuals, increases are not allowed, because they lead away from it.
     """
     cost = state.point.cost
     if model.possible < _FITTED * cost or len(state.point.residuals) <= len(state.point.x):
@@ -241,7 +241,7 @@ def _bound(model: _Model, state: GaussNewtonState) -> float:
 
 
 def _damped_step(trials: _Trials, model: _Model, damping: float, below: float) -> tuple[ResidualSample | None, float]:
-    """A point whose cost is below a bound, and the damping to begin with next time; every rejection doubles it."""
+    """A point with a cost below a bound, and the damping for the next time; every rejection doubles it."""
     for _ in range(_REJECTIONS):
         end = trials.at(trials.here.x + _bent_step(trials, model, damping))
         if end.cost < below:
@@ -251,7 +251,7 @@ def _damped_step(trials: _Trials, model: _Model, damping: float, below: float) -
 
 
 def _bent_step(trials: _Trials, model: _Model, damping: float) -> torch.Tensor:
-    """The damped step d and, where it is not too long, half the acceleration of the geodesic along d.
+    """The damped step d and, if it is not too long, half the acceleration of the geodesic along d.
 
     Its second derivative r″ of the residuals along d is a difference from one more evaluation.
     """
@@ -264,7 +264,7 @@ def _bent_step(trials: _Trials, model: _Model, damping: float) -> torch.Tensor:
 
 
 def _corrected(trials: _Trials, model: _Model, damping: float, end: ResidualSample) -> ResidualSample:
-    """Further on by steps of the same model from the residuals now, as long as the cost decreases."""
+    """Continue with steps of the same model from the new residuals, as long as the cost decreases."""
     for _ in range(_CORRECTIONS):
         trial = trials.at(end.x + model.damped(damping, end.residuals))
         if not trial.cost < end.cost:
@@ -282,7 +282,7 @@ def _first_damping(model: _Model, gradient: torch.Tensor) -> float:
 class _Model(Protocol):
     """The residuals at a point, linearised: r + J d.
 
-    finite: whether J is. possible: the most by which ½‖r + J d‖² can be below ½‖r‖².
+    finite: whether J is finite. possible: the largest decrease of ½‖r + J d‖² from ½‖r‖².
     """
 
     finite: bool
@@ -342,7 +342,7 @@ class _Products:
     """Products with J, and conjugate gradients on (JᵀJ + λ) d = −Jᵀu in the form CGLS, which never forms JᵀJ.
 
     C. C. Paige, M. A. Saunders, "LSQR: an algorithm for sparse linear equations and sparse least squares", ACM TOMS 8
-    (1982) 43–71. From zero it comes to the solution of least norm.
+    (1982) 43–71. Started at zero, it converges to the solution of least norm.
     """
 
     def __init__(self, problem: ResidualProblem, point: ResidualSample, rtol: float, max_iter: int | None):

@@ -34,16 +34,16 @@ _FAILED = "ABNORMAL: "
 
 _FTOL = 1e7 * EXACT
 _PATIENCE = 100
-"""The noise floor: so many iterations, or 4 · maxcor, in which the loss fell by less than its noise; …"""
+"""The noise floor: this many iterations, or 4 · maxcor, in which the loss decreased by less than its noise; …"""
 _NEGLIGIBLE, _QUIET = 1e-3, 10
-"""… or so many steps running for which the slope promises less than this part of the noise."""
+"""… or this many successive steps for which the slope predicts less than this fraction of the noise."""
 
 
 @dataclass(slots=True, kw_only=True)
 class LBFGSBState(NoisyState):
     """pairs: the correction pairs. optimality: largest entry of the projected gradient. decrease: of the loss in the
-    last step. evaluations: so far, without those that measured the noise. quiet: so many steps running have promised a
-    decrease far below the noise.
+    last step. evaluations: so far, without those that measured the noise. quiet: number of successive steps with a
+    predicted decrease far below the noise.
     """
 
     pairs: CorrectionPairs
@@ -91,7 +91,7 @@ class LBFGSB:
         return LBFGSBState(sample, pairs=pairs, optimality=_optimality(sample, box))
 
     def step(self, problem: Problem, state: LBFGSBState) -> LBFGSBState:
-        """One iteration. A search that fails is done once more without the pairs."""
+        """One iteration. After a failed search, one more search without the pairs."""
         box, losses = Box.of(problem), Losses(problem, state)
         pairs = state.pairs if state.pairs.count else None
         found = self._find(problem, state, box, pairs, losses)
@@ -108,7 +108,7 @@ class LBFGSB:
         return state
 
     def terminate(self, problem: Problem, state: LBFGSBState) -> Ending | None:
-        """How it ends here, with SciPy's codes and messages."""
+        """The ending, if any, with SciPy's codes and messages."""
         begun, spent = state.iteration > 0, state.evaluations > self.maxfun
         if state.ended == _ABNORMAL:
             return Ending(1 if spent else _ABNORMAL, False, _FAILED)
@@ -127,7 +127,7 @@ class LBFGSB:
     def _find(
         self, problem: Problem, state: LBFGSBState, box: Box | None, pairs: CorrectionPairs | None, losses: Losses
     ) -> Step | None:
-        """A step along the direction that the pairs, if any, suggest; None where the search fails."""
+        """A step along the direction of the pairs; None if the search fails."""
         sample, target = state.sample, None
         if box is None:
             direction = -sample.gradient if pairs is None else pairs.direction(sample.gradient)

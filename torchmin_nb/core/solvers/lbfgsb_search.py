@@ -1,4 +1,4 @@
-"""The line search of L-BFGS-B: within bounds, and on through the noise of a loss that is not computed in float64.
+"""The line search of L-BFGS-B: within bounds, and also in the noise of a loss that is not computed in float64.
 
 J. J. Moré, D. J. Thuente, "Line search algorithms with guaranteed sufficient decrease", ACM TOMS 20 (1994) 286–307;
 W. W. Hager, H. Zhang, "A new conjugate gradient method with guaranteed descent and an efficient line search", SIAM J.
@@ -20,22 +20,22 @@ from .noise import NoisyState, measure
 __all__ = ["EXACT", "Losses", "Path", "Step", "search"]
 
 EXACT = torch.finfo(torch.float64).eps
-"""Where the loss is computed with this machine epsilon, its noise is not looked at."""
+"""For a loss that is computed with this machine epsilon, noise is ignored."""
 
 _DECREASE, _CURVATURE, _WIDTH = 1e-3, 0.9, 0.1
 _LONGEST = 1e10
 _LOST = 10.0
-"""Changes of the loss up to so many times its noise are not told from noise."""
+"""Changes of the loss up to this multiple of its noise count as noise."""
 _SMALL = 1e-2
-"""Changes of the loss up to this part of it are held against what the slopes promise."""
+"""Changes up to this fraction of the loss are compared with the prediction of the slopes."""
 _AGAIN = 0.25
-"""The noise is measured anew once the loss has fallen to this part of what it was, or grown as much."""
+"""The noise is measured again after the loss has changed by this factor, in either direction."""
 
 
 class Path(Line):
     """A line within bounds.
 
-    norm: of the direction. target: the point at step 1 to the last bit, None without bounds.
+    norm: of the direction. target: the exact point at step 1, None without bounds.
     """
 
     def __init__(
@@ -53,14 +53,14 @@ class Path(Line):
         self._box, self._target = box, target
 
     def longest(self, first: bool) -> float:
-        """The longest step: to the first bound, but 1 in the first iteration."""
+        """The longest step: to the first bound; 1 in the first iteration."""
         if self._box is None:
             return _LONGEST
         room = 1.0 if first else self._box.room(self.start.x, self.direction).min().item()
         return min(max(room, 1.0), _LONGEST)
 
     def trial(self, first: bool) -> float:
-        """The first step that is tried."""
+        """The first trial step."""
         closed = self._box is not None and self._box.closed
         return min(1 / self.norm, self.longest(first)) if first and not closed else 1.0
 
@@ -69,7 +69,7 @@ class Path(Line):
         return step == self._step
 
     def at(self, step: float) -> Sample:
-        """The sample at a step. That at the last step is let go before: it takes memory."""
+        """The sample at a step. The sample at the last step is freed before, to save memory."""
         if not self.knows(step):
             self._sample, self._step = self.start, math.nan
             self._sample = self._problem.evaluate(self._point(step), self.direction)
@@ -84,12 +84,12 @@ class Path(Line):
 
 
 class Losses:
-    """What a search is shown of the loss: in float64 the loss itself, or a wall where it is infinite.
+    """The loss for a search: in float64 the loss itself, or a large finite value if it is infinite.
 
-    Else, where a change of the loss is lost in its noise, it is shown the change that the slopes at both ends promise,
-    by the trapezoidal rule: then the Wolfe conditions are the approximate ones of Hager and Zhang. The noise is
-    measured when losses and slopes first contradict each other, or a search fails. lost: whether the last trial was
-    lost in the noise.
+    In other dtypes, if a change of the loss is below its noise, the change is predicted from the slopes at both ends
+    by the trapezoidal rule. Then the Wolfe conditions are the approximate ones of Hager and Zhang. The noise is
+    measured when losses and slopes first contradict each other, or when a search fails. lost: whether the change at
+    the last trial was below the noise.
     """
 
     def __init__(self, problem: Problem, state: NoisyState):
@@ -98,7 +98,7 @@ class Losses:
         self._problem = problem
 
     def seen(self, path: Path, step: float) -> tuple[float, float]:
-        """The loss to go by at a step, and the slope."""
+        """The loss for the search at a step, and the slope."""
         self.evaluations += not path.knows(step)
         trial, start = path.at(step), path.start.loss
         if not math.isfinite(trial.loss):
@@ -115,7 +115,7 @@ class Losses:
         return promised if self.lost else trial.loss, trial.slope
 
     def measure(self, path: Path) -> bool:
-        """Measure the noise at the start of a path, and whether that was of use: False where it is known."""
+        """Measure the noise at the start of a path. Returns False if it is known already."""
         start = path.start.loss
         if self.exact or not self._unknown(start):
             return False
@@ -139,9 +139,9 @@ class Step(NamedTuple):
 
 
 def search(path: Path, losses: Losses, *, first: bool, maxls: int) -> Step | None:
-    """A step that satisfies the strong Wolfe conditions, or the best one where rounding lets the search go no further.
+    """A step that satisfies the strong Wolfe conditions, or the best step if rounding stops the search.
 
-    first: whether this is the first iteration. maxls: most trials. None where no step was found.
+    first: whether this is the first iteration. maxls: largest number of trials. None if no step was found.
     """
     found = _search(path, losses, first, maxls)
     return _search(path, losses, first, maxls) if found is None and losses.measure(path) else found

@@ -1,6 +1,6 @@
-"""What a least-squares solver on the device sees of residuals r(x), shape (m,), with the cost ½‖r‖².
+"""The interface between residuals r(x), shape (m,), with the cost ½‖r‖², and a least-squares solver on the device.
 
-As in `contract`: vectors stay on the device, numbers that decide are Python floats. J is the Jacobian, shape (m, n).
+As in `contract`: vectors stay on the device, numbers for decisions are Python floats. J: the Jacobian, shape (m, n).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _MESSAGES = (
     "`xtol` termination condition is satisfied.",
     "Both `ftol` and `xtol` termination conditions are satisfied.",
 )
-"""SciPy's, by its status in `scipy.optimize.least_squares`; all but the first are successes."""
+"""SciPy's messages, by the status in `scipy.optimize.least_squares`; all except the first are successes."""
 
 
 @dataclass(slots=True)
@@ -115,8 +115,8 @@ class Triangle(NamedTuple):
 def triangle(chunks: Iterable[torch.Tensor], residuals: torch.Tensor) -> Triangle:
     """The QR factorisation of J from chunks of its rows: n² numbers in memory beside a chunk.
 
-    Twice the work of JᵀJ, and none of the loss: JᵀJ drowns singular values below √eps of the largest in rounding. Q is
-    not formed; the residuals are one more column.
+    Twice the work of JᵀJ, but more accurate: in JᵀJ, rounding hides singular values below √eps of the largest. Q is
+    not formed; the residuals are an additional column.
     """
     factor, start, n = residuals.new_empty(0, 0), 0, 0
     for chunk in chunks:
@@ -129,10 +129,10 @@ def triangle(chunks: Iterable[torch.Tensor], residuals: torch.Tensor) -> Triangl
 
 
 def scaled(x_scale: Any, columns: torch.Tensor, before: torch.Tensor | None) -> torch.Tensor:
-    """What the variables are multiplied by, shape (n,): SciPy's 1/x_scale.
+    """The factors of the variables, shape (n,): SciPy's 1/x_scale.
 
-    columns: the norms of the columns of J, which "jac" takes, or the largest so far; a column of zeros counts as one
-    of norm 1 at the start. before: the factors at the last point, or None at the start. Raises ArgumentError.
+    columns: the norms of the columns of J. "jac" uses the largest so far; a column of zeros has norm 1 at the start.
+    before: the factors at the last point, or None at the start. Raises ArgumentError.
     """
     if isinstance(x_scale, str):
         return torch.where(columns > 0, columns, 1.0) if before is None else torch.maximum(columns, before)
@@ -142,23 +142,23 @@ def scaled(x_scale: Any, columns: torch.Tensor, before: torch.Tensor | None) -> 
         return 1 / torch.as_tensor(x_scale, dtype=columns.dtype, device=columns.device).expand(columns.shape)
     except RuntimeError as error:
         raise ArgumentError(
-            f"x_scale has shape {tuple(torch.as_tensor(x_scale).shape)}; give 'jac', a positive number or "
+            f"x_scale has shape {tuple(torch.as_tensor(x_scale).shape)}; pass 'jac', a positive number or "
             f"{len(columns)} positive numbers"
         ) from error
 
 
 def sample_of(point: ResidualSample, gradient: torch.Tensor, largest: float, norm: float) -> Sample:
-    """The point as a run is shown it, with the gradient Jᵀr of the cost."""
+    """The sample for the run, with the gradient Jᵀr of the cost."""
     return Sample(point.x, point.cost, gradient, 0.0, largest, norm)
 
 
 def budget_spent(problem: ResidualProblem, nfev: int, max_nfev: int | None) -> bool:
-    """Whether no more residuals may be asked for; the default is SciPy's, 100·n."""
+    """Whether the budget of residuals is used; the default is SciPy's, 100·n."""
     return nfev >= (100 * problem.n if max_nfev is None else max_nfev)
 
 
 def ended(code: int | None) -> Ending | None:
-    """The ending of SciPy's status, or of NONFINITE_JACOBIAN's."""
+    """The ending for SciPy's status, or for NONFINITE_JACOBIAN."""
     if code is None:
         return None
     if code == Status.NONFINITE_JACOBIAN:

@@ -1,6 +1,6 @@
-"""Levenberg-Marquardt, as MINPACK's lmder does it: a damped step within a trust radius, and the radius by gain ratio.
+"""Levenberg-Marquardt like MINPACK's lmder: a damped step within a trust radius, which the gain ratio updates.
 
-J is factorised in chunks of rows, and of its factor R the singular values are taken, so that each trial from a point
+J is factorised in chunks of rows. The singular values of its factor R are computed, so that each trial from a point
 costs n². J. J. Moré, "The Levenberg-Marquardt algorithm: implementation and theory", Numerical Analysis, Lecture Notes
 in Mathematics 630 (1978) 105–116; J. J. Moré, B. S. Garbow, K. E. Hillstrom, "User guide for MINPACK-1" (1980).
 """
@@ -29,7 +29,7 @@ from .vectors import dot, numbers, wide
 __all__ = ["LevenbergMarquardt", "LevenbergMarquardtState"]
 
 _FACTOR = 100.0
-"""The first radius over the scaled norm of x; MINPACK's."""
+"""The first radius, relative to the scaled norm of x, as in MINPACK."""
 _ACCEPTED = 1e-4
 _NEAR = 0.1
 _ROUNDS = 10
@@ -38,11 +38,12 @@ _SMALLEST = torch.finfo(torch.float64).tiny
 
 @dataclass(slots=True, kw_only=True)
 class LevenbergMarquardtState(LeastSquaresState):
-    """Of the scaled Jacobian J/D = USVᵀ:
+    """The scaled Jacobian J/D = USVᵀ:
 
     scale: D, shape (n,). axes: V, shape (n, k), k = min(m, n). curvatures: S², shape (k,), 0 where lost in rounding.
-    slopes: SUᵀr, shape (k,). full_rank: whether none was lost. slope: ‖slopes‖. newton, newton_slope: the length of the
-    undamped step, and how fast it shrinks with damping, relatively. cosine: the largest |cos| of the angles between r
+    slopes: SUᵀr, shape (k,). full_rank: whether no curvature was lost. slope: ‖slopes‖. newton, newton_slope: the
+    length of the undamped step, and its relative derivative by the damping. cosine: the largest |cos| of the angles
+    between r
     and the columns of J. x_norm: ‖Dx‖. damping: λ of the last step.
     """
 
@@ -196,12 +197,12 @@ class LevenbergMarquardt:
 
 
 def _step_along(curvatures: torch.Tensor, slopes: torch.Tensor, damping: float) -> torch.Tensor:
-    """The step along each axis, but for its sign; none along those that are lost in rounding."""
+    """The absolute step along each axis; 0 along axes with a curvature that is lost in rounding."""
     return torch.where(curvatures > 0, slopes / (curvatures + damping), 0.0)
 
 
 def _move(state: LevenbergMarquardtState, radius: float, damping: float) -> _Move:
-    """The undamped step where it is within the radius, or one whose length is within a tenth of it: MINPACK's lmpar."""
+    """The undamped step if it is within the radius, else a step whose length is the radius within a tenth (lmpar)."""
     excess = state.newton - radius
     if excess <= _NEAR * radius:
         return _measured(state, 0.0)[0]
@@ -220,7 +221,7 @@ def _move(state: LevenbergMarquardtState, radius: float, damping: float) -> _Mov
 
 
 def _measured(state: LevenbergMarquardtState, damping: float) -> tuple[_Move, float]:
-    """The step of a damping, and how fast its scaled length shrinks with more of it, relatively."""
+    """The step for a damping, and the relative derivative of its scaled length by the damping."""
     along = _step_along(state.curvatures, state.slopes, damping)
     step = (state.axes @ along) / -state.scale
     square, shrinks, change, length = numbers(

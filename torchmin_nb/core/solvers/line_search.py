@@ -22,7 +22,7 @@ __all__ = ["Along", "Found", "Line", "MoreThuente", "Task", "check_constants", "
 
 
 class Task(Enum):
-    """What a search wants next: the loss at `step`; nothing, as both conditions hold; nothing, as it cannot go on."""
+    """The next task of a search: evaluate at `step`; end, both conditions hold; end, it cannot continue."""
 
     EVALUATE = "evaluate"
     CONVERGED = "converged"
@@ -30,11 +30,11 @@ class Task(Enum):
 
 
 class MoreThuente:
-    """The search of Moré and Thuente: evaluate at `step`, `feed` what was found, until `task` says that it is over.
+    """The search of Moré and Thuente: evaluate at `step`, pass the values to `feed`, until `task` is an end.
 
     loss, slope: at 0; the slope is negative. step: the first trial. ftol, gtol: of sufficient decrease and curvature.
-    xtol: relative width at which a bracket is given up. stpmin, stpmax: bounds of the step. After a warning `step` is
-    the best step found, and the last one fed.
+    xtol: relative width of a bracket at which the search ends. stpmin, stpmax: bounds of the step. After a warning
+    `step` is the best step, and the last one passed to `feed`.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class MoreThuente:
         self.task = Task.WARNING if slope >= 0 or not stpmin <= step <= stpmax else Task.EVALUATE
         self._gtol, self._xtol, self._bounds = gtol, xtol, (stpmin, stpmax)
         self._loss, self._slope, self._decrease = loss, slope, ftol * slope
-        self._modified = True  # the first stage, in which the loss less the wanted decrease is minimized
+        self._modified = True  # the first stage minimises the loss minus the required decrease
         self._best = self._other = (0.0, loss, slope)
         self._bracketed = False
         self._width = stpmax - stpmin
@@ -61,7 +61,7 @@ class MoreThuente:
         self._low, self._high = 0.0, step + 4.0 * step
 
     def feed(self, loss: float, slope: float) -> Task:
-        """Loss and slope at `step`; moves `step` on where another trial is wanted."""
+        """Receive loss and slope at `step`; set `step` to the next trial, if another is needed."""
         step = self.step
         enough = loss <= self._loss + step * self._decrease
         if self._modified and enough and slope >= 0:
@@ -80,7 +80,7 @@ class MoreThuente:
         return Task.WARNING if self._stuck(step) or at_most or at_least else Task.EVALUATE
 
     def _move(self, step: float, loss: float, slope: float, enough: bool) -> None:
-        # A decrease that is not sufficient says little of the loss, but much of the loss less the wanted decrease.
+        # An insufficient decrease says little about the loss, but much about the loss minus the required decrease.
         tilt = self._decrease if self._modified and loss <= self._best[1] and not enough else 0.0
         ends = [(at, f - at * tilt, g - tilt) for at, f, g in (self._best, self._other, (step, loss, slope))]
         best, other, step, self._bracketed = _next(ends, self._bracketed, self._low, self._high)
@@ -105,11 +105,11 @@ class MoreThuente:
 
 
 _Point = tuple[float, float, float]
-"""A step, with loss and slope there."""
+"""A step, with its loss and slope."""
 
 
 def _next(points: Sequence[_Point], bracketed: bool, low: float, high: float) -> tuple[_Point, _Point, float, bool]:
-    """dcstep, of best point, other end and trial: the new ends, the next trial, and whether they bracket."""
+    """dcstep, from best point, other end and trial: the new ends, the next trial, and whether they bracket."""
     best, other, trial = points
     (x, fx, dx), (t, ft, dt) = best, trial
     if ft > fx:  # a higher loss
@@ -153,7 +153,7 @@ def _theta(start: _Point, end: _Point) -> float:
 
 
 def _root(theta: float, da: float, db: float, least: float = -math.inf) -> float:
-    """√(θ² - da·db) without overflow; NaN where there is none."""
+    """√(θ² - da·db) without overflow; NaN if it is not real."""
     s = max(abs(theta), abs(da), abs(db))
     square = max(least, _over(theta, s) ** 2 - _over(da, s) * _over(db, s))
     return s * (math.sqrt(square) if square >= 0 else math.nan)
@@ -165,7 +165,7 @@ def _secant(best: _Point, trial: _Point) -> float:
 
 
 def _over(a: float, b: float) -> float:
-    """a / b as in IEEE 754: infinite or NaN where b is 0."""
+    """a / b as in IEEE 754: infinite or NaN if b is 0."""
     if b:
         return a / b
     return math.nan if a == 0 or math.isnan(a) else math.copysign(math.inf, a) * math.copysign(1.0, b)
@@ -191,7 +191,7 @@ class Along(NamedTuple):
 class Line:
     """The loss on a line: x + step · direction, from a sample with its slope along the direction.
 
-    A step that leads to the last point again costs no evaluation, as in SciPy.
+    A step to the same point as the last one costs no evaluation, as in SciPy.
     """
 
     def __init__(self, problem: Problem, start: Sample, direction: torch.Tensor, slope: float):
@@ -221,7 +221,7 @@ Accepts = Callable[[float, Sample], bool]
 
 
 def check_constants(c1: float, c2: float) -> None:
-    """Refuse constants for which no step may exist."""
+    """Refuse constants for which there may be no step."""
     if not 0 < c1 < c2 < 1:
         raise ArgumentError(f"c1={c1:g} and c2={c2:g} are not allowed: they must be 0 < c1 < c2 < 1")
 
@@ -248,7 +248,7 @@ def search(
 
 
 def first_trial(line: Line, previous_loss: float) -> float:
-    """At most 1: the step at which a parabola has decreased as much as the loss did in the last iteration."""
+    """The step, at most 1, at which a parabola has decreased as much as the loss did in the last iteration."""
     if line.slope == 0:
         return 1.0
     step = min(1.0, 1.01 * 2 * (line.start.loss - previous_loss) / line.slope)
@@ -256,7 +256,7 @@ def first_trial(line: Line, previous_loss: float) -> float:
 
 
 def _more_thuente(line: Line, step: float, c1: float, c2: float, bounds: tuple[float, float]) -> Found | None:
-    """SciPy's line_search_wolfe1: a warning is a failure, and so is the hundredth trial."""
+    """SciPy's line_search_wolfe1: a warning is a failure; so is the hundredth trial."""
     stpmin, stpmax = bounds
     search = MoreThuente(line.start.loss, line.slope, step, ftol=c1, gtol=c2, xtol=1e-14, stpmin=stpmin, stpmax=stpmax)
     if search.task is Task.WARNING:
@@ -321,7 +321,7 @@ class _Zoom:
 
     @staticmethod
     def _interpolated(low: _Point, high: _Point, left_out: _Point | None) -> float:
-        """The minimizer of a cubic, else of a parabola, else the middle: where it is not too near to the ends."""
+        """The minimizer of a cubic, else of a parabola, if it is not too near to the ends; else the middle."""
         width = high[0] - low[0]
         left, right = min(low[0], high[0]), max(low[0], high[0])
         if left_out is not None:
@@ -335,7 +335,7 @@ class _Zoom:
 
 
 def _cubic_through(low: _Point, high: _Point, third: _Point) -> float | None:
-    """The minimizer of the cubic through three points, with the slope of the first; None where there is none."""
+    """The minimizer of the cubic through three points, with the slope of the first; None if there is none."""
     (a, fa, slope), (b, fb, _), (c, fc, _) = low, high, third
     db, dc = b - a, c - a
     rise_b, rise_c = fb - fa - slope * db, fc - fa - slope * dc
@@ -350,7 +350,7 @@ def _cubic_through(low: _Point, high: _Point, third: _Point) -> float | None:
 
 
 def _parabola_through(low: _Point, high: _Point) -> float | None:
-    """The minimizer of the parabola through two points, with the slope of the first; None where there is none."""
+    """The minimizer of the parabola through two points, with the slope of the first; None if there is none."""
     (a, fa, slope), (b, fb, _) = low, high
     width = b - a
     try:

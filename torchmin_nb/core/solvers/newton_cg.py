@@ -1,4 +1,4 @@
-"""Newton-CG: Newton's step by conjugate gradients that end early, then a line search; the iterates are SciPy's.
+"""Newton-CG: Newton's step by conjugate gradients that stop early, then a line search; SciPy's iterates.
 
 J. Nocedal, S. J. Wright, "Numerical Optimization", second edition (2006), algorithm 7.1.
 """
@@ -30,14 +30,14 @@ _FAILED = {
     ),
 }
 _FLAT = 3 * 2.0**-52
-"""Curvature up to this counts as none: SciPy's."""
+"""Curvature up to this counts as zero, as in SciPy."""
 _STEPS = 1e-8, 50.0
-"""Bounds of a step in the first line search: SciPy's."""
+"""Bounds of a step in the first line search, as in SciPy."""
 
 
 @dataclass(slots=True)
 class NewtonCGState(State):
-    """previous_loss: one iteration ago, for the first trial of a search. moved: 1-norm of the last step."""
+    """previous_loss: the loss one iteration ago, for the first trial of a search. moved: 1-norm of the last step."""
 
     previous_loss: float = math.inf
     moved: float = math.inf
@@ -53,7 +53,7 @@ class _Direction(NamedTuple):
 
 
 class NewtonCG:
-    """The options are those of SciPy's Newton-CG. Products only. maxiter: 200·n where it is None."""
+    """The options are those of SciPy's Newton-CG. Products only. maxiter: None means 200·n."""
 
     def __init__(self, *, xtol: float = 1e-5, maxiter: int | None = None, c1: float = 1e-4, c2: float = 0.9):
         if not 0 < c1 < c2 < 1:
@@ -90,12 +90,12 @@ class NewtonCG:
         return _EXHAUSTED if state.iteration >= limit else None
 
     def result(self, state: NewtonCGState) -> dict[str, Any]:
-        """Nothing more."""
+        """No other fields."""
         return {}
 
 
 def _direction(problem: Problem, sample: Sample) -> _Direction | None:
-    """Newton's step, more or less; None where conjugate gradients do not come near."""
+    """An approximate Newton step; None if conjugate gradients do not converge."""
     vector = _conjugate_gradients(problem, sample)
     if vector is None:
         return None

@@ -1,6 +1,6 @@
-"""The noise of a computed loss, and line searches that go on within it.
+"""The noise of a computed loss, and line searches that continue when changes of the loss are below it.
 
-The noise is the standard deviation of what rounding, or a closure that is not deterministic, adds to the loss:
+The noise is the standard deviation of the error from rounding, or from a closure that is not deterministic:
 J. J. Moré, S. M. Wild, "Estimating computational noise", SIAM J. Sci. Comput. 33 (2011) 1292–1314. The searches:
 W. W. Hager, H. Zhang, "A new conjugate gradient method with guaranteed descent and an efficient line search", SIAM J.
 Optim. 16 (2005) 170–192.
@@ -23,19 +23,19 @@ from .scalars import dots
 __all__ = ["NoisySearch", "NoisyState", "difference_table", "measure"]
 
 _LOST = 10.0
-"""Changes of the loss up to so many standard deviations of its noise are not told from noise."""
+"""Changes of the loss up to this many standard deviations of its noise count as noise."""
 _PATIENCE = 100
-"""Iterations within the noise without a decrease by more than it, after which a run ends."""
+"""Number of iterations without a decrease above the noise after which a run ends."""
 _TRIALS = 20
 _AGAIN = 0.5
-"""The noise is measured anew once the loss has fallen below this part of what it was."""
+"""The noise is measured again after the loss has decreased to this fraction."""
 
 
 @dataclass(slots=True, kw_only=True)
 class NoisyState(State):
-    """noise: standard deviation of the noise in the loss where it was `noise_loss`; None where not measured.
+    """noise: standard deviation of the noise when the loss was `noise_loss`; None if not measured.
 
-    lowest: a loss below which, by more than the noise, none was found after iteration `lowest_at`.
+    lowest: the lowest loss, up to the noise, since iteration `lowest_at`.
     """
 
     noise: float | None = None
@@ -47,8 +47,8 @@ class NoisyState(State):
 def measure(problem: Problem, sample: Sample, direction: torch.Tensor) -> float | None:
     """The noise in the loss near a sample, in units of the loss: 7 to 21 evaluations on a line through it.
 
-    The sample itself is among them, and so is evaluated again. Where the loss stands still, the noise is its rounding;
-    None where noise is not told from the loss itself.
+    The sample itself is one of the points, so it is evaluated again. If the loss does not change, the noise is its
+    rounding. None if the noise cannot be separated from the loss.
     """
     reach, length = dots((sample.x, sample.x), (direction, direction))
     spacing = 10 * problem.eps * math.sqrt((reach or 1.0) / length)
@@ -71,8 +71,8 @@ def _within(problem: Problem, x: torch.Tensor, direction: torch.Tensor, step: fl
 def difference_table(losses: Sequence[float]) -> tuple[float | None, float]:
     """The noise in losses at equal spacing, or None and a factor for a better spacing.
 
-    Differences of order k grow with the noise by the root of (2k)!/(k!)², while those of a smooth function vanish:
-    three orders that agree within a factor of 4, the first with both signs, show noise.
+    Differences of order k of noise grow with the square root of (2k)!/(k!)²; differences of a smooth function vanish.
+    Noise is detected if three orders agree within a factor of 4, and the first has both signs.
     """
     low, high = min(losses), max(losses)
     if not all(map(math.isfinite, losses)) or high - low > 0.1 * max(abs(low), abs(high)):
@@ -92,9 +92,9 @@ def difference_table(losses: Sequence[float]) -> tuple[float | None, float]:
 
 
 class NoisySearch:
-    """A line search that goes on by slopes where decreases are lost in the noise: approximate Wolfe conditions.
+    """A line search that uses slopes if decreases are below the noise: approximate Wolfe conditions.
 
-    The state is changed by `store`, after the last evaluation.
+    `store` changes the state, after the last evaluation.
     """
 
     def __init__(self, problem: Problem, state: NoisyState, c2: float):
@@ -103,15 +103,15 @@ class NoisySearch:
 
     @classmethod
     def of(cls, problem: Problem, state: NoisyState, c2: float, *, as_scipy: bool) -> NoisySearch | None:
-        """A search; None where the run is to end as SciPy's does: in double precision."""
+        """A search; None in double precision, where the run ends as in SciPy."""
         return None if as_scipy and problem.eps <= sys.float_info.epsilon else cls(problem, state, c2)
 
     def find(
         self, line: Line, step: float, ordinary: Callable[[], Found | None], accepts: Accepts | None = None
     ) -> Found | None:
-        """A step found by `ordinary`, or by slopes from a trial at `step`; None where there is none.
+        """A step from `ordinary`, or by slopes from a trial at `step`; None if there is none.
 
-        The ordinary search comes first while the decrease that a parabola promises at `step` is above the noise.
+        The ordinary search is first as long as the predicted decrease of a parabola at `step` is above the noise.
         """
         if not line.slope < 0:
             return None
@@ -125,21 +125,21 @@ class NoisySearch:
         return None if self._noise is None else _by_slopes(line, step, _LOST * self._noise, self._c2, accepts)
 
     def store(self, state: NoisyState) -> None:
-        """Write what was measured into the state."""
+        """Write the measured values into the state."""
         state.noise, state.noise_loss = self._noise, self._noise_loss
 
     @staticmethod
     def stagnates(state: NoisyState) -> bool:
-        """Whether the loss has not got lower by more than its noise for long; to be called once an iteration."""
+        """Whether the loss has not decreased by more than its noise for long; call it once in each iteration."""
         if state.noise is None or state.sample.loss < state.lowest - state.noise:
             state.lowest, state.lowest_at = state.sample.loss, state.iteration
         return state.iteration - state.lowest_at >= _PATIENCE
 
 
 def _by_slopes(line: Line, step: float, allowed: float, c2: float, accepts: Accepts | None) -> Found | None:
-    """A step to a flatter slope, with a loss that is higher by no more than `allowed`.
+    """A step to a flatter slope, with a loss that is at most `allowed` higher.
 
-    An end of the bracket has a positive slope or too high a loss; the slope is 0 between the ends.
+    The far end of the bracket has a positive slope or a too high loss; the slope is 0 between the ends.
     """
     (low, falling), high, rising = (0.0, line.slope), math.inf, 0.0
     for _ in range(_TRIALS):

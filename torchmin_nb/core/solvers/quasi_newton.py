@@ -1,4 +1,4 @@
-"""What quasi-Newton methods with a dense inverse Hessian share: the line search, and how a run ends."""
+"""The base of quasi-Newton methods with a dense inverse Hessian: the line search, and the endings."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ __all__ = ["Change", "QuasiNewton", "QuasiNewtonState"]
 
 @dataclass(slots=True, kw_only=True)
 class QuasiNewtonState(NoisyState):
-    """previous_loss: one iteration ago, for the first trial of a search."""
+    """previous_loss: the loss one iteration ago, for the first trial of a search."""
 
     previous_loss: float
 
 
 class Change(NamedTuple):
-    """An iteration: the step s = `step`·d and the change y of the gradient, shape (n,), and what led to them.
+    """An iteration: the step s = `step`·d and the change y of the gradient, shape (n,), and the values before.
 
-    image: what `direction` gave besides d.
+    image: the second result of `direction`.
     """
 
     s: torch.Tensor
@@ -120,12 +120,12 @@ class QuasiNewton(ABC, Generic[_S]):
         return state
 
     def terminate(self, problem: Problem, state: _S) -> Ending | None:
-        """How it ends here: with SciPy's codes and messages, or at the noise floor."""
+        """The ending, if any: with SciPy's codes and messages, or at the noise floor."""
         maxiter = 200 * problem.n if self.maxiter is None else self.maxiter
         return ending(state, gradient_norm(state.sample, self.norm), gtol=self.gtol, maxiter=maxiter)
 
     def result(self, state: _S) -> dict[str, Any]:
-        """hess_inv: the inverse Hessian. noise: of the loss, where it was measured."""
+        """hess_inv: the inverse Hessian. noise: of the loss, if it was measured."""
         return {"hess_inv": self.inverse_hessian(state), "noise": state.noise}
 
     def _search(self, line: Line, previous_loss: float, noisy: NoisySearch | None, step: float) -> Found | None:
@@ -144,9 +144,9 @@ class QuasiNewton(ABC, Generic[_S]):
 
 
 def _checked(hess_inv0: Any, problem: Problem) -> torch.Tensor:
-    """A matrix of the user's as a tensor of its own memory; the identity where there is none.
+    """The user's matrix as a new tensor; the identity without one.
 
-    Of an earlier run, it may have lost eigenvalues to rounding: they are lifted out of it.
+    Rounding may have changed small eigenvalues of a matrix from an earlier run: they are raised above rounding.
     """
     if hess_inv0 is None:
         return torch.eye(problem.n, dtype=problem.dtype, device=problem.device)

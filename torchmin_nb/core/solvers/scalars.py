@@ -18,7 +18,7 @@ def dots(*pairs: tuple[torch.Tensor, torch.Tensor]) -> list[float]:
 
 
 def gradient_norm(sample: Sample, order: float) -> float:
-    """SciPy's `norm` of the gradient. A transfer where the sample does not know it: orders other than 2 and inf."""
+    """SciPy's `norm` of the gradient. One transfer for orders other than 2 and inf, which the sample does not have."""
     if order == math.inf:
         return sample.largest
     return sample.norm if order == 2 else float(torch.linalg.vector_norm(sample.gradient, order))

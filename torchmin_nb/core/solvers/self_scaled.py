@@ -1,4 +1,4 @@
-"""Self-scaled quasi-Newton methods, which size the inverse Hessian anew in every update.
+"""Self-scaled quasi-Newton methods, which rescale the inverse Hessian in every update.
 
 M. Al-Baali, "Numerical experience with a class of self-scaling quasi-Newton algorithms", J. Optim. Theory Appl. 96
 (1998) 533–553; M. Al-Baali, H. Khalfan, "A combined class of self-scaling and modified quasi-Newton methods", Comput.
@@ -23,7 +23,7 @@ from .scalars import dots
 __all__ = ["SSBFGS", "Curvature", "SSBroyden", "SelfScaled", "SelfScaledState"]
 
 _LEAST = 1e-15
-"""Of a = bh − 1, which is positive but for rounding."""
+"""Smallest a = bh − 1, which is positive except for rounding."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -45,9 +45,9 @@ class Curvature(NamedTuple):
 class SelfScaled(QuasiNewton[SelfScaledState]):
     """Broyden's family with H over τ: H ← (H − Hy(Hy)ᵀ/yᵀHy + φ yᵀHy vvᵀ)/τ + ssᵀ/sᵀy.
 
-    v = s/sᵀy − Hy/yᵀHy, φ = (1 − θ)/(1 + aθ). On networks for differential equations H gets a condition number of
-    10¹⁶, and loses its positive definiteness to rounding. So a factor of it is updated, whose condition number is the
-    root of that.
+    v = s/sᵀy − Hy/yᵀHy, φ = (1 − θ)/(1 + aθ). On networks for differential equations the condition number of H reaches
+    10¹⁶, and by rounding H is no longer positive definite. So a factor of H is updated: its condition number is the
+    square root.
     """
 
     @abstractmethod

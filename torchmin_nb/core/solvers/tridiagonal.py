@@ -17,7 +17,7 @@ __all__ = ["Solution", "leftmost", "minimize_within"]
 
 _EPS = 2.0**-52
 _NEAR = 64 * _EPS
-"""The boundary is reached where it is missed by no more, relatively."""
+"""Largest relative distance from the boundary that counts as on the boundary."""
 
 
 class Solution(NamedTuple):
@@ -64,7 +64,7 @@ def _minimizer(
     h = _solve(factor, gradient)
     if math.hypot(*h) > radius:
         return _on_boundary(diagonal, off, gradient, radius, damping + above)
-    if damping <= above:  # nothing curves downwards: a flat direction leads nowhere
+    if damping <= above:  # no negative curvature: a flat direction does not help
         return h, 0.0
     return _filled(h, vector, radius), damping
 
@@ -72,7 +72,7 @@ def _minimizer(
 def _on_boundary(
     diagonal: Sequence[float], off: Sequence[float], gradient: float, radius: float, damping: float
 ) -> tuple[list[float], float]:
-    """By Newton's method on 1/radius - 1/|h|, which from a damping that is too small comes near without passing."""
+    """By Newton's method on 1/radius - 1/|h|; from a too small damping it approaches the root from one side."""
     while True:
         factor = _factorise(diagonal, off, damping)
         assert factor is not None, "T + damping·I is positive definite"
@@ -82,20 +82,20 @@ def _on_boundary(
         if length <= radius * (1 + _NEAR) or damping + more == damping:
             break
         damping += more
-    if abs(length - radius) > _NEAR * radius:  # no damping fits: the next number is too large
+    if abs(length - radius) > _NEAR * radius:  # no float fits: the next one is too large
         h = _filled(h, leftmost(diagonal, off)[1], radius)
     return h, damping
 
 
 def _filled(h: list[float], vector: list[float], radius: float) -> list[float]:
-    """h with so much more of the lowest eigenvector, or less, that it is as long as the radius."""
+    """h plus a multiple of the lowest eigenvector, with the radius as length."""
     pairs = (h, h), (h, vector), (vector, vector)
     piece = min(to_sphere([math.fsum(a * b for a, b in zip(*pair, strict=True)) for pair in pairs], radius), key=abs)
     return [a + piece * b for a, b in zip(h, vector, strict=True)]
 
 
 def _factorise(diagonal: Sequence[float], off: Sequence[float], damping: float) -> _Factor | None:
-    """None where it is not positive definite."""
+    """The factors; None if the matrix is not positive definite."""
     pivots: list[float] = []
     ratios: list[float] = []
     pivot = diagonal[0] + damping

@@ -19,7 +19,7 @@ from .vectors import dot, finite_curvature, numbers, wide
 __all__ = ["MoreSorensen", "TrustExact"]
 
 _THETA, _EASY, _HARD = 0.01, 0.1, 0.2
-"""SciPy's: how far into an interval a damping is set; how near the boundary, and how near the best, is enough."""
+"""SciPy's constants: position of a damping in an interval; tolerances for the boundary and for the best step."""
 _MAXITER = 25
 
 
@@ -30,17 +30,17 @@ class TrustExactOptions(TrustRegionOptions, total=False):
 
 
 class TrustExact(TrustRegion):
-    """SciPy's trust-exact. subproblem_maxiter: factorisations a step, 25 where it is None."""
+    """SciPy's trust-exact. subproblem_maxiter: factorisations in a step; None means 25."""
 
     def __init__(self, *, subproblem_maxiter: int | None = None, **options: Unpack[TrustRegionOptions]):
         super().__init__(MoreSorensen(_MAXITER if subproblem_maxiter is None else subproblem_maxiter), **options)
 
 
 class MoreSorensen:
-    """One transfer a factorisation, and one or two more where it fails or the damping is too large.
+    """One transfer for each factorisation, and one or two more if it fails or the damping is too large.
 
-    Of a point it keeps the Hessian, bounds of its eigenvalues, and after a rejected step the lower bound of the
-    damping with the radius that it is for.
+    At a point it keeps the Hessian, bounds of its eigenvalues, and after a rejected step the lower bound of the
+    damping with its radius.
     """
 
     def __init__(self, maxiter: int = _MAXITER):
@@ -57,7 +57,7 @@ class MoreSorensen:
         return {"hessian": hessian, **dict(zip(names, found, strict=True)), "low": 0.0, "radius": -1.0}
 
     def solve(self, problem: Problem, sample: Sample, model: dict[str, Any], radius: float) -> Proposal | None:
-        """The step; None where none of the dampings that were tried gave a factor."""
+        """The step; None if the factorisation failed for every damping."""
         gradient = wide(sample.gradient)
         search = _Search(model, gradient, sample.norm, radius)
         on_boundary = search.run(self._maxiter)
@@ -72,7 +72,7 @@ class MoreSorensen:
 class _Factor(NamedTuple):
     """U with UᵀU = H + damping·I, the step p that solves (H + damping·I) p = -g, and the length of U⁻ᵀp.
 
-    failed: 0, or the order of the leading block that is not positive definite; then the rest means nothing.
+    failed: 0, or the order of the leading block that is not positive definite; then the other fields are invalid.
     """
 
     upper: torch.Tensor
@@ -127,14 +127,14 @@ class _Search:
         return _Factor(upper, step, int(order), length, w_length)
 
     def _from_outside(self, factor: _Factor) -> bool:
-        """The step is too long: done where it is not by much, else a larger damping."""
+        """The step is too long: end if it is only slightly too long, else a larger damping."""
         done = abs(factor.length - self._radius) / self._radius <= _EASY
         if not done:
             self.low, self._damping = self._damping, self._newton(factor)
         return done
 
     def _from_inside(self, factor: _Factor) -> tuple[bool, _Factor | None]:
-        """The step is too short: done where a piece of the lowest eigenvector fills it up, else a smaller damping."""
+        """The step is too short: end if a multiple of the lowest eigenvector completes it, else a smaller damping."""
         step, (smallest, lowest) = factor.step, _smallest_singular(factor.upper)
         pairs = (step, step), (step, lowest), (lowest, lowest), (step, self._hessian @ step)
         s, pp, pz, zz, php = numbers(smallest, *(dot(a, b) for a, b in pairs))
@@ -147,14 +147,14 @@ class _Search:
         damping = self._newton(factor)
         if self._positive_definite(damping):
             self._damping = damping
-            # SciPy goes on with the factor of the earlier damping, and so do we: the steps are to be SciPy's.
+            # SciPy continues with the factor of the earlier damping, so this code does too, for the same steps.
             return False, factor
         self.low = max(self.low, damping)
         self._damping = self._inside()
         return False, None
 
     def _along_lowest(self, factor: _Factor) -> bool:
-        """There is no gradient to speak of: the lowest eigenvector alone, done where the damping fits it."""
+        """The gradient is almost zero: the lowest eigenvector alone, if the damping fits it."""
         smallest, lowest = _smallest_singular(factor.upper)
         self.step = self._radius * lowest
         (s,) = numbers(smallest)
@@ -165,13 +165,13 @@ class _Search:
         return done
 
     def _raise_low(self, order: int) -> None:
-        """To where the leading block of this order, which is not positive definite, becomes singular at the least."""
+        """Raise the lower bound to the damping at which this leading block, now indefinite, becomes singular."""
         delta, square = numbers(*_singular_block(self._damped(self._damping), order))
         self.low = max(self.low, self._damping + delta / square)
         self._damping = self._inside()
 
     def _newton(self, factor: _Factor) -> float:
-        """The damping that Newton's method takes next, for 1/radius - 1/length."""
+        """The next damping of Newton's method for 1/radius - 1/length."""
         excess = (factor.length - self._radius) / self._radius
         return self._damping + (factor.length / factor.w_length) ** 2 * excess
 
@@ -216,7 +216,7 @@ def _smallest_singular(upper: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]
 
 
 def _singular_block(matrix: torch.Tensor, order: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """What added to the last diagonal entry makes the leading block of this order singular, and |v|² for its null v.
+    """The change of the last diagonal entry that makes this leading block singular, and |v|² of its null vector v.
 
     The last entry of v is 1.
     """

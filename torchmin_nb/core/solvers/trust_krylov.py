@@ -1,8 +1,8 @@
-"""trust-krylov: the step in a Krylov subspace, where the problem is one of a small tridiagonal matrix.
+"""trust-krylov: the step in a Krylov subspace, where the subproblem has a small tridiagonal matrix.
 
 N. I. M. Gould, S. Lucidi, M. Roma, Ph. L. Toint, "Solving the trust-region subproblem using the Lanczos method", SIAM
-Journal on Optimization 9 (1999) 504–525. When a step is near enough to the best is decided as in SciPy; SciPy's solver
-itself, trlib, is not followed.
+Journal on Optimization 9 (1999) 504–525. The tolerances for a step are SciPy's; the algorithm of SciPy's solver, trlib,
+is not copied.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ __all__ = ["Lanczos", "TrustKrylov"]
 
 _EXACT = 1e-10
 _LARGEST_BASIS = 1e9
-"""Numbers in a basis, at most: SciPy's."""
+"""Largest number of vectors in a basis, as in SciPy."""
 _FEW = 16
-"""Vectors that a basis has room for at first."""
+"""Number of vectors for which a new basis has memory."""
 _LEFT_BY_ROUNDING = 64
-"""A new vector of fewer machine epsilons than this, relative to the Hessian, is rounding."""
+"""A new vector shorter than this many machine epsilons, relative to the Hessian, counts as rounding."""
 
 
 class TrustKrylov(TrustRegion):
@@ -40,7 +40,7 @@ class TrustKrylov(TrustRegion):
 
 
 class Lanczos:
-    """The subproblem in the span of g, Hg, H²g, …, by vectors that are kept orthogonal. One transfer a product.
+    """The subproblem in the span of g, Hg, H²g, …, with an orthogonal basis. One transfer for each product.
 
     After a rejected step the space is kept: a shorter step from the same point often needs no product.
     """
@@ -50,11 +50,11 @@ class Lanczos:
         self._rows: torch.Tensor | None = None
 
     def model(self, problem: Problem, sample: Sample) -> dict[str, Any]:
-        """Nothing, before the first step."""
+        """An empty model, before the first step."""
         return {}
 
     def solve(self, problem: Problem, sample: Sample, model: dict[str, Any], radius: float) -> Proposal | None:
-        """The step. Its predicted reduction is that of the tridiagonal problem, and costs no product."""
+        """The step. Its predicted reduction is that of the tridiagonal problem, without another product."""
         if sample.norm == 0:
             return Proposal(torch.zeros_like(sample.x), 0.0, False, 0.0, 0.0, dict)
         space = _Space(problem, sample, model, self._rows)
@@ -67,7 +67,7 @@ class Lanczos:
         return Proposal(space.combine(found.h), length, on_boundary, slope, found.curvature, space.packed)
 
     def _near_enough(self, space: _Space, found: Solution) -> bool:
-        """Whether to stop here; where the space cannot grow and more is wanted, a second one is begun."""
+        """Whether to stop. If the space cannot grow and the step is not good enough, a second space is begun."""
         if space.full:
             return True
         if space.off[-1] == 0:
@@ -103,16 +103,16 @@ class _Space:
 
     @property
     def full(self) -> bool:
-        """Whether there is no room for another vector."""
+        """Whether there is no memory for another vector."""
         n = self._sample.x.numel()
         return len(self.diagonal) >= max(1, min(n, int(_LARGEST_BASIS / n)))
 
     def minimize(self, radius: float) -> Solution | None:
-        """The solution in this space; None before it has a vector."""
+        """The solution in this space; None if it has no vector."""
         return minimize_within(self.diagonal, self.off[:-1], self.gradient, radius) if self.diagonal else None
 
     def grow(self) -> None:
-        """Take the last vector's product in: the next row is what of it is new."""
+        """Add the last vector's product: its part orthogonal to the basis becomes the next row."""
         k = len(self.diagonal)
         basis, q = self.rows[: k + 1], self.rows[k]
         w = self._problem.product(self._sample, q)
@@ -120,7 +120,7 @@ class _Space:
         w = torch.addcmul(w, q, along, value=-1)
         if k:
             w.sub_(self.rows[k - 1], alpha=self.off[-1])
-        w = torch.addmv(w, basis.T, basis @ w, alpha=-1)  # what rounding has left of the basis
+        w = torch.addmv(w, basis.T, basis @ w, alpha=-1)  # remove the components that rounding has left
         diagonal, square = numbers(along, dot(w, w))
         finite_curvature(diagonal, square)
         self.diagonal.append(diagonal)
@@ -130,7 +130,7 @@ class _Space:
             self._put(w / length)
 
     def begin_second(self) -> bool:
-        """Go on with a drawn vector, which has a part in every direction that is left. False where that was done."""
+        """Continue with a random vector, which has a component in every remaining direction. False if done before."""
         if self.second:
             return False
         n, basis = self._sample.x.numel(), self.rows[: self._used]
@@ -142,7 +142,7 @@ class _Space:
         return True
 
     def lowest_residual(self) -> float:
-        """How near the lowest eigenvector in the second space is to one of the Hessian, relative to its size."""
+        """Relative residual of the second space's lowest eigenvector as an eigenvector of the Hessian."""
         diagonal, off = self.diagonal[self.second :], self.off[self.second :]
         if not diagonal:
             return math.inf
@@ -155,7 +155,7 @@ class _Space:
         return torch.tensor(h, dtype=torch.float64).to(basis) @ basis
 
     def packed(self) -> dict[str, Any]:
-        """All of it, as a model."""
+        """The whole space as a model."""
         basis = self.rows[: self._used].clone()
         return {"basis": basis, "diagonal": self.diagonal, "off": self.off, "second": self.second}
 

@@ -1,4 +1,4 @@
-"""trust-ncg: the step by conjugate gradients that end at the radius or at negative curvature.
+"""trust-ncg: the step by conjugate gradients that stop at the radius or at negative curvature.
 
 T. Steihaug, "The conjugate gradient method and trust regions in large scale optimization", SIAM Journal on Numerical
 Analysis 20 (1983) 626–637; algorithm 7.2 of Nocedal and Wright (2006), with SciPy's tolerance.
@@ -26,14 +26,14 @@ class TrustNCG(TrustRegion):
 
 
 class Steihaug:
-    """Conjugate gradients on the quadratic model, with one transfer a product. Nothing is kept of a point."""
+    """Conjugate gradients on the quadratic model, with one transfer for each product. Keeps nothing at a point."""
 
     def model(self, problem: Problem, sample: Sample) -> dict[str, Any]:
-        """Nothing."""
+        """An empty model."""
         return {}
 
     def solve(self, problem: Problem, sample: Sample, model: dict[str, Any], radius: float) -> Proposal | None:
-        """The step, with a product more for its predicted reduction, as in SciPy."""
+        """The step, with one more product for its predicted reduction, as in SciPy."""
         step, length, on_boundary = _search(problem, sample, radius)
         product = problem.product(sample, step)
         slope, curvature = numbers(dot(sample.gradient, step), dot(step, product))
@@ -55,7 +55,7 @@ def _search(problem: Problem, sample: Sample, radius: float) -> tuple[torch.Tens
     while True:
         product = problem.product(sample, s)
         curving = dot(s, product)
-        if p is None and 0 < numbers(curving)[0] * radius <= sample.norm**3:  # the rest would be for nothing
+        if p is None and 0 < numbers(curving)[0] * radius <= sample.norm**3:  # the rest is not needed
             return s * (-radius / sample.norm), radius, True
         alpha = rr / curving
         next_p = s * -alpha if p is None else torch.addcmul(p, s, alpha, value=-1)

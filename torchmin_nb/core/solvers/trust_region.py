@@ -1,4 +1,4 @@
-"""The loop that all trust-region methods share: acceptance, radius and endings are those of SciPy.
+"""The loop of all trust-region methods, with SciPy's acceptance, radius and endings.
 
 J. Nocedal, S. J. Wright, "Numerical Optimization", second edition (2006), algorithm 4.1, with SciPy's constants.
 """
@@ -42,8 +42,8 @@ class TrustRegionOptions(TypedDict, total=False):
 class Proposal(NamedTuple):
     """A step p within the radius.
 
-    step: shape (n,), valid until the next one is asked for. length: its 2-norm. slope, curvature: gᵀp and pᵀHp, of
-    which the predicted reduction is made. keep: the model for a shorter step from the same point.
+    step: shape (n,), valid until the next step is computed. length: its 2-norm. slope, curvature: gᵀp and pᵀHp, for
+    the predicted reduction. keep: the model for a shorter step from the same point.
     """
 
     step: torch.Tensor
@@ -55,23 +55,23 @@ class Proposal(NamedTuple):
 
 
 class Subproblem(Protocol):
-    """How a step is found."""
+    """The computation of a step."""
 
     def model(self, problem: Problem, sample: Sample) -> dict[str, Any]:
-        """Tensors and numbers that serve all steps from this point: a Hessian, factorised or not; or nothing."""
+        """Tensors and numbers for all steps from this point: a Hessian, possibly factorised; or empty."""
         ...
 
     def solve(self, problem: Problem, sample: Sample, model: dict[str, Any], radius: float) -> Proposal | None:
-        """A step no longer than the radius that decreases the quadratic model; None where there is none."""
+        """A step within the radius that decreases the quadratic model; None if there is none."""
         ...
 
 
 @dataclass(slots=True)
 class TrustRegionState(State):
-    """model: what the subproblem keeps of the point, as tensors, numbers and lists of them.
+    """model: the data of the subproblem at this point, as tensors, numbers and lists of them.
 
-    rejected_loss: at the trial that the last step led to, where that was rejected and lies within the new radius: the
-    same step will be proposed again.
+    rejected_loss: the loss at the last trial, if it was rejected and is within the new radius: the same step will be
+    proposed again.
     """
 
     model: dict[str, Any] = field(default_factory=dict)
@@ -79,9 +79,9 @@ class TrustRegionState(State):
 
 
 class TrustRegion:
-    """A trust-region method with SciPy's options; subclasses say how a step is found.
+    """A trust-region method with SciPy's options; subclasses compute a step.
 
-    maxiter: 200·n where it is None.
+    maxiter: None means 200·n.
     """
 
     state_class = TrustRegionState
@@ -108,7 +108,7 @@ class TrustRegion:
         self._eta, self._gtol, self._maxiter = eta, gtol, maxiter
 
     def init(self, problem: Problem) -> TrustRegionState:
-        """The state at the start: one evaluation, and the Hessian where the method is made of one."""
+        """The state at the start: one evaluation, and the Hessian if the method uses it."""
         sample = problem.evaluate(problem.start())
         return TrustRegionState(sample, radius=self._radii[0], model=self._subproblem.model(problem, sample))
 
@@ -120,7 +120,7 @@ class TrustRegion:
         if found is None:
             state.ended = _NOT_SOLVED
             return state
-        # The sum is SciPy's, rounding included: where nothing of the loss is left to gain, it ends the run.
+        # The same sum as in SciPy, with its rounding: it ends the run when the loss cannot decrease any more.
         predicted = sample.loss - ((sample.loss + found.slope) + 0.5 * found.curvature)
         trial = self._trial(problem, state, found, predicted)
         if predicted <= 0:
@@ -138,7 +138,7 @@ class TrustRegion:
         return state
 
     def _trial(self, problem: Problem, state: TrustRegionState, found: Proposal, predicted: float) -> Sample:
-        """The point that a step leads to. SciPy evaluates none twice running, and neither do we."""
+        """The trial of a step. As in SciPy, the same trial is not evaluated twice in succession."""
         if state.rejected_loss is not None and not found.on_boundary:
             known = copy(state.sample)
             known.loss = state.rejected_loss
@@ -156,7 +156,7 @@ class TrustRegion:
         return _ENDINGS[1] if state.iteration >= max(limit, 1) else None  # SciPy's loop counts after the first step
 
     def result(self, state: TrustRegionState) -> dict[str, Any]:
-        """`hess`, where the method is made of one."""
+        """The fields of the result: `hess`, if the method uses the Hessian."""
         return {"hess": state.model["hessian"]} if "hessian" in state.model else {}
 
     def _next_radius(self, radius: float, ratio: float, on_boundary: bool) -> float:

@@ -15,15 +15,15 @@ _BLOCK = 2**15
 
 
 def wide(x: torch.Tensor) -> torch.Tensor:
-    """x in float64; as it is on MPS, which has none."""
+    """x in float64; unchanged on MPS, which has no float64."""
     return x if x.device.type == "mps" else x.double()
 
 
 def dot(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     """a·b of two vectors, a scalar in float64.
 
-    On the CPU long float32 vectors are multiplied in blocks, and the blocks added in float64: a copy in float64 costs
-    more than a Hessian-vector product.
+    On the CPU long float32 vectors are multiplied in blocks, and the blocks added in float64: a float64 copy would take
+    longer than a Hessian-vector product.
     """
     if a.dtype == torch.float64:
         return torch.dot(a, b)
@@ -38,7 +38,7 @@ def dot(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 
 def norm1(a: torch.Tensor) -> torch.Tensor:
     """The sum of the absolute values of a vector, a scalar in float64."""
-    return _sum(a.abs())  # torch.linalg.vector_norm takes twice the time
+    return _sum(a.abs())  # torch.linalg.vector_norm takes twice as long
 
 
 def _sum(a: torch.Tensor) -> torch.Tensor:
@@ -51,14 +51,15 @@ def numbers(*values: torch.Tensor) -> list[float]:
 
 
 def stands(sample: Sample, x: torch.Tensor, change: float) -> bool:
-    """Whether x is the sample's, a step from which the loss should change by `change`.
+    """Whether x equals the sample's point; the loss should change by `change` in between.
 
-    Looked at only where that is lost in rounding: SciPy evaluates no point again, and it costs a transfer.
+    Compared only if that change is below rounding, because the comparison costs a transfer. SciPy evaluates no point
+    twice.
     """
     return abs(change) <= 4 * torch.finfo(x.dtype).eps * abs(sample.loss) and torch.equal(x, sample.x)
 
 
 def finite_curvature(*values: float) -> None:
-    """Raise StopRun where a number made of second derivatives is NaN or infinite."""
+    """Raise StopRun if a number computed from second derivatives is NaN or infinite."""
     if not all(map(math.isfinite, values)):
         raise StopRun(NONFINITE_CURVATURE)
