@@ -95,7 +95,7 @@ def test_newtons_method_is_quadratic_and_cg_is_linear():
 
 @pytest.mark.parametrize("answers", [{}, {"minimizer": (0, 0), "best_loss": 0.0}])
 def test_one_known_answer_is_needed(answers):
-    with pytest.raises(ArgumentError, match="give the known answer once"):
+    with pytest.raises(ArgumentError, match="pass the known answer once"):
         order_of_convergence(_errors(1, 0.1), **answers)
 
 

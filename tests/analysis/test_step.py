@@ -111,7 +111,7 @@ def test_under_constraints_the_search_measures_more_than_the_loss():
     optimizer.step(lambda: rosenbrock(p))
     step = step_data(rosenbrock, optimizer.history, 0)
     assert step.accepted[0] > step.start[0]  # uphill from the minimum, into the disc
-    assert "Under constraints the search weighs their violation with the loss" in step.words[-1]
+    assert "With constraints the search also uses their violation" in step.words[-1]
 
 
 def test_a_line_that_leaves_the_domain():
@@ -316,7 +316,7 @@ def test_steps_that_are_not_there(k, histories):
 
 @pytest.mark.parametrize("method", ["Powell", "COBYLA", "COBYQA"])
 def test_methods_without_a_picture_name_those_that_have_one(method):
-    with pytest.raises(ArgumentError, match=r"cannot be drawn; choose a run of one of Nelder-Mead, CG"):
+    with pytest.raises(ArgumentError, match=r"cannot be drawn; choose a run by one of Nelder-Mead, CG"):
         step_data(rosenbrock, a_run(method), 0)
 
 

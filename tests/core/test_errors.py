@@ -108,7 +108,7 @@ def test_parameters_refused(make, error, builtin, match):
 def test_a_parameter_given_twice_is_refused():
     """torch only warns; two copies of one tensor in x would make every method silently wrong."""
     p = _leaf()
-    with _refused(ParameterError, ValueError, match="given twice"):
+    with _refused(ParameterError, ValueError, match="passed twice"):
         MinimizeWrapper([p, p])
 
 

@@ -230,7 +230,7 @@ def test_the_same_bounds_for_search_and_local_method(name):
     made = optimizer(name, [group], kwargs, dict(method="L-BFGS-B", bounds=box))
     made.step(loss)
     assert made.result.fun == pytest.approx(0, abs=1e-9)
-    with pytest.raises(ArgumentError, match="twice, and differ"):
+    with pytest.raises(ArgumentError, match="different bounds"):
         optimizer(name, [group], kwargs, dict(method="L-BFGS-B", bounds=[(-1.0, 2.0)] * 2))
 
 

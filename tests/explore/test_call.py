@@ -26,8 +26,8 @@ WRONG = [
     ({"options": {"eta": 0.5}}, "options.eta", "at most 0.25"),
     ({"options": {"maxiter": "2.5"}}, "options.maxiter", "an integer of at least 0"),
     ({"engine": "cuda"}, "engine", "choose one of scipy, torch, auto"),
-    ({"method": "TNC", "engine": "torch"}, "engine", "TNC runs on engine='scipy'"),
-    ({"method": "SSBFGS", "engine": "scipy"}, "engine", "SSBFGS runs on engine='torch'"),
+    ({"method": "TNC", "engine": "torch"}, "engine", "TNC needs engine='scipy'"),
+    ({"method": "SSBFGS", "engine": "scipy"}, "engine", "SSBFGS needs engine='torch'"),
     ({"method": "direct", "engine": "torch"}, "engine", "it can run CG, BFGS"),
     ({"problem": "Quadratic", "settings": {"n": 0}}, "settings.n", "whole number from"),
 ]
@@ -118,7 +118,7 @@ def test_options_that_only_scipy_has_are_left_out_on_the_device_and_refused_in_a
     assert read_form(Form(**form, engine="torch")).call.options == {"gtol": 1e-9}
     call = read_form(Form(**form, engine="auto")).call
     assert (call.options["return_all"], call.entry.engine) == (True, "scipy")
-    with pytest.raises(ArgumentError, match="return_all of trust-ncg is for SciPy's solvers"):
+    with pytest.raises(ArgumentError, match="return_all of trust-ncg needs engine='scipy'"):
         build(Call("Rosenbrock", "trust-ncg", engine="torch", options={"return_all": True}))
 
 
@@ -128,7 +128,7 @@ def test_the_engine_of_the_call_runs_it(method, problem):
         optimizer, _ = build(Call(problem, method, engine=engine))
         assert optimizer.engine == runs_on
     for wrong in ("TNC", "direct"):
-        with pytest.raises(ArgumentError, match=f"{wrong} runs on engine='scipy'"):
+        with pytest.raises(ArgumentError, match=f"{wrong} needs engine='scipy'"):
             build(Call("Rosenbrock", wrong, engine="torch"))
 
 
@@ -153,7 +153,7 @@ def test_a_call_changes_method_and_forgets_its_options():
     on_device = call.with_method("bfgs", engine="torch")
     assert on_device == Call("Rosenbrock", "BFGS", max_seconds=3, engine="torch")
     assert on_device.with_method("CG").engine is None
-    with pytest.raises(ArgumentError, match="TNC runs on engine='scipy'"):
+    with pytest.raises(ArgumentError, match="TNC needs engine='scipy'"):
         call.with_method("TNC", engine="torch")
 
 
@@ -240,15 +240,15 @@ def test_a_model_is_put_back_before_each_run():
     [
         (lambda: of_function(3, [0.0]), ArgumentTypeError, "callable with a tensor"),
         (lambda: of_function(bowl, "here"), ArgumentTypeError, "numbers such as"),
-        (lambda: of_function(bowl, [0.0, np.nan]), NonFiniteStartError, "give finite numbers"),
-        (lambda: of_function(lambda x: x.log().sum(), [-1.0]), NonFiniteStartError, "start where it is finite"),
+        (lambda: of_function(bowl, [0.0, np.nan]), NonFiniteStartError, "pass finite numbers"),
+        (lambda: of_function(lambda x: x.log().sum(), [-1.0]), NonFiniteStartError, "start at a point where it is finite"),
         (lambda: of_function(lambda x: x * 2, [1.0, 2.0]), TorchminError, "scalar"),
-        (lambda: of_function(lambda x: x @ torch.ones(3), [1.0]), ClosureError, "call it once by hand"),
+        (lambda: of_function(lambda x: x @ torch.ones(3), [1.0]), ClosureError, "call it once yourself"),
         (lambda: of_model(torch.nn.Linear(1, 1), 3), ArgumentTypeError, "no arguments"),
         (lambda: of_model(torch.nn.Identity(), lambda: 0), ArgumentError, "requires_grad=True"),
         (lambda: subject_of(bowl), ArgumentError, "needs a start"),
-        (lambda: subject_of(model=torch.nn.Linear(1, 1)), ArgumentError, "give both"),
-        (lambda: subject_of(closure=lambda: 0), ArgumentError, "give both"),
+        (lambda: subject_of(model=torch.nn.Linear(1, 1)), ArgumentError, "pass both"),
+        (lambda: subject_of(closure=lambda: 0), ArgumentError, "pass both"),
     ],
 )
 def test_what_cannot_be_run_names_the_remedy(bring, error, words):

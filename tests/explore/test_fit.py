@@ -19,7 +19,7 @@ TABLE = [
     ("BFGS", {"n": 40_000, "memory": 8e9}, "N×N = 12.8 GB"),
     ("COBYLA", {"n": 10_000}, "gradient-free at N = 10,000: ~10,002 closure calls in the first iteration"),
     ("Powell", {"n": 10_000}, "gradient-free at N = 10,000: ~100,000 closure calls"),
-    ("brute", {"box": True}, "searches no more than 4 variables"),
+    ("brute", {"box": True}, "searches at most 4 variables"),
 ]
 
 

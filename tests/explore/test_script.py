@@ -166,9 +166,9 @@ def test_what_cannot_be_copied_is_a_clear_gap():
     limited = script(
         Call(of_function(valley, [0.0, 0.0], constraints=[Constraint(lambda x: x.sum(), upper=1)]), "SLSQP")
     )
-    assert "# Put your own here: the model and the closure of Linear" in of_a_model
+    assert "# Insert here: the model and the closure of Linear" in of_a_model
     assert "raise NotImplementedError" in of_a_lambda
-    assert "# Put your own here: weight, which bent uses." in with_names
-    assert "# Put your own here: the constraints of valley." in limited
+    assert "# Insert here: weight, which bent uses." in with_names
+    assert "# Insert here: the constraints of valley." in limited
     for source in (of_a_model, of_a_lambda, with_names, limited):
         compile(source, "script", "exec")

@@ -419,7 +419,7 @@ def raises(x):
         ((lambda x: x**2, [0.0, 0.0]), {}, "scalar"),
         ((bowl, [float("nan"), 0.0]), {}, "finite numbers"),
         ((bowl,), {}, "needs a start"),
-        ((), {"model": torch.nn.Linear(1, 1)}, "give both"),
+        ((), {"model": torch.nn.Linear(1, 1)}, "pass both"),
     ],
 )
 def test_a_wrong_problem_is_told_with_its_remedy_and_the_panel_stays_alive(of_function, arguments, keywords, told):

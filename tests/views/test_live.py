@@ -780,4 +780,4 @@ def test_a_run_that_stands_still_is_not_kept_by_a_progress_line(monkeypatch, cap
         thread.join(LONG)
     assert run_threads() == []
     assert len(dashboard.history) == 3
-    assert "it stood still" in dashboard.history.message
+    assert "was paused" in dashboard.history.message

@@ -1,4 +1,4 @@
-"""What explains a run: pure NumPy and torch data, without any drawing. The pictures are in `views`."""
+"""Data that explain a run, in NumPy and torch, without drawing. The figures are in `views`."""
 
 from .._public import publish
 from .landscape import Landscape, landscape_data

@@ -1,4 +1,4 @@
-"""Runs on the landscape of their loss: the surface, the trajectories, and what held them."""
+"""Runs on the landscape of their loss: the surface, the trajectories, and the limits."""
 
 from __future__ import annotations
 
@@ -143,8 +143,8 @@ def path_of(
     iterates = history.parameters.reshape(-1, history.parameters.shape[1] if len(history) else 2)
     if iterates.shape[1] != 2:
         raise ArgumentError(
-            f"{name} has {iterates.shape[1]} parameters; a landscape is of two: show a larger problem in a plane "
-            f"through it, as trajectory_plane makes one"
+            f"{name} has {iterates.shape[1]} parameters, and a landscape needs two: show a larger problem in a plane, "
+            f"for example of trajectory_plane"
         )
     last = len(iterates) - 1 if up_to is None else max(0, min(int(up_to), len(iterates) - 1))
     trials, rejected = _trials(history, last)
@@ -161,14 +161,14 @@ def path_of(
 
 
 def named_runs(histories: Runs | None) -> list[tuple[str, History]]:
-    """(name, history) of each run; one alone goes by its method."""
+    """(name, history) of each run; a single run has the name of its method."""
     if histories is None:
         return []
     return [(histories.method, histories)] if isinstance(histories, History) else list(histories.items())
 
 
 def _trials(history: History, last: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """All trial points up to iteration `last`, and those of rejected trust-region steps: the last of each."""
+    """All trials up to iteration `last`, and the trials of rejected trust-region steps: the last of each iteration."""
     if not (history.keep_parameters and history.keep_evaluations) or not history.evaluations:
         return np.empty((0, 2)), np.empty((0, 2))
     points = history.trials
@@ -199,7 +199,7 @@ def _surface(
 ) -> Surface:
     if isinstance(function, Surface):
         return function
-    # Of the whole runs, so that a slider moves the run and not the window.
+    # From the whole runs, so that a slider moves the run and not the window.
     around = [history.parameters for _, history in runs if len(history)]
     chosen = window_around(np.concatenate([*around, minima])) if window is None else read_window(window)
     return sample(function, chosen, resolution)
@@ -232,5 +232,5 @@ def _boundary(constraint: Constraint | Callable[[torch.Tensor], Any], surface: S
         values = constraint.fun(x)
         return (values - lower).sum() if equality else torch.minimum(values - lower, upper - values).min()
 
-    # One point at a time: fun may give a vector, and need not know of batches.
+    # One point at a time: fun may return a vector, and may not support batches.
     return Boundary(on_grid(torch.vmap(torch.vmap(slack)), surface.x, surface.y), equality)

@@ -94,7 +94,7 @@ def line_step(loss: Local, history: History, k: int) -> LineStep:
 
 
 def wolfe_constants(spec: MethodSpec, options: Mapping[str, Any]) -> tuple[float, float]:
-    """(c1, c2) of a method's line search under these options."""
+    """(c1, c2) of a method's line search with these options."""
     assert spec.wolfe is not None
     c1, c2 = (_constant(each, spec, options) for each in spec.wolfe)
     return c1, c2
@@ -104,14 +104,14 @@ def _constant(value: float | str, spec: MethodSpec, options: Mapping[str, Any]) 
     if not isinstance(value, str):
         return value
     chosen = float(options.get(value, spec.options[value].default))
-    # A negative eta asks TNC for its own.
+    # With a negative eta TNC uses its default.
     return chosen if chosen >= 0 else _TNC_ETA
 
 
 def _trials(
     history: History, k: int, x: NDArray[np.float64], s: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], int]:
-    """α and loss of the iteration's closure calls that lie on the line, and how many do not."""
+    """α and loss of the iteration's closure calls on the line, and the number of the others."""
     if not history.keep_evaluations or not (length := float(s @ s)):
         return np.empty(0), np.empty(0), 0
     points = history.trials
@@ -120,7 +120,7 @@ def _trials(
     alpha = steps @ s / length
     distance = np.linalg.norm(steps - alpha[:, None] * s, axis=1)
     on_line = distance <= _ON_LINE * np.maximum(np.linalg.norm(steps, axis=1), math.sqrt(length)) + 1e-12
-    # Steps of finite differences are no trials.
+    # Points of finite differences are not trials.
     on_line &= np.abs(alpha) > _ON_LINE
     losses = np.array([e.loss for e in chosen])
     return alpha[on_line], losses[on_line], int((~on_line).sum())
@@ -142,7 +142,7 @@ def _words(step: LineStep) -> tuple[str, ...]:
     (phi0, slope0), (phi1, slope1) = step.start, step.accepted
     lines = [f"{len(step.trials) or 'No'} trial{'s' * (len(step.trials) != 1)} on the line; α = 1 is the step taken."]
     if slope0 >= 0:
-        return (*lines, "The step does not start downhill: the conditions of a line search do not apply.")
+        return (*lines, "The step does not start downhill, so the conditions of a line search do not apply.")
     holds = "holds" if phi1 <= phi0 + step.c1 * slope0 else "fails"
     lines.append(f"Sufficient decrease {holds}: the loss falls by {phi0 - phi1:.3g}, c₁ = {step.c1:g}.")
     if math.isfinite(step.c2):
@@ -151,7 +151,7 @@ def _words(step: LineStep) -> tuple[str, ...]:
         lines.append(f"Curvature condition {verdict}: |φ′(1)| = {ratio:.3g} |φ′(0)|, limit c₂ = {step.c2:g}.")
     if step.hidden:
         lines.append(
-            f"Not shown, since off this line or far beyond it: {step.hidden} closure call{'s' * (step.hidden > 1)}."
+            f"Not shown, because not on this line or far outside: {step.hidden} closure call{'s' * (step.hidden > 1)}."
         )
     return tuple(lines)
 
@@ -159,4 +159,4 @@ def _words(step: LineStep) -> tuple[str, ...]:
 def _merit_words(history: History, k: int) -> tuple[str, ...]:
     if not find_method(history.method).constraints or history[k].constraint_violation is None:
         return ()
-    return ("Under constraints the search weighs their violation with the loss; the conditions here are of the loss.",)
+    return ("With constraints the search also uses their violation; the conditions here are for the loss only.",)

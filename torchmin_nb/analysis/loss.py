@@ -1,6 +1,6 @@
 """A loss as values, slopes, gradients and Hessian-vector products at any x, from a function or from a closure.
 
-A closure's parameters, their `.grad` and the buffers of its modules are as they were when the work is done.
+A closure's parameters, their `.grad` and the buffers of its modules are restored at the end.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class LossAt(Protocol):
 
 
 class Local(Protocol):
-    """The loss at rows of points, shape (k, n) -> (k,), NaN where it is not finite; and at one point x (n,)."""
+    """The loss at rows of points, shape (k, n) -> (k,), NaN if it is not finite; and at one point x (n,)."""
 
     def values(self, rows: NDArray[np.float64]) -> NDArray[np.float64]: ...
     def slopes(self, rows: NDArray[np.float64], direction: NDArray[np.float64]) -> NDArray[np.float64]: ...
@@ -47,7 +47,7 @@ class _Graph:
 
 
 class FunctionLoss:
-    """Of a function x (n,) -> scalar, or (..., n) -> (...). Evaluated in float64."""
+    """The loss from a function x (n,) -> scalar, or (..., n) -> (...). Evaluated in float64."""
 
     def __init__(self, function: Callable[[torch.Tensor], torch.Tensor]):
         self._function = function
@@ -65,7 +65,7 @@ class FunctionLoss:
         return _finite(gradients.numpy() @ direction)
 
     def _mapped(self, rows: torch.Tensor) -> torch.Tensor:
-        """The function of each row: at once under vmap, where it allows that."""
+        """The function of each row: in one call under vmap, if that is possible."""
         try:
             values: torch.Tensor = torch.vmap(self._function)(rows)
             return values.reshape(len(rows))
@@ -76,25 +76,25 @@ class FunctionLoss:
         """Value, gradient and products at x (n,)."""
         leaf = torch.from_numpy(np.array(x, dtype=np.float64)).requires_grad_()
         flat = FlatParameters([leaf])
-        with torch.enable_grad(), second_derivatives_named("give a closure of twice differentiable operations"):
+        with torch.enable_grad(), second_derivatives_named("use only twice differentiable operations in the closure"):
             loss = self._function(leaf)
             graph = torch.autograd.grad(loss, [leaf], create_graph=True)
         return _Graph(float(loss.detach()), flat.gather(graph), HvpGraph(graph, flat).hvp)
 
 
 class ClosureLoss:
-    """Of a closure over parameters. Use it inside `opened`."""
+    """The loss from a closure over parameters. Use it inside `opened`."""
 
     def __init__(self, closure: Closure, flat: FlatParameters):
         self._evaluator = ClosureEvaluator(closure, flat)
         self._flat = flat
 
     def values(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Shape (k, n) -> (k,): one closure call a row."""
+        """Shape (k, n) -> (k,): one closure call for each row."""
         return _finite([self._evaluated("value", row).loss for row in rows])
 
     def slopes(self, rows: NDArray[np.float64], direction: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The derivative along the direction (n,) at each row: a closure call with gradient each."""
+        """The derivative along the direction (n,) at each row: one closure call with gradient for each."""
         gradients = [self._evaluated("gradient", row).gradient for row in rows]
         return _finite([np.nan if gradient is None else gradient @ direction for gradient in gradients])
 
@@ -119,16 +119,16 @@ class ClosureLoss:
 
 @contextmanager
 def opened(loss: Callable[..., Any], parameters: Iterable[torch.Tensor] | None = None) -> Iterator[Local]:
-    """The loss for a while: a function of x, or, with parameters, a closure over them, all left as it was.
+    """Context manager for a loss: a function of x, or, with parameters, a closure over them; all state is restored.
 
-    Raises ArgumentError where `parameters` has nothing that requires grad.
+    Raises ArgumentError if no entry of `parameters` requires grad.
     """
     if parameters is None:
         yield FunctionLoss(loss)
         return
     tensors = [tensor for tensor in parameters if tensor.requires_grad]
     if not tensors:
-        raise ArgumentError("none of the parameters requires grad; give those that the run optimised")
+        raise ArgumentError("none of the parameters requires grad; pass the parameters that the run optimised")
     flat = FlatParameters(tensors)
     values, gradients = [tensor.detach().clone() for tensor in tensors], [tensor.grad for tensor in tensors]
     try:

@@ -1,4 +1,4 @@
-"""The order of convergence of a run whose answer is known: how fast the error falls, one step to the next."""
+"""The order of convergence of a run with a known answer: the decrease of the error from step to step."""
 
 from __future__ import annotations
 
@@ -88,9 +88,9 @@ def order_data(
 def _errors(
     history: History, minimizer: Sequence[float] | NDArray[np.float64] | None, best_loss: float | None
 ) -> tuple[NDArray[np.float64], float, str]:
-    """Errors (k,), the floor of rounding, and what they are."""
+    """Errors (k,), the floor of rounding, and a description of the errors."""
     if (minimizer is None) == (best_loss is None):
-        raise ArgumentError("give the known answer once: minimizer= (a point) or best_loss= (its loss)")
+        raise ArgumentError("pass the known answer once: minimizer= (a point) or best_loss= (its loss)")
     eps = float(np.finfo(history.dtype or "float64").eps)
     if best_loss is not None:
         return history.loss - best_loss, 100 * eps * max(1.0, abs(best_loss)), "loss above its minimum"
@@ -103,7 +103,7 @@ def _errors(
 
 
 def _asymptotic(before: NDArray[np.float64], after: NDArray[np.float64], floor: float) -> NDArray[np.bool_]:
-    """The steps of the last unbroken fall that stay above the floor: its lower half in decades, or its last three."""
+    """The steps of the last unbroken decrease above the floor: its lower half in decades, or its last three."""
     chosen = np.zeros(len(before), dtype=bool)
     usable = np.flatnonzero(after >= floor)
     if not usable.size:

@@ -1,4 +1,4 @@
-"""A plane through a large problem: two directions, the loss over them, and the run projected into them."""
+"""A plane through a large problem: two directions, the loss in the plane, and the run projected into it."""
 
 from __future__ import annotations
 
@@ -56,11 +56,11 @@ def trajectory_plane(histories: Runs) -> Plane:
     paths = [_finite_rows(history.parameters) for history in runs if len(history)]
     points = np.concatenate(paths) if paths else np.empty((0, 0))
     if points.shape[1] < 2:
-        raise ArgumentError(f"a plane needs two parameters or more; these runs have {points.shape[1]}")
+        raise ArgumentError(f"a plane needs at least two parameters; these runs have {points.shape[1]}")
     _, sizes, axes = np.linalg.svd(points - points.mean(axis=0), full_matrices=False)
     total = float((sizes**2).sum())
     if total == 0:
-        raise ArgumentError("these runs did not move: their trajectory has no principal component")
+        raise ArgumentError("these runs did not move, so they have no principal component; choose runs with iterations")
     sizes, axes = np.append(sizes, 0.0), _two(axes, sizes)
     first, second = ((sizes[:2] ** 2) / total).tolist()
     return Plane(
@@ -96,7 +96,7 @@ def hessian_plane(
     tensors = [tensor for tensor in parameters if tensor.requires_grad]
     origin = _present(tensors) if at is None else np.array(at, dtype=np.float64).ravel()
     if origin.size < 2:
-        raise ArgumentError(f"a plane needs two parameters or more; there are {origin.size}")
+        raise ArgumentError(f"a plane needs at least two parameters; there are {origin.size}")
     with opened(closure, tensors) as loss:
         values, vectors = _eigenvectors(loss, origin, _WHICH[which], seed)
     return Plane(
@@ -144,7 +144,7 @@ def plane_landscape(
 
 def _surface(loss: Local, plane: Plane, window: Window, resolution: int) -> Surface:
     x, y = (np.linspace(low, high, resolution) for low, high in window)
-    # A row of the grid at a time: all of its points at once could be larger than the model.
+    # One row of the grid at a time: all points together could need more memory than the model.
     rows = [loss.values(plane.lift(np.stack([x, np.full_like(x, each)], axis=1))) for each in y]
     return Surface(x, y, np.stack(rows))
 
@@ -173,7 +173,7 @@ def _eigenvectors(
     def checked(v: NDArray[np.float64]) -> NDArray[np.float64]:
         answer = product(v.ravel())
         if not np.isfinite(answer).all():
-            raise ClosureError("the Hessian is not finite at this point; choose another with at=")
+            raise ClosureError("the Hessian is not finite at this point; choose another point with at=")
         return answer
 
     if n == 2:
@@ -188,7 +188,7 @@ def _eigenvectors(
 
 
 def _two(axes: NDArray[np.float64], sizes: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The first two axes; where the points lie on a line, the second is any one across it."""
+    """The first two axes; if the points are on a line, the second axis is any perpendicular one."""
     if len(axes) > 1 and sizes[1] > 0:
         return axes[:2]
     across = np.eye(axes.shape[1])[int(np.abs(axes[0]).argmin())]

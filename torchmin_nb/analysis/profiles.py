@@ -76,7 +76,7 @@ def data_profile(costs: Costs | CostTable, dimensions: Mapping[str, int]) -> Pro
     problems = costs.cost if isinstance(costs, CostTable) else costs
     missing = [name for name in problems if name not in dimensions]
     if missing:
-        raise ArgumentError(f"dimensions has no entry for {', '.join(missing)}; give n for each problem")
+        raise ArgumentError(f"dimensions has no entry for {', '.join(missing)}; pass n for each problem")
     units = np.array([[dimensions[name] + 1.0] for name in problems])
     measure = costs.measure if isinstance(costs, CostTable) else "cost"
     return Profile(_shares(table / units, methods, 0.0), len(table), f"κ, {measure} / (n + 1)", note)
@@ -101,9 +101,7 @@ def cost_table(
     if measure not in _MEASURES:
         raise ArgumentError(f"measure={measure!r} is not known; choose one of {', '.join(map(repr, _MEASURES))}")
     if not 0 < tau < 1:
-        raise ArgumentError(
-            f"tau={tau!r} must lie between 0 and 1: the share of the possible decrease that may be left"
-        )
+        raise ArgumentError(f"tau={tau!r} must be between 0 and 1: the share of the possible decrease that may remain")
     lowest = {problem: _lowest(list(by.values()), (best_losses or {}).get(problem)) for problem, by in runs.items()}
     cost = {
         problem: {method: _cost(history, lowest[problem], tau, measure) for method, history in by.items()}
@@ -140,11 +138,11 @@ def _matrix(costs: Costs | CostTable) -> tuple[NDArray[np.float64], list[str], s
     cost, note = (costs.cost, costs.test) if isinstance(costs, CostTable) else (costs, "")
     methods = list(dict.fromkeys(method for by in cost.values() for method in by))
     if not methods:
-        raise ArgumentError("the table of costs is empty; give cost[problem][method]")
+        raise ArgumentError("the table of costs is empty; pass cost[problem][method]")
     table = np.array([[float(by.get(method, math.inf)) for method in methods] for by in cost.values()])
     if (table < 0).any():
         raise ArgumentError(
-            f"a cost is {np.nanmin(table):g}; costs must not be negative, and NaN or inf where a run failed"
+            f"a cost is {np.nanmin(table):g}; costs must not be negative; use NaN or inf for a run that failed"
         )
     return np.where(np.isnan(table), np.inf, table), methods, note
 
@@ -152,7 +150,7 @@ def _matrix(costs: Costs | CostTable) -> tuple[NDArray[np.float64], list[str], s
 def _shares(
     positions: NDArray[np.float64], methods: list[str], start: float
 ) -> dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]:
-    """Each column's step function, all from `start` to the same end."""
+    """The step function of each column, all from `start` to the same end."""
     finite = positions[np.isfinite(positions)]
     end = max(1.05 * float(finite.max(initial=start)), start + 1.0)
     steps = {}

@@ -42,7 +42,7 @@ def simplex_step(history: History, k: int) -> SimplexStep:
     losses = np.array([e.loss for e in history.evaluations[: len(points)]])
     losses = np.where(np.isfinite(losses), losses, np.inf)
     if len(points) <= n:
-        raise HistoryError("the run ended before its first simplex was complete")
+        raise HistoryError("the run ended before its first simplex was complete; choose a longer run")
     simplex, values = _sorted(points[: n + 1], losses[: n + 1])
     groups = _per_iteration(history, n + 1, len(points))
     for iteration in range(1, k + 1):
@@ -77,10 +77,10 @@ def _moved(
     losses: NDArray[np.float64],
     indices: list[int],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], _Move]:
-    """The simplex after the trials of one iteration: SciPy's decisions, taken again."""
+    """The simplex after the trials of one iteration, by SciPy's decisions."""
     simplex, values = simplex.copy(), values.copy()
     if not indices:
-        return simplex, values, _Move((), "nothing was tried")
+        return simplex, values, _Move((), "no trial")
     reflected, *more = indices
     move, taken = _decide(values, losses, reflected, more)
     if taken is not None:
@@ -94,7 +94,7 @@ def _moved(
 def _decide(
     values: NDArray[np.float64], losses: NDArray[np.float64], reflected: int, more: list[int]
 ) -> tuple[_Move, int | None]:
-    """What the trials were, and which of them replaces the worst vertex; None: the simplex shrinks."""
+    """The kinds of the trials, and the trial that replaces the worst vertex; None: the simplex shrinks."""
     loss, second = losses[reflected], more[0] if more else None
     if loss < values[0] and second is not None:
         taken = second if losses[second] < loss else reflected
@@ -111,16 +111,16 @@ def _decide(
 
 _MEANING = {
     "reflection": "the worst vertex is reflected through the centre of the others",
-    "expansion": "the reflected point is the best yet, and going on in that direction is better still",
-    "outside contraction": "the reflected point is better than the worst only, so the simplex contracts towards it",
+    "expansion": "the reflected point is the best so far, and a point farther in that direction is even better",
+    "outside contraction": "the reflected point is better only than the worst, so the simplex contracts towards it",
     "inside contraction": "the reflected point is no better than the worst, so the simplex contracts inside",
-    "shrink": "no trial helps, so all vertices move halfway to the best",
+    "shrink": "no trial is better, so all vertices move halfway to the best",
 }
 
 
 def _words(move: _Move, before: NDArray[np.float64], after: NDArray[np.float64]) -> tuple[str, ...]:
     if move.outcome not in _MEANING:
-        return ("Nothing was tried in this iteration.",)
+        return ("There was no trial in this iteration.",)
     tried = len(move.names)
     return (
         f"{move.outcome.capitalize()}: {_MEANING[move.outcome]}.",

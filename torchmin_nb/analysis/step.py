@@ -1,4 +1,4 @@
-"""What happened between two iterates, whatever the method: one entry to the ways in which methods find a step."""
+"""The step between two iterates, for every kind of method: line search, trust region or simplex."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def _explainer(method: str) -> Callable[[Local, History, int, Any], Step]:
     kind = find_method(method).step if method in METHODS else ""
     if kind not in _EXPLAINERS:
         raise ArgumentError(
-            f"the steps of {method or 'this run'} cannot be drawn; choose a run of one of "
+            f"the steps of {method or 'this run'} cannot be drawn; choose a run by one of "
             f"{', '.join(explained_methods())}"
         )
     return _EXPLAINERS[kind]

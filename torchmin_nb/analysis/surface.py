@@ -1,4 +1,4 @@
-"""A loss over a window of the plane, and the contour levels that show its valleys."""
+"""A loss over a window of the plane, and contour levels that show its valleys."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _MANY_DECADES = 1.5
 _STEPS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
 _MOST_LEVELS = 14
 _DEEPEST = 2e-3
-"""The innermost contour of a log scale encloses about this share of the window."""
+"""The innermost contour of a log scale encloses about this fraction of the window."""
 _MARGIN = 0.15
 _NARROWEST = 0.45
 
@@ -52,7 +52,7 @@ class Surface(NamedTuple):
 
 
 class Levels(NamedTuple):
-    """Levels, equally spaced in `height`. loss (k,): their losses. floor: what a log scale is counted from."""
+    """Levels, equally spaced in `height`. loss (k,): their losses. floor: the zero of a log scale."""
 
     height: NDArray[np.float64]
     loss: NDArray[np.float64]
@@ -60,7 +60,7 @@ class Levels(NamedTuple):
     floor: float
 
     def heights(self, loss: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The loss as the contours see it: itself, or log10 of what it has above the floor, cut below the levels."""
+        """The loss for the contours: itself, or log10 of the loss above the floor, cut below the levels."""
         if not self.log:
             return np.asarray(loss, dtype=np.float64)
         lowest = self.height[0] - 0.5 * (self.height[1] - self.height[0]) if len(self.height) > 1 else self.height[0]
@@ -75,7 +75,7 @@ def sample(function: Function, window: Window, resolution: int = 151) -> Surface
     """
     window = read_window(window)
     if resolution < 2:
-        raise ArgumentError(f"resolution={resolution!r} is too small; a grid needs 2 points a side or more")
+        raise ArgumentError(f"resolution={resolution!r} is too small; a grid needs at least 2 points on each side")
     x, y = (np.linspace(low, high, resolution) for low, high in window)
     return Surface(x, y, on_grid(function, x, y))
 
@@ -88,9 +88,9 @@ def on_grid(
 
 
 def at_points(function: Callable[[torch.Tensor], Any], points: NDArray[np.float64]) -> NDArray[np.float64]:
-    """function at points (..., 2), shape (...), NaN where it is not finite.
+    """The function at points (..., 2), shape (...), NaN if it is not finite.
 
-    One written for a single point (2,) is mapped over them by vmap. Raises ArgumentError where that fails too.
+    A function of a single point (2,) is mapped over the points by vmap. Raises ArgumentError if that fails too.
     """
     with torch.no_grad():
         values = _batched(function, torch.from_numpy(points))
@@ -116,16 +116,16 @@ def _batched(function: Callable[[torch.Tensor], Any], points: torch.Tensor) -> t
 
 
 def read_window(window: Any) -> Window:
-    """The window as floats. Raises ArgumentError where it is not ((low, high), (low, high)) with low < high."""
+    """The window as floats. Raises ArgumentError if it is not ((low, high), (low, high)) with low < high."""
     bounds = np.asarray(window, dtype=np.float64)
     if bounds.shape != (2, 2) or not np.isfinite(bounds).all() or (bounds[:, 0] >= bounds[:, 1]).any():
-        raise ArgumentError(f"window={window!r} is not a window; give ((x low, x high), (y low, y high)), low < high")
+        raise ArgumentError(f"window={window!r} is not a window; pass ((x low, x high), (y low, y high)), low < high")
     (left, right), (bottom, top) = bounds.tolist()
     return (left, right), (bottom, top)
 
 
 def window_around(points: NDArray[np.float64]) -> Window:
-    """A window with some margin around the finite ones of points (k, 2), not too narrow either way."""
+    """A window with a margin around the finite points of points (k, 2), not too narrow in either direction."""
     finite = points[np.isfinite(points).all(axis=1)] if len(points) else points
     if not len(finite):
         return (-1.0, 1.0), (-1.0, 1.0)
@@ -139,8 +139,8 @@ def window_around(points: NDArray[np.float64]) -> Window:
 def contour_levels(loss: NDArray[np.float64], *, floor: float | None = None, log: bool | None = None) -> Levels:
     """At most 14 levels for a loss of any shape: log spaced above `floor`, or round and equally spaced.
 
-    floor: the smallest loss known; None or one above the smallest given takes that. log: None chooses the log scale
-    where most of the loss spans more than one and a half decades.
+    floor: the smallest known loss; default, and upper limit: the smallest loss of the grid. log: None chooses the log
+    scale if most of the loss spans more than one and a half decades.
     """
     finite = loss[np.isfinite(loss)]
     if not finite.size or np.ptp(finite) == 0:

@@ -1,4 +1,4 @@
-"""Inside a trust-region step: the quadratic model in its region, and the paths that textbooks draw there."""
+"""Inside a trust-region step: the quadratic model in its region, and the paths of the textbook methods."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def region_step(loss: Local, history: History, k: int, scale: NDArray[np.float64
     """
     radius = float(history.trust_radius[k])
     if not math.isfinite(radius):
-        raise HistoryError(f"iteration {k} reports no trust radius; the model's region cannot be drawn")
+        raise HistoryError(f"iteration {k} has no trust radius, so its region cannot be drawn; choose another")
     x, spec = history.parameters[k], find_method(history.method)
     at = loss.at(x)
     g, product = at.gradient * scale, _product(at, scale, spec, len(x))
@@ -123,7 +123,7 @@ def dogleg_path(
 def steihaug_path(g: NDArray[np.float64], product: Product, radius: float) -> NDArray[np.float64]:
     """The iterates of conjugate gradients from 0 to the tolerance, or to the boundary. Shape (m, n). N&W algorithm 7.2.
 
-    The tolerance is the one of SciPy's trust-ncg: min(½, √‖g‖) ‖g‖.
+    The tolerance is that of SciPy's trust-ncg: min(½, √‖g‖) ‖g‖.
     """
     norm = float(np.linalg.norm(g))
     tolerance = min(0.5, math.sqrt(norm)) * norm
@@ -163,7 +163,7 @@ def _cut(path: NDArray[np.float64], radius: float) -> NDArray[np.float64]:
 
 
 def _product(at: LossAt, scale: NDArray[np.float64] | float, spec: MethodSpec, n: int) -> Product:
-    """H of x/scale, as the method sees it: shifted to be positive definite where the method has that done."""
+    """H in x/scale, as in the method: shifted to be positive definite if the method needs that."""
     if not spec.shift or n > _DENSE:
         return lambda v: np.asarray(scale * at.product(np.asarray(scale * v)))
     hessian = np.stack([scale * at.product(np.asarray(scale * unit)) for unit in np.eye(n)])
@@ -172,7 +172,7 @@ def _product(at: LossAt, scale: NDArray[np.float64] | float, spec: MethodSpec, n
 
 
 def _newton(g: NDArray[np.float64], product: Product, shifted: bool) -> NDArray[np.float64] | None:
-    """−H⁻¹g where H is positive definite, as far as conjugate gradients can tell; else None."""
+    """−H⁻¹g if H is positive definite, as far as conjugate gradients can detect; else None."""
     n = len(g)
     if n <= _DENSE:
         hessian = np.stack([product(unit) for unit in np.eye(n)])
@@ -187,7 +187,7 @@ def _newton(g: NDArray[np.float64], product: Product, shifted: bool) -> NDArray[
 
 
 def _plane(g: NDArray[np.float64], other: NDArray[np.float64]) -> tuple[NDArray[np.float64], tuple[str, str]]:
-    """Two orthonormal rows. Two parameters are their own plane; more are seen along −g and towards `other`."""
+    """Two orthonormal rows. With two parameters the plane of both; with more the plane of −g and `other`."""
     if len(g) == 2:
         return np.eye(2), ("step in x₁", "step in x₂")
     first = -g / np.linalg.norm(g)
@@ -207,7 +207,7 @@ def _model(value: float, basis: NDArray[np.float64], g: NDArray[np.float64], pro
 
 
 def _taken(history: History, k: int, scale: NDArray[np.float64] | float) -> NDArray[np.float64] | None:
-    """The step tried in iteration k + 1, in x/scale: to the next iterate, or the trial that was rejected."""
+    """The step of iteration k + 1, in x/scale: to the next iterate, or to the rejected trial."""
     x, after = history.parameters[[k, k + 1]]
     if history[k + 1].accepted is not False:
         return np.asarray((after - x) / scale)
@@ -237,11 +237,11 @@ def _words(history: History, k: int, spec: MethodSpec, step: NDArray[np.float64]
 
 def _rule(ratio: float, before: float, after: float, moved: str, step: NDArray[np.float64] | None) -> str:
     if ratio < 0.25:
-        return f"ρ < ¼, the model misleads: the radius is quartered, {moved}."
+        return f"ρ < ¼, the model is poor: the radius is divided by four, {moved}."
     if ratio <= 0.75:
         return f"¼ ≤ ρ ≤ ¾: the radius stays {before:.4g}."
     if after > before:
-        return f"ρ > ¾ on the boundary, the model can be trusted farther: the radius grows {moved}."
+        return f"ρ > ¾ on the boundary, the model is good: the radius grows {moved}."
     inside = step is not None and float(np.linalg.norm(step)) < before * (1 - 1e-6)
-    why = "but the step ends inside the region" if inside else "but it is as large as it may be"
+    why = "but the step ends inside the region" if inside else "but it has its largest value"
     return f"ρ > ¾, {why}: the radius stays {before:.4g}."

@@ -1,4 +1,4 @@
-"""What an explorer of methods knows, without any widget: rows, fits, suggestions, calls, scripts, races and reports."""
+"""The explorer without widgets: rows, fits, suggestions, calls, scripts, races and reports."""
 
 from .._public import called_as_its_function, publish
 from ..core.methods.user import method, unregister

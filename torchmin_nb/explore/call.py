@@ -1,4 +1,4 @@
-"""A run as a record: what a form says, checked; and the optimizer and closure that it stands for."""
+"""A run as a record: the checked fields of a form, and the optimizer and closure that they define."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ class Call:
 
 
 def problem_named(name: str) -> ProblemSpec:
-    """The row of a problem. Raises ArgumentError, naming the known ones."""
+    """The row of a problem. Raises ArgumentError, which lists the known problems."""
     if name not in PROBLEMS:
         raise ArgumentError(f"problem {name!r} is not known; choose one of {', '.join(PROBLEMS)}")
     return PROBLEMS[name]
@@ -191,7 +191,7 @@ Take = Callable[..., Any]
 
 
 def _by_engine(own: Entry, raw: Any) -> tuple[Entry, EngineName | None]:
-    """The row that has the options, and the engine where it is not the default. Raises ArgumentError."""
+    """The row with the options, and the engine if it is not the default. Raises ArgumentError."""
     engine = read_engine(raw or None)
     if engine == "auto":
         return own, engine if len(own.engines) > 1 else None
@@ -205,7 +205,7 @@ def _read_settings(texts: Mapping[str, Any], spec: ProblemSpec | None, take: Tak
     settings: dict[str, float] = {}
     for name, raw in texts.items():
         if name not in rows:
-            continue  # of the problem that the form showed before
+            continue  # settings of the previous problem in the form
         row = rows[name]
         read = _whole if isinstance(row.default, int) else _number
         value = take(f"settings.{name}", lambda read=read, row=row, raw=raw: read(row.name, raw, row.low, row.high))
@@ -215,7 +215,7 @@ def _read_settings(texts: Mapping[str, Any], spec: ProblemSpec | None, take: Tak
 
 
 def _read_options(row: Entry, texts: Mapping[str, Any], take: Take) -> dict[str, Any]:
-    """The options that differ from their default; those of another method or engine are left out."""
+    """The options that differ from their default; options of another method or engine are ignored."""
     options: dict[str, Any] = {}
     for name, raw in texts.items():
         if name not in row.options:
@@ -228,7 +228,7 @@ def _read_options(row: Entry, texts: Mapping[str, Any], take: Take) -> dict[str,
 
 
 def _option(row: Entry, option: OptionSpec, raw: Any) -> Any:
-    """The value of an option, held against its row. Raises ArgumentError."""
+    """The value of an option, checked against its row. Raises ArgumentError."""
     value = _value(option, raw)
     if not _same(value, option.default):
         _CHECKS[row.kind](row, {option.name: value})
@@ -243,7 +243,7 @@ _CHECKS: Mapping[str, Callable[[Entry, dict[str, Any]], object]] = {
 
 
 def _value(option: OptionSpec, raw: Any) -> Any:
-    """A widget's value as the option takes it: text is read as a number, True, None, a tuple, or stays text."""
+    """A widget's value as the value of an option: text becomes a number, True, None or a tuple, or remains text."""
     if raw is None or (isinstance(raw, str) and not raw.strip()):
         return option.default
     if not isinstance(raw, str):
@@ -316,7 +316,7 @@ def _range(low: float, high: float, *, open_low: bool = False) -> str:
 
 
 def _check_start(call: Call, start: tuple[float, ...]) -> None:
-    """ArgumentError for a start that the problem cannot take; a model's parameters are not touched."""
+    """Raise ArgumentError for a start that does not fit the problem; a model's parameters are not changed."""
     if isinstance(call.problem, Subject):
         call.problem.require_start(start)
     else:
@@ -339,5 +339,5 @@ def _point(raw: Any) -> tuple[float, ...] | None:
     except (TypeError, ValueError):
         raise ArgumentError(f"the start must be numbers such as '-1.2, 1', got {raw!r}") from None
     if not all(map(math.isfinite, point)):
-        raise ArgumentError(f"the start must be finite numbers, got {raw!r}; clear the field for the usual start")
+        raise ArgumentError(f"the start must be finite numbers, got {raw!r}; clear the field to use the default start")
     return point

@@ -1,4 +1,4 @@
-"""All methods of all wrappers as rows of one kind: what each needs, costs, takes, and when to use it."""
+"""All methods of all wrappers in one table: needs, cost, accepted arguments, and when to use each."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from ..errors import UnknownMethodError
 __all__ = ["GLOBAL", "LEAST_SQUARES", "LOCAL", "Entry", "catalogue", "entry", "groups"]
 
 LOCAL, LEAST_SQUARES, GLOBAL = "local", "least squares", "global"
-"""The kinds of methods; each has a wrapper, or several, of its own."""
+"""The kinds of methods; each kind has one or several wrappers."""
 
 _NOT_IN_A_FORM = ("bounds", "constraints", "ranges", "callback", "disp", "iprint", "verbose", "workers")
-"""Set elsewhere, or of no use where the run is watched."""
+"""Options that are set elsewhere, or are useless in a watched run."""
 
 
 @dataclass(frozen=True)
@@ -135,8 +135,8 @@ def _least_squares(spec: LeastSquaresSpec, engine: str | None = None) -> Entry:
         spec,
         engine,
         bounds=spec.bounds,
-        overdetermined=spec.overdetermined and engine == "scipy",  # MINPACK's; the solvers on the device damp
-        # With an operator, no array is needed: least_squares chooses that where the dense one would not fit.
+        overdetermined=spec.overdetermined and engine == "scipy",  # for MINPACK; the solvers on the device use damping
+        # An operator needs no array: least_squares chooses it if the dense Jacobian does not fit.
         arrays=(lambda m, n: 0.0) if spec.operator else spec.arrays,
     )
 
@@ -156,7 +156,7 @@ def _global(spec: GlobalSpec) -> Entry:
 
 
 def _entry(kind: str, spec: MethodSpec | LeastSquaresSpec | GlobalSpec, engine: str, **columns: Any) -> Entry:
-    """The columns that all tables share, and those of this kind."""
+    """The columns of all tables, and those of this kind."""
     return Entry(
         spec.name,
         kind,
@@ -175,4 +175,4 @@ def _entry(kind: str, spec: MethodSpec | LeastSquaresSpec | GlobalSpec, engine: 
 
 
 _BY_ENGINE: Mapping[str, Callable[[Any, str], Entry]] = {LOCAL: _local, LEAST_SQUARES: _least_squares}
-"""How the row of another engine is made, of the kinds that have several."""
+"""The functions that make the row of another engine, for kinds with several engines."""

@@ -12,9 +12,9 @@ from .traits import Traits
 __all__ = ["MANY_CALLS", "Fit", "fit"]
 
 MANY_CALLS = 5000
-"""A method without gradients is of no use where its first iteration takes more closure calls than this."""
+"""A method without gradients is useless if its first iteration needs more closure calls than this."""
 _DIRECT_SOLVE = 3000
-"""A factorisation of this size takes about a second, every iteration."""
+"""A factorisation of this size takes about a second in every iteration."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def _too_many_calls(entry: Entry, traits: Traits) -> str:
 
 def _too_many_variables(entry: Entry, traits: Traits) -> str:
     many = entry.most is not None and traits.n > entry.most
-    return f"searches no more than {entry.most:,} variables in a reasonable time, here N = {traits.n:,}" if many else ""
+    return f"searches at most {entry.most:,} variables in a reasonable time, here N = {traits.n:,}" if many else ""
 
 
 _REFUSALS: tuple[Callable[[Entry, Traits], str], ...] = (

@@ -1,4 +1,4 @@
-"""Values as Python code that gives them back, and text from outside as a part of code."""
+"""Values as Python literals, and text from outside as a safe part of code."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["comment", "is_name", "literal", "quoted"]
 
 
 def literal(value: Any) -> str:
-    """Code for a value; arrays and tensors become lists, and what has no literal is its `repr`."""
+    """Code for a value; arrays and tensors become lists, and values without a literal their `repr`."""
     if isinstance(value, str):
         return quoted(value)
     if isinstance(value, np.ndarray | np.generic | torch.Tensor):
@@ -30,13 +30,13 @@ def literal(value: Any) -> str:
 
 
 def quoted(text: str) -> str:
-    """A string literal: `repr`, with double quotes where they need no escape."""
+    """A string literal: `repr`, with double quotes if they need no escape."""
     code = repr(text)
     return f'"{code[1:-1]}"' if code[0] == "'" and '"' not in text and "'" not in text else code
 
 
 def comment(text: str) -> str:
-    """Text for the rest of a comment's line: as it is, or quoted where it would end the line."""
+    """Text for the rest of a comment line: unchanged, or quoted if it would end the line."""
     return text if text.isprintable() else repr(text)
 
 

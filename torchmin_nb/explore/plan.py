@@ -1,4 +1,4 @@
-"""The calls that a run is made of, each as code and as a value side by side: what is run is what is shown."""
+"""The calls of a run, each as code and as a value together: the shown code is the code that runs."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _GLOBAL: Mapping[str, type[ScipyOptimizer]] = {
 
 @dataclass(frozen=True)
 class Piece:
-    """A part of a call: Python code, in which `problem` is the Problem, and the value it stands for."""
+    """A part of a call: Python code, in which `problem` is the Problem, and its value."""
 
     code: str
     value: Any
@@ -79,7 +79,7 @@ def build(
     made = plan(call, call.make() if problem is None else problem)
     keywords = {name: piece.value for name, piece in made.keywords.items()}
     callbacks = [*_listed(keywords.pop("callbacks", ())), *_listed(common.pop("callbacks", ()))]
-    construct: Any = made.wrapper  # each wrapper has a signature of its own
+    construct: Any = made.wrapper  # each wrapper has another signature
     optimizer = construct(*(piece.value for piece in made.arguments), callbacks=callbacks, **keywords, **common)
     return optimizer, made.closure.value
 
@@ -103,7 +103,7 @@ def _local(call: Call, problem: Problem) -> Plan:
 
 def _least_squares(call: Call, problem: Problem) -> Plan:
     if problem.residuals is None:
-        raise ArgumentError(f"{call.method} needs residuals, and {call.title} has none; choose a method of the loss")
+        raise ArgumentError(f"{call.method} needs residuals, and {call.title} has none; choose a method for a loss")
     parts = {"method": _literal(call.entry.name)} | {name: _literal(value) for name, value in call.options.items()}
     arguments = (_parameters(call, problem), _keywords(parts) if len(parts) > 1 else parts["method"])
     keywords = {**_engine(call), **_budgets(call)}
@@ -122,7 +122,7 @@ def _global(call: Call, problem: Problem) -> Plan:
     if call.constraints and problem.constraints:
         if not spec.constraints:
             able = ", ".join(each.name for each in GLOBAL_METHODS.values() if each.constraints)
-            raise ArgumentError(f"{entry.name} takes no constraints; switch them off, or choose one of {able}")
+            raise ArgumentError(f"{entry.name} does not accept constraints; switch them off, or choose one of {able}")
         constraints = Piece("problem.constraints", problem.constraints)
         if "constraints" in spec.options:
             parts["constraints"] = constraints
@@ -156,7 +156,7 @@ def _engine(call: Call) -> dict[str, Piece]:
 
 
 def _limit(call: Call) -> dict[str, int]:
-    """The budget of iterations as the method's own option, where it has one; the smaller of the two."""
+    """The budget of iterations as the method's option, if it has one; the smaller of the two."""
     name = call.entry.limit
     if call.max_iterations is None or name is None:
         return {}

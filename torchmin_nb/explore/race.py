@@ -1,4 +1,4 @@
-"""Methods one after another from the same start, under the same budget; each ends as a row of the table."""
+"""Methods run one after another from the same start, with the same budget; each run becomes a row of the table."""
 
 from __future__ import annotations
 
@@ -122,14 +122,14 @@ class Race:
         return row_of(call, history, problem, name=name, error=failure)
 
     def _with_stop(self) -> Common:
-        """The common keywords, and a callback that heeds a stop which came before the run had begun."""
+        """The common keywords, and a callback that handles a stop from before the start of the run."""
         passed = self._common.get("callbacks", ())
         callbacks = [passed] if callable(passed) else list(passed)
         return {**self._common, "callbacks": [*callbacks, lambda iteration: self.stopped]}
 
 
 def _warm_up(problem: Problem) -> None:
-    with suppress(Exception):  # the run itself will say what is wrong
+    with suppress(Exception):  # the run itself reports the error
         loss = problem.closure()
         if loss.requires_grad:
             loss.backward()

@@ -1,4 +1,4 @@
-"""Runs as one HTML page that stands by itself: the table, a figure, and the code of each run."""
+"""Runs as one self-contained HTML page: the table, a figure, and the code of each run."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _scripts(rows: Sequence[RunRow]) -> Html:
 
 
 def _code(row: RunRow) -> str:
-    """The run's script; of one that could not be made, the reason."""
+    """The run's script, or the reason why there is none."""
     try:
         return script(row.call)
     except Exception as error:

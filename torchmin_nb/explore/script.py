@@ -1,4 +1,4 @@
-"""A run as a Python script that does the same again."""
+"""A run as a Python script that repeats it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ print(f"loss        {result.fun:.10g}")
 print(f"iterations  {optimizer.history[-1].index}")
 print(f"ended       {result.message}")
 """
-_PLACEHOLDER = "# Put your own here: "
+_PLACEHOLDER = "# Insert here: "
 
 
 def script(call: Call) -> str:
@@ -60,7 +60,7 @@ def script(call: Call) -> str:
 
 
 def _docstring(text: str) -> str:
-    """In three quotes where the text has nothing to escape."""
+    """A docstring, in three quotes if the text needs no escape."""
     return f'"""{text}"""' if quoted(text) == f'"{text}"' else quoted(text)
 
 
@@ -92,7 +92,7 @@ def _wrapped(head: str, parts: list[str]) -> str:
 
 
 def _own(call: Call, subject: Subject, imports: set[str]) -> tuple[list[str], str]:
-    """Import lines and the definition of `problem` for what the user has brought."""
+    """Import lines and the definition of `problem` for the user's problem."""
     limits = _limits(subject)
     if subject.function is None:
         lines = [
@@ -139,7 +139,7 @@ def _side(side: Any) -> str:
 
 
 def _own_method(spec: MethodSpec, solver: Callable[..., Any]) -> tuple[list[str], str]:
-    """Import lines, and the registration of a method of the user's."""
+    """Import lines, and the registration of a user's method."""
     source, _, imports = _source(inspect.unwrap(solver))
     needs = next(name for name, columns in NEEDS.items() if columns == (spec.gradient, spec.curvature))
     limits = "".join(f", {name}=True" for name in ("bounds", "constraints") if getattr(spec, name))
@@ -150,7 +150,7 @@ def _own_method(spec: MethodSpec, solver: Callable[..., Any]) -> tuple[list[str]
 
 
 def _source(function: Callable[..., Any]) -> tuple[str, str, list[str]]:
-    """The source of a function, the name it has there, and the imports it needs; a placeholder where that fails."""
+    """The source of a function, its name there, and the imports it needs; a placeholder without a source."""
     name = getattr(function, "__name__", "function")
     try:
         source = textwrap.dedent(inspect.getsource(function)).rstrip()
@@ -174,7 +174,7 @@ def _source(function: Callable[..., Any]) -> tuple[str, str, list[str]]:
 
 
 def _needed(function: Callable[..., Any]) -> tuple[list[str], list[str]]:
-    """Import lines for the modules that a function uses, and the other names that it takes from around it."""
+    """Import lines for the modules that a function uses, and its other global names."""
     seen = inspect.getclosurevars(function)
     names = {name: value for name, value in {**seen.globals, **seen.nonlocals}.items() if not hasattr(builtins, name)}
     modules = {name: value.__name__ for name, value in names.items() if isinstance(value, ModuleType)}

@@ -1,4 +1,4 @@
-"""A problem of the user's own: a function and a start, or a model and a closure. Checked before it is run."""
+"""The user's problem: a function and a start, or a model and a closure. Checked before a run."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Subject:
     def require_start(self, start: Sequence[float]) -> None:
         """ArgumentError for a start of the wrong length."""
         if len(start) != self.n:
-            raise ArgumentError(f"the start has {len(start)} numbers for {self.n} parameters; give {self.n}")
+            raise ArgumentError(f"the start has {len(start)} numbers for {self.n} parameters; pass {self.n}")
 
     def make(
         self, *, start: Sequence[float] | None = None, dtype: torch.dtype | None = None, place: bool = True
@@ -95,12 +95,12 @@ def subject_of(
     limits: dict[str, Any] = {"name": name, "bounds": bounds, "constraints": constraints, "residuals": residuals}
     if function is not None:
         if x0 is None:
-            raise ArgumentError("a function needs a start; give function and x0")
+            raise ArgumentError("a function needs a start; pass function and x0")
         return of_function(function, x0, **limits)
     if model is None and closure is None:
         return None
     if model is None or closure is None:
-        raise ArgumentError("a model needs a closure and a closure its model; give both: model=model, closure=closure")
+        raise ArgumentError("a model needs a closure and a closure its model; pass both: model=model, closure=closure")
     return of_model(model, closure, **limits)
 
 
@@ -168,11 +168,11 @@ def of_model(
 
 
 def _checked(subject: Subject) -> Subject:
-    """The subject, after one look at its loss at the start."""
+    """The subject, after a check of its loss at the start."""
     for value in subject.values:
         if not bool(value.isfinite().all()):
             raise NonFiniteStartError(
-                f"the start of {subject.name} has NaN or infinity in it: {_few(value)}; give finite numbers"
+                f"the start of {subject.name} contains NaN or infinity: {_few(value)}; pass finite numbers"
             )
     problem = subject.make()
     try:
@@ -181,13 +181,13 @@ def _checked(subject: Subject) -> Subject:
         raise
     except Exception as error:
         raise ClosureError(
-            f"{subject.name} raised {type(error).__name__} at its start: {text_of(error)}; call it once by hand there, "
-            f"at shape {[tuple(value.shape) for value in subject.values]}, until it returns a scalar loss"
+            f"{subject.name} raised {type(error).__name__} at its start: {text_of(error)}; call it once yourself, "
+            f"with shape {[tuple(value.shape) for value in subject.values]}, and make it return a scalar loss"
         ) from error
     if report.loss != report.loss or abs(report.loss) == float("inf"):
         raise NonFiniteStartError(
-            f"the loss of {subject.name} is {report.loss} at the start; start where it is finite, or bound it away "
-            f"from poles and logarithms of zero"
+            f"the loss of {subject.name} is {report.loss} at the start; start at a point where it is finite, or "
+            "exclude poles and logarithms of zero by bounds"
         )
     return subject
 
@@ -205,7 +205,7 @@ def _place(
 
 
 def _of_rows(function: Callable[[torch.Tensor], torch.Tensor], points: torch.Tensor) -> torch.Tensor:
-    """function at each of the points (..., n), shape (...)."""
+    """The function at each of the points (..., n), shape (...)."""
     rows = points.reshape(-1, points.shape[-1])
     return torch.stack([function(row).reshape(()) for row in rows]).reshape(points.shape[:-1])
 

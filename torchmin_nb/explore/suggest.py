@@ -1,4 +1,4 @@
-"""Which method to try first on a problem, and why: a table of rules over its traits."""
+"""Which method to try first on a problem, and why: a table of rules about its traits."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from .traits import Traits
 __all__ = ["FASTER_ON_TORCH", "RULES", "Advice", "EngineRule", "Rule", "Suggestion", "suggest"]
 
 _PATIENCE = 60.0
-"""Seconds that a person waits for a search of all minima."""
+"""Acceptable seconds for a search of all minima."""
 _HESSIAN_PATIENCE = 5.0
-"""Seconds that thirty Hessians may take."""
+"""Acceptable seconds for thirty Hessians."""
 _ASSUMED = 1e-3
-"""Seconds of a closure call where none was measured."""
+"""Assumed seconds of a closure call without a measurement."""
 
 
 @dataclass(frozen=True)
 class Rule:
-    """Try `method` where `when` holds; why: in a sentence. options: better than the method's defaults for this."""
+    """Suggest `method` if `when` holds; why: a sentence. options: better than the method's defaults here."""
 
     method: str
     when: Callable[[Traits], bool]
@@ -33,7 +33,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class EngineRule:
-    """Where `when` holds, the solver on the device is the faster one for `method`; why: in a sentence."""
+    """If `when` holds, the solver on the device is faster for `method`; why: a sentence."""
 
     method: str
     when: Callable[[Traits], bool]
@@ -104,12 +104,12 @@ def _call(traits: Traits) -> float:
 
 
 def _searchable(traits: Traits, calls: float) -> bool:
-    """Several minima, and so many closure calls are affordable."""
+    """Several minima, and this many closure calls are affordable."""
     return traits.many_minima and calls * _call(traits) <= _PATIENCE
 
 
 def _hessian_is_cheap(traits: Traits) -> bool:
-    """N products an iteration, over some thirty iterations."""
+    """N products in each of about thirty iterations are affordable."""
     return (
         traits.smooth and traits.n <= 300 and 30 * traits.n * traits.product_cost * _call(traits) <= _HESSIAN_PATIENCE
     )
@@ -117,8 +117,8 @@ def _hessian_is_cheap(traits: Traits) -> bool:
 
 def _squares(traits: Traits) -> str:
     return (
-        f"the loss is half a sum of {traits.residuals:,} squares: a method that sees each residual learns far more "
-        f"from one step than one that sees their sum"
+        f"the loss is half a sum of {traits.residuals:,} squares: a least-squares method uses each residual, and so "
+        f"learns much more from one step"
     )
 
 
@@ -129,13 +129,13 @@ RULES: tuple[Rule, ...] = (
         lambda t: t.n > 50 and t.many_minima and t.smooth,
         lambda t: (
             f"a sum of {t.residuals:,} squares with many minima and N = {t.n}, as of a network: its Jacobian is nearly "
-            f"singular, and steps of least norm heed only what it determines"
+            f"singular, and steps of least norm change only the parameters that it determines"
         ),
-        lambda t: {"max_iter": 200},  # the loss of a network falls for thousands, ever more slowly
+        lambda t: {"max_iter": 200},  # the loss of a network decreases for thousands of iterations
     ),
     Rule("lm", lambda t: t.n <= 500 and t.smooth, _squares),
     Rule("trf", lambda t: True, _squares),
-    # Several minima: search, where there is time for it.
+    # Several minima: a global search, if there is time.
     Rule(
         "dual_annealing",
         lambda t: t.box and not t.constraints and t.n <= 20 and _searchable(t, 4000.0 * t.n),
@@ -144,28 +144,28 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "differential_evolution",
         lambda t: t.box and t.n <= 20 and _searchable(t, 4000.0 * t.n),
-        lambda t: "several minima in a box: a population looks at all of it",
+        lambda t: "several minima in a box: a population searches the whole box",
     ),
     Rule(
         "basinhopping",
         lambda t: t.n <= 50 and _searchable(t, 5000.0),
-        lambda t: "several minima: hops from one to the next, and needs no box to search in",
+        lambda t: "several minima: hops from one to the next, and needs no box",
     ),
     # Constraints.
     Rule(
         "SLSQP",
         lambda t: t.constraints and t.smooth and t.n <= 500,
-        lambda t: f"constraints on N = {t.n} parameters, few enough for its dense subproblems",
+        lambda t: f"constraints on N = {t.n} parameters: few enough for its dense subproblems",
     ),
     Rule(
         "trust-constr",
         lambda t: t.constraints and t.smooth,
-        lambda t: "constraints: an interior-point method that needs products only, at any size",
+        lambda t: "constraints: an interior-point method that needs only products, for any size",
     ),
     Rule(
         "COBYQA",
         lambda t: t.constraints and t.n <= 100,
-        lambda t: "constraints without derivatives: models of the loss instead",
+        lambda t: "constraints without derivatives: it uses models of the loss",
     ),
     # A loss with kinks.
     Rule(
@@ -177,19 +177,19 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "BFGS",
         lambda t: not t.smooth and t.n <= 1000,
-        lambda t: "the loss has kinks: quasi-Newton steps cross them surprisingly well (Lewis and Overton 2013)",
+        lambda t: "the loss has kinks: quasi-Newton steps work well at them (Lewis and Overton 2013)",
     ),
     Rule(
         "Powell",
         lambda t: not t.smooth and t.n <= 50,
         lambda t: "the loss has kinks: line searches without derivatives",
     ),
-    # Smooth and free.
+    # Smooth, without limits.
     Rule(
         "trust-exact",
         lambda t: not t.constraints and _hessian_is_cheap(t),
-        lambda t: f"smooth with N = {t.n}: the whole Hessian costs {t.n} products, and gives the fewest iterations",
-        # Newton's steps double the digits: a small gradient costs an iteration or two, and SciPy's 1e-4 is coarse.
+        lambda t: f"smooth with N = {t.n}: the whole Hessian costs {t.n} products, and leads to the fewest iterations",
+        # Newton's steps double the digits: a small gradient needs one or two more iterations; SciPy's 1e-4 is coarse.
         lambda t: {} if "float32" in t.dtype else {"gtol": 1e-8},
     ),
     Rule(

@@ -1,4 +1,4 @@
-"""Runs as rows of an immutable table: sorted, pinned, renamed, hidden, deleted, and written out."""
+"""Runs as rows of an immutable table: sorted, pinned, renamed, hidden, deleted, exported."""
 
 from __future__ import annotations
 
@@ -71,9 +71,9 @@ class RunRow:
 
 @dataclass(frozen=True)
 class Column:
-    """heading: as shown. value: what is sorted by and written to CSV. number: aligned right, in this format.
+    """heading: as shown. value: for sorting and for CSV. number: aligned right, in this format.
 
-    long: text that may be broken.
+    long: text that may be wrapped.
     """
 
     heading: str
@@ -93,7 +93,7 @@ COLUMNS: Mapping[str, Column] = {
     "closure_calls": Column("closure calls", lambda row: row.closure_calls, ",d"),
     "products": Column("HVPs", lambda row: row.products, ",d"),
     "seconds": Column("seconds", lambda row: row.seconds, ".3f"),
-    "reason": Column("how it ended", lambda row: row.reason, long=True),
+    "reason": Column("ending", lambda row: row.reason, long=True),
     "solved": Column("solved", lambda row: row.solved),
 }
 """The table's columns, from left to right."""
@@ -184,7 +184,7 @@ class RunTable:
             free = f"{name} {count}"
         return free
 
-    # Written out
+    # Export
 
     def to_csv(self) -> str:
         """The shown rows as CSV; empty cells for what is not reported."""
@@ -277,7 +277,7 @@ def _solved(call: Call, history: History, problem: Problem | None, loss: float |
 
 
 def _feasible(call: Call, history: History, problem: Problem) -> bool:
-    """Whether the end keeps the problem's limits, those included that the run did not heed."""
+    """Whether the end point satisfies the problem's limits, also limits that the run ignored."""
     heeded = (call.bounds or problem.bounds is None) and (call.constraints or not problem.constraints)
     if not heeded and problem.feasible is not None:
         return bool(problem.feasible(problem.x))

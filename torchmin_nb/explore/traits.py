@@ -1,4 +1,4 @@
-"""What of a problem decides which methods fit it."""
+"""The traits of a problem that decide which methods fit it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Problems to try the methods on: test functions and real data that need no network, each with its known answer."""
+"""Test problems for the methods: test functions and real data, without downloads, each with its known answer."""
 
 from .._public import publish
 from .gallery import PROBLEMS

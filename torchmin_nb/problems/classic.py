@@ -1,4 +1,4 @@
-"""Test functions of the literature, each with its known minima; x has shape (..., n), the value (...)."""
+"""Test functions from the literature, each with its known minima; x has shape (..., n), the value (...)."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def _rosenbrock(*, dtype: torch.dtype, seed: int, n: int) -> Problem:
 
 
 def _four(function: Function, usual: tuple[float, ...], minimizer: float, tolerance: float) -> Builder:
-    """A builder of a problem in four dimensions, its minimum 0 at (minimizer, …, minimizer)."""
+    """A builder of a problem in four dimensions, with the minimum 0 at (minimizer, …, minimizer)."""
 
     def build(*, dtype: torch.dtype, seed: int) -> Problem:
         return vector_problem(
@@ -127,7 +127,7 @@ CLASSIC = (
     ProblemSpec(
         "Rosenbrock",
         "classic",
-        hard="a curved, flat-bottomed valley: steepest descent zigzags, the way along the floor is long",
+        hard="a curved valley with a flat floor: steepest descent zigzags, and the way along the floor is long",
         answer="0 at (1, 1), the only minimum",
         source="H. H. Rosenbrock, The Computer Journal 3 (1960) 175–184",
         build=plane_problem(
@@ -141,7 +141,7 @@ CLASSIC = (
         answer="0 at (1, …, 1)",
         source="Y.-W. Shang, Y.-H. Qiu, A note on the extended Rosenbrock function, Evol. Comput. 14 (2006) 119–126",
         build=_rosenbrock,
-        settings=(Setting("n", 10, 2, 200, "how many dimensions", log=True),),
+        settings=(Setting("n", 10, 2, 200, "number of dimensions", log=True),),
         many_minima=True,
     ),
     ProblemSpec(
@@ -167,7 +167,7 @@ CLASSIC = (
     ProblemSpec(
         "Beale",
         "classic",
-        hard="a flat plain between steep walls; from x < 0 the loss falls for ever towards x = −∞, y = 1",
+        hard="a flat plain between steep walls; from x < 0 the loss decreases for ever towards x = −∞, y = 1",
         answer="0 at (3, 0.5), the only minimum; 0.452 is approached at infinity",
         source=_MORE + ", no. 5",
         build=plane_problem(beale, (1.0, 1.0), ((-4.5, 4.5), (-4.5, 4.5)), best_loss=0.0, minimizers=((3.0, 0.5),)),
@@ -175,8 +175,8 @@ CLASSIC = (
     ProblemSpec(
         "Rastrigin",
         "classic",
-        hard="a bowl with a dent about every whole number: a local method ends in the dent it starts in",
-        answer="0 at (0, 0), among some hundred local minima; a global search finds it",
+        hard="a bowl with a local minimum near every whole number: a local method ends in the nearest one",
+        answer="0 at (0, 0), among about a hundred local minima; a global search finds it",
         source="L. A. Rastrigin, Systems of Extremal Control, Nauka (1974)",
         build=plane_problem(
             rastrigin, (2.2, -1.7), ((-5.12, 5.12), (-5.12, 5.12)), best_loss=0.0, minimizers=((0.0, 0.0),)
@@ -186,7 +186,7 @@ CLASSIC = (
     ProblemSpec(
         "Saddle",
         "classic",
-        hard="starts near the ridge of a saddle at (0, 0): plain Newton steps are drawn to it",
+        hard="starts near the ridge of a saddle at (0, 0): plain Newton steps go to the saddle",
         answer="0 at (−1, 0) and (1, 0); the saddle has 0.25",
         source="J. Nocedal, S. J. Wright, Numerical Optimization (2006), section 3.4, on indefinite Hessians",
         build=plane_problem(
@@ -210,7 +210,7 @@ CLASSIC = (
     ProblemSpec(
         "Wood",
         "classic",
-        hard="near (−0.97, 0.95, −0.97, 0.95) lies a saddle with a value of 7.877, where a run may halt or crawl",
+        hard="there is a saddle near (−0.97, 0.95, −0.97, 0.95), value 7.877, where a run may stop or become slow",
         answer="0 at (1, 1, 1, 1)",
         source=_MORE + ", no. 14",
         build=_four(wood, (-3.0, -1.0, -3.0, -1.0), 1.0, tolerance=1e-6),
@@ -239,7 +239,7 @@ CLASSIC = (
         source="J. Nocedal, S. J. Wright, Numerical Optimization (2006), section 3.3",
         build=_quadratic,
         settings=(
-            Setting("n", 2, 2, 200, "how many dimensions", log=True),
+            Setting("n", 2, 2, 200, "number of dimensions", log=True),
             Setting("condition", 100.0, 1.0, 1e6, "largest over smallest eigenvalue of the Hessian", log=True),
         ),
         convex=True,

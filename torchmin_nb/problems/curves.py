@@ -14,7 +14,8 @@ from .vector import Builder, drawn
 __all__ = ["CURVES"]
 
 _SHARE = 1e-3
-"""Of the certified residual sum: a run that is nearer has parameters within a fraction of their standard deviations."""
+"""Relative tolerance for the residual sum: within it, the errors of the parameters are small fractions of their
+standard deviations."""
 
 
 def _builder(problem: NistProblem, signs: Sequence[tuple[float, ...]]) -> Builder:

@@ -1,4 +1,4 @@
-"""PROBLEMS: one row a problem."""
+"""PROBLEMS: one row for each problem."""
 
 from __future__ import annotations
 
@@ -19,4 +19,4 @@ __all__ = ["PROBLEMS"]
 _ROWS = (*CLASSIC, *LIMITED, *CURVES, SOUTHERN_OSCILLATION, *LEARNING, GAUSSIAN_PROCESS, PINN, POISSON)
 
 PROBLEMS: Mapping[str, ProblemSpec] = MappingProxyType({spec.name: spec for spec in _ROWS})
-"""The problems by name, group after group."""
+"""The problems by name, in groups."""

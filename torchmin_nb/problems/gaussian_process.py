@@ -12,7 +12,7 @@ from .vector import Function, vector_problem
 
 __all__ = ["GAUSSIAN_PROCESS", "likelihood"]
 
-# trust-exact to a gradient norm below 1e-12, float64; the lowest that it found from 12 starts. The tests do it again.
+# By trust-exact to a gradient norm below 1e-12, float64; the lowest minimum from 12 starts. The tests repeat this.
 _BEST = 1.2321356985043064
 _MINIMIZER = (1.2728287623758, 1.4375405571688, 0.4696662669369, -0.2598066580719)
 _PATIENTS = 100
@@ -22,8 +22,8 @@ _COLUMNS = [2, 8]  # body mass index and the logarithm of serum triglycerides
 def likelihood(inputs: torch.Tensor, targets: torch.Tensor) -> Function:
     """−log p(targets | inputs, θ)/k of a Gaussian process, θ (..., d + 2) -> (...); inputs (k, d), targets (k,).
 
-    θ: logarithms of the d length-scales, of the signal's and of the noise's standard deviation. Squared distances are
-    written out, as `cdist` has no second derivative. NaN where the covariance is not positive definite in this dtype.
+    θ: logarithms of the d length-scales, and of the standard deviations of signal and noise. Squared distances are
+    written out, because `cdist` has no second derivative. NaN if the covariance is not positive definite in this dtype.
     """
     k = len(targets)
     differences = inputs[:, None] - inputs
@@ -62,7 +62,7 @@ def _build(*, dtype: torch.dtype, seed: int) -> Problem:
 GAUSSIAN_PROCESS = ProblemSpec(
     "Gaussian process",
     "real data",
-    hard="not convex, with a second minimum of wiggly fits; a bold step makes the covariance singular, the loss NaN",
+    hard="not convex, with a second minimum of wiggly fits; a long step makes the covariance singular and the loss NaN",
     answer="1.2321357 per patient at (1.2728, 1.4375, 0.4697, −0.2598); another minimum has 1.2640522",
     source="B. Efron et al., Least angle regression, Ann. Statist. 32 (2004), diabetes data: 100 patients, BMI and s5; "
     "loss: C. E. Rasmussen, C. K. I. Williams, Gaussian Processes for Machine Learning (2006), equation 5.8",

@@ -1,4 +1,4 @@
-"""Classifiers on real data: convex ones, whose minimum is known to full precision, and a small network."""
+"""Classifiers on real data: convex ones, with a minimum known to full precision, and a small network."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ _NETWORK_DECAY = 1e-4
 _NETWORK_TARGET = 0.05
 _HELD_OUT = 400
 
-# Newton-CG to a gradient norm g below 1e-9, float64. The loss is strongly convex with the weight decay as modulus, so
-# that the minimum lies within g²/(2 decay) of the loss found; the tests do it again.
+# By Newton-CG to a gradient norm g below 1e-9, float64. The loss is strongly convex with the weight decay as modulus,
+# so the minimum is at most g²/(2 decay) below the computed loss. The tests repeat this.
 _DIGITS_BEST = 0.13994837298302681
 _CANCER_BEST = 0.05982947188180508
 
@@ -114,7 +114,7 @@ LEARNING = (
     ProblemSpec(
         "Breast cancer",
         "real data",
-        hard="strongly correlated features: the Hessian's eigenvalues spread far, gradient descent crawls along",
+        hard="strongly correlated features: the Hessian's eigenvalues differ widely, and gradient descent is slow",
         answer="0.0598294719 with the usual weight decay, the only minimum; 98.8 % of the training data are right",
         source="W. H. Wolberg, O. L. Mangasarian, W. N. Street, Breast Cancer Wisconsin (Diagnostic), UCI (1995)",
         build=_logistic,
@@ -124,12 +124,12 @@ LEARNING = (
     ProblemSpec(
         "Digits softmax",
         "real data",
-        hard="7,850 parameters: an N × N array takes half a gigabyte, so curvature comes as products or not at all",
+        hard="7,850 parameters: an N × N array takes half a gigabyte, so only products with the Hessian are practical",
         answer="0.1399483730 at the usual settings, the only minimum; 85.9 % of 1,000 other digits are right",
         source='Y. LeCun, C. Cortes, C. Burges, "The MNIST database of handwritten digits", 1,000 of them',
         build=_softmax,
         settings=(
-            Setting("samples", _SAMPLES, 100, 4000, "how many digits to fit", log=True),
+            Setting("samples", _SAMPLES, 100, 4000, "number of digits to fit", log=True),
             _weight_decay(_DIGITS_DECAY),
         ),
         convex=True,
@@ -141,7 +141,7 @@ LEARNING = (
         answer="not unique: 0.05 is good enough, with 91 % of 400 other digits right; about 0.02 is the lowest seen",
         source="E. Alpaydin, C. Kaynak, Optical Recognition of Handwritten Digits, UCI (1998), as in scikit-learn",
         build=_network,
-        settings=(Setting("hidden", 16, 8, 64, "how many hidden units"),),
+        settings=(Setting("hidden", 16, 8, 64, "number of hidden units"),),
         many_minima=True,
     ),
 )

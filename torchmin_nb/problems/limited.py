@@ -34,13 +34,13 @@ def _box(*, dtype: torch.dtype, seed: int) -> Problem:
 
 
 def _within(values: torch.Tensor, low: torch.Tensor | float, high: torch.Tensor | float) -> torch.Tensor:
-    """low <= values <= high, as near as the best point of a run has to fulfil it, relative to the larger values."""
+    """Whether low <= values <= high, with the tolerance for the best point of a run, relative to the larger values."""
     slack = FEASIBLE * values.abs().clamp(min=1)
     return (values >= low - slack) & (values <= high + slack)
 
 
 def _constrained(problem: Problem, fun: Function, lower: float, upper: float) -> Problem:
-    """The problem with lower <= fun(x) <= upper besides; fun: (..., n) -> (...)."""
+    """The problem with the constraint lower <= fun(x) <= upper; fun: (..., n) -> (...)."""
     (x,) = problem.parameters
     others = problem.feasible
 
@@ -59,7 +59,7 @@ def _disc(*, dtype: torch.dtype, seed: int) -> Problem:
         [(-0.7, 0.7)] * 2,
         dtype=dtype,
         seed=seed,
-        # The root of d/dt f(cos t, sin t), by mpmath in 40 digits.
+        # The root of d/dt f(cos t, sin t), by mpmath with 40 digits.
         best_loss=0.04567480871950023,
         minimizers=((0.7864151541684278, 0.6176983125233935),),
         window=_DISC,
@@ -80,9 +80,9 @@ def _hs71(*, dtype: torch.dtype, seed: int) -> Problem:
         [(1.0, 5.0)] * 4,
         dtype=dtype,
         seed=seed,
-        # The multipliers' equations, by mpmath in 40 digits; Hock and Schittkowski print 17.0140173.
+        # From the equations of the multipliers, by mpmath with 40 digits; Hock and Schittkowski print 17.0140173.
         best_loss=17.0140172891563,
-        tolerance=2e-5,  # the constraints are fulfilled to a tolerance too, and the loss falls with it
+        tolerance=2e-5,  # the constraints are satisfied up to a tolerance, which can lower the loss
         minimizers=((1.0, 4.742999637264417, 3.821149984184874, 1.379408293172672),),
         bounds=(1.0, 5.0),
         feasible=lambda x: _within(x, 1.0, 5.0).all(-1),
@@ -95,15 +95,15 @@ LIMITED = (
     ProblemSpec(
         "Rosenbrock in a box",
         "limited",
-        hard="the bound x ≤ 0.5 cuts the valley before its lowest point: the gradient does not vanish at the answer",
+        hard="the bound x ≤ 0.5 cuts the valley before its lowest point: the gradient is not 0 at the answer",
         answer="0.25 at (0.5, 0.25), on the bound",
-        source="H. H. Rosenbrock, The Computer Journal 3 (1960) 175–184, with bounds of our own",
+        source="H. H. Rosenbrock, The Computer Journal 3 (1960) 175–184, with added bounds",
         build=_box,
     ),
     ProblemSpec(
         "Rosenbrock in a disc",
         "limited",
-        hard="the valley leaves the disc x² + y² ≤ 1: the run has to turn from the floor on to the circle",
+        hard="the valley leaves the disc x² + y² ≤ 1: the run must turn from the floor to the circle",
         answer="0.045675 at (0.78642, 0.61770), on the circle",
         source="https://www.mathworks.com/help/optim/ug/example-nonlinear-constrained-minimization.html",
         build=_disc,

@@ -13,7 +13,7 @@ __all__ = ["forward", "layers"]
 def layers(widths: Sequence[int], dtype: torch.dtype, seed: int) -> list[torch.nn.Parameter]:
     """Weights (in, out), normal with variance 1/in, each followed by its biases (out,), zero.
 
-    Drawn in float64, so that both dtypes start at the same point. Seed 0 is a draw as any other.
+    Drawn in float64, so that both dtypes start at the same point. Seed 0 is an ordinary draw.
     """
     generator = torch.Generator().manual_seed(seed)
     parameters = []
@@ -24,7 +24,7 @@ def layers(widths: Sequence[int], dtype: torch.dtype, seed: int) -> list[torch.n
 
 
 def forward(parameters: Sequence[torch.Tensor], x: torch.Tensor) -> torch.Tensor:
-    """The network's output for x (k, in), shape (k, out): tanh after every layer but the last."""
+    """The network's output for x (k, in), shape (k, out): tanh after every layer except the last."""
     *hidden, (weight, bias) = list(zip(parameters[::2], parameters[1::2], strict=True))
     for each_weight, each_bias in hidden:
         x = torch.tanh(x @ each_weight + each_bias)

@@ -1,4 +1,4 @@
-"""Two unknown periods in a real time series: the weather's see-saw over the South Pacific."""
+"""Two unknown periods in a real time series: the air pressure over the South Pacific (El Niño)."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ def pressures() -> torch.Tensor:
 def two_periods(y: torch.Tensor) -> Function:
     """The mean squared residual of a constant and three waves, in x (..., 2) -> (...); y monthly values, shape (m,).
 
-    One wave has a period of a year, the others of x[..., 0] and x[..., 1] years. Constant and amplitudes enter
-    linearly, so that the best are solved for (variable projection: G. Golub, V. Pereyra, SIAM J. Numer. Anal. 10, 413,
-    1973). A shift of the normal equations by the square root of epsilon keeps equal periods apart; the loss sees its
-    square.
+    One wave has a period of a year, the others of x[..., 0] and x[..., 1] years. Constant and amplitudes are linear
+    parameters, so their best values are computed (variable projection: G. Golub, V. Pereyra, SIAM J. Numer. Anal. 10,
+    413, 1973). The normal equations are shifted by the square root of epsilon, for equal periods; the loss changes by
+    the square of the shift.
     """
 
     def loss(x: torch.Tensor) -> torch.Tensor:
@@ -60,7 +60,7 @@ def two_periods(y: torch.Tensor) -> Function:
 SOUTHERN_OSCILLATION = ProblemSpec(
     "Southern Oscillation",
     "curve fit",
-    hard="two unknown periods in a noisy series: some thirty local minima, for every wrong period fits a little",
+    hard="two unknown periods in a noisy series: about thirty local minima, because every wrong period fits a little",
     answer="4.6936892 with periods of 3.69259 and 2.24063 years, in either order; NIST certifies 11 digits",
     source="https://www.itl.nist.gov/div898/strd/nls/data/enso.shtml",
     build=plane_problem(

@@ -1,4 +1,4 @@
-"""Physics-informed networks: boundary-value problems whose solutions are known."""
+"""Physics-informed networks: boundary-value problems with known solutions."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _build(*, dtype: torch.dtype, seed: int, hidden: int, waves: int, boundary_w
     fine = torch.linspace(0, 1, 201, dtype=dtype)[:, None]
 
     def closure() -> torch.Tensor:
-        with torch.enable_grad():  # the derivatives by x are needed also where those by the parameters are not
+        with torch.enable_grad():  # the derivatives by x are needed even without gradients by the parameters
             x = collocation.clone().requires_grad_()
             (slope,) = torch.autograd.grad(forward(parameters, x).sum(), x, create_graph=True)
             (bend,) = torch.autograd.grad(slope.sum(), x, create_graph=True)
@@ -42,9 +42,9 @@ def _build(*, dtype: torch.dtype, seed: int, hidden: int, waves: int, boundary_w
 PINN = ProblemSpec(
     "PINN",
     "network",
-    hard="residual and boundary terms pull apart, and their curvatures differ widely: gradient descent stalls early",
-    answer="not unique: 0.0001 × waves⁴ or less is good enough, sin kπx is then met to about 0.002; 0 would "
-    "solve the equation at every collocation point",
+    hard="residual and boundary terms conflict, and their curvatures differ widely: gradient descent stalls early",
+    answer="not unique: 0.0001 × waves⁴ or less is good enough, the error of sin kπx is then about 0.002; a loss of 0 "
+    "would solve the equation at every collocation point",
     source="M. Raissi, P. Perdikaris, G. E. Karniadakis, Physics-informed neural networks, J. Comput. Phys. 378 (2019)",
     build=_build,
     settings=(
@@ -63,13 +63,13 @@ _DEVIATION = 0.1
 
 
 def _grid(points: int, dtype: torch.dtype) -> torch.Tensor:
-    """The inner nodes of a grid with so many a side on the unit square, shape ((points − 2)², 2)."""
+    """The inner nodes of a grid with `points` on each side of the unit square, shape ((points − 2)², 2)."""
     inner = torch.linspace(0, 1, points, dtype=dtype)[1:-1]
     return torch.cartesian_prod(inner, inner)
 
 
 def _edges(points: int, dtype: torch.dtype) -> torch.Tensor:
-    """So many points on each side of the unit square, corners included, shape (4·points, 2)."""
+    """`points` points on each side of the unit square, corners included, shape (4·points, 2)."""
     along = torch.linspace(0, 1, points, dtype=dtype)
     zero, one = torch.zeros_like(along), torch.ones_like(along)
     sides = [(along, zero), (along, one), (zero, along), (one, along)]
@@ -84,7 +84,7 @@ def _waves(x: torch.Tensor) -> torch.Tensor:
 def laplacian(parameters: Sequence[torch.Tensor], x: torch.Tensor) -> torch.Tensor:
     """Δu of a network u with one hidden layer at points (k, d), shape (k, 1): closed form, from tanh'' = −2 tanh tanh'.
 
-    It takes a fraction of the time of two passes by autograd, and can be differentiated as often as need be.
+    It takes a fraction of the time of two passes by autograd, and has derivatives of every order.
     """
     weight, bias, outer, _ = parameters
     value = torch.tanh(x @ weight + bias)
@@ -135,9 +135,9 @@ def _build_poisson(*, dtype: torch.dtype, seed: int, hidden: int) -> Problem:
 POISSON = ProblemSpec(
     "Poisson PINN",
     "network",
-    hard="the loss falls by ten powers of ten along a narrow, curved valley, where quasi-Newton methods slow down",
+    hard="the loss decreases by ten powers of ten along a narrow, curved valley, where quasi-Newton methods are slow",
     answer="not unique: 0.001 or less is good enough, the relative L2 error is then below 0.01; least squares by "
-    "gauss-newton come to an error of 3e-7 in 200 iterations, the median of ten seeds",
+    "gauss-newton reach an error of 3e-7 in 200 iterations, the median of ten seeds",
     source="J. Müller, M. Zeinhofer, Achieving high accuracy with PINNs via energy natural gradient descent, ICML 2023",
     build=_build_poisson,
     settings=(Setting("hidden", 32, 4, 64, "units in the hidden layer"),),

@@ -1,4 +1,4 @@
-"""What a problem is: parameters, a closure, and what is known about the answer."""
+"""A problem: parameters, a closure, and the known facts about the answer."""
 
 from __future__ import annotations
 

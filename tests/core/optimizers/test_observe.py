@@ -501,7 +501,7 @@ def test_arguments_are_checked_before_the_run(change, error, words):
 
 def test_our_own_wrappers_have_start():
     x, _, closure = quadratic(OPTIMIZERS["Adam"])
-    with pytest.raises(ArgumentTypeError, match=r"BFGS has start\(closure\)"):
+    with pytest.raises(ArgumentTypeError, match=r"for BFGS call start\(closure\)"):
         observe(MinimizeWrapper([x], "BFGS"), closure, 3)
 
 

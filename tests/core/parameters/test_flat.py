@@ -126,7 +126,7 @@ def test_tied_weights_are_one_parameter():
 
 def test_a_tensor_given_twice_is_refused():
     p = _leaf(2)
-    with pytest.raises(ParameterError, match="given twice"):
+    with pytest.raises(ParameterError, match="passed twice"):
         trainable([{"params": [p]}, {"params": [_leaf(1), p]}])
 
 

@@ -35,7 +35,7 @@ _GOOD, _STALLED = 0.75, 0.02
 """Fractions of the largest decrease in the model: above the first nothing else is tried, below the second it stalls."""
 _DAMPED_ITERATIONS = 10
 _LAST_ITERATIONS = 2
-"""Fraction of `max_iter`: the last iterations are undamped, so that the run ends at the bottom of the valley."""
+"""The last iterations before `max_iter` are undamped, so that the run ends at the bottom of the valley."""
 _FIRST_DAMPING = 1e-3
 """First damping, relative to the curvature of the model along the gradient."""
 _ACCEPTED, _REJECTED, _REJECTIONS = 0.1, 2.0, 30

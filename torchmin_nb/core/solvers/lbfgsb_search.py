@@ -115,7 +115,7 @@ class Losses:
         return promised if self.lost else trial.loss, trial.slope
 
     def measure(self, path: Path) -> bool:
-        """Measure the noise at the start of a path. Returns False if it is known already."""
+        """Measure the noise at the start of a path. Returns False if it is known already, or not needed."""
         start = path.start.loss
         if self.exact or not self._unknown(start):
             return False

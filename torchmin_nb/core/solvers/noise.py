@@ -35,7 +35,7 @@ _AGAIN = 0.5
 class NoisyState(State):
     """noise: standard deviation of the noise when the loss was `noise_loss`; None if not measured.
 
-    lowest: the lowest loss, up to the noise, since iteration `lowest_at`.
+    lowest: the loss after the last decrease by more than the noise, in iteration `lowest_at`.
     """
 
     noise: float | None = None
