@@ -148,7 +148,7 @@ def test_the_words_follow_the_rule(histories):
     for k in range(len(history) - 1):
         ratio, before, after = history.reduction_ratio[k + 1], *history.trust_radius[[k, k + 1]]
         words = " ".join(step_data(rosenbrock, history, k).words)
-        assert ("quartered" in words) == (after < before) == (ratio < 0.25)
+        assert ("divided by four" in words) == (after < before) == (ratio < 0.25)
         assert ("grows" in words) == (after > before)
         assert ("rejected" in words) == (history[k + 1].accepted is False)
 

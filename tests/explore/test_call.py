@@ -241,7 +241,11 @@ def test_a_model_is_put_back_before_each_run():
         (lambda: of_function(3, [0.0]), ArgumentTypeError, "callable with a tensor"),
         (lambda: of_function(bowl, "here"), ArgumentTypeError, "numbers such as"),
         (lambda: of_function(bowl, [0.0, np.nan]), NonFiniteStartError, "pass finite numbers"),
-        (lambda: of_function(lambda x: x.log().sum(), [-1.0]), NonFiniteStartError, "start at a point where it is finite"),
+        (
+            lambda: of_function(lambda x: x.log().sum(), [-1.0]),
+            NonFiniteStartError,
+            "start at a point where it is finite",
+        ),
         (lambda: of_function(lambda x: x * 2, [1.0, 2.0]), TorchminError, "scalar"),
         (lambda: of_function(lambda x: x @ torch.ones(3), [1.0]), ClosureError, "call it once yourself"),
         (lambda: of_model(torch.nn.Linear(1, 1), 3), ArgumentTypeError, "no arguments"),

@@ -215,7 +215,7 @@ def test_a_trial_far_above_is_at_the_edge():
 def test_where_the_newton_point_is_not_drawn_the_words_say_so():
     chart = CHARTS["rejected"]()
     assert not chart.marks("Newton point")
-    assert any("Newton point lies outside the picture" in note for note in chart.notes)
+    assert any("Newton point is outside the figure" in note for note in chart.notes)
     assert chart.marks("step tried, rejected")
     assert CHARTS["trust region"]().marks("Newton point")
 

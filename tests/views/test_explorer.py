@@ -376,7 +376,7 @@ def test_a_method_of_ones_own_has_its_row(of_function):
         unregister("my-descent")
 
 
-# Take away
+# Export
 
 
 def test_the_code_of_the_run_does_the_same_again(explorer):
@@ -392,7 +392,7 @@ def test_files_are_made_when_they_are_asked_for(explorer, monkeypatch):
     answers = []
     monkeypatch.setattr(explorer.files, "send", answers.append)
     explorer.files._handle_custom_msg({"want": "csv"}, [])
-    assert "run first" in answers.pop()["error"]
+    assert "no run to export" in answers.pop()["error"]
     ran(explorer, "CG")
     for entry in explorer.files.files:
         explorer.files._handle_custom_msg({"want": entry["key"]}, [])
@@ -414,7 +414,7 @@ def raises(x):
 @pytest.mark.parametrize(
     ("arguments", "keywords", "told"),
     [
-        ((raises, [0.0, 0.0]), {}, "call it once by hand"),
+        ((raises, [0.0, 0.0]), {}, "call it once yourself"),
         ((lambda x: x.sum() * float("nan"), [0.0, 0.0]), {}, "start where it is finite"),
         ((lambda x: x**2, [0.0, 0.0]), {}, "scalar"),
         ((bowl, [float("nan"), 0.0]), {}, "finite numbers"),
@@ -483,7 +483,7 @@ def test_running_its_cell_again_shows_the_same_state_once(monkeypatch):
     second._ipython_display_()
     second._ipython_display_()
     assert cell.shown[-2:] == [second.widget, second.widget]
-    assert cell.at(1) == {"text/plain": "The explorer is shown further on."}
+    assert cell.at(1) == {"text/plain": "The explorer is shown in another cell."}
     assert len(second.figures[0].data) == len(figures[0].data)
     second.close()
     assert "application/vnd.plotly.v1+json" in cell.at(2)

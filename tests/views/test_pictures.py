@@ -95,7 +95,7 @@ def test_a_picture_that_cannot_be_drawn_says_why(hand):
     hand.enter("Rosenbrock")
     hand.show("Powell")
     hand.pictures.view.value = STEP
-    assert "a step of Powell cannot be looked into" in hand.pictures.caption.value
+    assert "a step of Powell cannot be drawn" in hand.pictures.caption.value
     assert not hand.pictures.figures[1].data
 
 

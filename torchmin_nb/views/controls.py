@@ -31,12 +31,12 @@ class Controls:
         self._state = ""
         self.go = _button("Start", "Start, pause or resume the run", self._go, width="7.5em", style="primary")
         self.step = _button("Step", "One iteration, then pause", self._step)
-        self.many = _button("+10", "So many iterations, then pause", self._many, width="6.5em")
+        self.many = _button("+10", "This many iterations, then pause", self._many, width="6.5em")
         self.count = widgets.BoundedIntText(
-            10, min=1, max=10_000_000, tooltip="Iterations of the button beside", layout=_width("5.5em")
+            10, min=1, max=10_000_000, tooltip="Number of iterations for this button", layout=_width("5.5em")
         )
         self.count.observe(self._count_changed, "value")
-        self.stop = _button("Stop", "End the run at the best point seen", self._stop, style="warning")
+        self.stop = _button("Stop", "End the run at the best point", self._stop, style="warning")
         self.scale = _choice("scale", [(_SCALE_WORDS[name], name) for name in VIEW_SCALES], scale, changed, "10.5em")
         self.x = _choice("x", list(X_AXES), x, changed, "12em", label="x axis")
         self.widget = widgets.HBox(

@@ -62,7 +62,7 @@ class Dashboard:
         clock: Callable[[], float] = time.monotonic,
     ):
         if not rate > 0:
-            raise ArgumentError(f"rate must be positive, the redraws a second, got {rate!r}")
+            raise ArgumentError(f"rate must be a positive number of redraws per second, got {rate!r}")
         self._scene = Scene({}, x=x, panels=panels, scale=scale, height=height)
         self._beside = dict(named(compare)) if compare is not None else {}
         self._overlay = overlay

@@ -72,12 +72,12 @@ class Panel(NamedTuple):
 PANELS = {
     "loss": Panel("loss", "loss"),
     "loss - best": Panel("loss − best", "loss"),
-    "gradient norm": Panel("gradient norm", "grad_norm", missing="{names} takes no gradient here"),
+    "gradient norm": Panel("gradient norm", "grad_norm", missing="{names} uses no gradient here"),
     "trust radius": Panel(
-        "trust radius", "trust_radius", missing="no trust region in {names}:\nit chooses its step in another way"
+        "trust radius", "trust_radius", missing="no trust region in {names}:\nit chooses its step differently"
     ),
     "step norm": Panel("step norm", "step_norm"),
-    "constraint violation": Panel("constraint violation", "constraint_violation", missing="no constraint to violate"),
+    "constraint violation": Panel("constraint violation", "constraint_violation", missing="no constraints"),
     "HVPs": Panel("HVPs", "nhvp", log=False),
     "closure calls": Panel("closure calls", "nfev", log=False),
     "metrics": Panel(

@@ -155,9 +155,9 @@ def _newton_words(step: RegionStep, drawn: bool) -> tuple[str, ...]:
     if drawn:
         return ()
     if not len(step.newton):
-        return ("The Hessian is not positive definite here: the model has no minimum, and there is no Newton point.",)
+        return ("The Hessian is not positive definite here: the model has no minimum, so there is no Newton point.",)
     length = float(np.linalg.norm(step.newton))
-    return (f"The Newton point lies outside the picture, {length / step.radius:.3g} radii away.",)
+    return (f"The Newton point is outside the figure, {length / step.radius:.3g} radii away.",)
 
 
 def _arrow(taken: NDArray[np.float64], name: str, accepted: bool | None) -> Mark:
@@ -186,7 +186,7 @@ def _points(
 def _simplex_chart(step: SimplexStep, title: str, loss: Callable[..., Any]) -> Chart:
     if step.before.shape[1] != 2:
         raise ArgumentError(
-            f"this simplex has {step.before.shape[1]} dimensions; it is drawn in two: read step_data for the others"
+            f"this simplex has {step.before.shape[1]} dimensions, only two can be drawn; use step_data for the others"
         )
     window = window_around(np.concatenate([step.before, step.after, step.trials]))
     surface: Surface = sample(loss, window, 121)

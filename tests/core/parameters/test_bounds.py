@@ -255,7 +255,7 @@ def test_all_fixed_under_a_constraint(method, upper, success):
     )
     optimizer.step(lambda: (p**2).sum())
     assert optimizer.result.success == success
-    assert ("do not hold" in optimizer.result.message) != success
+    assert ("violate the constraints" in optimizer.result.message) != success
 
 
 def test_a_fixed_variable_may_start_anywhere_and_moves_quietly():

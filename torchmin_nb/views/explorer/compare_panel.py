@@ -25,9 +25,9 @@ class ComparePanel:
         self.table = table or RunTable()
         self.colours: Mapping[str, str] = {}
         self.view = TableView()
-        self.pin = button("Pin", "Hold the ticked runs at the top, or let them go", self._pin)
-        self.hide = button("Hide", "Take the ticked runs out of the pictures, or bring them back", self._hide)
-        self.delete = button("Delete", "Forget the ticked runs", self._delete)
+        self.pin = button("Pin", "Pin the selected runs at the top, or unpin them", self._pin)
+        self.hide = button("Hide", "Hide the selected runs in the figures, or show them again", self._hide)
+        self.delete = button("Delete", "Delete the selected runs", self._delete)
         self.name = widgets.Text(
             "",
             placeholder="new name",
@@ -35,7 +35,7 @@ class ComparePanel:
             style={"description_width": "initial"},
             layout=widgets.Layout(width="200px", margin="0"),
         )
-        self.rename = button("Rename", "Give the ticked run this name", self._rename)
+        self.rename = button("Rename", "Give the selected run this name", self._rename)
         self.message = line("", "tm-note")
         self.drawer = column(
             row(self.pin, self.hide, self.name, self.rename, self.delete, self.message, name="tm-bar"), self.view
@@ -102,7 +102,7 @@ class ComparePanel:
 
     def _rename(self) -> None:
         if len(self.chosen) != 1:
-            self.message.value = "Tick one run to rename."
+            self.message.value = "Select one run to rename."
             return
         (name,) = self.chosen
         try:
@@ -132,7 +132,7 @@ def table_html(table: RunTable, colours: Mapping[str, str]) -> Html:
     rows = [*table.shown, *(row for row in table.rows if row.hidden)]
     count = len(table)
     return html(
-        "<table><caption>{count} run{s}; click a heading to sort, tick runs to act on them</caption>"
+        "<table><caption>{count} run{s}; click a heading to sort, select runs to use the buttons</caption>"
         "<thead><tr><td></td>{head}</tr></thead><tbody>{body}</tbody></table>",
         count=count,
         s="s" * (count != 1),

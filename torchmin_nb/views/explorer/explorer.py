@@ -66,7 +66,7 @@ class MethodExplorer:
                 residuals=residuals,
             )
         except Exception as error:
-            message = f"{explained(error)} Until then, here are the problems of the gallery."
+            message = f"{explained(error)} The panel now offers the problems of the gallery."
         self._bench = Workbench(subject, message=message, height=height)
         weakref.finalize(self, self._bench.close)
         self._name_widgets()
@@ -156,7 +156,7 @@ class MethodExplorer:
             display(self._picture(), raw=True)
             return
         if self._display is not None:
-            self._display.update({"text/plain": "The explorer is shown further on."}, raw=True)
+            self._display.update({"text/plain": "The explorer is shown in another cell."}, raw=True)
             self._bench.renew()
         self._bench.offer_methods()
         _cells.register(self._place, self)

@@ -36,7 +36,7 @@ class FormPanel:
         self.method = MethodPanel(self._notify, self._take)
         self.options = OptionsPanel(self._notify)
         self.budget = BudgetPanel(self._notify)
-        self.speed = dropdown("Speed", list(SPEEDS), "full speed", "Hold each iteration, to watch it", "200px")
+        self.speed = dropdown("Speed", list(SPEEDS), "full speed", "Time to wait after each iteration", "200px")
         self.speed.observe(lambda _: self._notify("budget"), "value")
 
     @property

@@ -14,8 +14,8 @@ __all__ = ["MethodPanel", "choices"]
 
 _ENGINES = (("SciPy", "scipy"), ("torch, on the device", "torch"))
 _ENGINE_HELP = (
-    "Who runs the method. SciPy: on the CPU, in float64. torch: where the parameters are, in their precision; often "
-    "faster with many parameters"
+    "The engine that runs the method. SciPy: on the CPU, in float64. torch: on the parameters' device, in their dtype; "
+    "often faster with many parameters"
 )
 
 
@@ -35,7 +35,7 @@ class MethodPanel:
         self.engine.layout.display = "none"
         self.card = line("", "tm-note")
         self.suggestion = line("", "tm-note")
-        self.suggested = button("Use the suggestion", "Choose the method that is suggested first", self._use, "primary")
+        self.suggested = button("Use the suggestion", "Choose the suggested method", self._use, "primary")
         self.drawer = column(self.suggestion, row(self.suggested, name="tm-bar"))
         self.menu.observe(lambda _: self._show_engine(), "value")
         for field in (self.menu, self.engine):

@@ -32,7 +32,7 @@ class OptionField:
         self.shown: Any = self.input
         if option.tolerance and isinstance(option.default, float) and 0 < option.default <= 1:
             self.slider = Range(
-                min=_LOWEST, max=0.0, step=0.1, label=f"{option.name}, by its logarithm", hint=option.help
+                min=_LOWEST, max=0.0, step=0.1, label=f"{option.name}, on a logarithmic scale", hint=option.help
             )
             self.slider.add_class("tm-tolerance")
             self.slider.observe(self._slid, "value")
@@ -79,7 +79,7 @@ class OptionsPanel:
         self._kept: dict[str, dict[str, Any]] = {}
         self._method = ""
         self.fields: dict[str, OptionField] = {}
-        self.reset = button("Reset options", "All options back to their defaults", self._reset)
+        self.reset = button("Reset options", "Reset all options to their defaults", self._reset)
         self._grid = row(name="tm-options")
         self.drawer = column(self._grid, row(self.reset, name="tm-bar"))
 
@@ -133,9 +133,9 @@ class BudgetPanel:
     """When a run is ended at the latest."""
 
     def __init__(self, changed: Callable[[str], None], *, iterations: str = "1000", seconds: str = "60"):
-        self.iterations = _budget("Iterations", iterations, "The run ends after so many; empty for the method's own")
-        self.evaluations = _budget("Closure calls", "", "The run ends after so many; empty for no limit")
-        self.seconds = _budget("Seconds", seconds, "The run ends after so many; empty for no limit")
+        self.iterations = _budget("Iterations", iterations, "The run ends after this number; empty: the default")
+        self.evaluations = _budget("Closure calls", "", "The run ends after this number; empty: no limit")
+        self.seconds = _budget("Seconds", seconds, "The run ends after this time; empty: no limit")
         self.message = line("", "tm-note")
         self.drawer = column(row(self.iterations, self.evaluations, self.seconds), self.message)
         for field in (self.iterations, self.evaluations, self.seconds):

@@ -35,13 +35,13 @@ class ProblemPanel:
         self.menu.offer(_choices(subject))
         self.card = line("", "tm-note")
         self.settings: dict[str, Range] = {}
-        self.seed = _text("0", "Seed", "0 is the usual start; others draw a random one")
-        self.start = _text("", "Start x", "numbers such as -1.2, 1; empty for the start of the seed")
+        self.seed = _text("0", "Seed", "0: the usual start; other numbers: a random start")
+        self.start = _text("", "Start x", "numbers such as -1.2, 1; empty: the start of the seed")
         self.dtype = widgets.Dropdown(
             options=list(DTYPES), value="float64", description="dtype", layout=widgets.Layout(width="200px")
         )
-        self.bounds = _tick("heed the bounds", "Without a tick, methods that take no bounds can be run too")
-        self.constraints = _tick("heed the constraints", "Without a tick, methods without constraints can be run too")
+        self.bounds = _tick("use the bounds", "If not selected, methods without bounds can also run")
+        self.constraints = _tick("use the constraints", "If not selected, methods without constraints can also run")
         self.message = line("", "tm-note")
         self._settings_box = column()
         self.drawer = column(

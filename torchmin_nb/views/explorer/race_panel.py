@@ -21,18 +21,18 @@ class RacePanel:
 
     def __init__(self, race: Callable[[], None]):
         self._rows: dict[str, Entry] = {}
-        self.methods = Checks(label="Methods, from the same start and under the same budget")
-        self.problems = Checks(label="On more problems than the one chosen above, for a performance profile")
+        self.methods = Checks(label="Methods, from the same start and with the same budget")
+        self.problems = Checks(label="Further problems, for a performance profile")
         self.starts = widgets.BoundedIntText(
             1,
             min=1,
             max=50,
             description="Starts",
-            tooltip="1: the start chosen above; more: the starts of so many seeds, from 0 on",
+            tooltip="1: the start chosen above; n: the starts of the seeds 0 to n - 1",
             style={"description_width": "initial"},
             layout=widgets.Layout(width="130px", margin="0"),
         )
-        self.go = button("Race", "Run the ticked methods one after another", race, "primary", "8em")
+        self.go = button("Race", "Run the selected methods one after another", race, "primary", "8em")
         self.message = line("", "tm-note")
         groups: dict[str, list[Choice]] = {}
         for spec in PROBLEMS.values():

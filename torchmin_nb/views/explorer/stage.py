@@ -151,11 +151,10 @@ class Stage:
         history = _walked(scene)
         if history.method not in explained_methods():
             raise ArgumentError(
-                f"a step of {history.method} cannot be looked into: choose a run by one of "
-                f"{', '.join(explained_methods())}"
+                f"a step of {history.method} cannot be drawn: choose a run by one of {', '.join(explained_methods())}"
             )
         if len(history) < 2:
-            raise ArgumentError("there is no step yet; run first")
+            raise ArgumentError("there is no step yet; press Run")
         last = len(history) - 1 if scene.up_to is None else scene.up_to
         k = min(max(last - 1, 0), len(history) - 2)
         problem = self._fresh()
@@ -172,7 +171,7 @@ class Stage:
                 known = {"best_loss": self.problem.best_loss} if nearest is None else {"minimizer": nearest}
                 orders.append(order_of_convergence(history, name=name, **known))
         if not orders:
-            raise ArgumentError("the order of convergence is told from a run; run first")
+            raise ArgumentError("the order of convergence needs a run; press Run")
         measures = {order.measure for order in orders}
         return order_chart(
             [order for order in orders if order.measure == orders[0].measure] if len(measures) > 1 else orders
@@ -199,7 +198,7 @@ class Stage:
 
     def _raced(self) -> Chart:
         if self.profile is None:
-            raise ArgumentError("race some methods on several problems or starts first, in the drawer Race")
+            raise ArgumentError("race some methods on several problems or starts first, in the tab Race")
         return profile_chart(self.profile, "Performance profile")
 
 

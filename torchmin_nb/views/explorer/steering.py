@@ -22,9 +22,9 @@ class Steering:
         stop: Callable[[], object],
     ):
         self.run = button("Run", "Start a run of this method on this problem", run, "primary", "6em")
-        self.pause = button("Pause", "Stand still, or go on", pause, width="6em")
-        self.step = button("Step", "One iteration, then stand still", step, width="5em")
-        self.stop = button("Stop", "End the run at the best point seen", stop, "warning", "5em")
+        self.pause = button("Pause", "Pause or resume the run", pause, width="6em")
+        self.step = button("Step", "One iteration, then pause", step, width="5em")
+        self.stop = button("Stop", "End the run at the best point", stop, "warning", "5em")
         self.status = line("", "tm-status", "tm-note")
 
     def show(self, job: Job | None) -> None:

@@ -61,7 +61,7 @@ def method_card(entry: Entry, fit: Fit, traits: Traits) -> Html:
 def suggestion_card(advice: Advice, traits: Traits) -> Html:
     """What to try first and next, with the reasons and the measured times."""
     if advice.best is None:
-        return Html("No method fits this problem as it is set up.")
+        return Html("No method fits this problem with these settings.")
     items = joined(html("<li>{text}</li>", text=_suggested(each)) for each in advice.others)
     return html(
         "<p>Try first: {best}</p>{others}<p>{measured}</p>",
@@ -86,7 +86,7 @@ def _suggested(suggestion: Suggestion) -> Html:
 
 def _measured(traits: Traits) -> str:
     if traits.seconds_per_call is None:
-        return "Nothing was measured on this problem."
+        return "No times were measured on this problem."
     product = traits.seconds_per_product
     known = "" if product is None else f", one Hessian-vector product {seconds_words(product)}"
     call = seconds_words(traits.seconds_per_call)
@@ -128,7 +128,7 @@ def explained(error: BaseException) -> str:
     if isinstance(error, TorchminError):
         return text
     return (
-        f"The closure raised {type(error).__name__}: {text}. Call it once by hand at the start, until it returns a "
+        f"The closure raised {type(error).__name__}: {text}. Call it once yourself at the start, and make it return a "
         f"scalar loss; then run again."
     )
 

@@ -190,7 +190,7 @@ class Workbench:
     def _start_race(self) -> None:
         with self.lock:
             ticked = bool(self.race.methods.value)
-            self.race.message.value = "" if ticked else "Tick the methods to race."
+            self.race.message.value = "" if ticked else "Select the methods to race."
             call = self._checked() if ticked else None
             if call is not None:
                 calls = self.race.calls(call, self.form.kept_options)
