@@ -415,7 +415,7 @@ def raises(x):
     ("arguments", "keywords", "told"),
     [
         ((raises, [0.0, 0.0]), {}, "call it once yourself"),
-        ((lambda x: x.sum() * float("nan"), [0.0, 0.0]), {}, "start where it is finite"),
+        ((lambda x: x.sum() * float("nan"), [0.0, 0.0]), {}, "start at a point where it is finite"),
         ((lambda x: x**2, [0.0, 0.0]), {}, "scalar"),
         ((bowl, [float("nan"), 0.0]), {}, "finite numbers"),
         ((bowl,), {}, "needs a start"),

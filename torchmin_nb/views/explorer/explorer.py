@@ -66,7 +66,7 @@ class MethodExplorer:
                 residuals=residuals,
             )
         except Exception as error:
-            message = f"{explained(error)} The panel now offers the problems of the gallery."
+            message = f"{explained(error).rstrip('.')}. The panel now offers the problems of the gallery."
         self._bench = Workbench(subject, message=message, height=height)
         weakref.finalize(self, self._bench.close)
         self._name_widgets()
