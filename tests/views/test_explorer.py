@@ -338,7 +338,7 @@ def test_curves_overlay_against_another_axis(explorer, x):
 
 def test_a_race_runs_the_chosen_methods_from_one_start(explorer):
     explorer.race.go.click()
-    assert "Tick" in explorer.race.message.value
+    assert "Select" in explorer.race.message.value
     explorer.race.methods.value = ["BFGS", "trust-ncg", "CG"]
     explorer.race.go.click()
     assert explorer.wait(LONG)

@@ -29,7 +29,7 @@ _POINT_FIELDS = (
 
 _INFINITE = "must not contain infs or NaNs"
 _REFUSALS = (ValueError, TypeError, AttributeError, NameError, Exception)
-"""What SciPy itself raises for arguments: exactly these. The closure's errors come as `Abort`."""
+"""The types of SciPy's errors about arguments, without subclasses. The closure's errors are raised as `Abort`."""
 
 
 class ScipyEngine(Engine):

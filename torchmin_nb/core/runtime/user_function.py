@@ -1,4 +1,4 @@
-"""The user's functions as SciPy calls them: what they raise is theirs, and is no refusal of SciPy's."""
+"""The user's functions as SciPy calls them: their exceptions are not taken for errors of SciPy."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["UserFunction", "shielded"]
 
 
 class UserFunction:
-    """Calls a function; its exceptions leave the run as `Abort`, but for StopIteration, which SciPy knows.
+    """Calls a function; its exceptions are raised as `Abort`, except StopIteration, which SciPy handles.
 
     Attributes are read from the function and written to it: basinhopping adapts `take_step.stepsize`.
     """
@@ -37,5 +37,5 @@ class UserFunction:
 
 
 def shielded(value: Any) -> Any:
-    """The value itself, or a UserFunction of what can be called."""
+    """A callable as a UserFunction; another value unchanged."""
     return UserFunction(value) if callable(value) else value
