@@ -62,7 +62,7 @@ def test_the_floor_follows_the_dtype():
 def test_too_few_steps_tell_no_order(errors):
     found = order_of_convergence(_errors(*errors), minimizer=(0, 0))
     assert found.order is found.rate is found.intercept is None
-    assert "too few to tell an order" in found.words
+    assert "too few to determine an order" in found.words
 
 
 def test_only_the_last_fall_counts():

@@ -130,7 +130,7 @@ def _words(name: str, order: float | None, rate: float | None, steps: int, reach
     ending = f"; errors below {floor:.1g} are rounding" if reached else ""
     if order is None:
         counted = f"only {steps} step{'s' * (steps != 1)}" if steps else "no step"
-        return f"{name}: {counted} of steady convergence above rounding, too few to tell an order{ending}."
+        return f"{name}: {counted} of steady convergence above rounding, too few to determine an order{ending}."
     text = f"{name}: order {order:.2f} over {steps} steps"
     if abs(order - 1) < _LINEAR:
         text += f", linear: each step leaves {rate:.2g} of the error"

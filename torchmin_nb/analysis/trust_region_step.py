@@ -32,7 +32,7 @@ class RegionStep(NamedTuple):
 
     model: m over the plane. basis (2, n): the plane's axes; two parameters are their own. cauchy, newton, taken: points
     (1, 2), or (0, 2) where there is none: the Newton point only where the model has a minimum. dogleg, steihaug:
-    paths (m, 2) from 0 to where they end or meet the boundary. radius: in force for this step; next_radius: after it.
+    paths (m, 2) from 0 to their end or the boundary. radius: of this step; next_radius: after it.
     ratio: actual over predicted reduction. accepted: whether the step was taken. words: what the update rule did.
     axes: what the plane's coordinates are.
     """

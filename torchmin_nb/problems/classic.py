@@ -137,7 +137,7 @@ CLASSIC = (
     ProblemSpec(
         "Rosenbrock N-D",
         "classic",
-        hard="the curved valley in n dimensions; from n = 4 on a second, local minimum lies near (−1, 1, …, 1)",
+        hard="the curved valley in n dimensions; from n = 4 on there is a second, local minimum near (−1, 1, …, 1)",
         answer="0 at (1, …, 1)",
         source="Y.-W. Shang, Y.-H. Qiu, A note on the extended Rosenbrock function, Evol. Comput. 14 (2006) 119–126",
         build=_rosenbrock,
@@ -147,7 +147,7 @@ CLASSIC = (
     ProblemSpec(
         "Himmelblau",
         "classic",
-        hard="four minima of the same value: which one is found depends on the start and on the method",
+        hard="four minima of the same value: the start and the method decide which one a run reaches",
         answer="0 at (3, 2) and at three other points",
         source="D. M. Himmelblau, Applied Nonlinear Programming, McGraw-Hill (1972)",
         build=plane_problem(

@@ -23,7 +23,7 @@ def differentiable_gradient(
     parameters: Sequence[torch.Tensor],
     grad_outputs: torch.Tensor | Sequence[torch.Tensor | None] | None = None,
 ) -> Gradient:
-    """The gradient for each parameter, itself differentiable; None where `outputs` do not depend on it."""
+    """The gradient for each parameter, itself differentiable; None if `outputs` do not depend on the parameter."""
     outputs = _as_list(outputs)
     grad_outputs_list = [None] * len(outputs) if grad_outputs is None else _as_list(grad_outputs)
     weights = [_tracked(output, weight) for output, weight in zip(outputs, grad_outputs_list, strict=True)]

@@ -267,7 +267,7 @@ def scalar_of(returned: object) -> torch.Tensor | float:
 
 
 def constant_of(returned: object) -> NDArray[np.float64] | None:
-    """The numbers that a closure returned without a graph, shape (k,); None where there is one, or no numbers."""
+    """The numbers that a closure returned without a graph, shape (k,); None if there is a graph, or no numbers."""
     if isinstance(returned, torch.Tensor):
         plain = not (returned.requires_grad or returned.is_complex())
         return returned.detach().to("cpu", torch.float64).numpy().reshape(-1) if plain else None

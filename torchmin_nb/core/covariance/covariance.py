@@ -169,7 +169,7 @@ def named_values(groups: Sequence[Mapping[str, Any]], tensors: Sequence[torch.Te
 
 
 def warn_of_bounds(x: NDArray[np.float64], bounds: Bounds | None, values: Mapping[str, torch.Tensor]) -> None:
-    """CovarianceWarning where a free entry lies on a bound."""
+    """Issue a CovarianceWarning if a free entry is on a bound."""
     if bounds is None:
         return
     near = np.isclose(x, bounds.lb, rtol=1e-6, atol=0) | np.isclose(x, bounds.ub, rtol=1e-6, atol=0)

@@ -27,7 +27,7 @@ class ScipyIterates:
 
     `radius` is the probe of trust_region.PROBES; `max_iterations` is enforced here for methods that cannot;
     `skip_first` drops a first SciPy callback that is the start itself; `callback_at` is where SciPy calls back,
-    "iterate", "trial" or "evaluation": with trials `accepted` tells the iterates, with evaluations `begun`;
+    "iterate", "trial" or "evaluation": with trials `accepted` reports the iterates, with evaluations `begun`;
     `counted_at_start` is how many iterations SciPy counts before the first; user: the user's own SciPy callback;
     kept: takes the iterates.
     """

@@ -191,14 +191,14 @@ class History(Sequence[Iteration]):
         return whole
 
     def _spent(self) -> Totals:
-        """What the run cost, up to its end or, of one under way, to its last iteration."""
+        """The cost of the run up to its end; for an unfinished run, up to its last iteration."""
         if self.totals is not None:
             return self.totals
         last = self[-1] if len(self) else Iteration(0, math.nan)
         return Totals(last.nfev, last.njev, last.nhev, last.nhvp, last.elapsed)
 
     def _rejected_errors(self) -> int:
-        """Errors that stood for NaN: a run under way, or killed, knows only the number of its last iteration."""
+        """Errors that counted as NaN; for an unfinished or killed run, up to its last iteration."""
         return max([sum(self.errors.values()), *(iteration.rejected_errors for iteration in self[-1:])])
 
     def _gap(self, other: History) -> float | None:

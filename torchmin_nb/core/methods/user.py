@@ -86,7 +86,7 @@ def method(
         put_own(
             MethodSpec(
                 name,
-                summary or (inspect.getdoc(function) or "A method of your own.").split("\n")[0],
+                summary or (inspect.getdoc(function) or "A method written by the user.").split("\n")[0],
                 _DOC,
                 shape.options,
                 family=OWN,
@@ -127,7 +127,7 @@ def _device_row(name: str, solver: type, needs: tuple[str, str], summary: str, *
     rows.append(OptionSpec("disp", False, "bool", "Print a summary when the run ends.", ours=True))
     return MethodSpec(
         name,
-        summary or (inspect.getdoc(solver) or "A method of your own.").split("\n")[0],
+        summary or (inspect.getdoc(solver) or "A method written by the user.").split("\n")[0],
         _DOC,
         option_rows(*rows),
         family="your own",

@@ -103,7 +103,7 @@ class OnDevice:
         return self.variables.start.clone()
 
     def point_of(self, state: State) -> DevicePoint:
-        """Where a state stands, in the user's variables; of a loaded one, as far as its sample says."""
+        """The point of a state in the user's variables; for a loaded state, from the fields of its sample."""
         sample = state.sample
         gradient = self.variables.gradient_to_user(sample.gradient)
         gradient = gradient if self.loss_scale == 1 else gradient * self.loss_scale
@@ -114,7 +114,7 @@ class OnDevice:
         return DevicePoint(user, sample.loss * self.loss_scale, gradient, (norms[0], norms[1]), {})
 
     def begin_at(self, state: State) -> None:
-        """Begin at a loaded state: its observer hears of the point. No closure call."""
+        """Begin at a loaded state, and report its point to the observer. No closure call."""
         point = self.point_of(state)
         self.best = None
         self._record(point)
@@ -226,11 +226,11 @@ class DeviceObjective(OnDevice):
     # For events and endings
 
     def point_of(self, state: State) -> DevicePoint:
-        """Where a state stands, in the user's variables; of a loaded one, as far as its sample says."""
+        """The point of a state in the user's variables; for a loaded state, from the fields of its sample."""
         return state.sample.point if isinstance(state.sample, _EvaluatedSample) else super().point_of(state)
 
     def begin_at(self, state: State) -> None:
-        """Begin at a loaded state: its observer hears of the point. No closure call."""
+        """Begin at a loaded state, and report its point to the observer. No closure call."""
         point = super().point_of(state)
         known = _EvaluatedSample(
             **{part.name: getattr(state.sample, part.name) for part in fields(Sample)}, point=point

@@ -29,7 +29,7 @@ class Variables:
     """Translates between x, shape (n,), and z, shape (number of free entries,).
 
     base: x at the start, inside the bounds; fixed entries are taken from it. scale: shape (n,) or None.
-    bounds: on x, or None. `box` is those, `bounds` the same on z, `start` is z of base. still: tells which entries of x
+    bounds: on x, or None. `box` is those, `bounds` the same on z, `start` is z for base. still: which entries of x
     keep the value of base whatever z is, shape (n,), or None. `free`: a mask over x where some are fixed, `free_scale`:
     that of the free entries, or None. `loss_scale`: SciPy sees the loss divided by it.
     """

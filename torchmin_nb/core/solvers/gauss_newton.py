@@ -64,7 +64,7 @@ class GaussNewtonState(LeastSquaresState):
 class GaussNewton:
     """Minimises ½‖r‖² in few Jacobians and many more residuals: about nine an iteration where the valley is narrow.
 
-    The cost decreases, but for damped steps along such a valley, which may climb to three times the lowest cost so far.
+    The cost decreases, except in damped steps along such a valley, which may reach three times the lowest cost so far.
 
     ftol: ends where the cost decreased by less than ftol·cost, and the linear model promises no more than that. xtol:
     where ‖dx‖ ≤ xtol·(xtol + ‖x‖). gtol: where the cosine of the angle between r and the range of J is below it.

@@ -63,7 +63,7 @@ class LBFGSB:
 
     Without bounds, numbers come to the host twice an iteration besides the evaluations, and 2 · maxcor + 8 vectors are
     enough. Bounds need more of both: breakpoints are sorted, and the products of the pairs among the free variables are
-    made anew in each iteration, see `box`. There the iterates are SciPy's but for rounding.
+    computed again in each iteration, see `box`. There the iterates are SciPy's up to rounding.
 
     ftol: None is SciPy's 2.2e-9 where the loss is computed in float64. Elsewhere it is no tolerance: SciPy's would end
     runs that still gain, as it is absolute for losses below 1, and the noise floor ends them instead. A tolerance that

@@ -88,9 +88,9 @@ class ResidualProblem(Protocol):
 
 @dataclass(slots=True, kw_only=True)
 class LeastSquaresState(State):
-    """A state whose `sample` has the cost for its loss.
+    """A state with the cost as the loss of its `sample`.
 
-    point: the same point as the problem made it. nfev: how many times residuals were asked for.
+    point: the problem's sample at the same point. nfev: number of evaluations of the residuals.
     """
 
     point: ResidualSample
@@ -113,7 +113,7 @@ class Triangle(NamedTuple):
 
 
 def triangle(chunks: Iterable[torch.Tensor], residuals: torch.Tensor) -> Triangle:
-    """The QR factorisation of J from chunks of its rows: n² numbers in memory beside a chunk.
+    """The QR factorisation of J from chunks of its rows: n² numbers in memory besides a chunk.
 
     Twice the work of JᵀJ, but more accurate: in JᵀJ, rounding hides singular values below √eps of the largest. Q is
     not formed; the residuals are an additional column.

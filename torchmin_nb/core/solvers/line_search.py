@@ -238,7 +238,7 @@ def search(
     """A step that satisfies the strong Wolfe conditions: by Moré and Thuente, else by Nocedal and Wright.
 
     previous_loss: one iteration ago, for the first trial. c1, c2: of sufficient decrease and curvature. accepts: a
-    further condition. bounds: of a step of Moré and Thuente's. None where no step was found.
+    further condition. bounds: of a step of Moré and Thuente. None if no step was found.
     """
     step = first_trial(line, previous_loss)
     found = _more_thuente(line, step, c1, c2, bounds)

@@ -46,7 +46,8 @@ _S = TypeVar("_S", bound=QuasiNewtonState)
 class QuasiNewton(ABC, Generic[_S]):
     """A line search along −Hg, then an update of H. The options are those of SciPy's BFGS.
 
-    Where the search fails, or could only find noise, it goes on by slopes, then from H = I; as_scipy: not in float64.
+    If the search fails, or the decrease is below the noise, it continues by slopes, then from H = I; as_scipy: not in
+    float64.
     """
 
     as_scipy: ClassVar[bool] = False

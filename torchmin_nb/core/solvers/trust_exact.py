@@ -83,7 +83,7 @@ class _Factor(NamedTuple):
 
 
 class _Search:
-    """For the damping, between bounds low and high. step: the last one found."""
+    """The search for the damping, between bounds low and high. step: the last step."""
 
     def __init__(self, model: dict[str, Any], gradient: torch.Tensor, norm: float, radius: float):
         """The bounds of Conn, Gould and Toint, section 7.3.8."""

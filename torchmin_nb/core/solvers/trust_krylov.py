@@ -32,7 +32,7 @@ class TrustKrylov(TrustRegion):
     """SciPy's trust-krylov: products only.
 
     inexact: the residual of a step may be up to ‖g‖², or ‖g‖^1.5 on the boundary; else 1e-10 ‖g‖, and directions of
-    negative curvature are found to which the gradient does not lead.
+    negative curvature are found also if they are orthogonal to the Krylov space of the gradient.
     """
 
     def __init__(self, *, inexact: bool = True, **options: Unpack[TrustRegionOptions]):

@@ -30,10 +30,9 @@ _WORTHWHILE = 16
 class Population:
     """Evaluates rows of points together.
 
-    `chunk` is the number of rows that are evaluated at once: at most 1024, and so many that the parameters and what
-    the loss computes from them stay within 8 MB, since what leaves the cache is slower; `fit` finds it. `worthwhile`:
-    with fewer than 16 rows a chunk the loop is as fast (measured). explicit: the user's own loss, not one found in a
-    closure.
+    `chunk`: the number of rows in one evaluation, at most 1024, chosen by `fit` so that the parameters and the values
+    that the loss computes stay within 8 MB, in the cache. `worthwhile`: with fewer than 16 rows in a chunk the loop is
+    as fast (measured). explicit: the loss is the user's argument, not from a closure.
     """
 
     def __init__(self, loss: LossOfParameters, flat: FlatParameters, *, explicit: bool):

@@ -40,7 +40,7 @@ class Search:
     """The functions that a wrapper passes to SciPy.
 
     Points z are the solver's variables. start: the parameters' values, shape (n,), inside the bounds. vectorized:
-    whether the method asks for many points at once; population: evaluates them together, None where nothing can.
+    whether the method evaluates many points together; population: evaluates them, None if that is not possible.
     local: set after the start was evaluated, when it is known whether there is a gradient.
     """
 
