@@ -84,7 +84,7 @@ def test_who_runs_a_method(method, engine, expected):
     ("method", "keywords", "error", "words"),
     [
         ("TNC", {"engine": "torch"}, ArgumentError, "engine='torch' cannot run TNC; it can run CG"),
-        ("SSBFGS", {"engine": "scipy"}, ArgumentError, "engine='scipy' has no SSBFGS"),
+        ("SSBFGS", {"engine": "scipy"}, ArgumentError, "engine='scipy' cannot run SSBFGS"),
         ("BFGS", {"engine": "cuda"}, ArgumentError, "engine.*'cuda'.*scipy, torch, auto"),
         ("BFGS", {"solver_dtype": torch.float16}, ArgumentTypeError, "solver_dtype.*float16"),
         ("BFGS", {"keep_states": 0}, ArgumentError, "keep_states"),
