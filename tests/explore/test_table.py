@@ -47,7 +47,7 @@ def test_a_row_tells_its_run(table):
 
 def test_the_table_tells_the_engine_that_was_asked_for():
     row = run(Call("Rosenbrock", "TNC", engine="torch"))
-    assert row.reason.startswith("ArgumentError: engine='torch' has no TNC")
+    assert row.reason.startswith("ArgumentError: engine='torch' cannot run TNC")
     assert (row.method, row.label, COLUMNS["method"].value(row)) == ("TNC", "TNC (torch)", "TNC (torch)")
     assert RunTable().add(row).names == ("TNC (torch)",)
 

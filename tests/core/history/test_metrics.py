@@ -77,7 +77,7 @@ RUNS = {
 @pytest.mark.parametrize("own", [True, False], ids=["its own", "the package's"])
 @pytest.mark.parametrize("start", RUNS.values(), ids=RUNS)
 def test_names_of_iterations_are_refused(start, own):
-    with pytest.raises(ArgumentError, match=r"record\(loss=\.\.\.\).*choose another, such as my_loss"):
+    with pytest.raises(ArgumentError, match=r"record\(loss=\.\.\.\).*choose another name, such as my_loss"):
         start(own, "loss")
 
 
