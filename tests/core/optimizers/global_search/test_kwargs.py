@@ -52,7 +52,7 @@ def test_bounds_that_cannot_be_are_refused_before_any_call(name, bounds, message
 @EACH_BOXED
 def test_bounds_from_two_places_are_refused(name):
     groups = [{"params": [Loss(bowl, [0.0, 0.0]).x], "bounds": (-1, 1)}]
-    with pytest.raises(ArgumentError, match="twice"):
+    with pytest.raises(ArgumentError, match="different bounds"):
         optimizer(name, groups, short(name))
 
 
