@@ -29,7 +29,15 @@ from torchmin_nb._public import FunctionModule
 from torchmin_nb.core.methods.global_search import GlobalSpec
 from torchmin_nb.core.methods.least_squares import LeastSquaresSpec
 
-PACKAGES = ["torchmin_nb", "torchmin_nb.analysis", "torchmin_nb.errors"]
+PACKAGES = [
+    "torchmin_nb",
+    "torchmin_nb.analysis",
+    "torchmin_nb.errors",
+    "torchmin_nb.explore",
+    "torchmin_nb.nist",
+    "torchmin_nb.problems",
+    "torchmin_nb.solvers",
+]
 ORDER = [
     "Parameters",
     "Attributes",
