@@ -303,7 +303,7 @@ class Run:
         Returns
         -------
         bool
-            Whether the run is paused. False at once for a run that has ended.
+            Whether the run is paused. False if the timeout comes first, and at once for a run that has ended.
 
         Raises
         ------
@@ -379,7 +379,7 @@ class Run:
         BusyError
             If this run has not ended.
         ArgumentError
-            If the iteration was not kept, or the run is one of `observe`.
+            If the iteration was not kept, or the run is one of `observe` or of a global search.
 
         Warns
         -----

@@ -352,6 +352,11 @@ class History(Sequence[Iteration]):
         -------
         ndarray of shape (k,)
             float64 with NaN for what is not reported; int64 for indices and counts.
+
+        Raises
+        ------
+        KeyError
+            If there is no such field.
         """
         known = self._columns[name]
         values = [getattr(iteration, name) for iteration in self._iterations[len(known) :]]
