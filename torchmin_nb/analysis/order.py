@@ -82,7 +82,7 @@ def order_of_convergence(
     history : History
         The run; with ``keep_parameters=True`` for a `minimizer`.
     minimizer : array_like of shape (n,) or None, optional
-        The known minimizer. Give this or `best_loss`.
+        The known minimizer. Pass this or `best_loss`.
     best_loss : float or None, optional
         The known loss there.
     floor : float or None, optional
@@ -143,7 +143,7 @@ def order_data(
     histories : History or dict of str to History
         The runs by name.
     minimizer : array_like of shape (n,) or None, optional
-        The known minimizer. Give this or `best_loss`.
+        The known minimizer. Pass this or `best_loss`.
     best_loss : float or None, optional
         The known loss there.
     floor : float or None, optional

@@ -134,7 +134,7 @@ class HistoryFile:
     def on_evaluation(self) -> Callable[[Evaluation], None]:
         """A function that appends an evaluation.
 
-        It exists only if the history keeps evaluations, since to hear of them costs a little.
+        It exists only if the history keeps evaluations, since a call for each costs a little.
         """
         if self._history is None or not self._history.keep_evaluations:
             raise AttributeError("on_evaluation: the history keeps no evaluations")

@@ -80,7 +80,7 @@ class Result(OptimizeResult):  # type: ignore[misc]  # SciPy is untyped
 
     @classmethod
     def of_run(cls, fields: Mapping[str, Any], history: History) -> Result:
-        """The fields of a result, with what its history tells. Runs call it.
+        """The fields of a result, with a summary of its history. Runs call it.
 
         Parameters
         ----------

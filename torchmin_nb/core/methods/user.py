@@ -44,7 +44,7 @@ _KINDS = {bool: "bool", int: "int", float: "float"}
 def method(
     name: str, *, needs: Need | None = None, bounds: bool = False, constraints: bool = False, summary: str = ""
 ) -> Callable[[Solver], Solver]:
-    """Register a method of your own under a name that MinimizeWrapper, minimize and the explorer then know.
+    """Register a method of your own under a name, for MinimizeWrapper, minimize and the explorer.
 
     On a class, it registers a solver on the device: `torchmin_nb.solvers` has an example. On a function, SciPy runs it.
     A name registered before is replaced, so that a cell may be run again.

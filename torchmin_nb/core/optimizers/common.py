@@ -72,7 +72,7 @@ class Common(TypedDict, total=False):
         Compare the first closure call with at most three more, which no count includes: at the same point, and at a
         point close by inside the bounds. ClosureError is raised if the closure moves the parameters, uses up an
         iterator, or depends on something computed before the call, and if captured and real derivatives differ.
-        ClosureWarning is given if the loss is not deterministic, if the gradient is not that of the loss, or if
+        A ClosureWarning follows if the loss is not deterministic, if the gradient is not that of the loss, or if
         parameters have no gradient. False: the closure is called for the method only. Default True.
     nonfinite_errors : exception class or iterable of exception classes, optional
         If the closure or a constraint raises one of these at a trial point, the loss counts as NaN there and the trial
