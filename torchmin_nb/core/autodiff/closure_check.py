@@ -283,6 +283,8 @@ def same_loss(first: ClosureResult, loss: float, eps: float, x: NDArray[np.float
     """Whether a loss equals that of the first result, at x, but for rounding, judged by the loss and by g·x."""
     if not (np.isfinite(first.loss) and np.isfinite(loss)):
         return bool(np.array_equal(first.loss, loss, equal_nan=True))
+    if first.loss == loss:
+        return True
     terms = 0.0 if first.gradient is None else float(np.abs(first.gradient) @ np.abs(x))
     size = max(abs(first.loss), abs(loss), terms if np.isfinite(terms) else 0.0)
     return bool(abs(first.loss - loss) <= 1e3 * eps * size)

@@ -93,6 +93,7 @@ class StartCheck:
         self._curvature = curvature
         self._measure = measure
         self._constrained = constrained
+        self._curved = False  # whether there is a real gradient to compare captured derivatives with
         self._calls_left = _CALLS
         self._eps = flat.eps
         self._near: NDArray[np.float64] | None = None
@@ -128,6 +129,7 @@ class StartCheck:
         absent = [a is None and b is None for a, b in zip(gradients, self._flat.gradients(), strict=True)]
         if not self._same_loss(second):
             return
+        self._curved = self._curvature and _finite(self._real)
         if self._curved:
             require_consistent(self._real, captured, self._eps)
         if not all(absent) and not self._constrained:
@@ -145,11 +147,6 @@ class StartCheck:
             return
         if near is not None and self._suspicious(near):
             self._judge(near)
-
-    @property
-    def _curved(self) -> bool:
-        """Whether there is a real gradient to hold captured derivatives against."""
-        return self._curvature and _finite(self._real)
 
     # Calls
 
