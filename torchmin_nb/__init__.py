@@ -36,7 +36,7 @@ from .core.optimizers.least_squares import LeastSquaresWrapper
 from .core.optimizers.minimize import MinimizeWrapper
 from .core.optimizers.observe import observe
 from .core.runtime.control import Status
-from .core.signatures import shows_keywords
+from .core.signatures import shares_parameters, shows_keywords
 from .core.storage.earlier_modules import find_earlier_modules
 
 __all__ = [
@@ -99,6 +99,8 @@ def _animated(history: History, **shown: Any) -> str:
 
 panel_shown_by(_show_run)
 animated_by(_animated)
-shows_keywords(landscape_data)(History.to_html)  # core passes these keywords to the page
+shares_parameters(landscape_data)(
+    shows_keywords(landscape_data)(History.to_html)
+)  # what core passes on to a page of views
 publish(__name__)
 find_earlier_modules()

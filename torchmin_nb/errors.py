@@ -14,9 +14,20 @@ TorchminError
 ├── NotAMinimumError (RuntimeError)       the end point is not a minimum and has no covariance
 ├── MemoryBudgetError (RuntimeError)      arrays of the method would not fit in memory
 ├── DistributedError (RuntimeError)       more than one process
-├── BusyError (RuntimeError)              another run uses the parameters, or a run would wait for itself
-├── HistoryError (ValueError)             a stored history cannot be read
-└── StorageError (RuntimeError)           the file of a run cannot be written or read
+├── BusyError (RuntimeError)              another run is moving the parameters, or a run would wait for itself
+├── HistoryError (ValueError)             a stored history that cannot be read
+└── StorageError (RuntimeError)           a file that is to keep a run cannot be written, or a kept one read
+
+Examples
+--------
+>>> import torch
+>>> from torchmin_nb import minimize
+>>> from torchmin_nb.errors import TorchminError
+>>> try:
+...     minimize(lambda x: (x**2).sum(), torch.ones(2), "BFGS", options=dict(gtoll=1e-9))
+... except TorchminError as error:
+...     print(type(error).__name__, str(error)[:26])
+UnknownOptionError BFGS has no option 'gtoll'
 """
 
 __all__ = [
@@ -87,7 +98,15 @@ class NonFiniteStartError(ClosureError):
 
 
 class ConstantLossError(ClosureError):
-    """The loss is finite and no gradient comes from it. `loss`: its value."""
+    """The loss is finite and no gradient comes from it.
+
+    Parameters
+    ----------
+    message : str
+        What is wrong, and the remedy.
+    loss : float, optional
+        The loss; an attribute. Default 0.
+    """
 
     def __init__(self, message: str, loss: float = 0.0):
         super().__init__(message)
@@ -107,7 +126,7 @@ class NotAMinimumError(TorchminError, RuntimeError):
 
 
 class MemoryBudgetError(TorchminError, RuntimeError):
-    """The arrays of this method would not fit in memory."""
+    """The arrays of this method would not fit in memory, or not in ``memory_budget``."""
 
 
 class DistributedError(TorchminError, RuntimeError):

@@ -21,10 +21,43 @@ Model = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 @dataclass(frozen=True)
 class NistProblem:
-    """One data set. `model(b, x)` predicts y at x, shape (m,), from parameters b, shape (n,).
+    """One data set of NIST's nonlinear regressions, with certified answers.
 
-    starts: two points; the second is nearer. certified, deviations: certified parameters and standard deviations.
-    residual_sum: the certified sum of squared residuals. level: NIST's level of difficulty.
+    Attributes
+    ----------
+    name : str
+        Name of the data set.
+    title : str
+        What was measured, in words.
+    formula : str
+        The model as a formula.
+    model : callable
+        ``model(b, x)`` predicts y at x: parameters b of shape (n,), x of shape (m,), result of shape (m,).
+    starts : tuple of two tuples of float
+        NIST's two starts, each of n numbers; the second is nearer.
+    certified : tuple of float
+        The n certified parameters.
+    deviations : tuple of float
+        Their n certified standard deviations.
+    residual_sum : float
+        The certified sum of squared residuals.
+    level : str
+        Level of difficulty, in NIST's words.
+    source : str
+        Page of the data set.
+    table : str
+        The data as text: y and x in each line.
+
+    Examples
+    --------
+    >>> problem = NIST["Misra1a"]
+    >>> problem.x.shape, problem.level
+    (torch.Size([14]), 'lower')
+    >>> b = torch.nn.Parameter(torch.tensor(problem.starts[1], dtype=torch.float64))
+    >>> optimizer = LeastSquaresWrapper([b], "lm")
+    >>> cost = optimizer.step(lambda: problem.residuals(b))
+    >>> round(2 * cost.item() / problem.residual_sum, 6)
+    1.0
     """
 
     name: str
@@ -50,7 +83,18 @@ class NistProblem:
         return self._column(0)
 
     def residuals(self, b: torch.Tensor) -> torch.Tensor:
-        """model(b, x) - y, shape (m,), in the dtype and on the device of b."""
+        """The residuals, model(b, x) − y.
+
+        Parameters
+        ----------
+        b : torch.Tensor of shape (n,)
+            The parameters.
+
+        Returns
+        -------
+        torch.Tensor of shape (m,)
+            In the dtype and on the device of b.
+        """
         return self.model(b, self.x.to(b)) - self.y.to(b)
 
     def _column(self, index: int) -> torch.Tensor:

@@ -1,8 +1,5 @@
 """The suggestion: decided by the traits alone, and right on the gallery."""
 
-import doctest
-import sys
-
 import pytest
 import torch
 
@@ -112,8 +109,3 @@ def test_the_suggestion_solves_the_problem(name):
     advice = suggest(traits(call.make(), call.spec))
     row = run(call.with_method(advice.best.method, advice.best.options, engine=advice.best.engine))
     assert row.solved == (name not in UNSOLVED), f"{row.method}: loss {row.loss}, {row.reason}"
-
-
-def test_the_docstring_is_true():
-    module = sys.modules["torchmin_nb.explore.suggest"]
-    assert doctest.testmod(module).failed == 0

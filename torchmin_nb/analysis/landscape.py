@@ -66,7 +66,31 @@ class Boundary(NamedTuple):
 
 
 class Landscape(NamedTuple):
-    """What is drawn: see `landscape_data`. box: the bounds, finite edges only; axes: what x and y are."""
+    """Runs on the contours of their loss: what is drawn.
+
+    Attributes
+    ----------
+    surface : Surface
+        The loss on a grid.
+    levels : Levels
+        The contour levels.
+    paths : tuple of Path
+        The runs.
+    minimizers : ndarray of shape (k, 2)
+        The known minima, float64.
+    box : ((float, float), (float, float)) or None
+        The bounds of x and of y; an open side is infinite.
+    boundaries : tuple of Boundary
+        The constraints on the grid.
+    axes : tuple of (str, str)
+        What x and y are, in words.
+    note : str
+        A sentence below the picture.
+
+    See Also
+    --------
+    landscape_data : makes it, and has an example.
+    """
 
     surface: Surface
     levels: Levels
@@ -96,19 +120,56 @@ def landscape_data(
 ) -> Landscape:
     """Runs of two parameters on the contours of their loss.
 
-    function: the loss, x (..., 2) -> (...), float64; or a Surface sampled before, which a slider reuses.
-    histories: one History or {name: History}, with keep_parameters=True; rejected steps and trials need
-        keep_evaluations=True too.
-    window: what to show; None: the runs and the minimizers, with a margin. resolution: grid points a side.
-    up_to: show iterates 0 to up_to only. log: log or linear contours; None chooses.
-    minimizers: known minima, points (2,). best_loss: the known minimum. Log contours are counted from the smallest loss
-        known: of these, the runs and the grid.
-    bounds: (low, high), numbers or arrays (2,). constraints: functions of x (..., 2), feasible where >= 0, or
-        Constraint objects whose fun takes x (..., 2).
-    scale: of the parameters, a number or (2,): the trust region is a circle of x/scale. region: draw it around the last
-        iterate; None: where up_to is given. trials: mark every evaluated point.
+    Parameters
+    ----------
+    function : callable or Surface
+        The loss as a function of x, (..., 2) -> (...), float64; or a Surface that was sampled before.
+    histories : History or dict of str to History, optional
+        Runs by name, with ``keep_parameters=True``; also with ``keep_evaluations=True`` for rejected steps and trials.
+    window : ((float, float), (float, float)) or None, optional
+        ((x low, x high), (y low, y high)). Default: the runs and the minimizers, with a margin.
+    resolution : int, optional
+        Grid points on each side. Default 151.
+    up_to : int or None, optional
+        Show iterates 0 to `up_to` only. Default: all.
+    log : bool or None, optional
+        Logarithmic contours. They are counted from the smallest loss that is known: of the runs, the grid, the
+        minimizers and `best_loss`. Default: chosen by the loss.
+    minimizers : iterable of array_like of shape (2,), optional
+        Known minima.
+    best_loss : float or None, optional
+        The known minimum of the loss.
+    bounds : (low, high) or None, optional
+        Bounds: numbers, or arrays of shape (2,).
+    constraints : callable, Constraint or list of them, optional
+        Functions of x, (..., 2) -> (...), feasible where ≥ 0; or Constraint objects whose function takes x, (..., 2).
+    scale : float or array_like of shape (2,), optional
+        Scale of the parameters: the trust region is a circle in x/scale. Default 1.
+    region : bool or None, optional
+        Draw the trust region around the last iterate. Default: with `up_to` only.
+    trials : bool, optional
+        Mark every point that was evaluated. Default False.
 
-    Raises ArgumentError where something does not have two parameters, HistoryError where no trajectory was kept.
+    Returns
+    -------
+    Landscape
+        What is drawn.
+
+    Raises
+    ------
+    ArgumentError
+        If something does not have two parameters.
+    HistoryError
+        If a run has kept no points.
+
+    Examples
+    --------
+    >>> rosenbrock = lambda x: (1 - x[..., 0]) ** 2 + 100 * (x[..., 1] - x[..., 0] ** 2) ** 2
+    >>> x0 = torch.tensor([-1.2, 1.0], dtype=torch.float64)
+    >>> history = minimize(rosenbrock, x0, "BFGS", keep_parameters=True).history
+    >>> landscape = landscape_data(rosenbrock, history, minimizers=[(1, 1)], resolution=31)
+    >>> landscape.surface.loss.shape, landscape.levels.log, landscape.paths[0].name
+    ((31, 31), True, 'BFGS')
     """
     runs = named_runs(histories)
     widths = np.broadcast_to(np.asarray(scale, dtype=np.float64), (2,))

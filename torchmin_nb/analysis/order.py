@@ -21,11 +21,34 @@ _LINEAR = 0.15
 
 
 class Order(NamedTuple):
-    """Errors of successive iterates, and the slope of log e(k+1) against log e(k) where the run converges.
+    """How fast the error of a run falls: the slope of log e(k+1) against log e(k), where the run converges.
 
-    before, after (m,): the errors of each step that moved. fitted (m,): the steps that the slope is fitted to. order,
-    intercept: of log10(after) = order · log10(before) + intercept, None where too few steps are left; rate: the mean
-    factor of the fitted steps. floor: below it rounding rules. measure: what the error is. words: how far to trust it.
+    Attributes
+    ----------
+    name : str
+        Name of the run.
+    before : ndarray of shape (m,)
+        The error before each step that moved, float64.
+    after : ndarray of shape (m,)
+        The error after it, float64.
+    fitted : ndarray of shape (m,)
+        bool, True for the steps that the slope is fitted to.
+    order : float or None
+        Slope of log10(after) = order · log10(before) + intercept. None if too few steps are left.
+    intercept : float or None
+        Intercept of the same line.
+    rate : float or None
+        Mean factor of the error over the fitted steps.
+    floor : float
+        Below this, rounding decides the error.
+    measure : str
+        What the error is, in words.
+    words : str
+        How far the order can be trusted, in words.
+
+    See Also
+    --------
+    order_of_convergence : makes it, and has an example.
     """
 
     name: str
@@ -48,15 +71,50 @@ def order_of_convergence(
     floor: float | None = None,
     name: str = "",
 ) -> Order:
-    """The order of one run, by the distance to the minimizer (n,) or by the loss above best_loss: give one of them.
+    """The order of convergence of one run, by the distance to the minimizer or by the loss above its minimum.
 
     Both have the same order at a minimum with a positive definite Hessian. Rejected steps are left out. The slope is
-    fitted to the unbroken fall of the error that ends the run, to its lower half in decades, and at least to three
-    steps. floor: the smallest error that is more than rounding; None: sqrt(eps) · max(1, ‖x*‖) for a distance, since a
-    loss cannot tell closer points apart, and 100 eps · max(1, |f*|) for a loss, with eps of the run's dtype.
+    fitted to the unbroken fall of the error that ends the run: to its lower half in decades, and at least to three
+    steps.
 
-    Raises ArgumentError unless exactly one of minimizer and best_loss is given; HistoryError where a minimizer needs
-    the trajectory and none was kept. Source: Nocedal & Wright (2006), appendix A.2.
+    Parameters
+    ----------
+    history : History
+        The run; with ``keep_parameters=True`` for a `minimizer`.
+    minimizer : array_like of shape (n,) or None, optional
+        The known minimizer. Pass this or `best_loss`.
+    best_loss : float or None, optional
+        The known loss there.
+    floor : float or None, optional
+        Smallest error that is more than rounding. Default: sqrt(eps) · max(1, ‖x*‖) for a distance, since a loss cannot
+        distinguish closer points; 100 eps · max(1, abs(f*)) for a loss, with eps of the run's dtype.
+    name : str, optional
+        Name of the run. Default: its method.
+
+    Returns
+    -------
+    Order
+        Errors, slope, and how far to trust it.
+
+    Raises
+    ------
+    ArgumentError
+        If `minimizer` and `best_loss` are both given or both missing, or the minimizer has a wrong size.
+    HistoryError
+        If a minimizer is given and the run has kept no points.
+
+    References
+    ----------
+    J. Nocedal, S. J. Wright, "Numerical Optimization" (2006), appendix A.2.
+
+    Examples
+    --------
+    >>> x0 = torch.tensor([-1.2, 1.0], dtype=torch.float64)
+    >>> rosenbrock = lambda x: (1 - x[0]) ** 2 + 100 * (x[1] - x[0] ** 2) ** 2
+    >>> history = minimize(rosenbrock, x0, "trust-exact", options=dict(gtol=1e-10), keep_parameters=True).history
+    >>> order = order_of_convergence(history, minimizer=[1.0, 1.0])
+    >>> order.order > 1.5, order.measure
+    (True, 'distance to the minimizer')
     """
     errors, least, measure = _errors(history, minimizer, best_loss)
     least = least if floor is None else float(floor)
@@ -78,7 +136,37 @@ def order_data(
     best_loss: float | None = None,
     floor: float | None = None,
 ) -> list[Order]:
-    """`order_of_convergence` of one run or of several, {name: History}."""
+    """`order_of_convergence` of one run or of several.
+
+    Parameters
+    ----------
+    histories : History or dict of str to History
+        The runs by name.
+    minimizer : array_like of shape (n,) or None, optional
+        The known minimizer. Pass this or `best_loss`.
+    best_loss : float or None, optional
+        The known loss there.
+    floor : float or None, optional
+        Smallest error that is more than rounding. Default: see `order_of_convergence`.
+
+    Returns
+    -------
+    list of Order
+        One for each run.
+
+    Raises
+    ------
+    ArgumentError
+        If `minimizer` and `best_loss` are both given or both missing, or the minimizer has a wrong size.
+    HistoryError
+        If a minimizer is given and a run has kept no points.
+
+    Examples
+    --------
+    >>> runs = {name: minimize(lambda x: (x**4).sum(), [3.0, 4.0], name).history for name in ("BFGS", "Newton-CG")}
+    >>> [(order.name, order.measure) for order in order_data(runs, best_loss=0.0)]
+    [('BFGS', 'loss above its minimum'), ('Newton-CG', 'loss above its minimum')]
+    """
     return [
         order_of_convergence(history, minimizer=minimizer, best_loss=best_loss, floor=floor, name=name)
         for name, history in named_runs(histories)

@@ -24,10 +24,30 @@ _WHICH = {"largest": "LA", "both ends": "BE"}
 
 
 class Plane(NamedTuple):
-    """Points origin + a·axes[0] + b·axes[1]: origin (n,), axes (2, n), orthonormal.
+    """A plane through a problem of n parameters: the points origin + a·axes[0] + b·axes[1].
 
-    names: what the axes are. share: of the trajectory's variance along each axis, None where it is of no trajectory.
-    eigenvalues: of the Hessian along each, None where they are no eigenvectors.
+    Attributes
+    ----------
+    origin : ndarray of shape (n,)
+        A point of the plane, float64.
+    axes : ndarray of shape (2, n)
+        Two orthonormal directions, float64.
+    names : tuple of (str, str)
+        What the axes are, in words.
+    share : tuple of (float, float) or None
+        Share of the trajectory's variance along each axis; None if the plane is not that of a trajectory.
+    eigenvalues : tuple of (float, float) or None
+        Eigenvalues of the Hessian along the axes; None if they are no eigenvectors.
+    note : str
+        What the plane shows, in words.
+
+    Examples
+    --------
+    >>> plane = Plane(np.zeros(3), np.eye(3)[:2], ("x₁", "x₂"))
+    >>> plane.project(np.array([[1.0, 2.0, 3.0]]))
+    array([[1., 2.]])
+    >>> plane.lift(np.array([[1.0, 2.0]]))
+    array([[1., 2., 0.]])
     """
 
     origin: NDArray[np.float64]
@@ -38,19 +58,66 @@ class Plane(NamedTuple):
     note: str = ""
 
     def project(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Points (k, n) as coordinates in the plane, (k, 2): their nearest points there."""
+        """The nearest points in the plane, as coordinates.
+
+        Parameters
+        ----------
+        points : ndarray of shape (k, n)
+            Points of the problem.
+
+        Returns
+        -------
+        ndarray of shape (k, 2)
+            Their coordinates, float64.
+        """
         return np.asarray((points - self.origin) @ self.axes.T)
 
     def lift(self, coordinates: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Coordinates (k, 2) as points of the plane, (k, n)."""
+        """The points of the plane at these coordinates.
+
+        Parameters
+        ----------
+        coordinates : ndarray of shape (k, 2)
+            Coordinates in the plane.
+
+        Returns
+        -------
+        ndarray of shape (k, n)
+            Points of the problem, float64.
+        """
         return np.asarray(self.origin + coordinates @ self.axes)
 
 
 def trajectory_plane(histories: Runs) -> Plane:
-    """The plane of the first two principal components of one or several runs, through the (first) run's last iterate.
+    """The plane of the first two principal components of one or several runs, through the first run's last iterate.
 
-    histories: with keep_parameters=True. Raises ArgumentError where there are fewer than two parameters or the runs
-    never moved. Source: Li et al. (2018), "Visualizing the loss landscape of neural nets", section 7.
+    Parameters
+    ----------
+    histories : History or dict of str to History
+        Runs with ``keep_parameters=True``.
+
+    Returns
+    -------
+    Plane
+        With the `share` of the variance along each axis.
+
+    Raises
+    ------
+    ArgumentError
+        If there are fewer than two parameters, or the runs never moved.
+    HistoryError
+        If a run has kept no points.
+
+    References
+    ----------
+    H. Li et al., "Visualizing the loss landscape of neural nets" (2018), section 7.
+
+    Examples
+    --------
+    >>> history = minimize(lambda x: (x**4).sum(), [3.0, 4.0, 0.0], "CG", keep_parameters=True).history
+    >>> plane = trajectory_plane(history)
+    >>> plane.axes.shape, round(sum(plane.share), 6)
+    ((2, 3), 1.0)
     """
     runs = [history for _, history in named_runs(histories)]
     paths = [_finite_rows(history.parameters) for history in runs if len(history)]
@@ -82,14 +149,45 @@ def hessian_plane(
     which: Which = "largest",
     seed: int = 0,
 ) -> Plane:
-    """The plane of two eigenvectors of the Hessian at `at` (n,), or at the parameters' present values.
+    """The plane of two eigenvectors of the Hessian.
 
-    which: "largest": of the two largest eigenvalues; "both ends": of the largest and the smallest. By Lanczos
-    (`scipy.sparse.linalg.eigsh`) on Hessian-vector products from autograd, started from `seed`: no N×N array.
-    Parameters, .grad and buffers are left as they were.
+    They are computed by Lanczos iterations (`scipy.sparse.linalg.eigsh`) on Hessian-vector products from autograd. No
+    N×N array is made. Parameters, ``.grad`` and buffers are restored.
 
-    Raises ArgumentError for fewer than two parameters or an unknown `which`; ClosureError where the Hessian is not
-    finite; SecondDerivativeError where an operation has none.
+    Parameters
+    ----------
+    closure : callable
+        Computes the loss from the parameters.
+    parameters : iterable of torch.Tensor
+        The parameters, n entries in all, at least two.
+    at : ndarray of shape (n,) or None, optional
+        The point. Default: the parameters' present values.
+    which : {"largest", "both ends"}, optional
+        "largest": the two largest eigenvalues. "both ends": the largest and the smallest. Default "largest".
+    seed : int, optional
+        Seed of the first vector. Default 0.
+
+    Returns
+    -------
+    Plane
+        With the `eigenvalues` along its axes.
+
+    Raises
+    ------
+    ArgumentError
+        If there are fewer than two parameters, or `which` is not known.
+    ClosureError
+        If the Hessian is not finite.
+    SecondDerivativeError
+        If an operation has no second derivative.
+
+    Examples
+    --------
+    >>> x = torch.nn.Parameter(torch.zeros(3, dtype=torch.float64))
+    >>> weights = torch.tensor([1.0, 5.0, 3.0], dtype=torch.float64)
+    >>> plane = hessian_plane(lambda: (weights * x**2).sum() / 2, [x])
+    >>> np.round(plane.eigenvalues, 6)
+    array([5., 3.])
     """
     if which not in _WHICH:
         raise ArgumentError(f"which={which!r} is not known; choose one of {', '.join(map(repr, _WHICH))}")
@@ -119,11 +217,51 @@ def plane_landscape(
     up_to: int | None = None,
     log: bool | None = None,
 ) -> Landscape:
-    """The loss over the plane, and the runs projected into it: draw it with `landscape_figure` or `landscape_picture`.
+    """The loss over a plane, and runs projected into it. Draw it with `landscape_figure` or `landscape_picture`.
 
-    resolution² closure calls, one a grid point; NaN where the loss is not finite. window: in coordinates of the plane;
-    None: the projected runs with a margin, or one unit around the origin. Parameters, .grad and buffers are left as
-    they were. up_to and log are those of `landscape_data`.
+    Parameters, ``.grad`` and buffers are restored.
+
+    Parameters
+    ----------
+    closure : callable
+        Computes the loss from the parameters.
+    parameters : iterable of torch.Tensor
+        The parameters, n entries in all.
+    plane : Plane
+        The plane.
+    histories : History or dict of str to History, optional
+        Runs with ``keep_parameters=True``.
+    window : ((float, float), (float, float)) or None, optional
+        ((low, high), (low, high)) in coordinates of the plane. Default: the projected runs with a margin, or one unit
+        around the origin.
+    resolution : int, optional
+        Grid points on each side; the closure is called resolution² times. Default 31.
+    up_to : int or None, optional
+        Show iterates 0 to `up_to` only. Default: all.
+    log : bool or None, optional
+        Logarithmic contours. Default: chosen by the loss.
+
+    Returns
+    -------
+    Landscape
+        The loss is NaN where it is not finite.
+
+    Raises
+    ------
+    ArgumentError
+        If the window is empty.
+    HistoryError
+        If a run has kept no points.
+
+    Examples
+    --------
+    >>> x = torch.nn.Parameter(torch.zeros(3, dtype=torch.float64))
+    >>> plane = Plane(np.zeros(3), np.eye(3)[:2], ("x₁", "x₂"))
+    >>> landscape = plane_landscape(lambda: (x**2).sum(), [x], plane, window=((-1, 1), (-1, 1)), resolution=3)
+    >>> landscape.surface.loss
+    array([[2., 1., 2.],
+           [1., 0., 1.],
+           [2., 1., 2.]])
     """
     paths = tuple(_path(name, history, plane, up_to) for name, history in named_runs(histories))
     whole = [plane.project(_finite_rows(history.parameters)) for _, history in named_runs(histories) if len(history)]

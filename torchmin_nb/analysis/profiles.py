@@ -26,7 +26,21 @@ _MEASURES = {"closure calls": "nfev", "iterations": "index", "seconds": "elapsed
 
 
 class CostTable(NamedTuple):
-    """cost[problem][method]: to pass the test, infinity where it never did. measure: of what; test: in words."""
+    """What each method needed to pass the convergence test on each problem.
+
+    Attributes
+    ----------
+    cost : dict of str to dict of str to float
+        ``cost[problem][method]``; infinity if the method never passed.
+    measure : str
+        What is counted: "closure calls", "iterations" or "seconds".
+    test : str
+        The convergence test, in words.
+
+    See Also
+    --------
+    cost_table : makes it, and has an example.
+    """
 
     cost: dict[str, dict[str, float]]
     measure: str
@@ -34,10 +48,22 @@ class CostTable(NamedTuple):
 
 
 class Profile(NamedTuple):
-    """The share of problems that each method solves within x: a step function each.
+    """The share of problems that each method solves within x, as step functions.
 
-    steps: {method: (x (m,), share (m,))}, x ascending, each share in force from its x on. problems: how many there are.
-    axis: what x is. note: how a problem counts as solved.
+    Attributes
+    ----------
+    steps : dict of str to (ndarray, ndarray)
+        x and share by method, each of shape (m,), float64. x is ascending; each share holds from its x on.
+    problems : int
+        Number of problems.
+    axis : str
+        What x is, in words.
+    note : str
+        When a problem counts as solved, in words.
+
+    See Also
+    --------
+    performance_profile : makes it, and has an example.
     """
 
     steps: dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]
@@ -46,17 +72,53 @@ class Profile(NamedTuple):
     note: str = ""
 
     def at(self, method: str, x: float) -> float:
-        """The method's share at x."""
+        """The share of problems that a method solves within x.
+
+        Parameters
+        ----------
+        method : str
+            Name of the method.
+        x : float
+            Position on the axis.
+
+        Returns
+        -------
+        float
+            The share, from 0 to 1.
+        """
         positions, share = self.steps[method]
         index = int(np.searchsorted(positions, x, side="right"))
         return float(share[index - 1]) if index else 0.0
 
 
 def performance_profile(costs: Costs | CostTable) -> Profile:
-    """ρ_s(τ): the share of problems that method s solves at no more than τ times the cost of the best method there.
+    """The share of problems that each method solves at no more than τ times the cost of the best method there: ρ(τ).
 
-    costs: cost[problem][method] >= 0; NaN, infinity or a missing entry: never solved. A problem that no method solves
-    counts, and is solved by none. Raises ArgumentError for an empty table or a negative cost.
+    Parameters
+    ----------
+    costs : CostTable or dict of str to dict of str to float
+        ``costs[problem][method]``, at least 0. NaN, infinity or a missing entry: never solved. A problem that no method
+        solves counts, and is solved by none.
+
+    Returns
+    -------
+    Profile
+        A step function of τ for each method, from τ = 1.
+
+    Raises
+    ------
+    ArgumentError
+        If the table is empty or a cost is negative.
+
+    References
+    ----------
+    E. D. Dolan, J. J. Moré, "Benchmarking optimization software with performance profiles" (2002).
+
+    Examples
+    --------
+    >>> profile = performance_profile({"easy": {"BFGS": 10, "CG": 20}, "hard": {"BFGS": np.inf, "CG": 90}})
+    >>> profile.at("BFGS", 1), profile.at("CG", 1), profile.at("CG", 2)
+    (0.5, 0.5, 1.0)
     """
     table, methods, note = _matrix(costs)
     best = np.min(table, axis=1, keepdims=True)
@@ -67,10 +129,36 @@ def performance_profile(costs: Costs | CostTable) -> Profile:
 
 
 def data_profile(costs: Costs | CostTable, dimensions: Mapping[str, int]) -> Profile:
-    """d_s(κ): the share of problems that method s solves within κ (n + 1) closure calls, n = dimensions[problem].
+    """The share of problems that each method solves within κ (n + 1) closure calls: d(κ).
 
-    n + 1 calls are one gradient by differences, or one simplex. Raises ArgumentError as `performance_profile` does, and
-    for a problem without a dimension.
+    n + 1 calls are one gradient by differences, or one simplex.
+
+    Parameters
+    ----------
+    costs : CostTable or dict of str to dict of str to float
+        ``costs[problem][method]``, as for `performance_profile`.
+    dimensions : dict of str to int
+        Number n of parameters of each problem.
+
+    Returns
+    -------
+    Profile
+        A step function of κ for each method, from κ = 0.
+
+    Raises
+    ------
+    ArgumentError
+        If the table is empty, a cost is negative, or a problem has no dimension.
+
+    References
+    ----------
+    J. J. Moré, S. M. Wild, "Benchmarking derivative-free optimization algorithms" (2009).
+
+    Examples
+    --------
+    >>> profile = data_profile({"easy": {"BFGS": 12}, "hard": {"BFGS": np.inf}}, {"easy": 2, "hard": 5})
+    >>> profile.at("BFGS", 3.9), profile.at("BFGS", 4.0)
+    (0.0, 0.5)
     """
     table, methods, note = _matrix(costs)
     problems = costs.cost if isinstance(costs, CostTable) else costs
@@ -90,13 +178,42 @@ def cost_table(
     measure: Measure = "closure calls",
     best_losses: Mapping[str, float] | None = None,
 ) -> CostTable:
-    """What each run took to pass f(x) <= f_L + τ (f(x0) − f_L), runs[problem][method].
+    """What each run needed to pass f(x) ≤ f_L + τ (f(x₀) − f_L).
 
-    f_L: best_losses[problem], else the lowest loss of any run on that problem. f(x0): the run's own start. measure:
-    "closure calls", "iterations" or "seconds", up to the end of the iteration that passes. Points that violate their
-    constraints by more than 1e-6 do not pass.
+    f(x₀) is the loss at the run's own start. f_L is the smaller of the known loss and the lowest loss of any run on
+    that problem. Points that violate their constraints by more than 1e-6 do not pass.
 
-    Raises ArgumentError for an unknown measure or a tau outside (0, 1).
+    Parameters
+    ----------
+    runs : dict of str to dict of str to History
+        ``runs[problem][method]``.
+    tau : float, optional
+        The share τ of the possible decrease that may be left, between 0 and 1. Default 1e-3.
+    measure : {"closure calls", "iterations", "seconds"}, optional
+        What is counted, up to the end of the iteration that passes. Default "closure calls".
+    best_losses : dict of str to float or None, optional
+        Known lowest loss by problem. Default: that of the runs only.
+
+    Returns
+    -------
+    CostTable
+        The costs; infinity if a run never passed.
+
+    Raises
+    ------
+    ArgumentError
+        If the measure is not known or `tau` is outside (0, 1).
+
+    References
+    ----------
+    J. J. Moré, S. M. Wild, "Benchmarking derivative-free optimization algorithms" (2009).
+
+    Examples
+    --------
+    >>> sphere = {name: minimize(lambda x: (x**2).sum(), [3.0, 4.0], name).history for name in ("BFGS", "CG")}
+    >>> table = cost_table({"sphere": sphere}, measure="iterations")
+    >>> sorted(table.cost["sphere"]), table.measure
+    (['BFGS', 'CG'], 'iterations')
     """
     if measure not in _MEASURES:
         raise ArgumentError(f"measure={measure!r} is not known; choose one of {', '.join(map(repr, _MEASURES))}")

@@ -29,14 +29,43 @@ def step_data(
     parameters: Iterable[torch.Tensor] | None = None,
     scale: Any = 1.0,
 ) -> Step:
-    """Inside the step from iterate k to k + 1, by the method's own way: the `step` column of METHODS.
+    """What happened inside the step from iterate k to iterate k + 1.
 
-    loss: a function of x (n,), float64; or a closure, with its parameters: these, their .grad and buffers are left as
-        they were. history: with keep_parameters=True, and keep_evaluations=True for trials and rejected steps.
-    k: 0 to len(history) − 2; negative counts from the last step. scale: of the parameters, as in the run.
+    The picture depends on how the method finds its steps: by a line search, in a trust region or with a simplex.
 
-    Raises ArgumentError where k is out of range or the method finds its steps in another way; HistoryError where the
-    history kept too little.
+    Parameters
+    ----------
+    loss : callable
+        A function of x, shape (n,), float64. Or a closure; then give its `parameters`.
+    history : History
+        A run with ``keep_parameters=True``; also with ``keep_evaluations=True`` for trials and rejected steps.
+    k : int
+        The step: 0 to len(history) − 2. Negative numbers count from the last step.
+    parameters : iterable of torch.Tensor or None, optional
+        Parameters of a closure. They, their ``.grad`` and buffers are restored.
+    scale : float or array_like of shape (n,), optional
+        Scale of the parameters, as in the run. Default 1.
+
+    Returns
+    -------
+    LineStep, RegionStep or SimplexStep
+        The data of the step, as named tuples of arrays.
+
+    Raises
+    ------
+    ArgumentError
+        If k is out of range, or the method finds its steps in another way.
+    HistoryError
+        If the history has not kept enough.
+
+    Examples
+    --------
+    >>> rosenbrock = lambda x: (1 - x[0]) ** 2 + 100 * (x[1] - x[0] ** 2) ** 2
+    >>> x0 = torch.tensor([-1.2, 1.0], dtype=torch.float64)
+    >>> history = minimize(rosenbrock, x0, "trust-ncg", keep_parameters=True, keep_evaluations=True).history
+    >>> step = step_data(rosenbrock, history, 0)
+    >>> type(step).__name__
+    'RegionStep'
     """
     explain = _explainer(history.method)
     steps = len(history) - 1
@@ -48,7 +77,18 @@ def step_data(
 
 
 def explained_methods() -> list[str]:
-    """The methods whose steps `step_data` explains."""
+    """The methods whose steps `step_data` explains.
+
+    Returns
+    -------
+    list of str
+        Their names.
+
+    Examples
+    --------
+    >>> "trust-ncg" in explained_methods(), "COBYLA" in explained_methods()
+    (True, False)
+    """
     return [name for name, spec in METHODS.items() if spec.step in _EXPLAINERS]
 
 

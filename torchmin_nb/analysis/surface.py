@@ -39,7 +39,21 @@ _NARROWEST = 0.45
 
 
 class Surface(NamedTuple):
-    """loss (ny, nx) at the grid x (nx,), y (ny,); NaN where the loss is not finite."""
+    """A loss on a grid of two variables.
+
+    Attributes
+    ----------
+    x : ndarray of shape (nx,)
+        Grid, ascending, float64.
+    y : ndarray of shape (ny,)
+        Grid, ascending, float64.
+    loss : ndarray of shape (ny, nx)
+        The loss, float64; NaN where it is not finite.
+
+    See Also
+    --------
+    sample : makes it, and has an example.
+    """
 
     x: NDArray[np.float64]
     y: NDArray[np.float64]
@@ -47,7 +61,7 @@ class Surface(NamedTuple):
 
     @property
     def window(self) -> Window:
-        """What the grid spans."""
+        """The window of the grid: ((x low, x high), (y low, y high))."""
         return (float(self.x[0]), float(self.x[-1])), (float(self.y[0]), float(self.y[-1]))
 
 
@@ -69,9 +83,35 @@ class Levels(NamedTuple):
 
 
 def sample(function: Function, window: Window, resolution: int = 151) -> Surface:
-    """The loss on a grid of resolution × resolution points, in one call of `function` under no_grad.
+    """The loss on a grid, in one call of the function, without gradients.
 
-    Raises ArgumentError where the window is empty or the function does not map (..., 2) to (...), nor (2,) to ().
+    Parameters
+    ----------
+    function : callable
+        The loss as a function of x, (..., 2) -> (...), float64; or of a single point, (2,) -> (), which is mapped by
+        vmap.
+    window : ((float, float), (float, float))
+        ((x low, x high), (y low, y high)).
+    resolution : int, optional
+        Grid points on each side, at least 2. Default 151.
+
+    Returns
+    -------
+    Surface
+        Grid and losses.
+
+    Raises
+    ------
+    ArgumentError
+        If the window is empty, the resolution is too small, or the function has wrong shapes.
+
+    Examples
+    --------
+    >>> surface = sample(lambda x: (x**2).sum(-1), ((-1, 1), (0, 2)), resolution=3)
+    >>> surface.loss
+    array([[1., 0., 1.],
+           [2., 1., 2.],
+           [5., 4., 5.]])
     """
     window = read_window(window)
     if resolution < 2:

@@ -1,15 +1,20 @@
-"""Signatures that show every keyword: what `help()`, `inspect.signature` and Shift-Tab read."""
+"""Signatures and docstrings that show every keyword: what `help()`, `inspect.signature` and Shift-Tab read."""
 
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Iterable
 from inspect import Parameter
 from typing import Any, TypeVar
 
-__all__ = ["keyword_only", "shows_keywords"]
+__all__ = ["keyword_only", "shares_parameters", "shows_keywords"]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+
+_PLACE = "{shared}"
+_PARAMETERS = re.compile(r"^(?:Parameters|Attributes)\n-+\n(.*?)(?=^\S[^\n]*\n-+$|\Z)", re.MULTILINE | re.DOTALL)
+_ENTRY = re.compile(r"^(\S[^\n]*)((?:\n(?:[ ][^\n]*)?)*)", re.MULTILINE)
 
 
 def shows_keywords(*sources: Callable[..., Any] | Iterable[Parameter]) -> Callable[[Function], Function]:
@@ -42,3 +47,28 @@ def _evaluated(function: Callable[..., Any]) -> inspect.Signature:
         return inspect.signature(function, eval_str=True)
     except NameError:
         return inspect.signature(function)
+
+
+def shares_parameters(*sources: Any) -> Callable[[Function], Function]:
+    """Decorator of a class or function: the line `{shared}` of its docstring becomes the parameters of others.
+
+    sources: classes or functions with a docstring in NumPy style. Taken are the parameters of the signature (the fields
+    of a record) that the docstring does not describe itself. A docstring is None under `python -OO`, and stays so.
+    """
+
+    def share(target: Function) -> Function:
+        if target.__doc__ is not None:
+            text = inspect.cleandoc(target.__doc__)
+            shared = {name: entry for source in sources for name, entry in _entries(source.__doc__ or "").items()}
+            wanted = inspect.signature(target).parameters.keys() - _entries(text).keys()
+            target.__doc__ = text.replace(_PLACE, "\n".join(shared[name] for name in shared if name in wanted))
+        return target
+
+    return share
+
+
+def _entries(docstring: str) -> dict[str, str]:
+    """The entries of the section `Parameters`, or of a record's `Attributes`, by name."""
+    section = _PARAMETERS.search(inspect.cleandoc(docstring))
+    found = _ENTRY.finditer(section[1].strip()) if section else ()
+    return {entry[1].partition(" : ")[0].strip(): entry[0].rstrip() for entry in found if entry[1] != _PLACE}

@@ -36,12 +36,48 @@ _WORDS: Mapping[str, Any] = {
 
 @dataclass(frozen=True)
 class Call:
-    """One run, whole: on which problem, from where, with which method, within which budgets.
+    """One whole run: on which problem, from where, with which method and budgets.
 
-    problem: a name in PROBLEMS, or a Subject of the user's. settings: those of the problem that are not at their
-    default. seed: of the start and of random methods. start: x (n,), None for the problem's. engine: who runs the
-    method, as MinimizeWrapper takes it. options: those that are not at their default. bounds, constraints: whether the
-    problem's are heeded. pace: seconds to hold each iteration; it only slows the run down.
+    Attributes
+    ----------
+    problem : str or Subject
+        A name in PROBLEMS, or a problem of your own.
+    method : str
+        Name of the method.
+    settings : dict of str to float
+        Settings of the problem that are not at their default.
+    seed : int
+        Seed of the start and of random methods.
+    start : tuple of float or None
+        Start of n numbers; None for that of the problem.
+    dtype : {"float64", "float32"}
+        dtype of the parameters.
+    options : dict
+        Options of the method that are not at their default.
+    tol : float or None
+        One number for all tolerances.
+    bounds : bool
+        Whether the problem's bounds are used.
+    constraints : bool
+        Whether the problem's constraints are used.
+    max_iterations : int or None
+        Largest number of iterations.
+    max_evaluations : int or None
+        Largest number of closure calls.
+    max_seconds : float or None
+        Largest number of seconds.
+    pace : float
+        Seconds to hold each iteration; it only slows the run down.
+    engine : {"scipy", "torch", "auto"} or None
+        What runs the method, as for `MinimizeWrapper`.
+
+    Examples
+    --------
+    >>> call = Call("Rosenbrock", "BFGS", max_iterations=100)
+    >>> run(call).solved
+    True
+    >>> call.with_method("trust-ncg").label
+    'trust-ncg'
     """
 
     problem: str | Subject
@@ -62,42 +98,60 @@ class Call:
 
     @property
     def entry(self) -> Entry:
-        """The row of the method by its engine. Raises UnknownMethodError, or ArgumentError as `Entry.on`."""
+        """The row of the method for its engine.
+
+        UnknownMethodError is raised if there is no such method, ArgumentError if the engine does not have it.
+        """
         return entry(self.method).on(self.engine, self.options)
 
     @property
     def label(self) -> str:
-        """The method, with its engine where one is asked for: 'BFGS (torch)'."""
+        """The method, with its engine if one is named: 'BFGS (torch)'."""
         return self.method if self.engine is None else f"{self.method} ({self.engine})"
 
     @property
     def spec(self) -> ProblemSpec | None:
-        """The problem's row; None for one of the user's own. Raises ArgumentError for an unknown name."""
+        """The problem's row; None for a problem of your own. ArgumentError is raised for an unknown name."""
         return None if isinstance(self.problem, Subject) else problem_named(self.problem)
 
     @property
     def title(self) -> str:
-        """The problem in a few words: its name and what was changed of it."""
+        """The problem in a few words: its name and the settings that were changed."""
         name = self.problem.name if isinstance(self.problem, Subject) else self.problem
         changed = [f"{key} = {value:g}" for key, value in self.settings.items()]
         return ", ".join([name, *changed])
 
     @property
     def problem_key(self) -> tuple[Any, ...]:
-        """Equal for runs that can be compared: on the same problem with the same settings, from whatever start."""
+        """A tuple that is equal for runs that can be compared: same problem and settings, from any start."""
         if isinstance(self.problem, Subject):
             return (self.problem.name, self.problem.n, "own")
         return (self.problem, tuple(sorted(self.settings.items())), self.dtype)
 
     @property
     def instance(self) -> str:
-        """The problem and its start in words, as a race over several tells them apart."""
+        """The problem and its seed in words, to distinguish the problems of a race."""
         return f"{self.title}, seed {self.seed}"
 
     def make(self, *, place: bool = True) -> Problem:
-        """The problem at its start, fresh. A model of the user's is put back there, unless `place` is false.
+        """The problem at its start, new.
 
-        Raises what ProblemSpec.make or Subject.make raises.
+        Parameters
+        ----------
+        place : bool, optional
+            True, the default: the parameters of a model of yours are put back to the start.
+
+        Returns
+        -------
+        Problem
+            The problem.
+
+        Raises
+        ------
+        ArgumentError
+            If the problem is unknown, a setting is not allowed, or the start has a wrong shape.
+        ArgumentTypeError
+            If the start or a setting is no number.
         """
         if isinstance(self.problem, Subject):
             return self.problem.make(start=self.start, dtype=DTYPES[self.dtype], place=place)
@@ -105,9 +159,28 @@ class Call:
         return spec.make(dtype=DTYPES[self.dtype], seed=self.seed, start=self.start, **self.settings)
 
     def with_method(self, name: str, options: Mapping[str, Any] | None = None, *, engine: str | None = None) -> Call:
-        """The same run by another method, or engine: options at their defaults unless given, and no `tol`.
+        """The same run with another method or engine, and without `tol`.
 
-        Raises UnknownMethodError, or ArgumentError for an engine that has not the method.
+        Parameters
+        ----------
+        name : str
+            Name of the method.
+        options : dict or None, optional
+            Its options. Default: its defaults.
+        engine : {"scipy", "torch", "auto"} or None, optional
+            What runs the method. Default: SciPy, if it has the method.
+
+        Returns
+        -------
+        Call
+            A new call.
+
+        Raises
+        ------
+        UnknownMethodError
+            If there is no such method.
+        ArgumentError
+            If the engine does not have this method.
         """
         row, other = _by_engine(entry(name), engine)
         return replace(self, method=row.name, options=dict(options or {}), tol=None, engine=other)
@@ -122,7 +195,45 @@ def problem_named(name: str) -> ProblemSpec:
 
 @dataclass(frozen=True)
 class Form:
-    """The raw values of a form's fields: strings, numbers and ticks as widgets give them. Empty text is no value."""
+    """The raw values of a form's fields: text, numbers and ticks as widgets give them. Empty text is no value.
+
+    Attributes
+    ----------
+    problem : str or Subject
+        A name in PROBLEMS, or a problem of your own.
+    method : str
+        Name of the method.
+    settings : dict of str to object
+        Settings of the problem.
+    seed : object
+        Seed, as text or number.
+    start : object
+        Start, as text such as "-1.2, 1" or a sequence of numbers.
+    dtype : str
+        "float64" or "float32".
+    options : dict of str to object
+        Options of the method.
+    tol : object
+        One number for all tolerances.
+    bounds : object
+        Whether the problem's bounds are used.
+    constraints : object
+        Whether the problem's constraints are used.
+    max_iterations : object
+        Largest number of iterations.
+    max_evaluations : object
+        Largest number of closure calls.
+    max_seconds : object
+        Largest number of seconds.
+    pace : object
+        Seconds to hold each iteration.
+    engine : object
+        "scipy", "torch", "auto" or empty.
+
+    See Also
+    --------
+    read_form : reads it, and has an example.
+    """
 
     problem: str | Subject
     method: str
@@ -143,14 +254,44 @@ class Form:
 
 @dataclass(frozen=True)
 class Reading:
-    """A form, read. call: None where a field is wrong; messages: by field ("options.gtol", "settings.n"), in words."""
+    """A form that was read.
+
+    Attributes
+    ----------
+    call : Call or None
+        The run; None if a field is wrong.
+    messages : dict of str to str
+        What is wrong, by field: "options.gtol", "settings.n".
+
+    See Also
+    --------
+    read_form : makes it, and has an example.
+    """
 
     call: Call | None
     messages: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_form(form: Form) -> Reading:
-    """The Call that a form stands for, or what is wrong with which field, and what is allowed there. Raises nothing."""
+    """The Call that a form stands for, or what is wrong in which field and what is allowed there. It raises nothing.
+
+    Parameters
+    ----------
+    form : Form
+        The raw values.
+
+    Returns
+    -------
+    Reading
+        The call or the messages.
+
+    Examples
+    --------
+    >>> read_form(Form("Rosenbrock", "BFGS", max_iterations="100")).call.max_iterations
+    100
+    >>> read_form(Form("Rosenbrock", "BFGS", max_seconds="soon")).messages
+    {'max_seconds': "the time in seconds must be a number above 0, got 'soon'"}
+    """
     messages: dict[str, str] = {}
 
     def take(name: str, read: Callable[[], Any], default: Any = None) -> Any:

@@ -24,13 +24,60 @@ _NOT_IN_A_FORM = ("bounds", "constraints", "ranges", "callback", "disp", "iprint
 
 @dataclass(frozen=True)
 class Entry:
-    """One method, by one engine. spec: its row in METHODS, OWN_METHODS, LEAST_SQUARES_METHODS or GLOBAL_METHODS.
+    """A method of any wrapper, run by one engine: a row of the catalogue.
 
-    group: the heading it stands under. needs: what it needs, in words; cost: what an iteration costs, in words; when:
-    when to use it. options: those that a form shows. calls(n): closure calls of the first iteration; arrays(m, n):
-    doubles for m residuals and n parameters, beyond a multiple of n. most: no use for more variables than this.
-    limit: the option that bounds iterations. engines: who can run it, its default first; engine: the one that this row
-    is of.
+    Attributes
+    ----------
+    name : str
+        Name of the method.
+    kind : {"local", "least squares", "global"}
+        The kind of its wrapper.
+    group : str
+        The heading under which it is listed.
+    needs : str
+        What it needs, in words.
+    cost : str
+        What an iteration costs, in words.
+    when : str
+        When to use it, in a sentence.
+    reference : str
+        The page or paper that describes it.
+    options : dict of str to OptionSpec
+        The options that a form shows, by name.
+    spec : MethodSpec, LeastSquaresSpec or GlobalSpec
+        Its row in METHODS, LEAST_SQUARES_METHODS or GLOBAL_METHODS, or of a method of your own.
+    bounds : bool
+        Whether it takes bounds.
+    constraints : bool
+        Whether it takes constraints.
+    needs_bounds : bool
+        Whether it needs finite bounds on every parameter.
+    random : bool
+        Whether it draws random numbers.
+    overdetermined : bool
+        Whether it needs as many residuals as parameters.
+    gradient : bool
+        Whether it needs a gradient.
+    curvature : {"none", "hvp", "dense"}
+        Second derivatives that it needs.
+    most : int or None
+        Largest number of parameters for which it is useful; None for no limit.
+    limit : str or None
+        The option that bounds iterations.
+    calls : callable
+        ``calls(n)``: closure calls of the first iteration.
+    arrays : callable
+        ``arrays(m, n)``: number of float64 entries for m residuals and n parameters, beyond a multiple of n.
+    engines : tuple of str
+        What can run it, its default first.
+    engine : {"scipy", "torch"}
+        The engine that this row is for.
+
+    Examples
+    --------
+    >>> row = entry("trust-ncg")
+    >>> row.kind, row.needs, row.engines
+    ('local', 'gradient, Hessian-vector products', ('scipy', 'torch'))
     """
 
     name: str
@@ -58,26 +105,64 @@ class Entry:
 
     @property
     def label(self) -> str:
-        """The name, with the engine where it is not the default: 'BFGS (torch)'."""
+        """The name, with the engine if it is not the default: 'BFGS (torch)'."""
         return self.name if self.engine == self.engines[0] else f"{self.name} ({self.engine})"
 
     def on(self, engine: str | None, options: Mapping[str, Any] | None = None) -> Entry:
-        """The row of this method by another engine: its options and its arrays. None for the default.
+        """The row of this method for another engine, with its options and arrays.
 
-        options: what is set; with "auto", those that only SciPy has choose SciPy. Raises ArgumentError, naming the
-        methods of that engine, where this is none.
+        Parameters
+        ----------
+        engine : {"scipy", "torch", "auto"} or None
+            The engine. None: the default.
+        options : dict or None, optional
+            The options that are set. With "auto", an option that only SciPy has chooses SciPy.
+
+        Returns
+        -------
+        Entry
+            The row.
+
+        Raises
+        ------
+        ArgumentError
+            If the engine does not have this method. The message lists those that it has.
         """
         against = scipy_only_option(self.spec, options or {}) if engine == "auto" else ""
         chosen = choose_engine(self.spec, read_engine(engine), against, (each.spec for each in catalogue().values()))
         return self if chosen == self.engine else _BY_ENGINE[self.kind](self.spec, chosen)
 
     def bytes(self, n: int, m: int = 0) -> float:
-        """Memory for n parameters (and m residuals), in bytes: its arrays, and ten vectors."""
+        """Memory that the method needs: its arrays and ten vectors.
+
+        Parameters
+        ----------
+        n : int
+            Number of parameters.
+        m : int, optional
+            Number of residuals. Default 0.
+
+        Returns
+        -------
+        float
+            Bytes.
+        """
         return 8.0 * (self.arrays(m, n) + 10 * n)
 
 
 def catalogue() -> Mapping[str, Entry]:
-    """Every method by name, one's own included, in the order of a menu."""
+    """Every method by name, in the order of a menu. Methods of your own are among them.
+
+    Returns
+    -------
+    dict of str to Entry
+        The rows.
+
+    Examples
+    --------
+    >>> [name for name, row in catalogue().items() if row.constraints and row.kind == "local"]
+    ['SLSQP', 'trust-constr', 'COBYLA', 'COBYQA']
+    """
     entries = [
         *(_local(spec) for spec in METHODS.values()),
         *(_least_squares(spec) for spec in LEAST_SQUARES_METHODS.values()),
@@ -88,7 +173,18 @@ def catalogue() -> Mapping[str, Entry]:
 
 
 def groups() -> Mapping[str, tuple[Entry, ...]]:
-    """The methods under their headings."""
+    """The methods under their headings.
+
+    Returns
+    -------
+    dict of str to tuple of Entry
+        The rows by heading.
+
+    Examples
+    --------
+    >>> [row.name for row in groups()["least squares"]]
+    ['trf', 'dogbox', 'lm', 'gauss-newton']
+    """
     by_group: dict[str, tuple[Entry, ...]] = {}
     for each in catalogue().values():
         by_group[each.group] = (*by_group.get(each.group, ()), each)
@@ -96,7 +192,28 @@ def groups() -> Mapping[str, tuple[Entry, ...]]:
 
 
 def entry(name: str) -> Entry:
-    """The row of a method, matched without regard to case. Raises UnknownMethodError, naming the known ones."""
+    """The row of a method.
+
+    Parameters
+    ----------
+    name : str
+        Name of the method; upper and lower case do not matter.
+
+    Returns
+    -------
+    Entry
+        The row, for its default engine.
+
+    Raises
+    ------
+    UnknownMethodError
+        If there is no such method. The message lists the known ones.
+
+    Examples
+    --------
+    >>> entry("l-bfgs-b").name
+    'L-BFGS-B'
+    """
     known = catalogue()
     for each in known.values():
         if each.name.lower() == name.lower():

@@ -19,7 +19,21 @@ _DIRECT_SOLVE = 3000
 
 @dataclass(frozen=True)
 class Fit:
-    """Whether a method fits. reason: why not; cautions: what to expect where it does. All in words, lower case."""
+    """Whether a method fits a problem. Its truth value is `fits`.
+
+    Attributes
+    ----------
+    fits : bool
+        Whether it fits.
+    reason : str
+        Why not, in words; empty if it fits.
+    cautions : tuple of str
+        What to expect if it fits, in words.
+
+    See Also
+    --------
+    fit : makes it, and has an example.
+    """
 
     fits: bool
     reason: str = ""
@@ -30,7 +44,27 @@ class Fit:
 
 
 def fit(entry: Entry, traits: Traits) -> Fit:
-    """The first reason why the method cannot, or should not, be run on such a problem; cautions where it can."""
+    """Whether a method fits a problem: the first reason why it cannot, or should not, be run; cautions if it can.
+
+    Parameters
+    ----------
+    entry : Entry
+        The method.
+    traits : Traits
+        The problem.
+
+    Returns
+    -------
+    Fit
+        The answer, with its reason.
+
+    Examples
+    --------
+    >>> fit(entry("BFGS"), Traits(n=2, bounds=True)).reason
+    'takes no bounds'
+    >>> bool(fit(entry("L-BFGS-B"), Traits(n=2, bounds=True)))
+    True
+    """
     for refuse in _REFUSALS:
         reason = refuse(entry, traits)
         if reason:

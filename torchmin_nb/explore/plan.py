@@ -21,7 +21,7 @@ from ..core.optimizers.global_search import (
 )
 from ..core.optimizers.least_squares import LeastSquaresWrapper
 from ..core.optimizers.minimize import MinimizeWrapper
-from ..core.signatures import shows_keywords
+from ..core.signatures import shares_parameters, shows_keywords
 from ..errors import ArgumentError
 from ..problems import Problem
 from .call import Call
@@ -62,19 +62,67 @@ class Plan:
 
 
 def plan(call: Call, problem: Problem) -> Plan:
-    """How the call is made on this problem. Raises ArgumentError where the problem lacks what the method needs."""
+    """How a call is made on a problem: wrapper, arguments and closure, each as a value and as code.
+
+    Parameters
+    ----------
+    call : Call
+        The run.
+    problem : Problem
+        The problem, as ``call.make()`` makes it.
+
+    Returns
+    -------
+    Plan
+        ``wrapper``, ``arguments``, ``keywords`` and ``closure``.
+
+    Raises
+    ------
+    ArgumentError
+        If the problem lacks what the method needs.
+
+    Examples
+    --------
+    >>> call = Call("Rosenbrock", "BFGS", max_evaluations=50)
+    >>> made = plan(call, call.make())
+    >>> made.wrapper.__name__, {name: piece.code for name, piece in made.keywords.items()}
+    ('MinimizeWrapper', {'max_evaluations': '50'})
+    """
     return _PLANS[call.entry.kind](call, problem)
 
 
+@shares_parameters(Common)
 @shows_keywords(COMMON)
 def build(
     call: Call, problem: Problem | None = None, **common: Unpack[Common]
 ) -> tuple[ScipyOptimizer, Callable[[], torch.Tensor]]:
     """The optimizer and the closure of a call.
 
-    problem: made afresh if None. The other keywords go to the wrapper: see MinimizeWrapper.
+    Parameters
+    ----------
+    call : Call
+        The run.
+    problem : Problem or None, optional
+        The problem. Default: a new one.
+    {shared}
 
-    Raises what the wrapper's constructor raises.
+    Returns
+    -------
+    optimizer : ScipyOptimizer
+        A wrapper, such as `MinimizeWrapper`.
+    closure : callable
+        What its ``step`` takes.
+
+    Raises
+    ------
+    ArgumentError
+        If the problem lacks what the method needs, and what the constructor of the wrapper raises.
+
+    Examples
+    --------
+    >>> optimizer, closure = build(Call("Rosenbrock", "BFGS"))
+    >>> optimizer.step(closure).item() < 1e-8
+    True
     """
     made = plan(call, call.make() if problem is None else problem)
     keywords = {name: piece.value for name, piece in made.keywords.items()}

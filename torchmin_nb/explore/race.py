@@ -10,7 +10,7 @@ from typing import Unpack
 from ..core.history.history import History
 from ..core.optimizers.base import ScipyOptimizer
 from ..core.optimizers.common import COMMON, Common
-from ..core.signatures import shows_keywords
+from ..core.signatures import shares_parameters, shows_keywords
 from ..errors import BusyError
 from ..problems import Problem
 from .call import Call
@@ -20,16 +20,39 @@ from .table import RunRow, row_of
 __all__ = ["Race", "race", "run"]
 
 
+@shares_parameters(Common)
 @shows_keywords(COMMON)
 def run(call: Call, *, name: str | None = None, **common: Unpack[Common]) -> RunRow:
-    """Run a call to its end. An error of the closure, the method or the call is a row with its reason.
+    """Run a call to its end. An error of the closure, the method or the call becomes a row with its reason.
 
-    name: of the row; the method's, with its engine, if None. The other keywords are those of every wrapper: see
-    MinimizeWrapper.
+    Parameters
+    ----------
+    call : Call
+        The run.
+    name : str or None, optional
+        Name of the row. Default: the method, with its engine if one is named.
+    {shared}
+
+    Returns
+    -------
+    RunRow
+        What came out.
+
+    Raises
+    ------
+    BusyError
+        If another run is moving the same parameters.
+
+    Examples
+    --------
+    >>> row = run(Call("Rosenbrock", "BFGS"))
+    >>> row.name, row.solved
+    ('BFGS', True)
     """
     return Race([call], names=[name or call.label], warm=False, **common).run_all()[0]
 
 
+@shares_parameters(Common)
 @shows_keywords(COMMON)
 def race(
     calls: Iterable[Call],
@@ -39,23 +62,74 @@ def race(
     on_begin: Callable[[int, Call], None] | None = None,
     **common: Unpack[Common],
 ) -> list[RunRow]:
-    """All runs of a Race, as rows: its keywords are those of Race."""
+    """Run several calls one after another. See `Race`.
+
+    Parameters
+    ----------
+    calls : iterable of Call
+        The runs.
+    names : sequence of str or None, optional
+        Names of the rows. Default: the methods, with their engines if named.
+    warm : bool, optional
+        Evaluate closure and gradient once before each run. Default True.
+    on_begin : callable or None, optional
+        Called with (index, call) before each run.
+    {shared}
+
+    Returns
+    -------
+    list of RunRow
+        A row for each run.
+
+    Raises
+    ------
+    BusyError
+        If another run is moving the same parameters.
+
+    Examples
+    --------
+    >>> call = Call("Rosenbrock", "BFGS")
+    >>> [(row.name, row.solved) for row in race([call, call.with_method("BFGS", engine="torch")])]
+    [('BFGS', True), ('BFGS (torch)', True)]
+    """
     return Race(list(calls), names=names, warm=warm, on_begin=on_begin, **common).run_all()
 
 
+@shares_parameters(Common)
 class Race:
-    """Runs calls one after another; iterate over it for a row each, as soon as it is there.
+    """Runs of several calls, one after another. Iterate over it: each row comes as soon as its run has ended.
 
-    calls: the same problem, start and budget by several methods or engines, as `call.with_method(name)` and
-    `call.with_method(name, engine="torch")` make them. One of the gallery is made afresh for each; the parameters of
-    the user's model are put back to where they were at first.
-    names: of the rows; the methods', with their engines, if None. warm: evaluate the closure and its gradient once
-    before each run, outside all counts, so that the first runner does not pay for what torch does only once.
-    on_begin: called with (index, call) before a run. The other keywords are those of every wrapper, callbacks included:
-    see MinimizeWrapper.
+    Runs never overlap. Each has the machine to itself, with the BLAS threads that it would have alone
+    (``blas_threads="auto"``); a number holds all to the same.
 
-    Runs never overlap, and each has the machine to itself, with the BLAS threads that it would have alone
-    (blas_threads="auto"); give a number to hold all to the same.
+    Parameters
+    ----------
+    calls : sequence of Call
+        The same problem, start and budget with several methods or engines, as ``call.with_method(name)`` and
+        ``call.with_method(name, engine="torch")`` make them. A problem of the gallery is made anew for each run. The
+        parameters of a model of yours are put back to where they were at first.
+    names : sequence of str or None, optional
+        Names of the rows. Default: the methods, with their engines if named.
+    warm : bool, optional
+        Evaluate closure and gradient once before each run, outside all counts, so that the first run does not pay for
+        what torch does only once. Default True.
+    on_begin : callable or None, optional
+        Called with (index, call) before each run.
+    {shared}
+
+    Attributes
+    ----------
+    calls : list of Call
+        The runs.
+    rows : list of RunRow
+        The rows so far.
+
+    Examples
+    --------
+    >>> call = Call("Rosenbrock", "BFGS")
+    >>> contest = Race([call, call.with_method("trust-ncg")])
+    >>> [row.name for row in contest if row.solved]
+    ['BFGS', 'trust-ncg']
     """
 
     @shows_keywords(COMMON)
@@ -83,14 +157,14 @@ class Race:
         return self._stopped.is_set()
 
     def stop(self) -> None:
-        """End the run under way at its next closure call, and begin no other. Any thread may ask."""
+        """End the present run at its next closure call, and begin no other. Any thread may call it."""
         self._stopped.set()
         running = self._running
         if running is not None:
             running.stop()
 
     def run_all(self) -> list[RunRow]:
-        """All rows; those so far where it was stopped."""
+        """Run all calls and return the rows, a list of RunRow; those so far if it was stopped."""
         return list(self)
 
     def __iter__(self) -> Iterator[RunRow]:

@@ -17,11 +17,33 @@ __all__ = ["report_html"]
 def report_html(
     table: RunTable, *, title: str = "Runs", figure: str = "", notes: str = "", path: str | Path | None = None
 ) -> str:
-    """The shown runs as a whole HTML page, also written to `path` if given.
+    """Runs as a whole HTML page: the table, a figure, and the code of each run.
 
-    figure: HTML of a figure, put in as it is: for a page that needs no network it brings its scripts with it, as
-    `figure.to_html(full_html=False, include_plotlyjs=True)` does. notes: text, one paragraph a blank line. The code of
-    each run is below the table.
+    Parameters
+    ----------
+    table : RunTable
+        The runs; hidden rows are left out.
+    title : str, optional
+        Title of the page. Default "Runs".
+    figure : str, optional
+        HTML of a figure, put in as it is. For a page that needs no network it must bring its scripts, as
+        ``figure.to_html(full_html=False, include_plotlyjs=True)`` does.
+    notes : str, optional
+        Text; blank lines separate paragraphs.
+    path : str, Path or None, optional
+        File that the page is also written to.
+
+    Returns
+    -------
+    str
+        The page.
+
+    Examples
+    --------
+    >>> table = RunTable().add(run(Call("Rosenbrock", "BFGS")))
+    >>> page = report_html(table, title="One run", path="report.html")
+    >>> "One run" in page, "from torchmin_nb import MinimizeWrapper" in page
+    (True, True)
     """
     parts = [
         html("<h1>{title}</h1>", title=title),

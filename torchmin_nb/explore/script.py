@@ -30,11 +30,32 @@ _PLACEHOLDER = "# Insert here: "
 
 
 def script(call: Call) -> str:
-    """A complete script: the problem, the optimizer with what differs from the defaults, the run, its end.
+    """A complete Python script that does a run again.
 
-    A problem of the gallery is made by name. A function of the user's is copied where its source can be had and stands
-    by itself, and so is a method; otherwise, and for a model, there is a line that says what to put.
-    Raises what making the problem raises.
+    It has the problem, the optimizer with what differs from the defaults, the run and its end. A problem of the gallery
+    is made by name. A function or a method of yours is copied if its source can be had and needs nothing else.
+    Otherwise, and for a model, a line says what to put there.
+
+    Parameters
+    ----------
+    call : Call
+        The run.
+
+    Returns
+    -------
+    str
+        The script.
+
+    Raises
+    ------
+    ArgumentError
+        If the problem cannot be made, or lacks what the method needs.
+
+    Examples
+    --------
+    >>> text = script(Call("Rosenbrock", "BFGS", options=dict(gtol=1e-8)))
+    >>> [line for line in text.splitlines() if "Wrapper(" in line]
+    ['optimizer = MinimizeWrapper(problem.parameters, dict(method="BFGS", options=dict(gtol=1e-08)))']
     """
     made = plan(call, call.make(place=False))
     imports = {made.wrapper.__name__}

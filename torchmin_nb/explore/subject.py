@@ -18,10 +18,30 @@ __all__ = ["Subject", "of_function", "of_model", "subject_of"]
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """What the user brings. function: of x (n,), with x0 its start; or closure, over `parameters` of a model.
+    """A problem of your own: a function with its start, or a model with its closure.
 
-    values: where the parameters start, and are put back to before each run: there is one model, and no copy of it.
-    bounds, constraints, residuals: as Problem has them; residuals of a function are of x.
+    Attributes
+    ----------
+    name : str
+        Name of the problem.
+    values : tuple of torch.Tensor
+        Where the parameters start. They are put back there before each run: there is one model, and no copy of it.
+    function : callable or None
+        The loss as a function of x, shape (n,); None with a closure.
+    parameters : tuple of torch.nn.Parameter
+        Parameters of the model; empty with a function.
+    closure : callable or None
+        Computes the loss of the model; None with a function.
+    bounds : (low, high) or None
+        As in `Problem`.
+    constraints : tuple
+        As in `Problem`.
+    residuals : callable or None
+        As in `Problem`; of a function it takes x.
+
+    See Also
+    --------
+    of_function : makes it, and has an example.
     """
 
     name: str
@@ -35,21 +55,48 @@ class Subject:
 
     @property
     def n(self) -> int:
-        """How many parameters there are."""
+        """Number of entries of all parameters."""
         return sum(value.numel() for value in self.values)
 
     def require_start(self, start: Sequence[float]) -> None:
-        """ArgumentError for a start of the wrong length."""
+        """Refuse a start of the wrong length.
+
+        Parameters
+        ----------
+        start : sequence of float
+            The start.
+
+        Raises
+        ------
+        ArgumentError
+            If it does not have n numbers.
+        """
         if len(start) != self.n:
             raise ArgumentError(f"the start has {len(start)} numbers for {self.n} parameters; pass {self.n}")
 
     def make(
         self, *, start: Sequence[float] | None = None, dtype: torch.dtype | None = None, place: bool = True
     ) -> Problem:
-        """The problem at its start, or at `start`, shape (n,). A model's parameters are put back there, if `place`.
+        """The problem at its start.
 
-        dtype: of the parameter that a function is given; a model keeps its own. Raises ArgumentError for a start of the
-        wrong length or with NaN in it.
+        Parameters
+        ----------
+        start : array_like of shape (n,) or None, optional
+            Another start. Default: `values`.
+        dtype : torch.dtype or None, optional
+            dtype of the parameter that a function gets; a model keeps its own. Default: that of the start.
+        place : bool, optional
+            True, the default: the parameters of a model are put to the start.
+
+        Returns
+        -------
+        Problem
+            The problem.
+
+        Raises
+        ------
+        ArgumentError
+            If the start has a wrong length.
         """
         function, residuals = self.function, self.residuals
         if function is None:
@@ -87,10 +134,49 @@ def subject_of(
     constraints: Sequence[Any] = (),
     residuals: Callable[..., torch.Tensor] | None = None,
 ) -> Subject | None:
-    """What is listed: a function and its start, a model and its closure, or nothing at all, None.
+    """A problem of your own from what is named: a function and its start, or a model and its closure.
 
-    name, bounds, constraints, residuals: as `of_function` and `of_model` take them. Raises ArgumentError for a half,
-    and as `of_function`.
+    Parameters
+    ----------
+    function : callable or None, optional
+        The loss as a function of x, shape (n,), a scalar tensor.
+    x0 : torch.Tensor, array_like of shape (n,) or None, optional
+        The start of the function.
+    model : torch.nn.Module, sequence of torch.nn.Parameter or None, optional
+        The parameters of the closure.
+    closure : callable or None, optional
+        Computes the loss of the model, a scalar tensor.
+    name : str or None, optional
+        Name of the problem. Default: that of the function, or of the model's class.
+    bounds : (low, high) or None, optional
+        Numbers or tensors, for all parameters.
+    constraints : sequence, optional
+        What ``minimizer_args["constraints"]`` takes.
+    residuals : callable or None, optional
+        Residuals, shape (m,), if the loss is half the sum of their squares: of x for a function, without arguments for
+        a model.
+
+    Returns
+    -------
+    Subject or None
+        None if nothing is named.
+
+    Raises
+    ------
+    ArgumentError
+        If a function has no start, or a model no closure, or a closure no model, or no parameter is trainable.
+    ArgumentTypeError
+        If function or closure is not callable, or the start is no numbers.
+    NonFiniteStartError
+        If start or loss is not finite at the start.
+    ClosureError
+        If the loss cannot be evaluated at the start.
+
+    Examples
+    --------
+    >>> subject = subject_of(lambda x: ((x - 3) ** 2).sum(), [0.0, 0.0], name="two squares")
+    >>> subject.name, subject.n, run(Call(subject, "BFGS")).loss < 1e-12
+    ('two squares', 2, True)
     """
     limits: dict[str, Any] = {"name": name, "bounds": bounds, "constraints": constraints, "residuals": residuals}
     if function is not None:
@@ -113,10 +199,42 @@ def of_function(
     constraints: Sequence[Any] = (),
     residuals: Callable[[torch.Tensor], torch.Tensor] | None = None,
 ) -> Subject:
-    """The problem of minimising fun(x), a scalar, from x0: a tensor or numbers, shape (n,).
+    """The problem of minimising fun(x) from x0. It is evaluated once, to find out what is wrong.
 
-    Raises what the first evaluation shows to be wrong, with the remedy: ArgumentTypeError for what is no function or no
-    start, NonFiniteStartError, ClosureError.
+    Parameters
+    ----------
+    fun : callable
+        The loss as a function of x, shape (n,), a scalar tensor.
+    x0 : torch.Tensor or array_like of shape (n,)
+        The start. Numbers become float64.
+    name : str or None, optional
+        Name of the problem. Default: that of the function.
+    bounds : (low, high) or None, optional
+        Numbers or tensors, for all parameters.
+    constraints : sequence, optional
+        What ``minimizer_args["constraints"]`` takes.
+    residuals : callable or None, optional
+        Residuals as a function of x, shape (m,), if the loss is half the sum of their squares.
+
+    Returns
+    -------
+    Subject
+        The problem.
+
+    Raises
+    ------
+    ArgumentTypeError
+        If `fun` is not callable, or `x0` is no numbers.
+    NonFiniteStartError
+        If start or loss is not finite at the start.
+    ClosureError
+        If the loss cannot be evaluated at the start.
+
+    Examples
+    --------
+    >>> subject = of_function(lambda x: (x**4).sum(), [3.0, 4.0], name="quartic")
+    >>> subject.make().closure().item()
+    337.0
     """
     if not callable(fun):
         raise ArgumentTypeError(f"the function must be callable with a tensor x, got {type(fun).__name__}")
@@ -142,7 +260,45 @@ def of_model(
 ) -> Subject:
     """The problem of minimising closure() over the model's trainable parameters, from where they are now.
 
-    Raises as `of_function`; the parameters are left as they are.
+    The closure is called once, to find out what is wrong. The parameters are left as they are.
+
+    Parameters
+    ----------
+    model : torch.nn.Module or sequence of torch.nn.Parameter
+        The model. Parameters with ``requires_grad=False`` are left out.
+    closure : callable
+        Computes the loss, a scalar tensor.
+    name : str or None, optional
+        Name of the problem. Default: that of the model's class.
+    bounds : (low, high) or None, optional
+        Numbers or tensors, for all parameters.
+    constraints : sequence, optional
+        What ``minimizer_args["constraints"]`` takes.
+    residuals : callable or None, optional
+        Residuals, shape (m,), if the loss is half the sum of their squares.
+
+    Returns
+    -------
+    Subject
+        The problem.
+
+    Raises
+    ------
+    ArgumentTypeError
+        If the closure is not callable.
+    ArgumentError
+        If no parameter is trainable.
+    NonFiniteStartError
+        If parameters or loss are not finite.
+    ClosureError
+        If the loss cannot be evaluated.
+
+    Examples
+    --------
+    >>> model = torch.nn.Linear(2, 1)
+    >>> subject = of_model(model, lambda: (model(torch.ones(2)) - 1).square().sum())
+    >>> subject.name, subject.n
+    ('Linear', 3)
     """
     if not callable(closure):
         raise ArgumentTypeError(

@@ -42,9 +42,24 @@ class EngineRule:
 
 @dataclass(frozen=True)
 class Suggestion:
-    """A method, the reasons for it, options to set (none: the defaults), and what to expect.
+    """A method to try, with the reasons for it.
 
-    engine: who is to run it, where that is not the default.
+    Attributes
+    ----------
+    method : str
+        Name of the method.
+    reasons : tuple of str
+        Why, in sentences.
+    options : dict
+        Options to set; empty for the defaults.
+    cautions : tuple of str
+        What to expect, in words.
+    engine : {"scipy", "torch", "auto"} or None
+        The engine to choose; None for the default.
+
+    See Also
+    --------
+    suggest : makes it, and has an example.
     """
 
     method: str
@@ -56,15 +71,43 @@ class Suggestion:
 
 @dataclass(frozen=True)
 class Advice:
-    """The method to try first and up to `others` to try next; best is None where nothing fits."""
+    """The method to try first, and others to try next.
+
+    Attributes
+    ----------
+    best : Suggestion or None
+        The first one; None if nothing fits.
+    others : tuple of Suggestion
+        The next ones.
+
+    See Also
+    --------
+    suggest : makes it, and has an example.
+    """
 
     best: Suggestion | None
     others: tuple[Suggestion, ...] = ()
 
 
 def suggest(traits: Traits, *, others: int = 2) -> Advice:
-    """The first rules that hold and whose methods fit. Pure: the traits decide, measured times included.
+    """Which method to try first on a problem, and why. Only the traits decide; measured times are among them.
 
+    The first rules that hold, and whose methods fit, are taken.
+
+    Parameters
+    ----------
+    traits : Traits
+        The problem.
+    others : int, optional
+        Largest number of further suggestions. Default 2.
+
+    Returns
+    -------
+    Advice
+        The suggestions with their reasons.
+
+    Examples
+    --------
     >>> suggest(Traits(n=50_000, seconds_per_call=0.01, seconds_per_product=0.02)).best.method
     'trust-ncg'
     """

@@ -26,10 +26,46 @@ _FORMAT = "torchmin_nb runs 1"
 
 @dataclass(frozen=True, eq=False)
 class RunRow:
-    """One run. options: those changed from default. None where a number is not reported or not known.
+    """One run as a row of the table. None stands for a number that is not reported or not known.
 
-    x: the end point (n,), detached. reason: why it ended, in words; failed: it raised an error, which
-    `reason` tells. solved: whether it ended at a feasible point within the problem's tolerance of the known answer.
+    Attributes
+    ----------
+    name : str
+        Name of the row.
+    call : Call
+        The run.
+    history : History
+        Its iterations.
+    problem : str
+        The problem, in words.
+    loss : float or None
+        The loss at the end.
+    grad_norm : float or None
+        2-norm of the gradient at the end.
+    iterations : int
+        Number of iterations.
+    closure_calls : int
+        Number of closure calls.
+    products : int
+        Number of Hessian-vector products.
+    seconds : float
+        Wall-clock seconds.
+    reason : str
+        Why it ended, in words.
+    solved : bool or None
+        Whether it ended at a feasible point within the problem's tolerance of the known answer.
+    failed : bool
+        Whether it raised an error; `reason` has it.
+    pinned : bool
+        Whether the row stays at the top.
+    hidden : bool
+        Whether the row is out of sight.
+    x : torch.Tensor of shape (n,) or None
+        The end point, detached.
+
+    See Also
+    --------
+    run : makes it, and has an example.
     """
 
     name: str
@@ -51,21 +87,22 @@ class RunRow:
 
     @property
     def method(self) -> str:
+        """Name of the method."""
         return self.call.method
 
     @property
     def label(self) -> str:
-        """The method, with its engine where one was asked for."""
+        """The method, with its engine if one is named."""
         return self.call.label
 
     @property
     def options(self) -> Mapping[str, Any]:
-        """What differs from the method's defaults: options, and `tol`."""
+        """What differs from the method's defaults: options and `tol`."""
         return {**self.call.options, **({} if self.call.tol is None else {"tol": self.call.tol})}
 
     @property
     def changed(self) -> str:
-        """The options in words, 'gtol = 1e-08, eta = 0.1'."""
+        """The options in words: 'gtol = 1e-08, eta = 0.1'."""
         return ", ".join(f"{name} = {_plainly(value)}" for name, value in self.options.items())
 
 
@@ -101,9 +138,22 @@ COLUMNS: Mapping[str, Column] = {
 
 @dataclass(frozen=True, eq=False)
 class RunTable:
-    """Rows in the order of the runs. Every operation gives a new table; rows are named, and names are unique.
+    """Rows of runs, in the order of the runs. Every operation returns a new table. Names are unique.
 
-    sort: a key of COLUMNS, or "" for the order of the runs; pinned rows always come first.
+    Attributes
+    ----------
+    rows : tuple of RunRow
+        The rows.
+    sort : str
+        A key of COLUMNS, or "" for the order of the runs. Pinned rows always come first.
+    descending : bool
+        Whether the largest comes first.
+
+    Examples
+    --------
+    >>> table = RunTable().add(run(Call("Rosenbrock", "BFGS"))).add(run(Call("Rosenbrock", "BFGS")))
+    >>> table.names, table.pin("BFGS 2").shown[0].name
+    (('BFGS', 'BFGS 2'), 'BFGS 2')
     """
 
     rows: tuple[RunRow, ...] = ()
@@ -111,46 +161,162 @@ class RunTable:
     descending: bool = False
 
     def add(self, row: RunRow) -> RunTable:
-        """With one row more; a name that is taken is numbered: 'BFGS', 'BFGS 2'."""
+        """The table with one row more.
+
+        Parameters
+        ----------
+        row : RunRow
+            The row. If its name is taken, it is numbered: 'BFGS', 'BFGS 2'.
+
+        Returns
+        -------
+        RunTable
+            A new table.
+        """
         return replace(self, rows=(*self.rows, replace(row, name=self._free(row.name))))
 
     def delete(self, name: str) -> RunTable:
-        """Without this row. Raises ArgumentError for an unknown name, as all operations on a row."""
+        """The table without a row.
+
+        Parameters
+        ----------
+        name : str
+            Name of the row.
+
+        Returns
+        -------
+        RunTable
+            A new table.
+
+        Raises
+        ------
+        ArgumentError
+            If there is no such row.
+        """
         self[name]
         return replace(self, rows=tuple(row for row in self.rows if row.name != name))
 
     def rename(self, name: str, new: str) -> RunTable:
-        """With another name. Raises ArgumentError for one that is empty or taken."""
+        """The table with another name for a row.
+
+        Parameters
+        ----------
+        name : str
+            Name of the row.
+        new : str
+            Its new name.
+
+        Returns
+        -------
+        RunTable
+            A new table.
+
+        Raises
+        ------
+        ArgumentError
+            If there is no such row, or the new name is empty or taken.
+        """
         new = new.strip()
         if not new or (new != name and new in self.names):
             raise ArgumentError(f"the name {new!r} is {'taken' if new else 'empty'}; choose another")
         return self._changed(name, lambda row: replace(row, name=new))
 
     def pin(self, name: str, pinned: bool = True) -> RunTable:
-        """With the row held at the top, or let go."""
+        """The table with a row at the top, or let go.
+
+        Parameters
+        ----------
+        name : str
+            Name of the row.
+        pinned : bool, optional
+            Whether it stays at the top. Default True.
+
+        Returns
+        -------
+        RunTable
+            A new table.
+
+        Raises
+        ------
+        ArgumentError
+            If there is no such row.
+        """
         return self._changed(name, lambda row: replace(row, pinned=pinned))
 
     def hide(self, name: str, hidden: bool = True) -> RunTable:
-        """With the row out of sight, or shown again."""
+        """The table with a row out of sight, or shown again.
+
+        Parameters
+        ----------
+        name : str
+            Name of the row.
+        hidden : bool, optional
+            Whether it is out of sight. Default True.
+
+        Returns
+        -------
+        RunTable
+            A new table.
+
+        Raises
+        ------
+        ArgumentError
+            If there is no such row.
+        """
         return self._changed(name, lambda row: replace(row, hidden=hidden))
 
     def sorted_by(self, column: str, *, descending: bool = False) -> RunTable:
-        """Sorted by a column; what is not reported comes last, either way. Raises ArgumentError."""
+        """The table sorted by a column. What is not reported comes last in both directions.
+
+        Parameters
+        ----------
+        column : str
+            A key of COLUMNS, or "" for the order of the runs.
+        descending : bool, optional
+            Whether the largest comes first. Default False.
+
+        Returns
+        -------
+        RunTable
+            A new table.
+
+        Raises
+        ------
+        ArgumentError
+            If there is no such column.
+        """
         if column and column not in COLUMNS:
             raise ArgumentError(f"column {column!r} is not known; choose one of {', '.join(COLUMNS)}")
         return replace(self, sort=column, descending=descending)
 
     def toggled(self, column: str) -> RunTable:
-        """As a click on the column's head: sorted by it, or the other way round."""
+        """The table after a click on the head of a column: sorted by it, or in the other direction.
+
+        Parameters
+        ----------
+        column : str
+            A key of COLUMNS.
+
+        Returns
+        -------
+        RunTable
+            A new table.
+
+        Raises
+        ------
+        ArgumentError
+            If there is no such column.
+        """
         return self.sorted_by(column, descending=self.sort == column and not self.descending)
 
     @property
     def names(self) -> tuple[str, ...]:
+        """The names of all rows, in the order of the runs."""
         return tuple(row.name for row in self.rows)
 
     @property
     def shown(self) -> tuple[RunRow, ...]:
-        """The rows that are not hidden, as sorted, pinned ones first."""
+        """The rows that are not hidden, sorted, pinned ones first."""
         rows = [row for row in self.rows if not row.hidden]
         if self.sort:
             value = COLUMNS[self.sort].value
@@ -161,7 +327,7 @@ class RunTable:
 
     @property
     def histories(self) -> dict[str, History]:
-        """The histories of the shown rows, by name: what the figures take."""
+        """The histories of the shown rows by name, as figures take them."""
         return {row.name: row.history for row in self.shown}
 
     def __len__(self) -> int:
@@ -187,11 +353,11 @@ class RunTable:
     # Export
 
     def to_csv(self) -> str:
-        """The shown rows as CSV; empty cells for what is not reported."""
+        """The shown rows as CSV text, with empty cells for what is not reported."""
         return _csv([column.heading for column in COLUMNS.values()], [_values(row) for row in self.shown])
 
     def histories_to_csv(self) -> str:
-        """The iterations of the shown runs, one below the other, the run's name in the first column."""
+        """The iterations of the shown runs as CSV text, with the run's name in the first column."""
         head: list[str] = []
         rows: list[dict[str, str]] = []
         for name, history in self.histories.items():
@@ -202,7 +368,10 @@ class RunTable:
         return _csv(head, [[row.get(column, "") for column in head] for row in rows])
 
     def to_json(self) -> str:
-        """The shown rows and their histories as JSON; `History.from_json(json.dumps(...))` reads one of those."""
+        """The shown rows and their histories as JSON text.
+
+        ``History.from_json(json.dumps(...))`` reads one of the histories.
+        """
         rows = [
             {
                 **{name: _jsonable(column.value(row)) for name, column in COLUMNS.items()},
@@ -215,7 +384,18 @@ class RunTable:
         return json.dumps({"format": _FORMAT, "runs": rows}, allow_nan=False)
 
     def to_html(self, caption: str = "Runs") -> Html:
-        """One accessible table without scripts. Colours are the page's own, so that it reads on light and dark."""
+        """The shown rows as one accessible HTML table without scripts, in the colours of the page.
+
+        Parameters
+        ----------
+        caption : str, optional
+            Caption of the table. Default "Runs".
+
+        Returns
+        -------
+        Html
+            The table, a str that counts as safe HTML.
+        """
         return html(
             '<table class="torchmin-runs" style="border-collapse:collapse"><caption>{caption}</caption>'
             "<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>",
@@ -238,9 +418,35 @@ def row_of(
     name: str | None = None,
     error: BaseException | None = None,
 ) -> RunRow:
-    """The row of a run that has ended, or that raised `error`. problem: as the run left it, to see if it is solved.
+    """The row of a run that has ended, or that has raised an error.
 
-    None where the problem could not even be made.
+    Parameters
+    ----------
+    call : Call
+        The run.
+    history : History
+        Its iterations.
+    problem : Problem or None
+        The problem as the run left it, to see whether it is solved. None if it could not be made.
+    name : str or None, optional
+        Name of the row. Default: the method, with its engine if one is named.
+    error : BaseException or None, optional
+        What the run has raised.
+
+    Returns
+    -------
+    RunRow
+        The row.
+
+    Examples
+    --------
+    >>> call = Call("Rosenbrock", "BFGS")
+    >>> problem = call.make()
+    >>> optimizer, closure = build(call, problem)
+    >>> loss = optimizer.step(closure)
+    >>> row = row_of(call, optimizer.history, problem)
+    >>> row.solved, row.reason
+    (True, 'Optimization terminated successfully.')
     """
     last = history[-1] if len(history) else None
     totals = history.totals

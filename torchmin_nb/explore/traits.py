@@ -19,12 +19,41 @@ __all__ = ["Traits", "measured", "traits"]
 
 @dataclass(frozen=True)
 class Traits:
-    """A problem as a choice of method sees it.
+    """A problem as the choice of a method sees it.
 
-    n: parameters. dtype: "float32", "float64" or both. bounds: on any parameter; box: finite bounds, or a window to
-    search in, on all. residuals: how many there are, None where the loss is no sum of squares. seconds_per_call,
-    seconds_per_product: of one closure call with gradient and one Hessian-vector product, where they were measured.
-    memory: bytes that are available.
+    Attributes
+    ----------
+    n : int
+        Number of parameters.
+    dtype : str
+        "float32", "float64" or "float32/float64".
+    bounds : bool
+        Whether any parameter has bounds.
+    box : bool
+        Whether all parameters have finite bounds, or a window to search in.
+    constraints : bool
+        Whether there are constraints.
+    equalities : bool
+        Whether there are equality constraints.
+    smooth : bool
+        Whether the loss is twice differentiable everywhere.
+    convex : bool
+        Whether the loss is convex everywhere.
+    many_minima : bool
+        Whether the loss has more than one minimum.
+    residuals : int or None
+        Number of residuals; None if the loss is no sum of squares.
+    seconds_per_call : float or None
+        Seconds of a closure call with gradient, if measured.
+    seconds_per_product : float or None
+        Seconds of a Hessian-vector product, if measured.
+    memory : float
+        Bytes that are available.
+
+    Examples
+    --------
+    >>> Traits(n=1000, seconds_per_call=0.01, seconds_per_product=0.03).product_cost
+    3.0
     """
 
     n: int
@@ -43,7 +72,7 @@ class Traits:
 
     @property
     def product_cost(self) -> float:
-        """One product in closure calls; 2 where nothing was measured."""
+        """Cost of a Hessian-vector product, in closure calls; 2 if nothing was measured."""
         if not self.seconds_per_call or not self.seconds_per_product:
             return 2.0
         return self.seconds_per_product / self.seconds_per_call
@@ -52,9 +81,31 @@ class Traits:
 def traits(
     problem: Problem, spec: ProblemSpec | None = None, *, bounds: bool = True, constraints: bool = True
 ) -> Traits:
-    """What is known of a problem without a closure call, but for the number of residuals.
+    """What is known of a problem without a closure call. Its residuals are computed once, to count them.
 
-    spec: its row, for what the problem cannot say of itself. bounds, constraints: whether they are to be heeded.
+    Parameters
+    ----------
+    problem : Problem
+        The problem.
+    spec : ProblemSpec or None, optional
+        Its row, for what the problem does not know itself: smooth, convex, many_minima.
+    bounds : bool, optional
+        False if its bounds are not used. Default True.
+    constraints : bool, optional
+        False if its constraints are not used. Default True.
+
+    Returns
+    -------
+    Traits
+        The traits, without times.
+
+    Examples
+    --------
+    >>> from torchmin_nb.problems import PROBLEMS
+    >>> spec = PROBLEMS["HS71"]
+    >>> found = traits(spec.make(), spec)
+    >>> found.n, found.bounds, found.constraints
+    (4, True, True)
     """
     heeded = problem.constraints if constraints else ()
     window = problem.window is not None and problem.n == len(problem.window)
@@ -76,10 +127,35 @@ def traits(
 def measured(
     known: Traits, problem: Problem, *, clock: Callable[[Problem], tuple[float, float | None]] | None = None
 ) -> Traits:
-    """The same with the time of one closure call and one product on this problem, in seconds.
+    """The same traits with the seconds of one closure call and one Hessian-vector product.
 
-    It takes about twenty closure calls. The parameters are left as they are. Raises ClosureError where the closure
-    cannot be evaluated.
+    It takes about twenty closure calls. The parameters are restored.
+
+    Parameters
+    ----------
+    known : Traits
+        The traits of the problem.
+    problem : Problem
+        The problem.
+    clock : callable or None, optional
+        Measures a problem and returns (seconds per call, seconds per product); for tests.
+
+    Returns
+    -------
+    Traits
+        The traits, with times.
+
+    Raises
+    ------
+    ClosureError
+        If the closure cannot be evaluated.
+
+    Examples
+    --------
+    >>> from torchmin_nb.problems import PROBLEMS
+    >>> problem = PROBLEMS["Rosenbrock"].make()
+    >>> measured(traits(problem), problem).seconds_per_product > 0
+    True
     """
     call, product = (clock or _clock)(problem)
     return replace(known, seconds_per_call=call, seconds_per_product=product)

@@ -17,7 +17,25 @@ __all__ = ["Problem", "ProblemSpec", "Setting"]
 class Setting(NamedTuple):
     """A number of a problem that a person may choose, such as a dimension or a condition number.
 
-    An int default asks for whole numbers. log: low to high is best shown on a logarithmic scale.
+    Attributes
+    ----------
+    name : str
+        Name of the setting.
+    default : float or int
+        Its default. An int asks for whole numbers.
+    low : float or int
+        Smallest allowed value.
+    high : float or int
+        Largest allowed value.
+    help : str
+        What it is, in words.
+    log : bool
+        Whether its range is best shown on a logarithmic scale.
+
+    Examples
+    --------
+    >>> [setting.name for setting in PROBLEMS["Quadratic"].settings]
+    ['n', 'condition']
     """
 
     name: str
@@ -30,18 +48,47 @@ class Setting(NamedTuple):
 
 @dataclass(frozen=True)
 class Problem:
-    """One problem, ready to be minimised; each has parameters of its own.
+    """One problem, ready to be minimised. Each has parameters of its own.
 
-    parameters: leaf tensors at the start point. closure: computes the loss from them, without backward().
-    best_loss: the known minimum, of a real data set as computed once to full precision, or None where only a loss that
-    is good enough is known; target: that loss. tolerance: a run whose loss is within it of best_loss (or of target) has
-    solved the problem. minimizers: points (n,) of the global minima where they are known.
-    function: the loss as a function of x (..., n) -> (...), where the problem is one of a plain vector; window: what
-    to show of the plane of a 2-D one, ((x low, x high), (y low, y high)). bounds: (low, high), floats or tensors, for
-    all parameters. constraints: what `minimizer_args["constraints"]` takes; feasible: whether x (..., n) fulfils
-    them and the bounds to 1e-6, (...), for shading a contour plot. residuals: closure of the residuals (m,)
-    where the loss is half the sum of their squares. measures: other numbers of the current point worth recording, such
-    as an accuracy or the error against a known solution; computed under no_grad.
+    Attributes
+    ----------
+    parameters : sequence of torch.nn.Parameter
+        Leaf tensors at the start point, n entries in all.
+    closure : callable
+        Computes the loss from them, without ``backward()``.
+    best_loss : float or None
+        The known minimum of the loss; for a real data set, computed once to full precision. None if only `target` is
+        known.
+    tolerance : float
+        A run has solved the problem if its loss is at most best_loss (or target) + tolerance.
+    target : float or None
+        A loss that is good enough.
+    minimizers : tuple of tuples of float
+        The known global minimizers, each of shape (n,).
+    function : callable or None
+        The loss as a function of x, (..., n) -> (...), if the problem is one of a plain vector.
+    window : ((float, float), (float, float)) or None
+        What to show of the plane of a 2-D problem: ((x low, x high), (y low, y high)).
+    bounds : (low, high) or None
+        Floats or tensors, for all parameters.
+    constraints : tuple
+        What ``minimizer_args["constraints"]`` takes.
+    feasible : callable or None
+        Whether x, (..., n) -> (...), fulfils constraints and bounds to 1e-6; for shading a contour plot.
+    residuals : callable or None
+        Closure of the residuals, shape (m,), if the loss is half the sum of their squares.
+    measures : callable or None
+        Other numbers at the current point that are worth recording, by name, such as an accuracy. Computed without
+        gradients.
+
+    Examples
+    --------
+    >>> problem = PROBLEMS["Rosenbrock"].make()
+    >>> problem.n, problem.x, problem.best_loss
+    (2, tensor([-1.2000,  1.0000], dtype=torch.float64), 0.0)
+    >>> optimizer = MinimizeWrapper(problem.parameters, "trust-ncg")
+    >>> problem.solved(optimizer.step(problem.closure))
+    True
     """
 
     parameters: Sequence[torch.nn.Parameter]
@@ -60,7 +107,7 @@ class Problem:
 
     @property
     def n(self) -> int:
-        """How many parameters there are."""
+        """Number of entries of all parameters."""
         return sum(parameter.numel() for parameter in self.parameters)
 
     @property
@@ -69,10 +116,20 @@ class Problem:
         return torch.nn.utils.parameters_to_vector(self.parameters).detach().clone()
 
     def solved(self, loss: float) -> bool | None:
-        """Whether a run that ended at this loss has solved the problem: it is at most best_loss + tolerance.
+        """Whether a run that ended at this loss has solved the problem: loss ≤ best_loss + tolerance.
 
-        Where best_loss is None, target takes its place; None where neither is known. A NaN never is. The loss of a
-        point outside the bounds or the constraints says nothing: ask for feasibility first.
+        If `best_loss` is None, `target` takes its place. The loss of a point outside the bounds or the constraints says
+        nothing: check that the point is feasible first.
+
+        Parameters
+        ----------
+        loss : float
+            The loss at the end point. NaN is never solved.
+
+        Returns
+        -------
+        bool or None
+            None if neither `best_loss` nor `target` is known.
         """
         goal = self.target if self.best_loss is None else self.best_loss
         return None if goal is None else float(loss) <= goal + self.tolerance
@@ -80,10 +137,38 @@ class Problem:
 
 @dataclass(frozen=True)
 class ProblemSpec:
-    """A row of PROBLEMS. hard: one line on what makes it hard; answer: the known answer in words; source: where from.
+    """A row of PROBLEMS: a problem with its settings and its known answer.
 
-    build(dtype=, seed=, **settings) makes the Problem at its usual start (seed 0) or a random one (other seeds).
-    smooth: twice differentiable all over; convex: everywhere; many_minima: more than one minimum, global or local.
+    Attributes
+    ----------
+    name : str
+        Name of the problem.
+    group : str
+        The heading under which it is listed.
+    hard : str
+        What makes it hard, in a line.
+    answer : str
+        The known answer, in words.
+    source : str
+        Where it is from.
+    build : callable
+        ``build(dtype=, seed=, **settings)`` makes the Problem at its usual start (seed 0) or at a random one.
+    settings : tuple of Setting
+        What may be chosen.
+    smooth : bool
+        Whether it is twice differentiable everywhere.
+    convex : bool
+        Whether it is convex everywhere.
+    many_minima : bool
+        Whether it has more than one minimum, global or local.
+
+    Examples
+    --------
+    >>> spec = PROBLEMS["Rosenbrock N-D"]
+    >>> spec.smooth, spec.convex
+    (True, False)
+    >>> spec.make(n=10).n
+    10
     """
 
     name: str
@@ -105,10 +190,31 @@ class ProblemSpec:
         start: Sequence[float] | torch.Tensor | None = None,
         **settings: float,
     ) -> Problem:
-        """The problem at its start point: `start`, shape (n,), else the usual one (seed 0) or a random one of `seed`.
+        """The problem at its start point.
 
-        Raises ArgumentError for a setting that it has not or that is out of its range, for a dtype other than float32
-        and float64, a negative seed, and a start of the wrong shape or not finite.
+        Parameters
+        ----------
+        dtype : torch.float32 or torch.float64, optional
+            dtype of the parameters. Default torch.float64.
+        seed : int, optional
+            0, the default: the usual start. Other numbers: a random start.
+        start : array_like of shape (n,) or None, optional
+            A start of your own.
+        **settings : float
+            Settings by name.
+
+        Returns
+        -------
+        Problem
+            With parameters of its own.
+
+        Raises
+        ------
+        ArgumentError
+            If a setting is unknown or out of range, the dtype is another one, the seed is negative, or the start has a
+            wrong shape or is not finite.
+        ArgumentTypeError
+            If seed, settings or start are no numbers.
         """
         if dtype not in (torch.float32, torch.float64):
             raise ArgumentError(f"dtype={dtype} is not supported; choose torch.float32 or torch.float64")

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ..analysis.landscape import landscape_data
 from ..core.display.html import Html, html, html_page
 from ..core.history.history import History
-from ..core.signatures import shows_keywords
+from ..core.signatures import shares_parameters, shows_keywords
 from ..core.storage.atomic_files import write_text
 from ..errors import ArgumentError
 from .palette import GRID, HIDDEN_BUTTONS, INK, style
@@ -105,6 +105,7 @@ def animation_figure(
     return figure
 
 
+@shares_parameters(landscape_data)
 @shows_keywords(landscape_data)
 def animated_html(
     histories: Mapping[str, History] | History,
@@ -114,9 +115,38 @@ def animated_html(
     title: str = "",
     **landscape: Any,
 ) -> str:
-    """The animation as a whole HTML page, also written to `path` if given; it works from a file, without a network.
+    """An animation of one or several runs as a whole HTML page, which works from a file and without a network.
 
-    As `animation_figure`. The page has plotly.js in it, about 5 MB.
+    Curves grow under a slider, with a play button. The page has plotly.js in it, about 5 MB.
+
+    Parameters
+    ----------
+    histories : History or dict of str to History
+        The runs by name.
+    path : str, Path or None, optional
+        File that the page is also written to.
+    function : callable or None, optional
+        The loss as a function of x, (..., 2) -> (...). Runs of two parameters are then drawn on its landscape.
+    title : str, optional
+        Title. Default: the names of the runs.
+    {shared}
+
+    Returns
+    -------
+    str
+        The page.
+
+    Raises
+    ------
+    ArgumentError
+        If there is no iteration.
+
+    Examples
+    --------
+    >>> history = minimize(lambda x: (x**2).sum(), [3.0, 4.0], "CG").history
+    >>> page = animated_html(history, "run.html", title="Two squares")
+    >>> "<h1>Two squares</h1>" in page
+    True
     """
     figure = animation_figure(histories, function=function, **landscape)
     named = histories.method if isinstance(histories, History) else ", ".join(histories)

@@ -53,9 +53,32 @@ def show(
     panels: str | Sequence[str] = AUTO,
     title: str = "",
 ) -> None:
-    """Display the convergence figure of one or several runs so that a saved notebook shows it wherever it is opened.
+    """Display the convergence figure of one or several runs. A saved notebook shows it wherever it is opened.
 
-    Takes what `convergence_figure` takes. In a terminal it prints a line a run.
+    In a terminal it prints a line for each run.
+
+    Parameters
+    ----------
+    histories : History or dict of str to History
+        The runs by name.
+    x : {"iteration", "closure calls", "seconds"}, optional
+        What the x axis shows. Default "iteration".
+    panels : "auto", str or sequence of str, optional
+        As for `convergence_figure`. Default "auto".
+    title : str, optional
+        Title.
+
+    Raises
+    ------
+    ArgumentError
+        If x or panels is not known.
+
+    Examples
+    --------
+    >>> history = minimize(lambda x: (x**2).sum(), [3.0, 4.0], "BFGS").history
+    >>> show(history, title="Two squares")  # doctest: +ELLIPSIS
+    Two squares
+    BFGS: ... iterations, loss ..., Optimization terminated successfully.
     """
     drawn = drawing(histories, x=x, panels=panels, title=wrapped(title))
     where = front_end()

@@ -20,7 +20,21 @@ FEW_DECADES = 2.5
 
 
 class Axis(NamedTuple):
-    """One axis. range: (low, high) in data units, or None. ticks: positions and texts, or None."""
+    """One axis of a `Chart`.
+
+    Attributes
+    ----------
+    title : str
+        What it shows.
+    log : bool
+        Whether it is logarithmic.
+    range : tuple of (float, float) or None
+        (low, high) in units of the data; None for all of it.
+
+    See Also
+    --------
+    Chart : has one for x and one for y, and has an example.
+    """
 
     title: str
     log: bool = False
@@ -28,12 +42,40 @@ class Axis(NamedTuple):
 
 
 class Mark(NamedTuple):
-    """A line, or markers, through x and y, shape (k,); NaN breaks a line.
+    """A line, or markers, through the points x, y. A NaN breaks the line.
 
-    name: in the legend, where not empty; group: legend entries that are switched together. dash: one of
-    palette.DASHES, "" for no line. marker: one of palette.MARKERS, "x", "cross" or "star", "" for none; hollow: its
-    outline only. fill: the colour inside a closed line. steps: "hv" for a step function. texts: one hover text a
-    point, in lines.
+    Attributes
+    ----------
+    x : ndarray of shape (k,)
+        Positions.
+    y : ndarray of shape (k,)
+        Positions.
+    name : str
+        Name in the legend; empty for none.
+    colour : str
+        Colour as "#rrggbb" or "rgba(...)".
+    dash : str
+        "solid", "dash", "dot", "dashdot", "longdash", "longdashdot", or "" for no line.
+    width : float
+        Width of the line, in pixels.
+    marker : str
+        "circle", "square", "diamond", "triangle-up", "pentagon", "star", "x", "cross", or "" for none.
+    size : float
+        Size of the marker, in pixels.
+    hollow : bool
+        Whether only the outline of the marker is drawn.
+    fill : str
+        Colour inside a closed line; empty for none.
+    steps : str
+        "hv" for a step function, else empty.
+    texts : tuple of str
+        Text of each point that is shown under the mouse.
+    group : str
+        Legend entries with the same group are switched together.
+
+    See Also
+    --------
+    Chart : is made of them, and has an example.
     """
 
     x: NDArray[np.float64]
@@ -52,9 +94,28 @@ class Mark(NamedTuple):
 
 
 class Contours(NamedTuple):
-    """Filled contours of z (ny, nx) at equally spaced levels (k,); labels name the levels, title what z stands for.
+    """Filled contours of z at equally spaced levels.
 
-    value (ny, nx) is what hovering shows.
+    Attributes
+    ----------
+    x : ndarray of shape (nx,)
+        Grid.
+    y : ndarray of shape (ny,)
+        Grid.
+    z : ndarray of shape (ny, nx)
+        What is drawn.
+    levels : ndarray of shape (k,)
+        The levels.
+    labels : tuple of str
+        Names of the levels.
+    title : str
+        What z stands for.
+    value : ndarray of shape (ny, nx)
+        What is shown under the mouse.
+
+    See Also
+    --------
+    landscape_chart : draws a loss with them, and has an example.
     """
 
     x: NDArray[np.float64]
@@ -67,7 +128,27 @@ class Contours(NamedTuple):
 
 
 class Region(NamedTuple):
-    """The line z = 0 of z (ny, nx), and, with shade, the side where z < 0 shaded."""
+    """The line z = 0, and the shaded side where z < 0.
+
+    Attributes
+    ----------
+    x : ndarray of shape (nx,)
+        Grid.
+    y : ndarray of shape (ny,)
+        Grid.
+    z : ndarray of shape (ny, nx)
+        Negative on the shaded side.
+    name : str
+        Name in the legend.
+    colour : str
+        Colour as "#rrggbb".
+    shade : bool
+        Whether the side is shaded.
+
+    See Also
+    --------
+    landscape_chart : draws constraints with them, and has an example.
+    """
 
     x: NDArray[np.float64]
     y: NDArray[np.float64]
@@ -81,7 +162,30 @@ Layer = Mark | Contours | Region
 
 
 class Chart(NamedTuple):
-    """One picture. square: one unit is as long on both axes. notes: sentences under the title."""
+    """A picture without a drawing library: `chart_figure` draws it by Plotly, `chart_picture` by matplotlib.
+
+    Attributes
+    ----------
+    layers : tuple of Mark, Contours or Region
+        What is drawn, from back to front.
+    x : Axis
+        The horizontal axis.
+    y : Axis
+        The vertical axis.
+    title : str
+        Title; plain text.
+    notes : tuple of str
+        Sentences below the title.
+    square : bool
+        Whether one unit is as long on both axes.
+
+    Examples
+    --------
+    >>> parabola = Mark(np.arange(4.0), np.arange(4.0) ** 2, "parabola")
+    >>> chart = Chart((parabola,), Axis("k"), Axis("k²"), title="Squares")
+    >>> chart.marks("parabola")[0].y
+    array([0., 1., 4., 9.])
+    """
 
     layers: tuple[Layer, ...]
     x: Axis
@@ -91,11 +195,22 @@ class Chart(NamedTuple):
     square: bool = False
 
     def contours(self) -> list[Contours]:
-        """The contour layers."""
+        """The layers that are Contours, as a list."""
         return [layer for layer in self.layers if isinstance(layer, Contours)]
 
     def marks(self, name: str) -> list[Mark]:
-        """The marks that go by this name in the legend."""
+        """The marks with this name in the legend.
+
+        Parameters
+        ----------
+        name : str
+            The name.
+
+        Returns
+        -------
+        list of Mark
+            The marks.
+        """
         return [layer for layer in self.layers if isinstance(layer, Mark) and layer.name == name]
 
 

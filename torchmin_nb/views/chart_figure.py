@@ -27,7 +27,27 @@ _LEGEND_ROW, _KEY_WIDTH, _LETTER_WIDTH, _NARROWEST = 20, 52, 6.6, 560
 
 
 def chart_figure(chart: Chart, *, height: int = 520) -> go.Figure:
-    """The chart as a Plotly figure. height: of the plot area and its axes, in px; titles and legend come on top."""
+    """A chart as a Plotly figure.
+
+    Parameters
+    ----------
+    chart : Chart
+        What is drawn.
+    height : int, optional
+        Height of the plot area with its axes, in pixels. Titles and legend come on top. Default 520.
+
+    Returns
+    -------
+    plotly.graph_objects.Figure
+        The figure.
+
+    Examples
+    --------
+    >>> parabola = Mark(np.arange(4.0), np.arange(4.0) ** 2, "parabola")
+    >>> figure = chart_figure(Chart((parabola,), Axis("k"), Axis("k²")))
+    >>> figure.data[0].name, figure.data[0].y
+    ('parabola', array([0., 1., 4., 9.]))
+    """
     return go.Figure(*chart_sketch(chart, height=height))
 
 

@@ -44,9 +44,20 @@ _NOTE_WIDTH = 100
 
 
 class Picture(Figure):
-    """A matplotlib figure that shows itself in a notebook without pyplot, on a transparent background.
+    """A matplotlib Figure that shows itself in a notebook without pyplot, on a transparent background.
 
-    alt: what it shows, in words; its title at first. A notebook keeps them beside the picture.
+    `chart_picture` and the functions that end in ``_picture`` make it.
+
+    Attributes
+    ----------
+    alt : str
+        What it shows, in words; at first its title. A notebook keeps it beside the picture.
+
+    Examples
+    --------
+    >>> picture = chart_picture(Chart((), Axis("x"), Axis("y"), title="Nothing yet"))
+    >>> picture
+    Nothing yet
     """
 
     alt = ""
@@ -74,7 +85,29 @@ def small_png(figure: Figure, dpi: int) -> bytes:
 
 
 def chart_picture(chart: Chart, *, width: float = 7.2, height: float = 5.4) -> Picture:
-    """The chart as a matplotlib Figure, in inches. Save it with `.savefig(path)`; it belongs to no pyplot state."""
+    """A chart as a matplotlib Figure. Save it with ``.savefig(path)``; it belongs to no pyplot state.
+
+    Parameters
+    ----------
+    chart : Chart
+        What is drawn.
+    width : float, optional
+        Width in inches. Default 7.2.
+    height : float, optional
+        Height in inches. Default 5.4.
+
+    Returns
+    -------
+    Picture
+        The figure.
+
+    Examples
+    --------
+    >>> parabola = Mark(np.arange(4.0), np.arange(4.0) ** 2, "parabola")
+    >>> picture = chart_picture(Chart((parabola,), Axis("k"), Axis("k²")))
+    >>> picture.get_size_inches(), picture.axes[0].get_xlabel()
+    (array([7.2, 5.4]), 'k')
+    """
     figure = Picture(figsize=(width, height), layout="constrained", facecolor="none")
     axes = figure.add_subplot(facecolor="none")
     for layer in chart.layers:

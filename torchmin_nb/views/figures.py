@@ -67,12 +67,44 @@ def convergence_figure(
     height: int = 560,
     menus: bool = False,
 ) -> go.Figure:
-    """Loss, gradient norm, trust radius and more of one or several runs, one above the other on a shared x axis.
+    """Loss, gradient norm, trust radius and more of one or several runs, above one another on a shared x axis.
 
-    histories: one History, or {name: History}. x: "iteration", "closure calls" or "seconds". panels: "auto" or names
-    of PANELS. scale: "log" (where all values are positive) or "linear". height: pixels. menus: with buttons for scale
-    and x axis, which work without a kernel. Save it with `.write_html(path, include_plotlyjs=True)`, or with
-    `.write_image(path)`, which needs kaleido. Raises ArgumentError for what is not known.
+    Save it with ``.write_html(path, include_plotlyjs=True)``, or with ``.write_image(path)``, which needs kaleido.
+
+    Parameters
+    ----------
+    histories : History or dict of str to History
+        The runs by name.
+    x : {"iteration", "closure calls", "seconds"}, optional
+        What the x axis shows. Default "iteration".
+    panels : "auto", str or sequence of str, optional
+        Of "loss", "loss - best", "gradient norm", "trust radius", "step norm", "constraint violation", "HVPs", "closure
+        calls" and "metrics". Default "auto": what the runs report.
+    scale : {"log", "linear"}, optional
+        "log", the default, holds where all values are positive.
+    title : str or None, optional
+        Title.
+    height : int, optional
+        Height in pixels. Default 560.
+    menus : bool, optional
+        Add buttons for scale and x axis, which work without a kernel. Default False.
+
+    Returns
+    -------
+    plotly.graph_objects.Figure
+        The figure.
+
+    Raises
+    ------
+    ArgumentError
+        If x, panels or scale is not known.
+
+    Examples
+    --------
+    >>> history = minimize(lambda x: (x**4).sum(), [3.0, 4.0], "trust-ncg").history
+    >>> figure = convergence_figure(history, panels=["loss", "trust radius"])
+    >>> figure.data[0].name, figure.data[0].y[:1]
+    ('trust-ncg', array([337.]))
     """
     drawn = drawing(histories, x=x, panels=panels, scale=scale, title=wrapped(title or ""), height=height)
     figure = drawn.figure()

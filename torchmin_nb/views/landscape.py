@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ..analysis.landscape import Landscape, Path, Runs, landscape_data
 from ..analysis.surface import Function, Levels, Surface
-from ..core.signatures import shows_keywords
+from ..core.signatures import shares_parameters, shows_keywords
 from .chart import Axis, Chart, Contours, Layer, Mark, Region, superscript
 from .palette import INK, WARNING, style
 
@@ -26,34 +26,112 @@ _MARKED = 80
 _NOT_SEEN = 0.02
 
 
+@shares_parameters(landscape_data)
 @shows_keywords(landscape_data)
 def landscape_figure(
     function: Function | Surface | Landscape, histories: Runs | None = None, *, title: str = "", **options: Any
 ) -> go.Figure:
     """Runs of two parameters on the contours of their loss, as a Plotly figure.
 
-    function: the loss, x (..., 2) -> (...); or a Surface or Landscape made before. histories: one History or
-    {name: History}, kept with keep_parameters=True. The other keywords: as `landscape_data` takes them.
+    Parameters
+    ----------
+    function : callable, Surface or Landscape
+        The loss as a function of x, (..., 2) -> (...), float64; or a Surface or Landscape that was made before.
+    histories : History or dict of str to History, optional
+        Runs by name, with ``keep_parameters=True``.
+    title : str, optional
+        Title.
+    {shared}
 
-    Raises what `landscape_data` raises.
+    Returns
+    -------
+    plotly.graph_objects.Figure
+        The figure.
+
+    Raises
+    ------
+    ArgumentError
+        If something does not have two parameters.
+    HistoryError
+        If a run has kept no points.
+
+    Examples
+    --------
+    >>> rosenbrock = lambda x: (1 - x[..., 0]) ** 2 + 100 * (x[..., 1] - x[..., 0] ** 2) ** 2
+    >>> x0 = torch.tensor([-1.2, 1.0], dtype=torch.float64)
+    >>> history = minimize(rosenbrock, x0, "BFGS", keep_parameters=True).history
+    >>> figure = landscape_figure(rosenbrock, history, minimizers=[(1, 1)], resolution=31)
+    >>> [trace.name for trace in figure.data if trace.name]
+    ['BFGS', 'start', 'end', 'known minimum']
     """
     from .chart_figure import chart_figure
 
     return chart_figure(landscape_chart(_landscape(function, histories, options), title))
 
 
+@shares_parameters(landscape_data)
 @shows_keywords(landscape_data)
 def landscape_picture(
     function: Function | Surface | Landscape, histories: Runs | None = None, *, title: str = "", **options: Any
 ) -> Picture:
-    """The same by matplotlib: a Figure of 7.2 × 5.4 inches. Needs matplotlib."""
+    """Runs of two parameters on the contours of their loss, by matplotlib: a Figure of 7.2 × 5.4 inches.
+
+    Parameters
+    ----------
+    function : callable, Surface or Landscape
+        The loss as a function of x, (..., 2) -> (...), float64; or a Surface or Landscape that was made before.
+    histories : History or dict of str to History, optional
+        Runs by name, with ``keep_parameters=True``.
+    title : str, optional
+        Title.
+    {shared}
+
+    Returns
+    -------
+    Picture
+        A matplotlib Figure.
+
+    Raises
+    ------
+    ArgumentError
+        If something does not have two parameters.
+    HistoryError
+        If a run has kept no points.
+
+    Examples
+    --------
+    >>> picture = landscape_picture(lambda x: (x**2).sum(-1), window=((-1, 1), (-1, 1)), resolution=31)
+    >>> picture.axes[0].get_xbound() == (-1, 1), picture.axes[0].get_xlabel()
+    (True, 'x₁')
+    """
     from .chart_picture import chart_picture
 
     return chart_picture(landscape_chart(_landscape(function, histories, options), title))
 
 
 def landscape_chart(landscape: Landscape, title: str = "") -> Chart:
-    """What is drawn, without a drawing library."""
+    """A landscape as a Chart, without a drawing library.
+
+    Parameters
+    ----------
+    landscape : Landscape
+        From `landscape_data` or `plane_landscape`.
+    title : str, optional
+        Title.
+
+    Returns
+    -------
+    Chart
+        What is drawn.
+
+    Examples
+    --------
+    >>> from torchmin_nb.analysis import landscape_data
+    >>> landscape = landscape_data(lambda x: (x**2).sum(-1), window=((-1, 1), (-1, 1)), resolution=31)
+    >>> chart = landscape_chart(landscape)
+    >>> chart.x.title, chart.contours()[0].z.shape
+    ('x₁', (31, 31))
+    """
     (left, right), (bottom, top) = landscape.surface.window
     ratio = (right - left) / (top - bottom)
     return Chart(

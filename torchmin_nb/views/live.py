@@ -28,22 +28,54 @@ _OWN_PANEL = 1.0
 
 
 class Dashboard:
-    """The run, live: `MinimizeWrapper(params, "trust-ncg", callbacks=[Dashboard()])`.
+    """The picture of a run while it goes on: ``MinimizeWrapper(params, "trust-ncg", callbacks=[Dashboard()])``.
 
     It shows itself when the run starts: in a notebook as one Plotly figure, elsewhere as a progress line. With
-    `optimizer.start(closure)` there are controls below the figure: start, pause, step, stop, scale and x axis. Drawing
-    is done on a clock in a thread of its own, never in the run. While a run stands still and when it has ended, the
-    figure is a static one that a saved notebook keeps, with the ranges that were zoomed to. One dashboard may serve
-    several runs, one after another.
+    ``optimizer.start(closure)`` there are controls below the figure: start, pause, step, stop, scale and x axis. It
+    draws on a clock in a thread of its own, never in the run. While a run is paused and when it has ended, the figure
+    is a static one, with the ranges that were zoomed to, and a saved notebook keeps it. One dashboard may serve several
+    runs, one after another.
 
-    x: what the x axis shows: "iteration", "closure calls" or "seconds". panels: "auto", or a choice of "loss",
-    "loss - best", "gradient norm", "trust radius", "step norm", "constraint violation", "HVPs", "closure calls" and
-    "metrics" (what the closure records). scale: "log", "linear" or "loss - best". overlay: keep the curves of earlier
-    runs. compare: a History, or {name: History}, drawn beside the run. panel: draw(history) -> a figure of your own,
-    redrawn about once a second, between two iterations. rate: redraws a second at most; fewer where drawing or sending
-    would take too much. height: pixels. widgets: False for front ends without them. clock: seconds, for tests.
-    A dashboard that fails is dropped with a ViewWarning; the run goes on. Raises ArgumentError for unknown choices, and
-    for a rate that is not positive.
+    Parameters
+    ----------
+    x : {"iteration", "closure calls", "seconds"}, optional
+        What the x axis shows. Default "iteration".
+    panels : "auto", str or sequence of str, optional
+        Of "loss", "loss - best", "gradient norm", "trust radius", "step norm", "constraint violation", "HVPs", "closure
+        calls" and "metrics" (what the closure records). Default "auto": what the run reports.
+    scale : {"log", "linear", "loss - best"}, optional
+        Scale of the y axes. Default "log".
+    overlay : bool, optional
+        Keep the curves of earlier runs. Default False.
+    compare : History, dict of str to History or None, optional
+        Runs drawn beside this one.
+    panel : callable or None, optional
+        ``panel(history)`` returns a figure of your own. It is drawn about once a second, between two iterations.
+    rate : float, optional
+        Largest number of redraws a second; fewer if drawing or sending would take too much. Default 5.
+    height : int, optional
+        Height in pixels. Default 560.
+    widgets : bool, optional
+        False for front ends without widgets. Default True.
+    clock : callable, optional
+        Returns seconds; for tests.
+
+    Raises
+    ------
+    ArgumentError
+        If x, panels or scale is not known, or the rate is not positive.
+
+    Warns
+    -----
+    ViewWarning
+        If the dashboard fails. It is dropped, and the run goes on.
+
+    Examples
+    --------
+    >>> dashboard = Dashboard(x="closure calls", panels=["loss", "gradient norm"])
+    >>> result = minimize(lambda x: (x**2).sum(), [3.0, 4.0], "BFGS", callbacks=[dashboard])
+    >>> dashboard.history is result.history
+    True
     """
 
     @shows_keywords()
@@ -80,7 +112,7 @@ class Dashboard:
 
     @property
     def history(self) -> History:
-        """Of the run that is shown."""
+        """The history of the run that is shown."""
         source = self._source
         return source if isinstance(source, History) else source.history
 
@@ -93,13 +125,25 @@ class Dashboard:
     # What a run tells
 
     def on_run(self, run: Run) -> None:
-        """A run is about to be started by this cell: open, with its controls."""
+        """Open in the cell that starts a run, with its controls. Runs call it.
+
+        Parameters
+        ----------
+        run : Run
+            The run that is about to start.
+        """
         run.panel = self
         self._runs.add(run)
         self._begin(run)
 
     def on_start(self, history: History) -> None:
-        """The minimisation begins: one without a Run, a blocking `step`, is opened here."""
+        """Open for a blocking ``step``, which has no Run. Runs call it.
+
+        Parameters
+        ----------
+        history : History
+            The history of the run.
+        """
         if not any(run.history is history for run in self._runs):
             self._begin(history)
         elif history is self.history:
@@ -119,7 +163,13 @@ class Dashboard:
             self._draw_own()
 
     def on_end(self, history: History) -> None:
-        """Draw the end, and leave a static picture."""
+        """Draw the end, and leave a static picture. Runs call it.
+
+        Parameters
+        ----------
+        history : History
+            The history of the run.
+        """
         if history is not self.history:
             return  # of a run that has given way to another
         if self._line is not None:
@@ -130,14 +180,26 @@ class Dashboard:
             self._session.run_guarded(self._session.end if isinstance(self._source, Run) else self._session.close)
 
     def on_release(self, optimizer: Any) -> None:
-        """A minimisation that failed before its first closure call, and so told no end."""
+        """Close if the run has failed before its first closure call. Runs call it.
+
+        Parameters
+        ----------
+        optimizer : torch.optim.Optimizer
+            The optimizer of the run.
+        """
         if self._session is not None and self._source is optimizer.history:
             self._session.run_guarded(self._session.close)
 
     # For a person
 
     def watch(self, run: Run) -> None:
-        """Show a run in the cell that is running: one that was started without this dashboard, or in another cell."""
+        """Show a run in the present cell: one that was started without this dashboard, or in another cell.
+
+        Parameters
+        ----------
+        run : Run
+            The run.
+        """
         self.on_run(run)
 
     def settle(self) -> None:
@@ -147,7 +209,18 @@ class Dashboard:
             self._session.tick()
 
     def shows(self, run: Run) -> bool:
-        """Whether it is this run that it shows."""
+        """Whether it shows this run.
+
+        Parameters
+        ----------
+        run : Run
+            The run.
+
+        Returns
+        -------
+        bool
+            True if it shows it.
+        """
         return self._source is run
 
     def close(self) -> None:

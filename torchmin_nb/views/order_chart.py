@@ -8,7 +8,7 @@ import numpy as np
 
 from ..analysis.landscape import Runs
 from ..analysis.order import Order, order_data
-from ..core.signatures import shows_keywords
+from ..core.signatures import shares_parameters, shows_keywords
 from .chart import Axis, Chart, Mark
 from .palette import INK, style
 
@@ -20,20 +20,73 @@ if TYPE_CHECKING:
 __all__ = ["order_chart", "order_figure", "order_picture"]
 
 
+@shares_parameters(order_data)
 @shows_keywords(order_data)
 def order_figure(histories: Runs, *, title: str = "Order of convergence", **options: Any) -> go.Figure:
     """log e(k+1) against log e(k) of one or several runs, with the fitted slopes, as a Plotly figure.
 
-    minimizer, best_loss, floor: as `order_of_convergence` takes them. Raises what that raises.
+    Parameters
+    ----------
+    histories : History or dict of str to History
+        The runs by name.
+    title : str, optional
+        Title. Default "Order of convergence".
+    {shared}
+
+    Returns
+    -------
+    plotly.graph_objects.Figure
+        The figure.
+
+    Raises
+    ------
+    ArgumentError
+        If `minimizer` and `best_loss` are both given or both missing, or the minimizer has a wrong size.
+    HistoryError
+        If a minimizer is given and a run has kept no points.
+
+    Examples
+    --------
+    >>> history = minimize(lambda x: (x**4).sum(), [3.0, 4.0], "Newton-CG").history
+    >>> order_figure(history, best_loss=0.0).layout.xaxis.title.text
+    'loss above its minimum, iterate k'
     """
     from .chart_figure import chart_figure
 
     return chart_figure(order_chart(order_data(histories, **options), title))
 
 
+@shares_parameters(order_data)
 @shows_keywords(order_data)
 def order_picture(histories: Runs, *, title: str = "Order of convergence", **options: Any) -> Picture:
-    """The same by matplotlib. Needs matplotlib."""
+    """log e(k+1) against log e(k) of one or several runs, with the fitted slopes, by matplotlib.
+
+    Parameters
+    ----------
+    histories : History or dict of str to History
+        The runs by name.
+    title : str, optional
+        Title. Default "Order of convergence".
+    {shared}
+
+    Returns
+    -------
+    Picture
+        A matplotlib Figure.
+
+    Raises
+    ------
+    ArgumentError
+        If `minimizer` and `best_loss` are both given or both missing, or the minimizer has a wrong size.
+    HistoryError
+        If a minimizer is given and a run has kept no points.
+
+    Examples
+    --------
+    >>> history = minimize(lambda x: (x**4).sum(), [3.0, 4.0], "Newton-CG").history
+    >>> order_picture(history, best_loss=0.0).axes[0].get_xlabel()
+    'loss above its minimum, iterate k'
+    """
     from .chart_picture import chart_picture
 
     return chart_picture(order_chart(order_data(histories, **options), title))

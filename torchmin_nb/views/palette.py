@@ -19,6 +19,29 @@ HIDDEN_BUTTONS = ("lasso2d", "select2d", "autoScale2d", "sendChartToCloud")
 
 
 def style(index: int) -> tuple[str, str, str]:
-    """Colour, dash and marker of a run: from the seventh on, the colours come again with other dashes and markers."""
+    """Colour, dash and marker of a run in all figures.
+
+    From the seventh run on, the colours come again with other dashes and markers. They can be distinguished on light
+    and dark themes and by colour-blind eyes.
+
+    Parameters
+    ----------
+    index : int
+        Number of the run, from 0.
+
+    Returns
+    -------
+    tuple of (str, str, str)
+        Colour as "#rrggbb", one of the dashes, one of the markers of `Mark`.
+
+    References
+    ----------
+    M. Okabe, K. Ito, "Color universal design" (2008).
+
+    Examples
+    --------
+    >>> style(0), style(6)
+    (('#0072B2', 'solid', 'circle'), ('#0072B2', 'dash', 'square'))
+    """
     turn, place = divmod(index, len(RUNS))
     return RUNS[place], DASHES[(place + turn) % len(DASHES)], MARKERS[(place + turn) % len(MARKERS)]

@@ -19,14 +19,54 @@ _WIDE = 20.0
 
 
 def profile_figure(profile: Profile, *, title: str = "") -> go.Figure:
-    """The profile as a Plotly figure: `performance_profile(...)` or `data_profile(...)`."""
+    """A performance or data profile as a Plotly figure.
+
+    Parameters
+    ----------
+    profile : Profile
+        From `performance_profile` or `data_profile`.
+    title : str, optional
+        Title.
+
+    Returns
+    -------
+    plotly.graph_objects.Figure
+        The figure.
+
+    Examples
+    --------
+    >>> from torchmin_nb.analysis import performance_profile
+    >>> profile = performance_profile({"easy": {"BFGS": 10, "CG": 20}, "hard": {"BFGS": np.inf, "CG": 90}})
+    >>> [trace.name for trace in profile_figure(profile).data]
+    ['BFGS', 'CG']
+    """
     from .chart_figure import chart_figure
 
     return chart_figure(profile_chart(profile, title))
 
 
 def profile_picture(profile: Profile, *, title: str = "") -> Picture:
-    """The same by matplotlib. Needs matplotlib."""
+    """A performance or data profile by matplotlib.
+
+    Parameters
+    ----------
+    profile : Profile
+        From `performance_profile` or `data_profile`.
+    title : str, optional
+        Title.
+
+    Returns
+    -------
+    Picture
+        A matplotlib Figure.
+
+    Examples
+    --------
+    >>> from torchmin_nb.analysis import performance_profile
+    >>> profile = performance_profile({"easy": {"BFGS": 10, "CG": 20}, "hard": {"BFGS": np.inf, "CG": 90}})
+    >>> profile_picture(profile).axes[0].get_ylabel()
+    'share of problems solved'
+    """
     from .chart_picture import chart_picture
 
     return chart_picture(profile_chart(profile, title))

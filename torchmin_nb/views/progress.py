@@ -15,9 +15,22 @@ __all__ = ["ProgressLine"]
 
 
 class ProgressLine:
-    """A callback that keeps one line up to date in a terminal; in a log it writes only the last state.
+    """A callback that keeps one line up to date in a terminal. In a log it writes only the last state.
 
-    stream: standard error if None. interval: seconds between two updates.
+    Parameters
+    ----------
+    stream : file or None, optional
+        Where it writes. Default: standard error.
+    interval : float, optional
+        Seconds between two updates. Default 0.1.
+
+    Examples
+    --------
+    >>> import io
+    >>> log = io.StringIO()
+    >>> result = minimize(lambda x: (x**2).sum(), [3.0, 4.0], "BFGS", callbacks=[ProgressLine(log)])
+    >>> log.getvalue().count(chr(10))
+    1
     """
 
     def __init__(self, stream: TextIO | None = None, *, interval: float = 0.1):
@@ -27,6 +40,13 @@ class ProgressLine:
         self._due = 0.0
 
     def on_start(self, history: History) -> None:
+        """Begin a line. Runs call it.
+
+        Parameters
+        ----------
+        history : History
+            The history of the run.
+        """
         self._history = history
         self._due = 0.0
 
@@ -37,6 +57,13 @@ class ProgressLine:
             self._write("\r" + self._fitted(status_line(self._history)))
 
     def on_end(self, history: History) -> None:
+        """Write the last state. Runs call it.
+
+        Parameters
+        ----------
+        history : History
+            The history of the run.
+        """
         line = status_line(history)
         self._write("\r" + self._fitted(line) + "\n" if self._live else line + "\n")
 

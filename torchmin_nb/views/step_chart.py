@@ -14,7 +14,7 @@ from ..analysis.step import Step, step_data
 from ..analysis.surface import Surface, contour_levels, sample, window_around
 from ..analysis.trust_region_step import RegionStep
 from ..core.history.history import History
-from ..core.signatures import shows_keywords
+from ..core.signatures import shares_parameters, shows_keywords
 from ..errors import ArgumentError
 from .chart import Axis, Chart, Layer, Mark
 from .landscape import surface_layers
@@ -32,23 +32,77 @@ _CIRCLE = np.linspace(0, 2 * np.pi, 121)
 _HEADROOM = 1.5
 
 
+@shares_parameters(step_data)
 @shows_keywords(step_data)
 def step_figure(loss: Callable[..., Any], history: History, k: int, **options: Any) -> go.Figure:
-    """Inside the step from iterate k to k + 1, as a Plotly figure.
+    """Inside the step from iterate k to iterate k + 1, as a Plotly figure.
 
-    loss: a function of x, or a closure together with parameters=. `parameters` and `scale`: as `step_data`
-    takes them. A simplex is drawn on the contours of its loss and so needs a function of two variables, (..., 2).
+    Parameters
+    ----------
+    loss : callable
+        A function of x, shape (n,), float64. Or a closure; then give its `parameters`. A simplex is drawn on the
+        contours of its loss and needs a function of two variables, (..., 2) -> (...).
+    {shared}
 
-    Raises what `step_data` raises, and ArgumentError for a simplex in other than two dimensions.
+    Returns
+    -------
+    plotly.graph_objects.Figure
+        The figure.
+
+    Raises
+    ------
+    ArgumentError
+        If k is out of range, if the method finds its steps in another way, or for a simplex in more than two
+        dimensions.
+    HistoryError
+        If the history has not kept enough.
+
+    Examples
+    --------
+    >>> rosenbrock = lambda x: (1 - x[0]) ** 2 + 100 * (x[1] - x[0] ** 2) ** 2
+    >>> x0 = torch.tensor([-1.2, 1.0], dtype=torch.float64)
+    >>> history = minimize(rosenbrock, x0, "BFGS", keep_parameters=True, keep_evaluations=True).history
+    >>> [trace.name for trace in step_figure(rosenbrock, history, 3).data][1]
+    'φ(α), the loss along the step'
     """
     from .chart_figure import chart_figure
 
     return chart_figure(step_chart(step_data(loss, history, k, **options), history.method, loss))
 
 
+@shares_parameters(step_data)
 @shows_keywords(step_data)
 def step_picture(loss: Callable[..., Any], history: History, k: int, **options: Any) -> Picture:
-    """The same by matplotlib. Needs matplotlib."""
+    """Inside the step from iterate k to iterate k + 1, by matplotlib.
+
+    Parameters
+    ----------
+    loss : callable
+        A function of x, shape (n,), float64. Or a closure; then give its `parameters`. A simplex is drawn on the
+        contours of its loss and needs a function of two variables, (..., 2) -> (...).
+    {shared}
+
+    Returns
+    -------
+    Picture
+        A matplotlib Figure.
+
+    Raises
+    ------
+    ArgumentError
+        If k is out of range, if the method finds its steps in another way, or for a simplex in more than two
+        dimensions.
+    HistoryError
+        If the history has not kept enough.
+
+    Examples
+    --------
+    >>> rosenbrock = lambda x: (1 - x[0]) ** 2 + 100 * (x[1] - x[0] ** 2) ** 2
+    >>> x0 = torch.tensor([-1.2, 1.0], dtype=torch.float64)
+    >>> history = minimize(rosenbrock, x0, "BFGS", keep_parameters=True, keep_evaluations=True).history
+    >>> len(step_picture(rosenbrock, history, 3).axes)
+    1
+    """
     from .chart_picture import chart_picture
 
     return chart_picture(step_chart(step_data(loss, history, k, **options), history.method, loss))

@@ -438,3 +438,26 @@ def test_trust_krylov_reserves_much_and_touches_little():
     resident = [_resident()]
     _large_run("trust-krylov", n, callbacks=lambda iteration: resident.append(_resident()))
     assert max(resident) - resident[0] < 8 * n**2 / 50
+
+
+@pytest.mark.parametrize("start_check", [True, False])
+@pytest.mark.parametrize(
+    ("method", "engine"),
+    [(name, engine) for name in ("Newton-CG", "trust-ncg", "trust-exact") for engine in METHODS[name].engines],
+)
+def test_a_graph_that_a_later_call_changed_in_place_is_made_anew(method, engine, start_check):
+    def end(writes):
+        x = torch.nn.Parameter(torch.tensor([-1.2, 1.0], dtype=torch.float64))
+        weights = torch.tensor([1.0, 100.0], dtype=torch.float64)
+
+        def closure():
+            if writes:
+                weights.mul_(1.0)  # as a module that updates a buffer in its forward pass
+            return (weights * torch.stack([1 - x[0], x[1] - x[0] ** 2]) ** 2).sum()
+
+        optimizer = MinimizeWrapper([x], method, engine=engine, start_check=start_check)
+        optimizer.step(closure)
+        assert optimizer.result.success
+        return x.tolist(), optimizer.result.nit
+
+    assert end(writes=True) == end(writes=False)

@@ -1,14 +1,11 @@
 """Methods of the user's own: registered, run by name, and refused where they are wrong."""
 
-import doctest
-
 import numpy as np
 import pytest
 import scipy.optimize
 import torch
 from scipy.optimize import OptimizeResult, rosen, rosen_der, rosen_hess
 
-import torchmin_nb.core.methods.user
 from torchmin_nb import METHODS, MinimizeWrapper, method, minimize
 from torchmin_nb.core.methods.local import OWN_METHODS, find_method
 from torchmin_nb.core.methods.user import NEEDS, unregister
@@ -218,7 +215,3 @@ def test_budgets_end_it():
 
     assert optimizer_of("endless", max_evaluations=7).history.totals.nfev == 7
     assert optimizer_of(dict(method="endless", options={"maxiter": 4})).history[-1].index == 4
-
-
-def test_the_docstring_is_true():
-    assert doctest.testmod(torchmin_nb.core.methods.user).failed == 0

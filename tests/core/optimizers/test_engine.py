@@ -1,6 +1,5 @@
 """engine="torch": the same wrapper, events, stops and results as SciPy's engine; vectors stay on the device."""
 
-import doctest
 import io
 import subprocess
 import sys
@@ -11,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 
-import torchmin_nb.solvers
 from tests.core.problems import PROBLEMS
 from torchmin_nb import (
     LEAST_SQUARES_METHODS,
@@ -457,10 +455,6 @@ def test_only_numbers_that_decide_come_to_the_host(method):
 
 
 # Solvers of the user's own
-
-
-def test_the_example_of_a_solver_of_ones_own_runs():
-    assert doctest.testmod(torchmin_nb.solvers).failed == 0
 
 
 @pytest.fixture

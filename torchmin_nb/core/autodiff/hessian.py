@@ -23,15 +23,27 @@ if TYPE_CHECKING:
 
     from ..parameters.flat import FlatParameters
 
-__all__ = ["DenseHessian", "HvpGraph", "finite_difference_product", "positive_definite", "second_derivatives_named"]
+__all__ = [
+    "ChangedGraphError",
+    "DenseHessian",
+    "HvpGraph",
+    "finite_difference_product",
+    "positive_definite",
+    "second_derivatives_named",
+]
 
 Gradient = Sequence[torch.Tensor | None]
 _CACHE_BYTES = 64 * 2**20
 _MAX_CHUNK = 256
 _REMEDY = "replace it, or pass curvature='finite-difference' (differences of gradients: two closure calls a product)"
+_CHANGED = "modified by an inplace operation"
 _MISSING = re.compile(
     r"derivative for '?(?P<name>[\w:]+)'? is not implemented|support double backward|differentiate twice"
 )
+
+
+class ChangedGraphError(RuntimeError):
+    """A later closure call has changed in place, as it changes a buffer, what products with this graph need."""
 
 
 class HvpGraph:
@@ -67,15 +79,20 @@ class HvpGraph:
     def _backward(self, weights: list[torch.Tensor], *, batched: bool) -> Gradient:
         if not self._outputs:  # a linear loss: its gradient is constant
             return [None] * len(self._flat.tensors)
-        with second_derivatives_named():
-            return torch.autograd.grad(
-                self._outputs,
-                self._flat.tensors,
-                [weights[index] for index in self._indices],
-                retain_graph=True,
-                allow_unused=True,
-                is_grads_batched=batched,
-            )
+        try:
+            with second_derivatives_named():
+                return torch.autograd.grad(
+                    self._outputs,
+                    self._flat.tensors,
+                    [weights[index] for index in self._indices],
+                    retain_graph=True,
+                    allow_unused=True,
+                    is_grads_batched=batched,
+                )
+        except RuntimeError as error:
+            if _CHANGED not in text_of(error):
+                raise
+            raise ChangedGraphError(text_of(error)) from error
 
 
 class DenseHessian:
@@ -115,7 +132,7 @@ class DenseHessian:
                 graph.rows(units, out)
                 return
             except (RuntimeError, ValueError) as error:
-                if isinstance(error, torch.OutOfMemoryError | SecondDerivativeError):
+                if isinstance(error, torch.OutOfMemoryError | SecondDerivativeError | ChangedGraphError):
                     raise
                 self.vectorised = False
         for unit, row in zip(units, out, strict=True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -43,8 +43,10 @@ _BACK = 0.5
 _MEASURABLE = 100
 """A change of the loss of this many roundings counts as a change."""
 _OFF, _OFF_AND_STALE = 0.5, 0.2
-"""Relative error of the predicted change of the loss from which the gradient is wrong; and from which, together with
-a shared graph, the graph is older than the call."""
+"""How far the change of the loss over the one predicted is off, as a factor, where it is wrong; and where a graph is
+older than the call."""
+_IRREGULAR = np.random.default_rng(0).uniform(0.5, 1.5, 4099) * np.random.default_rng(1).choice([-1.0, 1.0], 4099)
+"""Repeated, the direction of a displacement where no gradient gives its signs: drawing so many numbers takes long."""
 _PART_STALE = 0.01
 """The same if both sides agree: then a small part of the loss is older than the call."""
 
@@ -91,6 +93,7 @@ class StartCheck:
         self._curvature = curvature
         self._measure = measure
         self._constrained = constrained
+        self._curved = False  # whether there is a real gradient to compare captured derivatives with
         self._calls_left = _CALLS
         self._eps = flat.eps
         self._near: NDArray[np.float64] | None = None
@@ -101,11 +104,8 @@ class StartCheck:
         self._before = Generators.now()
         return self._measured(self._evaluate, lambda: evaluator.evaluate(level))
 
-    def compare(self, first: ClosureResult, x: NDArray[np.float64]) -> ClosureResult:
-        """The other calls, after the first at x (n,). Raises ClosureError, or issues one ClosureWarning.
-
-        Returns the first result. Its graph is dropped if a later call has changed tensors of the graph in place.
-        """
+    def compare(self, first: ClosureResult, x: NDArray[np.float64]) -> None:
+        """The other calls, after the first at x (n,). Raises ClosureError; warns (ClosureWarning) once of a finding."""
         gradients = self._flat.gradients()
         self._first = self._real = first
         self._x, self._drawn = x, self._before.drawn_from()
@@ -118,17 +118,6 @@ class StartCheck:
                 tensor.grad = gradient
             self._seen.forget()
             del self._first, self._real  # they hold graphs
-        return first if self._usable(first) else replace(first, graph=None)
-
-    def _usable(self, first: ClosureResult) -> bool:
-        """Whether products can still be computed from the graph of the first call."""
-        if first.graph is None:
-            return True
-        try:
-            first.graph.parts(np.zeros(self._flat.n))
-        except RuntimeError:
-            return False
-        return True
 
     def _compare(self, gradients: Sequence[Any]) -> None:
         first = self._first
@@ -140,6 +129,7 @@ class StartCheck:
         absent = [a is None and b is None for a, b in zip(gradients, self._flat.gradients(), strict=True)]
         if not self._same_loss(second):
             return
+        self._curved = self._curvature and _finite(self._real)
         if self._curved:
             require_consistent(self._real, captured, self._eps)
         if not all(absent) and not self._constrained:
@@ -157,11 +147,6 @@ class StartCheck:
             return
         if near is not None and self._suspicious(near):
             self._judge(near)
-
-    @property
-    def _curved(self) -> bool:
-        """Whether there is a real gradient with which captured derivatives can be compared."""
-        return self._curvature and _finite(self._real)
 
     # Calls
 
@@ -237,12 +222,10 @@ class StartCheck:
     def _target(self, power: float, factor: float) -> NDArray[np.float64]:
         """A point in the solver's variables, inside their bounds: a multiple of a random step along the gradient."""
         z, variables = self._variables.to_solver(self._x), self._variables
-        random = np.random.default_rng(0)
-        way = random.choice([-1.0, 1.0], z.size)
+        unit = np.resize(_IRREGULAR, z.size)
         if self._real.gradient is not None:
-            slope = np.sign(variables.gradient_to_solver(self._real.gradient))
-            way = np.where(np.abs(slope) == 1, slope, way)
-        unit = way * random.uniform(0.5, 1.5, z.size)
+            slope = variables.gradient_to_solver(self._real.gradient)
+            unit = np.where(slope * unit < 0, -unit, unit)
         length = self._eps**power * (1 + float(np.linalg.norm(z)))
         step = factor * length * unit / max(float(np.linalg.norm(unit)), 1e-300)
         if variables.bounds is None:

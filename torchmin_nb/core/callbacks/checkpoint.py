@@ -45,12 +45,28 @@ _IDLE = 19
 
 @dataclass(frozen=True, eq=False)
 class SavedRun:
-    """What a checkpoint holds. One tensor a trainable parameter, in the parameters' dtypes, on the CPU.
+    """What a checkpoint holds. Tensors are one for each trainable parameter, in the parameters' dtypes, on the CPU.
 
-    parameters, loss: the current iterate; of a run that has ended, the end point. best, best_loss: the best point
-    seen; None where there was none. model: the `state_dict` of the model at the iterate, buffers included; None
-    unless Checkpoint was given the model. optimizer: what `optimizer.load_state_dict` takes. history: the iterations;
-    its `message` is None if the run was under way.
+    Attributes
+    ----------
+    parameters : list of torch.Tensor
+        The current iterate; of a run that has ended, the end point.
+    loss : float
+        The loss there.
+    best : list of torch.Tensor or None
+        The best point seen; None if there was none.
+    best_loss : float or None
+        The loss there.
+    model : dict or None
+        The ``state_dict`` of the model at the iterate, buffers included; None unless `Checkpoint` was given the model.
+    optimizer : dict
+        What ``optimizer.load_state_dict`` takes.
+    history : History
+        The iterations. Its ``message`` is None if the run was under way.
+
+    See Also
+    --------
+    Checkpoint : saves it, and has an example.
     """
 
     parameters: list[torch.Tensor]
@@ -62,11 +78,23 @@ class SavedRun:
     history: History
 
     def restore(self, optimizer: ScipyOptimizer, *, best: bool = False) -> None:
-        """Put the parameters and the state back, so that `optimizer.step(closure)` goes on.
+        """Put the parameters and the state back, so that ``optimizer.step(closure)`` continues the run.
 
-        best: the best point instead of the current iterate. Buffers of a model are not among the parameters: load
-        them with `model.load_state_dict(saved.model)` first. Raises ParameterError where number or shapes of the
-        parameters differ, ValueError (torch) where the param groups do.
+        Buffers of a model are not among the parameters: load them with ``model.load_state_dict(saved.model)`` first.
+
+        Parameters
+        ----------
+        optimizer : MinimizeWrapper, LeastSquaresWrapper or a global wrapper
+            An optimizer made as the saved one was.
+        best : bool, optional
+            True: the best point instead of the current iterate. Default False.
+
+        Raises
+        ------
+        ParameterError
+            If number or shapes of the parameters differ.
+        ValueError
+            By torch, if the param groups differ.
         """
         values = self.best if best and self.best is not None else self.parameters
         tensors = trainable(optimizer.param_groups)
@@ -83,29 +111,62 @@ class SavedRun:
 
 
 class Checkpoint:
-    """Saves parameters, best point and history while a run goes on: `callbacks=[Checkpoint("fit.pt", model)]`.
+    """A callback that saves parameters, best point and history while a run goes on.
 
-    path: the file, replaced as a whole each time: a reader, or a kill, never meets half of one. The one that an earlier
-        run left there is kept beside it, as `<path>.previous`.
-    model: its `state_dict` is kept too, at the current iterate and with its buffers.
-    every: seconds between two saves, and once more when the run is over. A save that takes long is made less often: at
-        most a twentieth of the time goes into saving. It happens at the end of an iteration or of a closure call.
-    clock: seconds, for tests.
+    Parameters
+    ----------
+    path : str or path-like
+        The file. It is replaced as a whole each time: neither a reader nor a kill meets half of one. A file that an
+        earlier run left there is kept beside it as ``<path>.previous``.
+    model : torch.nn.Module or None, optional
+        Its ``state_dict`` is saved too, at the current iterate and with its buffers.
+    every : float, optional
+        Seconds between two saves. There is one more when the run is over. A save that takes long is made less often:
+        saving takes at most a twentieth of the time. It is made at the end of an iteration or of a closure call.
+        Default 30.
+    clock : callable, optional
+        Returns seconds; for tests.
 
-    After the kernel has died, build model and optimizer as before, then
+    Attributes
+    ----------
+    path : Path
+        The file.
 
-    >>> saved = Checkpoint.load("fit.pt")                # doctest: +SKIP
-    >>> model.load_state_dict(saved.model)               # doctest: +SKIP
-    >>> optimizer.load_state_dict(saved.optimizer)       # doctest: +SKIP
-    >>> optimizer.step(closure)                          # doctest: +SKIP
+    Raises
+    ------
+    StorageError
+        Before any work: if the path cannot be written or holds something else, or if `torch.load` would refuse the
+        state of the model.
+    ArgumentTypeError
+        If the model has no ``state_dict``.
+    ArgumentError
+        If `every` is not positive.
 
-    or, without a model, `saved.restore(optimizer)` for the first two. The trust radius is taken up where the method has
-    one; what cannot be, such as an inverse Hessian that SciPy gives only at the end, is named by a StartWarning.
+    Warns
+    -----
+    StorageWarning
+        If the disk fails later. The checkpoint is dropped, the run goes on, and the last whole checkpoint stays.
 
-    Raises StorageError, before any work, for a path that cannot be written, holds something else, or for a model whose
-    state `torch.load` would refuse; ArgumentTypeError for a model without `state_dict`; BusyError for a second run
-    while the first goes on. A disk that fails later drops the checkpoint with a StorageWarning; the run goes on, and
-    the last whole checkpoint stays.
+    Notes
+    -----
+    A second run while the first one goes on raises BusyError.
+
+    After the kernel has died, build model and optimizer as before. Then load the model, the optimizer and go on, as in
+    the example; ``saved.restore(optimizer)`` does both without a model. The trust radius is used again if the method
+    has one. What is lost, such as an inverse Hessian that SciPy gives only at the end, is named by a StartWarning.
+
+    Examples
+    --------
+    >>> model = torch.nn.Linear(2, 1)
+    >>> closure = lambda: (model(torch.ones(2)) - 1).square().sum()
+    >>> optimizer = MinimizeWrapper(model.parameters(), "CG", callbacks=[Checkpoint("fit.pt", model)])
+    >>> loss = optimizer.step(closure)
+    >>> saved = Checkpoint.load("fit.pt")
+    >>> saved.loss == optimizer.result.fun, [tuple(tensor.shape) for tensor in saved.parameters]
+    (True, [(1, 2), (1,)])
+    >>> model.load_state_dict(saved.model)
+    <All keys matched successfully>
+    >>> optimizer.load_state_dict(saved.optimizer)
     """
 
     def __init__(
@@ -140,14 +201,38 @@ class Checkpoint:
         return self.path.with_name(f"{self.path.name}.previous")
 
     def on_bind(self, optimizer: ScipyOptimizer) -> None:
-        """Take the optimizer of the run that is to begin."""
+        """Take the optimizer of the run that is to begin. Runs call it.
+
+        Parameters
+        ----------
+        optimizer : torch.optim.Optimizer
+            The optimizer.
+
+        Raises
+        ------
+        BusyError
+            If this checkpoint keeps another run that goes on.
+        StorageError
+            If the file cannot be written.
+        """
         if self._optimizer is not None:
             raise BusyError(f"this Checkpoint of {str(self.path)!r} is in use by a run; create one for each run")
         require_writable(self.path)
         self._optimizer, self._saved = optimizer, False
 
     def on_start(self, history: History) -> None:
-        """Note the history; the clock begins here."""
+        """Note the history; the clock begins here. Runs call it.
+
+        Parameters
+        ----------
+        history : History
+            The history of the run.
+
+        Raises
+        ------
+        ArgumentTypeError
+            If the run is not one of torchmin_nb's own wrappers.
+        """
         if self._optimizer is None:
             raise ArgumentTypeError("a Checkpoint stores only runs of torchmin_nb's wrappers; else use HistoryFile")
         self._history, self._x = history, None
@@ -160,11 +245,23 @@ class Checkpoint:
             self._save_if_due()
 
     def on_evaluation(self, evaluation: Evaluation) -> None:
-        """Save if it is time: an iteration can be hundreds of closure calls long."""
+        """Save if it is time: an iteration can be hundreds of closure calls long. Runs call it.
+
+        Parameters
+        ----------
+        evaluation : Evaluation
+            The closure call.
+        """
         self._save_if_due()
 
     def on_release(self, optimizer: ScipyOptimizer) -> None:
-        """Save the end point, with the whole result."""
+        """Save the end point, with the whole result. Runs call it.
+
+        Parameters
+        ----------
+        optimizer : torch.optim.Optimizer
+            The optimizer.
+        """
         try:
             if self._x is not None:
                 self._x = _flat(optimizer).read()
@@ -174,9 +271,22 @@ class Checkpoint:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> SavedRun:
-        """What was saved. Raises StorageError for a file that cannot be read or is no checkpoint.
+        """Read what was saved, by ``torch.load(path, weights_only=True)``, which runs no code of the file.
 
-        Read by `torch.load(path, weights_only=True)`, which runs no code of the file.
+        Parameters
+        ----------
+        path : str or path-like
+            The file.
+
+        Returns
+        -------
+        SavedRun
+            What was saved.
+
+        Raises
+        ------
+        StorageError
+            If the file cannot be read or is no checkpoint.
         """
         try:
             with open_regular_file(path) as file:

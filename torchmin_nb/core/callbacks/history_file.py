@@ -46,22 +46,50 @@ _RECORDS = msgspec.json.Decoder(_RECORD)
 
 
 class HistoryFile:
-    """Appends each iteration to a file the moment it is told: `callbacks=[HistoryFile("run.jsonl")]`.
+    """A callback that appends each iteration to a file as soon as it is made, one JSON line each.
 
-    The file keeps what the run's history keeps: iterations, and evaluations and parameters where the optimizer has
-    `keep_evaluations` and `keep_parameters`. Each line is handed to the operating system at once, so that a killed
-    kernel loses at most the line being written; a machine that loses power may lose the last seconds.
+    The file keeps what the run's history keeps: iterations, and evaluations and parameters if the optimizer has
+    ``keep_evaluations`` and ``keep_parameters``. Each line is handed to the operating system at once, so that a killed
+    kernel loses at most the line that is being written. A machine that loses power may lose the last seconds.
 
-    A file that exists is never overwritten: a further run is appended to it, whichever process or HistoryFile made it,
-    and `read_all` gives them all. Runs that go on at the same time may share a path, each with a HistoryFile of its
+    A file that exists is never overwritten. A further run is appended to it, whichever process or HistoryFile made it,
+    and `read_all` returns them all. Runs that go on at the same time may share a path, each with a HistoryFile of its
     own: every line names its run.
 
-    Lines: {"format", "run", "method", "options", "n_parameters", "dtype", ...} begins a run; then
-    {"run", "iteration": {...}} with "parameters" if kept, {"run", "evaluation": {...}} with "trial" if kept; and
-    {"run", "ending": {"success", "status", "message", "final_loss", "totals"}}. NaN and infinities are strings.
+    Parameters
+    ----------
+    path : str or path-like
+        The file.
 
-    Raises StorageError, before any work, for a path that cannot be written or holds something else; BusyError for a
-    second run while the first goes on. A disk that fails later drops the file with a StorageWarning; the run goes on.
+    Attributes
+    ----------
+    path : Path
+        The file.
+
+    Raises
+    ------
+    StorageError
+        Before any work: if the path cannot be written or holds something else.
+
+    Warns
+    -----
+    StorageWarning
+        If the disk fails later. The file is dropped, and the run goes on.
+
+    Notes
+    -----
+    A second run while the first one goes on raises BusyError.
+
+    A run begins with the line ``{"format", "run", "method", "options", "n_parameters", "dtype", ...}``. Then follow
+    ``{"run", "iteration": {...}}``, with ``"parameters"`` if kept; ``{"run", "evaluation": {...}}``, with ``"trial"``
+    if kept; and ``{"run", "ending": {"success", "status", "message", "final_loss", "totals"}}``. NaN and infinities are
+    strings.
+
+    Examples
+    --------
+    >>> result = minimize(lambda x: (x**2).sum(), [3.0, 4.0], "BFGS", callbacks=[HistoryFile("run.jsonl")])
+    >>> HistoryFile.read("run.jsonl") == result.history, HistoryFile.read("run.jsonl")[0].loss
+    (True, 25.0)
     """
 
     def __init__(self, path: str | os.PathLike[str]):
@@ -72,7 +100,20 @@ class HistoryFile:
         _require_ours(self.path)
 
     def on_start(self, history: History) -> None:
-        """Begin a run in the file."""
+        """Begin a run in the file. Runs call it.
+
+        Parameters
+        ----------
+        history : History
+            The history of the run.
+
+        Raises
+        ------
+        BusyError
+            If this HistoryFile keeps another run that goes on.
+        StorageError
+            If the file cannot be written.
+        """
         if self._file is not None:
             raise BusyError(f"this HistoryFile of {str(self.path)!r} is in use by a run; create one for each run")
         _require_ours(self.path)
@@ -91,24 +132,47 @@ class HistoryFile:
 
     @property
     def on_evaluation(self) -> Callable[[Evaluation], None]:
-        """There only where the history keeps evaluations: to hear of them costs a little."""
+        """A function that appends an evaluation.
+
+        It exists only if the history keeps evaluations, since a call for each costs a little.
+        """
         if self._history is None or not self._history.keep_evaluations:
             raise AttributeError("on_evaluation: the history keeps no evaluations")
         return self._evaluated
 
     def on_end(self, history: History) -> None:
-        """Append how the run ended, and close the file."""
+        """Append how the run ended, and close the file. Runs call it.
+
+        Parameters
+        ----------
+        history : History
+            The history of the run.
+        """
         self._append(lambda history: {"ending": history.ending()})
         self._close()
         self._history = None
 
     @classmethod
     def read(cls, path: str | os.PathLike[str], run: int = -1) -> History:
-        """One run of a file, the last unless `run` says otherwise; also while it goes on, and after a kill.
+        """Read one run of a file, also while it goes on, and after a kill.
 
-        Equal to the run's own history once it has ended; before that a prefix, whose `message` is None. A line that
-        was only half written is left out. Raises HistoryError for a file that is none of ours or has lines missing
-        within a run, and for a run that it does not have.
+        Parameters
+        ----------
+        path : str or path-like
+            The file.
+        run : int, optional
+            Number of the run in the order of their beginnings, negative from the end. Default: the last.
+
+        Returns
+        -------
+        History
+            Equal to the run's own history once it has ended. Before that its beginning, whose ``message`` is None. A
+            line that was only half written is left out.
+
+        Raises
+        ------
+        HistoryError
+            If the file is no history file, if lines are missing within a run, or if there is no such run.
         """
         runs = cls.read_all(path)
         try:
@@ -118,7 +182,23 @@ class HistoryFile:
 
     @classmethod
     def read_all(cls, path: str | os.PathLike[str]) -> list[History]:
-        """All runs of a file, in the order in which they began. Raises HistoryError as `read` does."""
+        """Read all runs of a file.
+
+        Parameters
+        ----------
+        path : str or path-like
+            The file.
+
+        Returns
+        -------
+        list of History
+            In the order in which they began.
+
+        Raises
+        ------
+        HistoryError
+            If the file is no history file, or lines are missing within a run.
+        """
         try:
             with open_regular_file(path) as file:
                 if not _FIRST_BYTES.startswith(file.read(len(_FIRST_BYTES))):

@@ -36,19 +36,50 @@ class ScalarWriter(Protocol):
 
 
 class TensorBoard:
-    """Writes each iteration for TensorBoard: `callbacks=[TensorBoard("runs/fit")]`, then `tensorboard --logdir runs`.
-
-    target: a folder, or a SummaryWriter of your own. In a folder each run has a folder of its own, `1-trust-ncg`,
-        `2-BFGS`, ..., whose writer is flushed every 10 seconds and closed when the run is over. A writer of your own is
-        never closed; a further run goes on where the steps of the last one ended.
-    prefix: put before every tag.
+    """A callback that writes each iteration for TensorBoard; then run ``tensorboard --logdir runs``.
 
     Tags are the names of Iteration: loss, grad_norm, grad_norm_inf, step_norm, trust_radius, reduction_ratio,
-    constraint_violation and nfev, where the method reports them, and metrics/<name> for what the closure `record`s.
+    constraint_violation and nfev, if the method reports them, and metrics/<name> for what the closure recorded.
 
-    Raises ImportError for a folder where the package tensorboard is missing, StorageError for one that cannot be
-    written, ArgumentTypeError for anything else. A writer that fails later is dropped with a StorageWarning; the run
-    goes on.
+    Parameters
+    ----------
+    target : str, path-like or SummaryWriter
+        A folder, or a writer of your own. In a folder each run has a folder of its own: ``1-trust-ncg``, ``2-BFGS`` and
+        so on. Its writer is flushed every 10 seconds and closed when the run is over. A writer of your own is never
+        closed; a further run continues at the steps where the last one ended.
+    prefix : str, optional
+        Put before every tag. Default: empty.
+
+    Attributes
+    ----------
+    folder : Path or None
+        The folder; None with a writer of your own.
+
+    Raises
+    ------
+    ImportError
+        If the target is a folder and the package tensorboard is missing.
+    StorageError
+        If the folder cannot be written.
+    ArgumentTypeError
+        If the target is something else.
+
+    Warns
+    -----
+    StorageWarning
+        If the writer fails later. It is dropped, and the run goes on.
+
+    Examples
+    --------
+    >>> class Printed:
+    ...     def add_scalar(self, tag, value, step):
+    ...         if tag == "fit/loss":
+    ...             print(step, tag, round(value, 6))
+    >>> board = TensorBoard(Printed(), prefix="fit/")
+    >>> result = minimize(lambda x: 0.5 * (x**2).sum(), [2.0], "Newton-CG", callbacks=[board])
+    0 fit/loss 2.0
+    1 fit/loss 0.0
+    2 fit/loss 0.0
     """
 
     def __init__(self, target: str | os.PathLike[str] | ScalarWriter, *, prefix: str = ""):
@@ -68,7 +99,13 @@ class TensorBoard:
             raise ArgumentTypeError(f"TensorBoard takes a folder or a SummaryWriter, got {type(target).__name__}")
 
     def on_start(self, history: History) -> None:
-        """Make the run's folder; its writer is opened with the first iteration."""
+        """Make the run's folder. Its writer is opened with the first iteration. Runs call it.
+
+        Parameters
+        ----------
+        history : History
+            The history of the run.
+        """
         self._dropped = False
         if self.folder is not None:
             self._run_folder = _new_run_folder(self.folder, history.method)
@@ -78,7 +115,13 @@ class TensorBoard:
         self._guarded(lambda: self._write(iteration))
 
     def on_end(self, history: History) -> None:
-        """Close the writer that was opened here; flush one that was given."""
+        """Close the writer that was opened here; flush one of your own. Runs call it.
+
+        Parameters
+        ----------
+        history : History
+            The history of the run.
+        """
         self._guarded(self._close)
         self._first_step += len(history) if self.folder is None else 0
 

@@ -39,11 +39,36 @@ _SHOWN = 40
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Covariance:
-    """The covariance of the parameters around `values`, one tensor a parameter by name.
+    """The covariance of the parameters around `values`. Shown, it is a table of values ± standard errors.
 
-    matrix: shape (n, n), float64, in the order of the flat parameter vector. undetermined: shape (n,), true where the
-    data do not determine an entry; its standard error is infinite, and its row of `matrix` tells of the rest only.
-    Fixed entries have zeros.
+    Attributes
+    ----------
+    matrix : ndarray of shape (n, n)
+        The covariance, float64, in the order of the flat parameter vector. Fixed entries have zeros.
+    values : dict of str to torch.Tensor
+        Copies of the parameters, by name.
+    undetermined : ndarray of shape (n,)
+        bool, True for an entry that the data do not determine. Its standard error is infinite, and its row of `matrix`
+        describes the other directions only.
+
+    References
+    ----------
+    NIST/SEMATECH e-Handbook of Statistical Methods, section 4.6.
+
+    G. A. F. Seber, C. J. Wild, "Nonlinear Regression" (1989), section 2.1 and appendix E.
+
+    Examples
+    --------
+    >>> t = torch.arange(6, dtype=torch.float64)
+    >>> y = 2 * t + 1 + torch.tensor([0.1, -0.1, 0.1, -0.1, 0.1, -0.1])
+    >>> slope, offset = torch.nn.Parameter(torch.zeros((), dtype=torch.float64)), torch.nn.Parameter(torch.zeros(()))
+    >>> optimizer = LeastSquaresWrapper([("slope", slope), ("offset", offset)], "lm")
+    >>> cost = optimizer.step(lambda: slope * t + offset - y)
+    >>> print(optimizer.covariance())
+    parameter  value ± standard error
+    ─────────  ──────────────────────
+    slope      1.983 ± 0.028
+    offset     1.043 ± 0.085
     """
 
     matrix: NDArray[np.float64]
@@ -51,7 +76,7 @@ class Covariance:
     undetermined: NDArray[np.bool_]
 
     def standard_errors(self) -> dict[str, torch.Tensor]:
-        """By name, float64 tensors of the parameters' shapes."""
+        """The standard errors by name: float64 tensors of the parameters' shapes, infinite for undetermined entries."""
         pieces = torch.from_numpy(self._errors()).split([value.numel() for value in self.values.values()])
         return {
             name: piece.reshape(value.shape).clone()
@@ -60,7 +85,10 @@ class Covariance:
 
     @property
     def correlation(self) -> NDArray[np.float64]:
-        """Shape (n, n), ones on the diagonal; NaN beside it for undetermined entries, 0 for fixed ones."""
+        """The correlations, shape (n, n), float64, with ones on the diagonal.
+
+        Beside the diagonal, undetermined entries have NaN and fixed entries 0.
+        """
         errors = np.sqrt(np.diag(self.matrix))
         errors[errors == 0] = 1.0
         correlation: NDArray[np.float64] = self.matrix / np.outer(errors, errors)

@@ -30,9 +30,41 @@ class RunSummary(NamedTuple):
 
 
 class Result(OptimizeResult):  # type: ignore[misc]  # SciPy is untyped
-    """SciPy's OptimizeResult in all respects; as the last line of a cell it is a table.
+    """SciPy's OptimizeResult in all respects. As the last line of a cell it is a table.
 
-    `run_summary` is no field of the result: it is neither among the keys nor in the text. Copies and pickles have it.
+    Attributes
+    ----------
+    x : ndarray of shape (n,)
+        The end point, float64. From `minimize` it has the form of ``x0``.
+    fun : float
+        The loss at x.
+    jac : ndarray of shape (n,)
+        The gradient at x, fixed variables included. A least-squares result has the Jacobian, shape (m, n).
+    success : bool
+        Whether the method reports success, or the target was reached.
+    status : int
+        Why the run ended: a `Status` if torchmin_nb ended it, else SciPy's number. 0 stands for success only.
+    message : str
+        Why the run ended, in words.
+    nit : int
+        Number of iterations, as SciPy counts them.
+    nfev : int
+        Number of closure calls.
+    history : History
+        The iterations; in results of `minimize`.
+    run_summary : RunSummary or None
+        Method, totals and some losses, for the table. It is no key of the result. Copies and pickles have it.
+
+    Notes
+    -----
+    A method may add fields: ``hess_inv``, ``kkt_residual``, ``multipliers``, ``noise``, ``minima`` and others. They are
+    described with the wrappers.
+
+    Examples
+    --------
+    >>> result = minimize(lambda x: ((x - 3) ** 2).sum(), [0.0, 0.0], "BFGS")
+    >>> result.success, result.x.round(decimals=6), result.status
+    (True, tensor([3., 3.], dtype=torch.float64), 0)
     """
 
     run_summary: RunSummary | None = None
@@ -48,7 +80,20 @@ class Result(OptimizeResult):  # type: ignore[misc]  # SciPy is untyped
 
     @classmethod
     def of_run(cls, fields: Mapping[str, Any], history: History) -> Result:
-        """The fields of a result, with what its history tells."""
+        """The fields of a result, with a summary of its history. Runs call it.
+
+        Parameters
+        ----------
+        fields : dict
+            Names and values of the result.
+        history : History
+            The iterations of the run.
+
+        Returns
+        -------
+        Result
+            The result, with a `run_summary`.
+        """
         result = cls(fields)
         picked = np.linspace(0, len(history) - 1, min(_SAMPLED, len(history))).astype(int).tolist()
         summary = RunSummary(history.method, history.totals, tuple(history[index].loss for index in picked))
@@ -57,7 +102,7 @@ class Result(OptimizeResult):  # type: ignore[misc]  # SciPy is untyped
 
     @property
     def scipy_x(self) -> Any:
-        """Where SciPy ended: `x` itself, but for a run without success that had seen a better point."""
+        """The point where SciPy ended. It differs from `x` only if a run without success had seen a better point."""
         return self.get("scipy_x", self.get("x"))
 
     @scipy_x.setter
@@ -66,8 +111,10 @@ class Result(OptimizeResult):  # type: ignore[misc]  # SciPy is untyped
 
     @property
     def scipy_status(self) -> int | None:
-        """SciPy's number for how it ended: `status` itself, unless a Status stands in its place. None where it did
-        not end the run."""
+        """SciPy's number for how it ended: `status`, unless a Status stands in its place.
+
+        None if SciPy did not end the run.
+        """
         status: int | None = self.get("status")
         number: int | None = self.get("scipy_status")
         return status if number is None and not isinstance(status, Status) else number

@@ -159,13 +159,40 @@ def _wake(waiter: asyncio.Future[None]) -> None:
 
 
 class Run:
-    """A minimisation under way: what `optimizer.start(closure)` returns. Awaitable.
+    """A minimisation in a worker thread: what ``optimizer.start(closure)`` returns. It can be awaited.
 
-    state: "pending" (no closure call yet), "running", "paused", "stopped" (by `stop`, a budget or a NaN: see
-    `torchmin_nb.Status`), "finished" (the method ended it), "failed". As the last line of a cell it shows its panel.
+    As the last line of a cell it shows its panel. A Run that nobody keeps goes on to its end; if it is paused, it ends
+    there, since nobody could let it go on. If a script ends while a run goes on, the run stops at its next closure
+    call.
 
-    A Run that nobody keeps goes on to its end; where it stands still, it ends there, as nobody could let it go on. A
-    script that ends while a run goes on stops it at its next closure call.
+    Attributes
+    ----------
+    state : str
+        "pending" before the first closure call, then "running", "paused", "stopped" (by `stop`, a budget or a NaN: see
+        `Status`), "finished" (the method ended it) or "failed".
+    history : History
+        The iterations so far.
+    result : Result or None
+        SciPy's result, once the run has ended.
+    exception : BaseException or None
+        What the closure or a callback raised.
+    kept : mapping of int to state
+        The kept states, by iteration.
+    origin : Run or None
+        The run that this one is a branch of.
+    panel : object or None
+        The panel that shows the run, if there is one.
+
+    Examples
+    --------
+    >>> x = torch.nn.Parameter(torch.tensor([-1.2, 1.0], dtype=torch.float64))
+    >>> closure = lambda: (1 - x[0]) ** 2 + 100 * (x[1] - x[0] ** 2) ** 2
+    >>> run = MinimizeWrapper([x], "trust-ncg").start(closure, iterations=3)
+    >>> run.wait_until_paused(), run.state, len(run.history)
+    (True, 'paused', 4)
+    >>> run.resume()
+    >>> run.wait().success, run.state
+    (True, 'finished')
     """
 
     def __init__(
@@ -210,7 +237,7 @@ class Run:
     # Steering
 
     def pause(self) -> None:
-        """Stand still at the next closure call or product, or at the end of the iteration."""
+        """Pause at the next closure call or product, or at the end of the iteration. The method keeps its memory."""
         self._control.pause()
 
     def resume(self) -> None:
@@ -218,18 +245,47 @@ class Run:
         self._control.resume()
 
     def advance(self, iterations: int = 1) -> None:
-        """Go on for so many iterations, then stand still again."""
+        """Go on for some iterations, then pause again.
+
+        Parameters
+        ----------
+        iterations : int, optional
+            Number of iterations, at least 1. Default 1.
+
+        Raises
+        ------
+        ArgumentError
+            If the number is not a positive integer.
+        """
         self._control.resume(count("iterations of advance", iterations))
 
     def stop(self) -> None:
-        """End at the next closure call or product; the best point seen stays in the parameters."""
+        """End at the next closure call or product. The best point seen stays in the parameters."""
         self._control.request(endings.STOPPED)
 
     def wait(self, timeout: float | None = None) -> OptimizeResult:
-        """Wait for the end and return the result; raises what the closure raised.
+        """Wait for the end.
 
-        timeout: seconds; TimeoutError if the run has not ended by then, and the run goes on. A run that stands still
-        does not end by itself. Raises BusyError in a callback or the closure of the run itself.
+        A run that is paused does not end by itself.
+
+        Parameters
+        ----------
+        timeout : float or None, optional
+            Seconds to wait. Default: no limit.
+
+        Returns
+        -------
+        Result
+            The result of the run.
+
+        Raises
+        ------
+        TimeoutError
+            If the run has not ended by then. It goes on.
+        BusyError
+            In a callback or the closure of this run, which would wait for itself.
+        Exception
+            What the closure or a callback raised.
         """
         self._refuse_to_wait_for_itself("run.wait()", timeout)
         if not interruptible(lambda seconds: self._ended.wait(seconds) or None, timeout):
@@ -237,9 +293,22 @@ class Run:
         return self._progress.outcome()
 
     def wait_until_paused(self, timeout: float | None = None) -> bool:
-        """Wait until the run stands still; whether it does. False at once for a run that has ended.
+        """Wait until the run is paused.
 
-        Raises BusyError as `wait` does; a timeout of 0 is only a look.
+        Parameters
+        ----------
+        timeout : float or None, optional
+            Seconds to wait; 0 only looks. Default: no limit.
+
+        Returns
+        -------
+        bool
+            Whether the run is paused. False if the timeout comes first, and at once for a run that has ended.
+
+        Raises
+        ------
+        BusyError
+            In a callback or the closure of this run, which would wait for itself.
         """
         self._refuse_to_wait_for_itself("run.wait_until_paused()", timeout)
         return bool(interruptible(self._control.wait_for_pause, timeout))
@@ -278,17 +347,60 @@ class Run:
         pace: float = 0.0,
         paused: bool = False,
     ) -> Run:
-        """Go on from a kept state of this run, which has ended, as another Run: with other options, method or engine.
+        """Continue from a kept state of this run, which has ended, with other options, method or engine.
 
-        iteration: one of `kept`; the last if None. method: as in minimizer_args; this run's if None, and then its
-        options stay where `options` has no others, `maxiter` still counting from the start of this run. engine: as for
-        MinimizeWrapper; None keeps it. callbacks: in place of this run's. iterations, pace, paused: as for `start`.
+        Parameters
+        ----------
+        iteration : int or None, optional
+            One of `kept`. Default: the last.
+        method : str, dict or None, optional
+            As in minimizer_args. Default: the method of this run. Its options then stay, except those in `options`, and
+            ``maxiter`` still counts from the start of this run.
+        options : dict or None, optional
+            Options that change.
+        engine : {"scipy", "torch", "auto"} or None, optional
+            As for `MinimizeWrapper`. Default: the engine of this run.
+        callbacks : callable, list of callables or None, optional
+            In place of this run's. Default: the same ones.
+        iterations : int or None, optional
+            As for ``start``.
+        pace : float, optional
+            As for ``start``.
+        paused : bool, optional
+            As for ``start``.
 
-        A branch on the device in which nothing is changed takes the same iterates again, bit for bit on a CPU. Any
-        other begins at the kept point: with the inverse Hessian or the trust radius of a state there, where the method
-        has one; a StartWarning says what is lost. `origin` of the new run is this one, which its panel draws beside it.
+        Returns
+        -------
+        Run
+            The new run. Its `origin` is this one, which its panel draws beside it.
 
-        Raises BusyError while this run goes on, ArgumentError for an iteration that was not kept.
+        Raises
+        ------
+        BusyError
+            If this run has not ended.
+        ArgumentError
+            If the iteration was not kept, or the run is one of `observe` or of a global search.
+
+        Warns
+        -----
+        StartWarning
+            If the branch begins without something that the method had learned.
+
+        Notes
+        -----
+        A branch with ``engine="torch"`` in which nothing is changed takes the same iterates again, on a CPU bit for
+        bit. Every other branch begins at the kept point, with the inverse Hessian or trust radius of the kept state if
+        the method has one.
+
+        Examples
+        --------
+        >>> x = torch.nn.Parameter(torch.tensor([-1.2, 1.0], dtype=torch.float64))
+        >>> optimizer = MinimizeWrapper([x], "BFGS", engine="torch", keep_states=5)
+        >>> run = optimizer.start(lambda: (1 - x[0]) ** 2 + 100 * (x[1] - x[0] ** 2) ** 2)
+        >>> end = run.wait()
+        >>> branch = run.branch(10, "trust-ncg")
+        >>> branch.wait().success, round(branch.history[0].loss / run.history[10].loss, 6)
+        (True, 1.0)
         """
         if not self._ended.is_set():
             raise BusyError("the run still moves the parameters of the branch: call run.stop() or run.wait() first")
@@ -300,14 +412,14 @@ class Run:
 
     @property
     def kept(self) -> Any:
-        """The states that were kept, by iteration; the last one is among them once the run has ended."""
+        """The kept states by iteration. The last one is among them once the run has ended."""
         return self._progress.kept
 
     # Watching
 
     @property
     def state(self) -> str:
-        """Where the run is."""
+        """Where the run is: "pending", "running", "paused", "stopped", "finished" or "failed"."""
         if not self._ended.is_set():
             if not len(self.history):
                 return PENDING

@@ -13,7 +13,28 @@ __all__ = ["Callback", "Listener", "notify"]
 
 
 class Callback(Protocol):
-    """Any callable of an Iteration. Returning True, or raising StopIteration, stops the run at the best point seen."""
+    """A callable of an `Iteration`. If it returns True or raises StopIteration, the run stops at the best point seen.
+
+    Notes
+    -----
+    A callback may also have these methods. Each is called if it exists.
+
+    - ``on_start(history)``: before the first closure call.
+    - ``on_evaluation(evaluation)``: after each closure call; StopIteration stops the run.
+    - ``on_end(history)``: when the run is over, however it ended.
+    - ``on_bind(optimizer)``: before any work; it may refuse the run by raising.
+    - ``on_release(optimizer)``: when parameters and result are final.
+    - ``on_run(run)``: when a `Run` is made, in the thread that calls ``start``.
+
+    If one callback raises, the others are still called, and then the error is raised.
+
+    Examples
+    --------
+    >>> def small_enough(iteration):
+    ...     return iteration.loss < 1.0
+    >>> minimize(lambda x: (x**4).sum(), [3.0], "CG", callbacks=small_enough).message
+    'Stopped by a callback.'
+    """
 
     def __call__(self, iteration: Iteration, /) -> bool | None: ...
 

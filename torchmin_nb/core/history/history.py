@@ -48,14 +48,52 @@ _EARLY = range(98, 110)
 
 
 class History(Sequence[Iteration]):
-    """The iterations of one run, in order; each field of Iteration also as a NumPy column: `history.loss`.
+    """The iterations of one run, in order. Each field of `Iteration` is also a NumPy column: ``history.loss``.
 
-    Columns are float64 with NaN for what is not reported; `index` and the counts are int64. `metrics` is a dict of
-    columns. `status`, `success`, `message`, `ended_early`, `final_loss` and `totals` are None until the run has
-    ended; a `status` of torchmin_nb's own is a `Status`. `errors`
-    counts, by name, the errors of the closure that stood for a NaN loss. `parameters` (k, n) and `evaluations` are
-    kept on request only, `trials` where both are.
-    `history + other` joins a run and the one that went on where it ended.
+    Columns have shape (k,), k the number of iterations. They are float64 with NaN for what is not reported; ``index``
+    and the counts are int64. ``history + other`` joins a run and the one that continued where it ended.
+
+    Parameters
+    ----------
+    method : str, optional
+        Name of the method. Default: empty.
+    options : dict or None, optional
+        Options of the method that the user has set.
+    n_parameters : int or None, optional
+        Number of trainable entries, n.
+    dtype : str or None, optional
+        Names of the parameters' dtypes, such as "float32".
+    keep_parameters : bool, optional
+        Keep the point of every iteration. Default False.
+    keep_evaluations : bool, optional
+        Keep every closure call. Default False.
+
+    Attributes
+    ----------
+    success : bool or None
+        Whether the run ended with success; None before its end, as for the next four.
+    status : int or None
+        Why it ended. A status of torchmin_nb is a `Status`; SciPy's numbers are plain integers.
+    message : str or None
+        Why it ended, in words.
+    final_loss : float or None
+        The loss at the end point.
+    totals : Totals or None
+        The whole cost: ``nfev``, ``njev``, ``nhev``, ``nhvp`` and ``seconds``.
+    errors : dict of str to int
+        How often the closure raised an error that stood for a NaN loss, by its name.
+    evaluations : sequence of Evaluation
+        The closure calls; empty unless `keep_evaluations`.
+
+    Examples
+    --------
+    >>> x0 = torch.tensor([-1.2, 1.0], dtype=torch.float64)
+    >>> rosenbrock = lambda x: (1 - x[0]) ** 2 + 100 * (x[1] - x[0] ** 2) ** 2
+    >>> history = minimize(rosenbrock, x0, "BFGS", keep_parameters=True).history
+    >>> history.success, history.loss[:1], history.loss.dtype
+    (True, array([24.2]), dtype('float64'))
+    >>> history.parameters.shape == (len(history), 2)
+    True
     """
 
     _early: bool | None = None
@@ -92,13 +130,29 @@ class History(Sequence[Iteration]):
         self._trials: list[NDArray[np.float64]] = []
 
     def append(self, iteration: Iteration, x: NDArray[np.float64] | None = None) -> None:
-        """Keep one iteration, and a copy of its point x (n,) where the trajectory is wanted."""
+        """Keep one iteration. Runs call it.
+
+        Parameters
+        ----------
+        iteration : Iteration
+            The iteration.
+        x : ndarray of shape (n,) or None, optional
+            Its point. A copy is kept with ``keep_parameters``.
+        """
         if self.keep_parameters and x is not None:
             self._parameters.append(np.array(x, dtype=np.float64))
         self._iterations.append(iteration)
 
     def evaluated(self, evaluation: Evaluation, x: NDArray[np.float64] | None) -> None:
-        """Keep one closure call where they are wanted, and a copy of its point x (n,) where the trajectory is too."""
+        """Keep one closure call, with ``keep_evaluations``. Runs call it.
+
+        Parameters
+        ----------
+        evaluation : Evaluation
+            The closure call.
+        x : ndarray of shape (n,) or None
+            Its point. A copy is kept with ``keep_parameters``.
+        """
         if not self.keep_evaluations:
             return
         if self.keep_parameters and x is not None:
@@ -108,13 +162,29 @@ class History(Sequence[Iteration]):
     def ended(
         self, *, success: bool, status: int, message: str, loss: float | None, totals: Totals, early: bool = False
     ) -> None:
-        """Note how the run ended and what it cost; early: the solver did not end it."""
+        """Note how the run ended and what it cost. Runs call it.
+
+        Parameters
+        ----------
+        success : bool
+            Whether the run ended with success.
+        status : int
+            Why it ended.
+        message : str
+            Why it ended, in words.
+        loss : float or None
+            The loss at the end point.
+        totals : Totals
+            The whole cost.
+        early : bool, optional
+            True if the solver did not end the run. Default False.
+        """
         self.success, self.status, self.message, self.final_loss = success, status, message, loss
         self.totals, self._early = totals, early
 
     @property
     def ended_early(self) -> bool | None:
-        """True where torchmin_nb ended the run: a stop, a budget, the target or an error; False where the solver did.
+        """True if torchmin_nb ended the run: a stop, a budget, the target or an error. False if the solver did.
 
         None until the run has ended.
         """
@@ -146,14 +216,29 @@ class History(Sequence[Iteration]):
         self.__dict__.update({**new, **state, "_columns": {**new["_columns"], **state["_columns"]}})
 
     def __add__(self, other: History) -> History:
-        """A new History whose indices, counts and seconds go on; the two are left as they are.
+        """A new History whose indices, counts and seconds continue those of this one. Neither is changed.
 
-        other went on where this run ended. Its start is the last iterate of this one, and then told once, if the two
-        have the same loss and, where both keep parameters, the same point: what one of them does not report is the
-        other's. Else its start is an iteration of its own: the end point that torch's Adam never evaluated, or the best
-        point of a run that was stopped. `method` is "Adam → L-BFGS-B"; `options` are numbered by stage, "1. lr",
-        "2. maxcor". Ending and final loss are those of other, `totals` the sums. Parameters, and evaluations, are kept
-        where both have them. Raises ArgumentError for histories of different numbers of parameters.
+        `other` continued where this run ended. Its start is the last iterate of this one, and counted once, if the two
+        have the same loss and, if both keep parameters, the same point; what one of them does not report is taken from
+        the other. Otherwise its start is an iteration of its own: the end point that torch's Adam never evaluated, or
+        the best point of a run that was stopped. ``method`` is "Adam → L-BFGS-B"; ``options`` are numbered by stage,
+        "1. lr", "2. maxcor". Ending and final loss are those of `other`, ``totals`` the sums. Parameters and
+        evaluations are kept if both have them.
+
+        Parameters
+        ----------
+        other : History
+            The history of the run that continued.
+
+        Returns
+        -------
+        History
+            The joined history.
+
+        Raises
+        ------
+        ArgumentError
+            If the numbers of parameters differ.
         """
         if not isinstance(other, History):
             return NotImplemented
@@ -209,14 +294,26 @@ class History(Sequence[Iteration]):
 
     @property
     def index(self) -> IndexColumn:
-        """The column, as for every other field; called, the search of sequences: `history.index(iteration)`.
+        """The column of indices, int64. Called, it searches as for every sequence: ``history.index(iteration)``.
 
-        An iteration is found by its values, NaN included, also in a history that was read from a file.
+        An iteration is found by its values, NaN included, also in a history that was read from a file. ArgumentError is
+        raised if it is not there.
         """
         return IndexColumn.of(self.column("index"), self._position)
 
     def count(self, value: object) -> int:
-        """How many iterations have the same values, NaN included."""
+        """How many iterations have the same values, NaN included.
+
+        Parameters
+        ----------
+        value : Iteration
+            The iteration to look for.
+
+        Returns
+        -------
+        int
+            The number; 0 for anything else than an iteration.
+        """
         return sum(1 for _ in self._rows_like(value))
 
     def __contains__(self, value: object) -> bool:
@@ -244,7 +341,23 @@ class History(Sequence[Iteration]):
         return sorted({*super().__dir__(), *_COLUMNS})
 
     def column(self, name: str) -> NDArray[Any]:
-        """One field over the iterations, shape (k,); NaN for what is not reported."""
+        """One field of Iteration over the iterations.
+
+        Parameters
+        ----------
+        name : str
+            Name of the field, ``metrics`` excepted.
+
+        Returns
+        -------
+        ndarray of shape (k,)
+            float64 with NaN for what is not reported; int64 for indices and counts.
+
+        Raises
+        ------
+        KeyError
+            If there is no such field.
+        """
         known = self._columns[name]
         values = [getattr(iteration, name) for iteration in self._iterations[len(known) :]]
         if values:
@@ -255,7 +368,7 @@ class History(Sequence[Iteration]):
 
     @property
     def metrics(self) -> dict[str, NDArray[np.float64]]:
-        """The user's own numbers, one column a name, NaN where an iteration has none."""
+        """The numbers that the closure recorded: float64 columns of shape (k,) by name, NaN where there is none."""
         known, columns = self._metric_columns
         new = self._iterations[known:]
         if new:
@@ -270,14 +383,20 @@ class History(Sequence[Iteration]):
 
     @property
     def parameters(self) -> NDArray[np.float64]:
-        """The trajectory, shape (k, n). Needs keep_parameters=True."""
+        """The points of the iterations, shape (k, n), float64.
+
+        HistoryError is raised without ``keep_parameters=True``.
+        """
         if not self.keep_parameters:
             raise HistoryError("this history has no trajectory; pass keep_parameters=True before the run")
         return np.array(self._parameters) if self._parameters else np.empty((0, self.n_parameters or 0))
 
     @property
     def trials(self) -> NDArray[np.float64]:
-        """The points of `evaluations`, a row each, shape (k, n). Needs keep_parameters=True, keep_evaluations=True."""
+        """The points of `evaluations`, shape (calls, n), float64.
+
+        HistoryError is raised without ``keep_parameters=True`` and ``keep_evaluations=True``.
+        """
         if not (self.keep_parameters and self.keep_evaluations):
             raise HistoryError(
                 "this history has no trial points; pass keep_parameters=True and keep_evaluations=True before the run"
@@ -287,15 +406,15 @@ class History(Sequence[Iteration]):
         return np.array(points) if points else np.empty((0, self.n_parameters or 0))
 
     def last_point(self) -> list[Any] | None:
-        """The point of the last iteration, ready for JSON; None where the trajectory is not kept."""
+        """The point of the last iteration as a list, ready for JSON. None if points are not kept."""
         return plain(self._parameters[-1]) if self._parameters else None
 
     def last_trial(self) -> list[Any] | None:
-        """The point of the last evaluation, ready for JSON; None where trials are not kept."""
+        """The point of the last evaluation as a list, ready for JSON. None if trials are not kept."""
         return plain(self._trials[-1]) if self._trials else None
 
     def summary(self) -> str:
-        """One line: method, iterations, last loss, how it ended."""
+        """One line of text: method, iterations, last loss, seconds, how the run ended."""
         if not self._iterations:
             return f"{self.method or 'run'}: no iteration yet"
         last = self._iterations[-1]
@@ -321,11 +440,26 @@ class History(Sequence[Iteration]):
         title: str = "",
         **landscape: Any,
     ) -> str:
-        """The run as a whole HTML page that needs no network, also written to `path` if given.
+        """The run as a whole HTML page that needs no network.
 
-        animate: with curves that grow under a slider, and a play button; needs plotly. The other keywords are for
-        an animated page: its title; `function`, the loss x (..., 2) -> (...), whose landscape a run of two parameters
-        crosses; and how that is drawn, as `torchmin_nb.analysis.landscape_data` says.
+        The keywords after `animate` are for an animated page only.
+
+        Parameters
+        ----------
+        path : str, Path or None, optional
+            File that the page is also written to.
+        animate : bool, optional
+            True: with curves that grow under a slider, and a play button; needs plotly. Default False.
+        function : callable or None, optional
+            The loss as a function of x, (..., 2) -> (...). A run of two parameters is then drawn on its landscape.
+        title : str, optional
+            Title of the animated page.
+        {shared}
+
+        Returns
+        -------
+        str
+            The page.
         """
         if animate:
             return _written(animated_page(self, function=function, title=title, **landscape), path)
@@ -333,7 +467,7 @@ class History(Sequence[Iteration]):
         return _written(html_page(self.method or "run", body), path)
 
     def to_dataframe(self) -> pandas.DataFrame:
-        """A pandas DataFrame, one row an iteration. Needs pandas."""
+        """The table as a pandas DataFrame, one row for each iteration. ImportError is raised without pandas."""
         try:
             import pandas
         except ImportError as error:
@@ -343,7 +477,18 @@ class History(Sequence[Iteration]):
         return pandas.DataFrame(columns).set_index("index")
 
     def to_csv(self, path: str | Path | None = None) -> str:
-        """The table as CSV text, also written to `path` if given; empty cells for what is not reported."""
+        """The table as CSV text, with empty cells for what is not reported.
+
+        Parameters
+        ----------
+        path : str, Path or None, optional
+            File that the text is also written to.
+
+        Returns
+        -------
+        str
+            The text.
+        """
         names = list(self.metrics)
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
@@ -353,14 +498,44 @@ class History(Sequence[Iteration]):
         return _written(text.getvalue(), path)
 
     def to_json(self, path: str | Path | None = None) -> str:
-        """Everything kept, as JSON text, also written to `path` if given; read back by `from_json`."""
+        """Everything that is kept, as JSON text. `from_json` reads it.
+
+        Parameters
+        ----------
+        path : str, Path or None, optional
+            File that the text is also written to.
+
+        Returns
+        -------
+        str
+            The text.
+
+        Examples
+        --------
+        >>> history = minimize(lambda x: (x**2).sum(), [3.0], "BFGS").history
+        >>> History.from_json(history.to_json()) == history
+        True
+        """
         return _written(json.dumps(self._as_dict(), allow_nan=False), path)
 
     @classmethod
     def from_json(cls, source: str | Path) -> History:
-        """The History that `to_json` wrote: from its text, or from the file at a path.
+        """The History that `to_json` wrote.
 
-        Raises HistoryError if the source is something else.
+        Parameters
+        ----------
+        source : str or Path
+            The text, or the path of a file. A string that begins with "{" is a text.
+
+        Returns
+        -------
+        History
+            Equal to the one that was written.
+
+        Raises
+        ------
+        HistoryError
+            If the source is something else.
         """
         if isinstance(source, str) and source.lstrip().startswith("{"):
             return cls.from_text(source)
@@ -373,7 +548,23 @@ class History(Sequence[Iteration]):
 
     @classmethod
     def from_text(cls, text: str) -> History:
-        """The History of a text that `to_json` returned, which is never taken for a path. Raises HistoryError."""
+        """The History of a text that `to_json` returned, which is never taken for a path.
+
+        Parameters
+        ----------
+        text : str
+            The text.
+
+        Returns
+        -------
+        History
+            Equal to the one that was written.
+
+        Raises
+        ------
+        HistoryError
+            If the text is something else.
+        """
         try:
             if not isinstance(text, str):
                 raise TypeError(f"it is {type(text).__name__}")
@@ -382,7 +573,7 @@ class History(Sequence[Iteration]):
             raise HistoryError(_NOT_STORED.format(error)) from error
 
     def heading(self) -> dict[str, Any]:
-        """What is known before the run, ready for JSON."""
+        """What is known before the run, as a dict that is ready for JSON."""
         return {
             "method": self.method,
             "options": {name: plain(value) for name, value in self.options.items()},
@@ -391,7 +582,7 @@ class History(Sequence[Iteration]):
         }
 
     def ending(self) -> dict[str, Any]:
-        """How the run ended and what it cost, ready for JSON; None for all of it before that."""
+        """How the run ended and what it cost, as a dict that is ready for JSON. All values are None before the end."""
         return {
             "success": self.success,
             "status": None if self.status is None else int(self.status),
@@ -421,7 +612,19 @@ class History(Sequence[Iteration]):
 
     @classmethod
     def from_parts(cls, stored: Mapping[str, Any]) -> History:
-        """The History of a heading, an ending, and lists of records; None for a list that was not kept."""
+        """The History of a heading, an ending, and lists of records. `HistoryFile.read` uses it.
+
+        Parameters
+        ----------
+        stored : dict
+            `heading`, `ending`, and the lists ``iterations``, ``evaluations``, ``parameters``, ``trials``; None for a
+            list that was not kept.
+
+        Returns
+        -------
+        History
+            The history.
+        """
         history = cls(
             read_field(stored, "method", str),
             options=read_options(stored["options"]),

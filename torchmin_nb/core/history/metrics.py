@@ -19,11 +19,32 @@ _target: ContextVar[dict[str, float] | None] = ContextVar("torchmin_nb_metrics",
 
 
 def record(**metrics: float | torch.Tensor) -> None:
-    """Called inside any closure, of any run: put numbers of your own on this evaluation and its iteration.
+    """Put numbers of your own on this evaluation and its iteration. Call it inside any closure, of any run.
 
-    For closures that serve several optimizers, and for `observe`; the same as a wrapper's `record`. Outside a closure
-    call it does nothing. Raises ArgumentTypeError for what is not a number, ArgumentError for a name that Iteration
-    has.
+    It is for closures that serve several optimizers, and for `observe`. It does the same as the ``record`` of a
+    wrapper. Outside a closure call it does nothing.
+
+    Parameters
+    ----------
+    **metrics : float or torch.Tensor of one element
+        Numbers by name. They are in ``Iteration.metrics`` and ``History.metrics``.
+
+    Raises
+    ------
+    ArgumentTypeError
+        If a value is not a number.
+    ArgumentError
+        If a name is one of the fields of Iteration.
+
+    Examples
+    --------
+    >>> x = torch.nn.Parameter(torch.tensor([3.0]))
+    >>> def closure():
+    ...     record(distance=x.abs().sum())
+    ...     return (x**2).sum()
+    >>> run = observe(torch.optim.SGD([x], lr=0.25), closure, steps=3)
+    >>> run.wait().success, run.history.metrics["distance"].tolist()
+    (True, [3.0, 1.5, 0.75])
     """
     recorded = numbers(metrics)
     target = _target.get()

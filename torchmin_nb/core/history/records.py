@@ -16,14 +16,48 @@ __all__ = ["FIELDS", "Evaluation", "Iteration", "Totals", "encoded", "record"]
 class Iteration:
     """One iteration of a method. None means that the method does not report it.
 
-    index: 0 is the start. loss, grad_norm (2-norm), grad_norm_inf: at the point now held; after a rejected step that is
-    the old one. step_norm: distance from the last iterate, 0 after a rejected step, None at the start. trust_radius: in
-    force after this iteration's update, in units of x/scale; at index 0 the initial one. reduction_ratio: actual over
-    predicted reduction. accepted: whether a trust-region step, or a hop, was taken. constraint_violation: the largest,
-    of bounds too; 0 if feasible. nfev, njev, nhev, nhvp: closure calls, gradients, dense Hessians and Hessian-vector
-    products really computed so far. rejected_errors: trials so far at which the closure raised one of the optimizer's
-    `nonfinite_errors`; `History.errors` has their names. metrics: what the closure `record`ed at this point. elapsed:
-    seconds since the start.
+    Attributes
+    ----------
+    index : int
+        Number of the iteration; 0 is the start.
+    loss : float
+        The loss at the current point. After a rejected step that is the old point.
+    grad_norm : float or None
+        2-norm of the gradient at the current point.
+    grad_norm_inf : float or None
+        Largest entry of the gradient at the current point, in size.
+    step_norm : float or None
+        Distance from the last iterate: 0 after a rejected step, None at the start.
+    trust_radius : float or None
+        Trust radius after the update of this iteration, in units of x/scale; at index 0 the initial one.
+    reduction_ratio : float or None
+        Actual reduction of the loss over predicted reduction.
+    accepted : bool or None
+        Whether a trust-region step, or a hop of basin hopping, was taken.
+    constraint_violation : float or None
+        Largest violation of constraints and bounds; 0 if feasible.
+    nfev : int
+        Closure calls so far.
+    njev : int
+        Gradients computed so far.
+    nhev : int
+        Dense Hessians computed so far.
+    nhvp : int
+        Hessian-vector products computed so far.
+    rejected_errors : int
+        Trials so far at which the closure raised one of the optimizer's ``nonfinite_errors``. `History.errors` has
+        their names.
+    elapsed : float
+        Seconds since the start, pauses not counted.
+    metrics : dict of str to float
+        Numbers that the closure recorded at this point; see `record`.
+
+    Examples
+    --------
+    >>> history = minimize(lambda x: (x**2).sum(), torch.tensor([3.0, 4.0]), "BFGS").history
+    >>> start = history[0]
+    >>> start.loss, start.grad_norm, start.step_norm, start.nfev
+    (25.0, 10.0, None, 1)
     """
 
     index: int
@@ -49,10 +83,33 @@ class Iteration:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """One closure call: trial points of line searches, simplices and rejected steps included.
+    """One closure call. Trial points of line searches and simplices, and rejected steps, are among them.
 
-    index: 0 is the start. iteration: the iteration under way. loss: as computed, NaN and infinity included.
-    step_norm: distance from the current iterate. elapsed: seconds since the start.
+    Attributes
+    ----------
+    index : int
+        Number of the call; 0 is the start.
+    iteration : int
+        Index of the iteration that is under way.
+    loss : float
+        The loss as computed; it may be NaN or infinite.
+    grad_norm : float or None
+        2-norm of the gradient, if one was computed.
+    step_norm : float
+        Distance from the current iterate.
+    elapsed : float
+        Seconds since the start, pauses not counted.
+    metrics : dict of str to float
+        Numbers that the closure recorded in this call.
+
+    Examples
+    --------
+    >>> x0 = torch.tensor([-1.2, 1.0], dtype=torch.float64)
+    >>> rosenbrock = lambda x: (1 - x[0]) ** 2 + 100 * (x[1] - x[0] ** 2) ** 2
+    >>> history = minimize(rosenbrock, x0, "Nelder-Mead", keep_evaluations=True).history
+    >>> first = history.evaluations[0]
+    >>> first.index, first.iteration, round(first.loss, 3), first.grad_norm
+    (0, 0, 24.2, None)
     """
 
     index: int

@@ -13,23 +13,45 @@ from typing import Any
 import numpy as np
 
 from ..runtime.control import EXHAUSTED, UNCONVERGED, Ending
+from ..signatures import shares_parameters
 from .options import OptionSpec
 from .row import MethodRow, option_rows
 
 __all__ = ["GLOBAL_METHODS", "SHGO_OPTIONS", "GlobalSpec"]
 
 
+@shares_parameters(MethodRow)
 @dataclass(frozen=True, slots=True)
 class GlobalSpec(MethodRow):
-    """One global method: what it needs and what it accepts. See `MethodRow` for the first columns.
+    """A row of GLOBAL_METHODS: what a global method needs and takes.
 
-    options: SciPy's own keywords, and those that torchmin_nb adds (`ours`). older: the earlier name of the wrapper's
-    `search_args`. bounds: whether it needs finite bounds on every variable. stochastic: whether it draws random numbers
-    (`rng`, or `seed` for SciPy's legacy generators). local: whether it polishes with a local method.
-    variable_space_options: keywords whose values are in the search's own variables, so that they cannot be combined
-    with scales or fixed entries. source: the paper. most: the largest number of variables for which the search is
-    useful. descent: minimizer_args of the local method where the user passes none; empty for SLSQP with constraints,
-    L-BFGS-B with bounds, BFGS with neither. zero: the ending that a status of 0 stands for where it is no success.
+    The options are SciPy's keywords, and those that torchmin_nb adds (``ours``).
+
+    Attributes
+    ----------
+    {shared}
+    source : str
+        The paper.
+    stochastic : bool
+        Whether it draws random numbers: ``rng``, or ``seed`` for SciPy's legacy generators.
+    local : bool
+        Whether it descends with a local method.
+    variable_space_options : tuple of str
+        Keywords whose values are in the search's own variables. They cannot be combined with scales or fixed entries.
+    most : int
+        Largest number of variables for which the search is useful.
+    older : str
+        Earlier name of the wrapper's ``search_args``.
+    zero : Ending
+        The ending that a status of 0 stands for if it is no success.
+    descent : dict
+        minimizer_args of the local method if the user passes none. Empty: SLSQP with constraints, L-BFGS-B with bounds,
+        else BFGS.
+
+    Examples
+    --------
+    >>> [name for name, row in GLOBAL_METHODS.items() if not row.stochastic]
+    ['shgo', 'direct', 'brute']
     """
 
     family: str = field(default="global", kw_only=True)
@@ -58,7 +80,18 @@ class GlobalSpec(MethodRow):
         return ", ".join(["loss"] + ["finite bounds"] * self.bounds + ["a gradient for local searches"] * self.local)
 
     def local_arguments(self, minimizer_args: Mapping[str, Any]) -> Mapping[str, Any]:
-        """minimizer_args of the local method: the user's, completed with SciPy's defaults."""
+        """minimizer_args of the local method, completed with SciPy's own.
+
+        Parameters
+        ----------
+        minimizer_args : dict
+            What the user has passed.
+
+        Returns
+        -------
+        dict
+            The same, with the default method; the defaults of the search if the user has passed nothing.
+        """
         if not minimizer_args:
             return self.descent
         named = {name: self.descent[name] for name in ("method",) if name in self.descent}

@@ -14,6 +14,7 @@ from typing import Literal
 from ...errors import ArgumentError, MemoryBudgetError
 from ..runtime.control import EXHAUSTED, Ending
 from ..runtime.memory import available_bytes, readable_bytes
+from ..signatures import shares_parameters
 from .options import OptionSpec
 from .row import MethodRow, option_rows
 
@@ -31,14 +32,31 @@ LARGE_JACOBIAN = 2**25
 """Number of entries of a Jacobian from which products are faster than a factorisation."""
 
 
+@shares_parameters(MethodRow)
 @dataclass(frozen=True, slots=True)
 class LeastSquaresSpec(MethodRow):
-    """One method of least squares: what it accepts and what it needs. See `MethodRow` for the first columns.
+    """A row of LEAST_SQUARES_METHODS: what a method of least squares needs and takes.
 
-    arrays: float64 numbers that SciPy and the Jacobian need for m residuals and n parameters. robust: whether it
-    accepts losses other than the sum of squares. operator: whether products with the Jacobian are enough.
-    overdetermined: whether it needs m >= n. radius: how its trust radius is observed, a key of trust_region.PROBES.
-    zero: the ending that a status of 0 stands for, which is never a success here.
+    Attributes
+    ----------
+    {shared}
+    arrays : callable
+        Number of float64 entries that SciPy and the Jacobian need for m residuals and n parameters.
+    robust : bool
+        Whether it takes losses other than the sum of squares.
+    operator : bool
+        Whether products with the Jacobian are enough.
+    overdetermined : bool
+        Whether it needs m ≥ n.
+    radius : str
+        How its trust radius is observed; "none" without one.
+    zero : Ending
+        The ending that a status of 0 stands for, which is never a success here.
+
+    Examples
+    --------
+    >>> LEAST_SQUARES_METHODS["lm"].bounds, LEAST_SQUARES_METHODS["trf"].bounds
+    (False, True)
     """
 
     arrays: Callable[[int, int], float]
@@ -61,7 +79,33 @@ class LeastSquaresSpec(MethodRow):
         return "residuals"
 
     def plan(self, m: int, n: int, jacobian: str, tr_solver: str | None, budget: int | None) -> str:
-        """ "dense" or "operator" for a Jacobian of shape (m, n). Raises ArgumentError or MemoryBudgetError."""
+        """Whether the Jacobian is computed as an array or as products.
+
+        Parameters
+        ----------
+        m : int
+            Number of residuals.
+        n : int
+            Number of parameters.
+        jacobian : {"auto", "dense", "operator"}
+            What was asked for.
+        tr_solver : {"exact", "lsmr"} or None
+            Solver of the subproblems.
+        budget : int or None
+            Bytes that arrays may take; None for what the machine has available.
+
+        Returns
+        -------
+        {"dense", "operator"}
+            The form of the Jacobian.
+
+        Raises
+        ------
+        ArgumentError
+            If the method needs m ≥ n and m < n.
+        MemoryBudgetError
+            If a dense Jacobian would not fit.
+        """
         if self.overdetermined and m < n:
             raise ArgumentError(
                 f"{self.name} needs at least as many residuals as parameters, got {m} residuals for {n} parameters; "

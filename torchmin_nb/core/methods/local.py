@@ -16,6 +16,7 @@ import numpy as np
 
 from ...errors import UnknownMethodError
 from ..runtime.control import ITERATIONS, UNCONVERGED, Ending
+from ..signatures import shares_parameters
 from .options import OptionSpec
 from .row import MethodRow, option_rows
 
@@ -52,30 +53,69 @@ MethodName = Literal[
 """The names of METHODS, for editors and type checkers."""
 
 
+@shares_parameters(MethodRow)
 @dataclass(frozen=True, slots=True)
 class MethodSpec(MethodRow):
-    """One local method: what it needs, what it accepts, what it reports. See `MethodRow` for the first columns.
+    """A row of METHODS: what a local method needs, what it takes and what it reports.
 
-    gradient: "none" or "required". curvature: "none", "hvp" (products only) or "dense" (an N×N Hessian); shift: that
-    Hessian must be positive definite. radius: how its trust radius is observed, a key of trust_region.PROBES;
-    radius_option: the option that sets the initial one. nonfinite: what it is shown at a NaN or infinite trial, "inf"
-    or a finite "wall". constraint_form: SciPy's "dict" or "object" constraints, or "inequalities": dicts without
-    equalities. arrays: doubles that SciPy and the Hessian take for n variables, beyond a multiple of n.
-    forced: options passed to SciPy when the user sets `maxiter` and the solver knows none. warm_start_options: options
-    that continue an earlier run, the fields of its result that they are computed from, and the function that computes
-    them. lost_state: what a continued run has lost, in words.
-    callback_at: where SciPy calls back: "iterate"; "trial", the first of a line search, so that iterates are told
-    when their gradient is asked for; or "evaluation", so that iterations are told by the method's own count.
-    counted_at_start: by how much SciPy's `nit` is ahead of the iterations made, since it counts the start too.
-    step: how an iteration finds its step, "line search", "trust region", "simplex" or "" for other ways; wolfe: the
-    constants (c1, c2) of its line search's strong Wolfe conditions, as numbers or names of options; c2 is inf where it
-    has no curvature condition.
-    calls: about how many closure calls the first iteration takes with n variables; cost: what an iteration costs, in
-    words. maxiter_counts: what its option of that name counts, "iterations" or "closure calls". custom: SciPy runs a
-    callable instead of a solver of its own, which takes options that have no row where any_options;
-    solver: the callable of a row of OWN_METHODS. engines: who can run it, "scipy" and "torch", a solver on the
-    device; device_arrays: numbers of N×N arrays that the latter takes for n variables. zero: the ending that a status
-    of 0 stands for where it is no success.
+    Attributes
+    ----------
+    {shared}
+    gradient : {"none", "required"}
+        Whether it needs a gradient.
+    curvature : {"none", "hvp", "dense"}
+        Second derivatives that it needs: none, Hessian-vector products only, or an N×N Hessian.
+    shift : bool
+        Whether the Hessian must be made positive definite.
+    constraint_form : {"dict", "object", "inequalities"}
+        How SciPy takes constraints: dicts, objects, or dicts without equalities.
+    radius : str
+        How its trust radius is observed; "none" without one.
+    radius_option : str or None
+        The option that sets the initial trust radius.
+    first_callback_is_start : bool
+        Whether SciPy's first callback is at the start.
+    callback_at : {"iterate", "trial", "evaluation"}
+        Where SciPy calls back: at each iterate; at the first trial of a line search, so that iterates are recorded when
+        their gradient is asked for; or at evaluations, so that iterations are recorded by the method's own count.
+    counted_at_start : int
+        Difference between SciPy's ``nit`` and the iterations made, if it counts the start too.
+    nonfinite : {"inf", "wall"}
+        What SciPy is shown at a NaN or infinite trial: infinity, or a finite wall.
+    arrays : callable
+        Number of float64 entries that SciPy and the Hessian take for n variables, beyond a multiple of n.
+    forced : dict
+        Options passed to SciPy if the user sets ``maxiter`` and the solver has no such option.
+    warm_start_options : tuple of (str, str, callable)
+        Options that continue an earlier run: the option, the field of the result it is computed from, and the function.
+    lost_state : str
+        What a continued run has lost, in words.
+    calls : callable
+        About how many closure calls the first iteration takes with n variables.
+    maxiter_counts : {"iterations", "closure calls"}
+        What the option ``maxiter`` counts.
+    custom : bool
+        Whether SciPy runs a callable instead of a solver of its own.
+    any_options : bool
+        Whether it takes options that have no row.
+    solver : callable or None
+        The callable of a method of your own.
+    step : {"line search", "trust region", "simplex", ""}
+        How an iteration finds its step; empty for other ways.
+    wolfe : tuple of (float or str, float or str) or None
+        Constants (c1, c2) of the strong Wolfe conditions of its line search: numbers, or names of options. c2 is inf
+        without a curvature condition.
+    device_arrays : float
+        Number of N×N arrays that a solver on the device takes.
+    zero : Ending
+        The ending that a status of 0 stands for if it is no success.
+
+    Examples
+    --------
+    >>> METHODS["trust-ncg"].needs, METHODS["trust-ncg"].engines
+    ('gradient, Hessian-vector products', ('scipy', 'torch'))
+    >>> [name for name, row in METHODS.items() if row.constraints]
+    ['SLSQP', 'trust-constr', 'COBYLA', 'COBYQA']
     """
 
     gradient: str = "none"

@@ -18,16 +18,48 @@ __all__ = ["LARGEST", "OptionSpec", "read_value", "refuse_value", "require_array
 
 @dataclass(frozen=True, slots=True)
 class OptionSpec:
-    """One option of a SciPy solver.
+    """One option of a method.
 
-    default: SciPy's own (None: SciPy derives it, `help` says how). float32: our default when a parameter is float32
-    and SciPy's assumes double. tolerance: set by `tol`. low, high: the allowed range, inclusive; `choices` are allowed
-    besides. unlimited: of a limit,
-    what SciPy is handed for inf. kind: "int", "float", "bool", "choice", "array", "step" of differences, "map",
-    "mapping" or "any". An array runs over the variables in its last axis, or in both_axes; shape: in words of N. none:
-    SciPy takes None too, for something else than the default. ours: not handed to SciPy, but handled by torchmin_nb.
-    loss_power: the option is in units of the loss to this power, which `loss_scale` changes. scipy_only: a solver on
-    the device has no use for it.
+    Attributes
+    ----------
+    name : str
+        Name of the option.
+    default : object
+        SciPy's own default. None: SciPy derives it, and `help` says how.
+    kind : str
+        "int", "float", "bool", "choice", "array", "step" (of differences), "map", "mapping", "any", or a kind of one
+        family of methods.
+    help : str
+        What it does, in a sentence.
+    low : float or None
+        Smallest allowed value.
+    high : float or None
+        Largest allowed value.
+    choices : tuple
+        Values that are allowed besides, or the allowed values of a choice.
+    tolerance : bool
+        Whether ``tol`` sets it.
+    float32 : object
+        Our default if a parameter is float32 and SciPy's default assumes float64.
+    ours : bool
+        Whether torchmin_nb handles it and SciPy is not handed it.
+    both_axes : bool
+        Whether an array runs over the variables in both axes; otherwise in its last axis.
+    loss_power : int
+        The option is in units of the loss to this power, which ``loss_scale`` changes.
+    unlimited : float or None
+        What SciPy is handed for inf, in an option that is a limit.
+    shape : tuple of str
+        Shape of an array, in words of N.
+    none : bool
+        Whether SciPy takes None too, for something else than the default.
+    scipy_only : bool
+        Whether a solver on the device has no use for it.
+
+    Examples
+    --------
+    >>> METHODS["BFGS"].options["gtol"].default, METHODS["BFGS"].options["gtol"].help
+    (1e-05, 'Stop when the gradient norm is below this.')
     """
 
     name: str

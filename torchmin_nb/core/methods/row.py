@@ -13,11 +13,28 @@ __all__ = ["MethodRow", "option_rows"]
 
 @dataclass(frozen=True, slots=True)
 class MethodRow:
-    """One method of METHODS, LEAST_SQUARES_METHODS or GLOBAL_METHODS.
+    """One method of METHODS, LEAST_SQUARES_METHODS or GLOBAL_METHODS: the columns that all three have.
 
-    name: as SciPy spells it. summary: when to use it, in a sentence. reference: the page or paper that describes it.
-    options: by name. family: the heading under which it is listed. bounds, constraints: whether it accepts them. cost:
-    the cost of an iteration, in words. engines: what can run it: "scipy", and "torch" for a solver on the device.
+    Attributes
+    ----------
+    name : str
+        Name of the method, as SciPy spells it.
+    summary : str
+        When to use it, in a sentence.
+    reference : str
+        The page or paper that describes it.
+    options : dict of str to OptionSpec
+        Its options, by name.
+    family : str
+        The heading under which it is listed.
+    bounds : bool
+        Whether it takes bounds; in GLOBAL_METHODS, whether it needs finite bounds on every variable.
+    constraints : bool
+        Whether it takes constraints.
+    cost : str
+        The cost of an iteration, in words.
+    engines : tuple of str
+        What can run it: "scipy", and "torch" for a solver on the device.
     """
 
     name: str

@@ -44,31 +44,59 @@ _KINDS = {bool: "bool", int: "int", float: "float"}
 def method(
     name: str, *, needs: Need | None = None, bounds: bool = False, constraints: bool = False, summary: str = ""
 ) -> Callable[[Solver], Solver]:
-    """Register a method of your own under a name that MinimizeWrapper, minimize and the explorer then know.
+    """Register a method of your own under a name, for MinimizeWrapper, minimize and the explorer.
 
-    On a class, it is a solver on the device: see `torchmin_nb.solvers`, with an example. On a function, SciPy runs it.
+    On a class, it registers a solver on the device: `torchmin_nb.solvers` has an example. On a function, SciPy runs it.
+    A name registered before is replaced, so that a cell may be run again.
 
-    The function is either a generator, `f(fun, x0, grad, hessp, ...)`, which yields one iterate x (n,) an iteration and
-    names those of fun, grad, hess, hessp, bounds and constraints that it wants; what it returns, a string, is the
-    message of the result. Or it is a custom method as SciPy takes it, `f(fun, x0, args, **options)`, which returns an
-    `OptimizeResult` and calls `options["callback"]` with one of x once an iteration. fun(x) is the loss, grad(x) (n,),
-    hess(x) (n, n), hessp(x, v) (n,), all in float64. Its other parameters become its options, and must have
-    defaults.
+    Parameters
+    ----------
+    name : str
+        Name of the method, not one of SciPy's.
+    needs : {"loss", "gradient", "products", "hessian"} or None, optional
+        What the method needs; "products" are Hessian-vector products. Default: what its parameters imply.
+    bounds : bool, optional
+        Whether it takes bounds. A parameter of that name implies it. Default False.
+    constraints : bool, optional
+        Whether it takes constraints. A parameter of that name implies it. Default False.
+    summary : str, optional
+        When to use it, in a line. Default: the first line of its docstring.
 
-    needs: "loss", "gradient", "products" (Hessian-vector) or "hessian"; None: what its parameters imply.
-    bounds, constraints: whether it heeds them; a parameter of that name says so too. summary: when to use it, in a
-    line; the first line of its docstring if empty. A name registered before is replaced: a cell may be run again.
+    Returns
+    -------
+    callable
+        A decorator, which returns the function or class unchanged.
 
-    Raises ArgumentError for a name that SciPy has, unknown `needs`, or a signature that cannot be called;
-    ArgumentTypeError for what is not a function. Source: "Custom minimizers" in scipy.optimize.minimize.
+    Raises
+    ------
+    ArgumentError
+        If SciPy has a method of this name, if `needs` is not known, or if the function cannot be called.
+    ArgumentTypeError
+        If the name is no string, or what is decorated is neither a function nor a class.
 
+    Notes
+    -----
+    The function is one of two kinds. A generator ``f(fun, x0, grad, hessp, ...)`` yields one iterate x, shape (n,), in
+    each iteration. It names those of fun, grad, hess, hessp, bounds and constraints that it wants. If it returns a
+    string, that is the message of the result. The other kind is a custom method as in SciPy, ``f(fun, x0, args,
+    **options)``, which returns an ``OptimizeResult`` and calls ``options["callback"]`` with a copy of x once in each
+    iteration.
+
+    fun(x) is the loss, grad(x) has shape (n,), hess(x) has shape (n, n), hessp(x, v) has shape (n,), all in float64.
+    The other parameters become options of the method, and must have defaults.
+
+    References
+    ----------
+    "Custom minimizers" in https://docs.scipy.org/doc/scipy/reference/generated/scipy.optimize.minimize.html
+
+    Examples
+    --------
     >>> @method("steps-downhill")
     ... def steps_downhill(fun, x0, grad, *, rate=0.1):
     ...     x = x0
     ...     while np.linalg.norm(grad(x)) > 1e-6:
     ...         x = x - rate * grad(x)
     ...         yield x
-    >>> from torchmin_nb import minimize
     >>> minimize(lambda x: ((x - 3) ** 2).sum(), [0.0, 0.0], "steps-downhill").x.round(decimals=3)
     tensor([3., 3.], dtype=torch.float64)
     >>> unregister("steps-downhill")
@@ -107,7 +135,27 @@ def method(
 
 
 def unregister(name: str) -> None:
-    """Forget a method of your own. Raises UnknownMethodError, naming the registered ones."""
+    """Remove a method of your own that `method` has registered.
+
+    Parameters
+    ----------
+    name : str
+        The name under which it was registered.
+
+    Raises
+    ------
+    UnknownMethodError
+        If no method is registered under this name. The message lists the registered ones.
+
+    Examples
+    --------
+    >>> @method("one-step")
+    ... def one_step(fun, x0, grad):
+    ...     yield x0 - grad(x0)
+    >>> minimize(lambda x: 0.5 * (x**2).sum(), [3.0], "one-step").x
+    tensor([0.], dtype=torch.float64)
+    >>> unregister("one-step")
+    """
     take_own(name)
 
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
 from ...errors import ClosureWarning, ConstantLossError, TorchminError
 from ..autodiff.closure import ClosureResult, Evaluator
 from ..autodiff.explained_errors import explained
+from ..autodiff.hessian import ChangedGraphError, HvpGraph
 from ..history.metrics import collecting
 from ..runtime.control import Abort, Control
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from ..parameters.flat import FlatParameters, Vector
 
 __all__ = ["Calls", "Counts"]
+
+T = TypeVar("T")
 
 _FEW, _EARLY, _OFTEN = 1000, 8, 16
 """Up to _FEW entries, the first _EARLY closure calls, and then one in _OFTEN, are checked for moved parameters."""
@@ -81,11 +84,22 @@ class Calls:
             if result.parts is not None and self._unreached:
                 self._unreached = [index for index in self._unreached if self.flat.tensors[index].grad is None]
             if check and not self.control.ending:
-                result = self._check_start(check, result)
+                self._check_start(check, result)
         except Exception as error:
             result = self._rejected(error)
         self.counts.njev += result.parts is not None
         return result
+
+    def with_graph(self, x: Vector, graph: HvpGraph, use: Callable[[HvpGraph], T]) -> tuple[T, HvpGraph]:
+        """What `use` makes of the graph at x, and the graph: a new one, by a closure call, where it was changed."""
+        self.write_parameters(x)
+        try:
+            return use(graph), graph
+        except ChangedGraphError:
+            renewed = self.call(x, "curvature").graph
+            if renewed is None:
+                raise
+            return use(renewed), renewed
 
     def write_parameters(self, x: Vector) -> None:
         """Write x into the parameters, unless they hold it already. No closure call."""
@@ -140,14 +154,14 @@ class Calls:
         often = self.flat.on_host and self.flat.n <= _FEW and (calls <= _EARLY or calls % _OFTEN == 0)
         return often or calls & (calls - 1) == 0
 
-    def _check_start(self, check: StartCheck, first: ClosureResult) -> ClosureResult:
-        """The calls of the start check; values that the closure records in them are not kept."""
+    def _check_start(self, check: StartCheck, first: ClosureResult) -> None:
+        """The calls of the start check; what the closure records in them is not kept."""
         assert self._written is not None
         metrics, self.metrics = self.metrics, {}
         x = self._written if isinstance(self._written, np.ndarray) else self._written.double().cpu().numpy()
         try:
             with collecting({}):
-                return check.compare(first, x)
+                check.compare(first, x)
         finally:
             self.metrics = metrics
             self.bytes_per_row, self.start_check = check.bytes_per_row, None

@@ -62,13 +62,27 @@ _REMEDY = "write the constraint without this operation, or choose a method witho
 class Constraint:
     """lower <= fun(...) <= upper, for a torch function of the parameters.
 
-    fun: a function of no arguments that reads the model, or of the trainable tensors in order (of x itself with
-        `minimize`); returns a scalar or vector tensor, computed so that autograd can follow.
-    lower, upper: numbers or arrays of the function's length; None or infinite for none. Where they are equal, an
+    Parameters
+    ----------
+    fun : callable
+        A function without arguments that reads the model, or of the trainable tensors in order; with `minimize`, of x.
+        It returns a scalar or a vector, computed so that autograd can follow.
+    lower : float or array_like of shape (m,), optional
+        Lower limit of each component; None or -inf for none. Default: none.
+    upper : float or array_like of shape (m,), optional
+        Upper limit of each component; None or inf for none. Default: none. Where the limits are equal, it is an
         equality.
 
-    >>> Constraint(lambda x: x.sum(), lower=1, upper=1)
-    Constraint(lower=1, upper=1)
+    Raises
+    ------
+    ArgumentTypeError
+        If `fun` is not callable.
+
+    Examples
+    --------
+    >>> on_a_line = Constraint(lambda x: x.sum(), lower=1, upper=1)
+    >>> minimize(lambda x: (x**2).sum(), [0.0, 0.0], constraints=on_a_line).x.round(decimals=6)
+    tensor([0.5000, 0.5000], dtype=torch.float64)
     """
 
     def __init__(self, fun: Callable[..., torch.Tensor], lower: Any = -np.inf, upper: Any = np.inf):

@@ -15,7 +15,7 @@ from ..autodiff.hessian import DenseHessian, HvpGraph
 from ..autodiff.side_effects import preserved_buffers
 from ..runtime.control import NONFINITE_CURVATURE, Abort, StopRun
 from ..solvers.contract import Sample, State
-from ..solvers.vectors import dot
+from ..solvers.vectors import Transfer, dot
 from .calls import Calls, Counts
 from .objective import Derivatives, Point, nonfinite_start, power_of_two
 from .scaled_objective import STIFF
@@ -42,6 +42,7 @@ class DevicePoint:
     metrics: dict[str, float]
     graph: HvpGraph | None = None
     violation: float | None = None
+    host: Point | None = None
 
     def position(self) -> NDArray[np.float64]:
         """x on the host."""
@@ -52,9 +53,11 @@ class DevicePoint:
         return float(torch.linalg.vector_norm(self.x - other.x))
 
     def to_host(self) -> Point:
-        """The gradient as an array, without its graph."""
-        gradient = None if self.gradient is None else self.gradient.to("cpu", torch.float64).numpy().copy()
-        return Point(self.position().copy(), self.loss, gradient, self.metrics)
+        """The same in arrays, made once, without its graph."""
+        if self.host is None:
+            gradient = None if self.gradient is None else self.gradient.to("cpu", torch.float64).numpy().copy()
+            self.host = Point(self.position().copy(), self.loss, gradient, self.metrics)
+        return self.host
 
 
 class Observer(Protocol):
@@ -96,7 +99,7 @@ class OnDevice:
         self.eps = max(self.flat.eps, torch.finfo(self.dtype).eps)
         self.lower, self.upper = variables.lower, variables.upper
         self._observer = observer
-        self._end: Point | None = None
+        self._end: DevicePoint | None = None
 
     def start(self) -> torch.Tensor:
         """See Problem: the parameters' values, moved inside the bounds."""
@@ -128,9 +131,9 @@ class OnDevice:
         self.loss_scale = scale
 
     def finish_at(self, state: State) -> Point:
-        """Copy the end point to the host; `cached_point` then returns it."""
-        self._end = self.point_of(state).to_host()
-        return self._end
+        """The end of the run on the host; `cached_point` finds it."""
+        self._end = self.point_of(state)
+        return self._end.to_host()
 
     def result_fields(self, state: State) -> dict[str, Any]:
         """The fields of a result besides x and the loss, in the user's variables."""
@@ -138,11 +141,14 @@ class OnDevice:
 
     def best_on_host(self) -> Point | None:
         """The best point, as arrays."""
-        return None if self.best is None else self.best.to_host()
+        if self.best is None:
+            return None
+        end = self._end
+        return end.to_host() if end is not None and end.x is self.best.x else self.best.to_host()
 
     def cached_point(self, x: NDArray[np.float64]) -> Point | None:
-        """The end point or the best point, if x is one of them."""
-        kept = (self._end, self.best_on_host())
+        """The end or the best point, where x is one of them."""
+        kept = (None if self._end is None else self._end.to_host(), self.best_on_host())
         return next((point for point in kept if point is not None and np.array_equal(point.x, x)), None)
 
     def release(self) -> None:
@@ -153,7 +159,7 @@ class OnDevice:
     def _record(self, point: DevicePoint) -> None:
         """Note an evaluated point with a finite loss."""
         if self.best is None or point.loss < self.best.loss:
-            self.best = replace(point, graph=None)
+            self.best = point if point.graph is None else replace(point, graph=None)
         if self.first is None and self.violation is not None:
             self.first = point.to_host()
         self._notify(point, point.loss)
@@ -177,6 +183,7 @@ class DeviceObjective(OnDevice):
         self._last_finite: _EvaluatedSample | None = None
         self._scaled_start: _EvaluatedSample | None = None
         self._dense: DenseHessian | None = None
+        self._transfer = Transfer(8, self.device)
 
     def evaluate(self, x: torch.Tensor, along: torch.Tensor | None = None) -> Sample:
         """See Problem."""
@@ -192,10 +199,8 @@ class DeviceObjective(OnDevice):
             return self._rejected(x, point, along)
         gradient = self.flat.join(result.parts, self.dtype, self.device)
         shown = self._to_solver(gradient)
-        loss, slope, norm, largest, *norms = self._numbers(result.value, shown, along, gradient)
-        slope = slope if along is not None else 0.0
-        two = (norms[0], norms[1]) if norms else (norm, largest)
-        point = DevicePoint(user, loss, gradient, two, self.calls.metrics, result.graph)
+        loss, slope, (norm, largest), norms = self._numbers(result.value, shown, along, gradient)
+        point = DevicePoint(user, loss, gradient, norms, self.calls.metrics, result.graph)
         if not (math.isfinite(loss) and math.isfinite(largest)):
             return self._rejected(x, point, along)
         sample = _EvaluatedSample(x, loss / self.loss_scale, shown, slope, largest, norm, point)
@@ -258,19 +263,20 @@ class DeviceObjective(OnDevice):
 
     def _numbers(
         self, value: torch.Tensor | float, shown: torch.Tensor, along: torch.Tensor | None, gradient: torch.Tensor
-    ) -> list[float]:
-        """Loss, slope, norm and largest entry; norm and largest entry also of the user's gradient, if it differs."""
-        norms = [torch.linalg.vector_norm(shown), largest_entry(shown)]
+    ) -> tuple[float, float, tuple[float, float], tuple[float, float]]:
+        """Loss, slope, and 2-norm and largest entry of the gradient: as shown to the solver, and the user's."""
+        values = [torch.linalg.vector_norm(shown), *torch.aminmax(shown)]
         if shown is not gradient:
-            norms += [torch.linalg.vector_norm(gradient), largest_entry(gradient)]
-        slope = norms[0] if along is None else dot(shown, along)
-        loss = value.to(self.device) if isinstance(value, torch.Tensor) else norms[0]
-        kind = slope.dtype
-        numbers = [each if each.dtype is kind else each.to(kind) for each in (loss, slope, *norms)]
-        values: list[float] = torch.stack(numbers).tolist()
-        if not isinstance(value, torch.Tensor):
-            values[0] = value
-        return values
+            values += [torch.linalg.vector_norm(gradient), *torch.aminmax(gradient)]
+        if along is not None:
+            values.append(dot(shown, along))
+        if isinstance(value, torch.Tensor):
+            values.append(value)
+        on_host = self._transfer(values)
+        loss = on_host.pop() if isinstance(value, torch.Tensor) else value
+        slope = 0.0 if along is None else on_host.pop()
+        norms = [(two, max(-low, high)) for two, low, high in zip(*[iter(on_host)] * 3, strict=True)]
+        return loss, slope, norms[0], norms[-1]
 
     def _rejected(self, x: torch.Tensor, point: DevicePoint, along: torch.Tensor | None) -> Sample:
         """The values for the method where the loss is not defined: they make it reject the trial."""
@@ -302,9 +308,7 @@ class DeviceObjective(OnDevice):
         try:
             if self.derivatives.curvature != "autograd":
                 return self._to_solver(self._difference(self._point(sample).x, direction))
-            graph = self._graph(sample)
-            self.calls.write_parameters(self._point(sample).x)
-            return self._to_solver(graph.product(direction))
+            return self._to_solver(self._with_graph(sample, lambda graph: graph.product(direction)))
         except Exception as error:
             raise Abort(error) from error
 
@@ -313,24 +317,25 @@ class DeviceObjective(OnDevice):
             units = torch.eye(self.n, dtype=self.dtype, device=self.device)
             rows = torch.stack([self._product(sample, unit) for unit in units])
             return (rows + rows.T) / 2
-        graph, n = self._graph(sample), self.flat.n
-        self.calls.write_parameters(self._point(sample).x)
+        n, before_chunk = self.flat.n, self.control.before_work
         self._dense = self._dense or DenseHessian(n, self.calls.bytes_per_row, self.derivatives.chunk)
+        build = self._dense.build
         try:
-            hessian = self._dense.build(graph, n, self.control.before_work, self.dtype, self.device)
+            hessian = self._with_graph(sample, lambda now: build(now, n, before_chunk, self.dtype, self.device))
         except Exception as error:
             raise Abort(error) from error
         self.counts.nhvp += n
         hessian = self.variables.hessian_to_solver(hessian)
         return hessian if self.loss_scale == 1 else hessian.div_(self.loss_scale)
 
-    def _graph(self, sample: Sample) -> HvpGraph:
+    def _with_graph(self, sample: Sample, use: Callable[[HvpGraph], torch.Tensor]) -> torch.Tensor:
+        """What `use` makes of the graph at a sample."""
         point = self._point(sample)
-        if point.graph is None:
-            point.graph = self.calls.call(point.x, "curvature").graph
-        if point.graph is None:
+        graph = point.graph or self.calls.call(point.x, "curvature").graph
+        if graph is None:
             raise StopRun(NONFINITE_CURVATURE)
-        return point.graph
+        product, point.graph = self.calls.with_graph(point.x, graph, use)
+        return product
 
     def _difference(self, x: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
         """H v by a central difference of gradients along v, as `finite_difference_product`."""

@@ -402,9 +402,9 @@ class Objective:
 
     def _autograd_product(self, point: Point, v: NDArray[np.float64]) -> NDArray[np.float64]:
         assert point.graph is not None
-        self.calls.write_parameters(point.x)
         self.counts.nhvp += 1
-        return point.graph.hvp(v)
+        product, point.graph = self.calls.with_graph(point.x, point.graph, lambda graph: graph.hvp(v))
+        return product
 
     def _difference_product(self, x: NDArray[np.float64], v: NDArray[np.float64]) -> NDArray[np.float64]:
         self.counts.nhvp += 1
@@ -434,13 +434,13 @@ class Objective:
 
     def _autograd_hessian(self, graph: HvpGraph, point: Point, n: int) -> NDArray[np.float64]:
         self._dense = self._dense or DenseHessian(n, self.calls.bytes_per_row, self.derivatives.chunk)
-        self.calls.write_parameters(point.x)
+        build, before_chunk = self._dense.build, self.control.before_work
         try:
-            hessian = self._dense.build(graph, n, self.control.before_work).numpy()
+            hessian, point.graph = self.calls.with_graph(point.x, graph, lambda now: build(now, n, before_chunk))
         except Exception as error:
             raise Abort(error) from error
         self.counts.nhvp += n
-        return hessian
+        return hessian.numpy()
 
 
 def nonfinite_start(loss: float) -> str:

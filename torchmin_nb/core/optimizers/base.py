@@ -92,11 +92,32 @@ class ScipyOptimizer(torch.optim.Optimizer):
         return self.result
 
     def step(self, closure: Closure | None = None) -> torch.Tensor:  # type: ignore[override]
-        """Run the whole minimisation; returns the loss at the end point, a 0-d tensor.
+        """Run the whole minimisation.
 
-        closure: computes the loss from the parameters; it may call `backward()` once, several times or not at all. It
-        is called several times, and needs the same data each time. `result` then holds SciPy's OptimizeResult,
-        `history` the iterations.
+        Parameters
+        ----------
+        closure : callable
+            Computes the loss from the parameters and returns it, a scalar tensor. It may call ``backward()`` once,
+            several times or not at all. It is called several times, and needs the same data each time.
+
+        Returns
+        -------
+        torch.Tensor
+            The loss at the end point, a tensor of shape () with dtype and device of the first parameter. ``result``
+            then has SciPy's OptimizeResult, ``history`` the iterations.
+
+        Raises
+        ------
+        ArgumentTypeError
+            If the closure is not callable.
+        ClosureError
+            If the loss or the gradient cannot be used, and if the start check finds an error.
+        MemoryBudgetError
+            If arrays of the method would not fit in memory.
+        BusyError
+            If another run is moving the same parameters.
+        DistributedError
+            If the process group has more than one process.
         """
         closure = require_closure(closure)
         refuse_several_processes()
@@ -105,15 +126,55 @@ class ScipyOptimizer(torch.optim.Optimizer):
             return self._execute(closure)
 
     def start(self, closure: Closure, *, iterations: int | None = None, pace: float = 0.0, paused: bool = False) -> Run:
-        """The same as `step` in a worker thread: returns at once, with the Run to watch and steer it.
+        """Do the same as `step` in a worker thread. Returns at once, with the Run to watch and steer it.
 
-        iterations: stand still after so many, to go on with `advance` or `resume`. pace: hold each iteration for so
-        many seconds. paused: begin with the first `resume` or `advance`. Raises BusyError while another run moves the
-        same parameters, and what `step` raises before it starts.
+        Parameters
+        ----------
+        closure : callable
+            Computes the loss, as for `step`.
+        iterations : int or None, optional
+            Pause after this number of iterations, until `Run.advance` or `Run.resume`. Default: no pause.
+        pace : float, optional
+            Hold each iteration for this number of seconds. Default 0.
+        paused : bool, optional
+            Begin only at the first `Run.resume` or `Run.advance`. Default False.
 
-        torch's step hooks are called as around `step`, in the worker thread: the pre hooks when the run begins (of a
-        paused one, after the first `resume` or `advance`), the post hooks when it has ended, before `wait` returns. A
-        run that raises has no post hooks; what a hook raises, `wait` raises.
+        Returns
+        -------
+        Run
+            The run, which can be awaited.
+
+        Raises
+        ------
+        ArgumentError
+            If `iterations` or `pace` is not positive.
+        ArgumentTypeError
+            If the closure is not callable.
+        ParameterError
+            If the parameters cannot be minimised over.
+        BusyError
+            If another run is moving the same parameters.
+        DistributedError
+            If the process group has more than one process.
+
+        Notes
+        -----
+        What `step` raises later, `Run.wait` raises here.
+
+        torch's step hooks are called as around `step`, but in the worker thread: the pre hooks when the run begins (for
+        a paused run, after the first `resume` or `advance`), the post hooks when it has ended, before `wait` returns. A
+        run that raises has no post hooks. What a hook raises, `wait` raises.
+
+        Examples
+        --------
+        >>> x = torch.nn.Parameter(torch.tensor([-1.2, 1.0], dtype=torch.float64))
+        >>> optimizer = MinimizeWrapper([x], "BFGS")
+        >>> run = optimizer.start(lambda: (1 - x[0]) ** 2 + 100 * (x[1] - x[0] ** 2) ** 2, iterations=5)
+        >>> run.wait_until_paused(), len(run.history) - 1
+        (True, 5)
+        >>> run.resume()
+        >>> run.wait().success
+        True
         """
         closure = require_closure(closure)
         refuse_several_processes()
@@ -182,9 +243,10 @@ class ScipyOptimizer(torch.optim.Optimizer):
             yield
 
     def best_point(self) -> tuple[list[torch.Tensor], float] | None:
-        """The best point seen by the run under way: fresh tensors, one a trainable parameter, and the loss there.
+        """The best point seen by the run that is under way: a pair of tensors and loss, or None.
 
-        None outside a run, and before the first finite loss.
+        The tensors are new ones, one for each trainable parameter, in their shapes and dtypes. None outside a run, and
+        before the first finite loss.
         """
         objective = self._objective
         best = None if objective is None else objective.best
@@ -193,33 +255,82 @@ class ScipyOptimizer(torch.optim.Optimizer):
         return objective.flat.scatter(best.x), best.loss
 
     def stop(self) -> None:
-        """End the run at its next closure call or product, or before its first; any thread may ask."""
+        """End the run at its next closure call or product, or before its first. Any thread may call it."""
         running = self._running
         if running is not None:
             running.request(STOPPED)
 
     def record(self, **metrics: float | torch.Tensor) -> None:
-        """Called inside the closure: put numbers of your own on this evaluation and its iteration.
+        """Put numbers of your own on this evaluation and its iteration. Call it inside the closure.
 
-        Outside a run it does nothing. Raises ArgumentTypeError for what is not a number, ArgumentError for a name that
-        Iteration has.
+        Outside a run it does nothing.
+
+        Parameters
+        ----------
+        **metrics : float or torch.Tensor of one element
+            Numbers by name. They are in ``Iteration.metrics`` and ``History.metrics``.
+
+        Raises
+        ------
+        ArgumentTypeError
+            If a value is not a number.
+        ArgumentError
+            If a name is one of the fields of Iteration.
         """
         recorded = numbers(metrics)
         if self._objective is not None:
             self._objective.calls.metrics.update(recorded)
 
     def check(self, closure: Closure) -> ClosureReport:
-        """Check a closure without a run: determinism, gradient and curvature against differences, timings.
+        """Check a closure without a run: determinism, gradient and curvature against differences, and its times.
 
-        Steps are taken in the scaled parameters of `scale=`. Parameters and random number generators are left as they
-        were. Raises ClosureError.
+        Steps are taken in the scaled parameters of ``scale=``. Parameters and random number generators are restored.
+
+        Parameters
+        ----------
+        closure : callable
+            Computes the loss, as for `step`.
+
+        Returns
+        -------
+        ClosureReport
+            What was found, problems in words.
+
+        Raises
+        ------
+        ArgumentTypeError
+            If the closure is not callable.
+        ClosureError
+            If the closure returns something that is no loss.
+
+        Examples
+        --------
+        >>> x = torch.nn.Parameter(torch.ones(3, dtype=torch.float64))
+        >>> report = MinimizeWrapper([x]).check(lambda: (x**4).sum())
+        >>> report.ok, report.loss, report.gradient_error < 1e-6
+        (True, 3.0, True)
         """
         flat = FlatParameters(trainable(self.param_groups))
         scale = group_scale(self.param_groups, flat.tensors)
         return check_closure(require_closure(closure), flat, scale=1.0 if scale is None else scale)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """torch's: the next run moves these parameters too. Raises ArgumentError, ArgumentTypeError, ParameterError."""
+        """Add a param group, as torch does. The next run moves its parameters too.
+
+        Parameters
+        ----------
+        param_group : dict
+            ``params``, and optionally ``bounds`` and ``scale``.
+
+        Raises
+        ------
+        ArgumentError
+            If the group has another key, such as ``lr``.
+        ArgumentTypeError
+            If the group is not a dict of tensors.
+        ParameterError
+            If a parameter is in a group already, or is no leaf tensor.
+        """
         with group_errors():
             if isinstance(param_group, Mapping):
                 known_group_keys([param_group])
@@ -228,17 +339,28 @@ class ScipyOptimizer(torch.optim.Optimizer):
             self._groups_changed()
 
     def state_dict(self) -> dict[str, Any]:
-        """torch's state_dict, with the last run's history and result under "run": plain types and tensors."""
+        """torch's state_dict, with history and result of the last run under "run": plain types and tensors only."""
         return {**super().state_dict(), "run": packed(self.history, self.result)}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Take groups, history and result from a state_dict; the next `step` goes on where that run ended.
+        """Take groups, history and result from a state_dict. The next `step` continues where that run ended.
 
-        The parameters travel with the model. Trust radius, inverse Hessian, simplex and directions are taken up where
-        the method has them; where something is lost, `step` says so with a StartWarning.
+        The parameters travel with the model. Trust radius, inverse Hessian, simplex and directions are used again if
+        the method has them. If something is lost, `step` names it in a StartWarning.
 
-        Raises ArgumentError for the state of another kind of optimizer and for what is no state_dict, HistoryError for
-        a run that cannot be read, ValueError (torch) for other param groups.
+        Parameters
+        ----------
+        state_dict : dict
+            What `state_dict` returned.
+
+        Raises
+        ------
+        ArgumentError
+            If it is no state_dict, or that of another kind of optimizer.
+        HistoryError
+            If the run in it cannot be read.
+        ValueError
+            By torch, if the param groups differ.
         """
         require_state_form(state_dict)
         known_group_keys(state_dict["param_groups"])

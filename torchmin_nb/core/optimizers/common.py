@@ -45,7 +45,40 @@ NONFINITE_ERRORS = (torch.linalg.LinAlgError,)  # type: ignore[attr-defined]
 
 
 class Common(TypedDict, total=False):
-    """Keywords of every wrapper: MinimizeWrapper says what they mean."""
+    """Keywords of every wrapper; `shares_parameters` puts their text into the docstring of each.
+
+    Parameters
+    ----------
+    callbacks : callable or list of callables, optional
+        Each is called with every `Iteration`; one that returns True stops the run. A callback may also have the methods
+        ``on_start(history)``, ``on_evaluation(evaluation)`` and ``on_end(history)``. See `Callback`.
+    max_seconds : float or None, optional
+        Wall-clock seconds, pauses not counted. The run ends at the next closure call or product. Default: no limit.
+    max_evaluations : int or None, optional
+        Number of closure calls. The run ends before the next one. Default: no limit.
+    target_loss : float or None, optional
+        The run ends as soon as a feasible point has a loss of this value or less. Default: no target.
+    keep_parameters : bool, optional
+        Keep the point of every iteration in ``history.parameters``, shape (k, n), float64. Default False.
+    keep_evaluations : bool, optional
+        Keep every closure call in ``history.evaluations``. Default False.
+    memory_budget : int or None, optional
+        Bytes that the large arrays of the method may take: N×N matrices, Jacobians, grids. Default: what the machine
+        has available.
+    blas_threads : int, "auto" or None, optional
+        Threads of NumPy's and SciPy's BLAS during the run. "auto", the default, uses one thread, except for large dense
+        factorisations. None leaves the setting as it is.
+    start_check : bool, optional
+        Compare the first closure call with at most three more, which no count includes: at the same point, and at a
+        point close by inside the bounds. ClosureError is raised if the closure moves the parameters, uses up an
+        iterator, or depends on something computed before the call, and if captured and real derivatives differ.
+        A ClosureWarning follows if the loss is not deterministic, if the gradient is not that of the loss, or if
+        parameters have no gradient. False: the closure is called for the method only. Default True.
+    nonfinite_errors : exception class or iterable of exception classes, optional
+        If the closure or a constraint raises one of these at a trial point, the loss counts as NaN there and the trial
+        is rejected. ``history.errors`` counts them by name. At the start they are raised. Default:
+        ``torch.linalg.LinAlgError``; NumPy's LinAlgError is another class. ``()`` for none.
+    """
 
     callbacks: Annotated[Callback | Iterable[Callback], Keyword((), _callbacks)]
     max_seconds: Annotated[float | None, Keyword(None, _seconds)]

@@ -33,7 +33,17 @@ __all__ = ["DeviceOptimizer"]
 class DeviceOptimizer(ScipyOptimizer):
     """A wrapper whose methods run by SciPy, or by a solver on the device.
 
-    `states`: of the last run, the solver's states, or the points of SciPy's, by iteration.
+    `states`: of the last run, the solver's states, or the points of SciPy's, by iteration. The keywords of its
+    wrappers:
+
+    Parameters
+    ----------
+    solver_dtype : torch.float32, torch.float64 or None, optional
+        dtype of a solver with ``engine="torch"``. Default: the widest dtype among the parameters.
+    keep_states : int or None, optional
+        Keep the state of the solver every so many iterations, within `memory_budget`, for
+        ``run.branch(iteration=...)``. The last state is always kept. For SciPy's solvers the kept state is the point.
+        Default: the last state only.
     """
 
     states = KeptStates()
@@ -61,15 +71,43 @@ class DeviceOptimizer(ScipyOptimizer):
         """Replace the arguments of the constructor by these."""
 
     def state_dict(self) -> dict[str, Any]:
-        """torch's state_dict, with the last run under "run", and under "solver" the state of a solver on the device."""
+        """torch's state_dict, with the last run under "run", and the state of a solver on the device under "solver"."""
         solver = {} if self._saved is None else {"solver": self._saved.packed()}
         return {**super().state_dict(), **solver}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """As every wrapper's. A run on the device then goes on from the solver's state, bit for bit on a CPU.
+        """Take groups, history, result and solver state from a state_dict; the next `step` continues that run.
 
-        It begins at the state's point, also where the run before it has left a better one in the parameters; where
-        they are at neither, it begins anew, with a StartWarning.
+        The parameters travel with the model. Trust radius, inverse Hessian, simplex and directions are used again if
+        the method has them. If something is lost, `step` names it in a StartWarning. A run with ``engine="torch"``
+        continues from the solver's state, on a CPU bit for bit. It begins at the point of that state, also if the run
+        before has left a better point in the parameters. If the parameters are at neither point, the run begins anew,
+        with a StartWarning.
+
+        Parameters
+        ----------
+        state_dict : dict
+            What `state_dict` returned.
+
+        Raises
+        ------
+        ArgumentError
+            If it is no state_dict, or that of another kind of optimizer.
+        HistoryError
+            If the run or the solver state in it cannot be read.
+        ValueError
+            By torch, if the param groups differ.
+
+        Examples
+        --------
+        >>> x = torch.nn.Parameter(torch.tensor([-1.2, 1.0], dtype=torch.float64))
+        >>> closure = lambda: (1 - x[0]) ** 2 + 100 * (x[1] - x[0] ** 2) ** 2
+        >>> first = MinimizeWrapper([x], "L-BFGS-B", engine="torch", max_evaluations=20)
+        >>> loss = first.step(closure)
+        >>> second = MinimizeWrapper([x], "L-BFGS-B", engine="torch")
+        >>> second.load_state_dict(first.state_dict())
+        >>> second.step(closure).item() < 1e-10
+        True
         """
         require_state_form(state_dict)
         solver = Saved.unpacked(state_dict["solver"]) if "solver" in state_dict else None

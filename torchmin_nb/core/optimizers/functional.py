@@ -12,7 +12,7 @@ from ...errors import ArgumentTypeError
 from ..execution.result import Result
 from ..methods.local import MethodName
 from ..objective.constraints import Constraint, read_constraints
-from ..signatures import keyword_only, shows_keywords
+from ..signatures import keyword_only, shares_parameters, shows_keywords
 from ..validation import known_keywords
 from .common import COMMON, Common, LossScale
 from .device_run import EngineName
@@ -22,6 +22,7 @@ from .request import Differences
 __all__ = ["minimize"]
 
 
+@shares_parameters(MinimizeWrapper)
 @shows_keywords(COMMON)
 def minimize(
     fun: Callable[[Any], torch.Tensor],
@@ -43,18 +44,58 @@ def minimize(
     solver_dtype: torch.dtype | None = None,
     **common: Unpack[Common],
 ) -> OptimizeResult:
-    """Minimise fun(x), a scalar tensor, over a tensor x, or a dict of tensors.
+    """Minimise fun(x), a scalar tensor, over a tensor x or a dict of tensors.
 
-    x0: a float32 or float64 tensor, a dict of them, or numbers (float64 then). Not changed.
-    fun is called several times, more than once at the start, and needs the same data each time.
-    method, options, tol, bounds, constraints, callback, jac, hess, hessp: as `scipy.optimize.minimize` takes them;
-    every other keyword as MinimizeWrapper takes it.
+    Parameters
+    ----------
+    fun : callable
+        Function of x that returns a scalar tensor. It is called several times, more than once at the start, and needs
+        the same data each time.
+    x0 : torch.Tensor, dict of torch.Tensor, or array_like
+        The start: a float32 or float64 tensor, or a dict of them. Numbers become float64. It is not changed.
+    method : str, callable or None, optional
+        Name of the method. Default: SLSQP with constraints, L-BFGS-B with bounds, else BFGS.
+    options : dict or None, optional
+        Options of the method: the names in ``METHODS[name].options``.
+    tol : float or None, optional
+        One number for all tolerances of the method, at least 0.
+    bounds : sequence of (low, high), scipy.optimize.Bounds or None, optional
+        Bounds on the flat vector of shape (n,); None for an open side.
+    constraints : Constraint, dict, SciPy constraint, or list of them, optional
+        Constraints. The function of a `Constraint` is called with x in the form of `x0`.
+    callback : callable or None, optional
+        SciPy's own callback. See `callbacks` for ours.
+    jac : callable, {"2-point", "3-point"}, bool or None, optional
+        Your own gradient as a function of the flat vector, or differences by SciPy. Default: autograd.
+    hess : callable, {"2-point", "3-point"}, HessianUpdateStrategy or None, optional
+        Your own Hessian as a function of the flat vector, or one by SciPy. Default: autograd.
+    hessp : callable or None, optional
+        Your own Hessian-vector product, a function of the flat vector and a direction. Default: autograd.
+    {shared}
 
-    Returns SciPy's OptimizeResult with `x` in the form of x0 (detached), and `history`.
-    Raises what MinimizeWrapper raises.
+    Returns
+    -------
+    Result
+        SciPy's OptimizeResult. Its ``x`` has the form of `x0` and is detached. It has a ``history``.
 
+    Raises
+    ------
+    ArgumentTypeError
+        If `fun` is not callable, or `x0` is not made of float32 or float64 tensors or numbers.
+    TorchminError
+        What `MinimizeWrapper` and its ``step`` raise.
+
+    References
+    ----------
+    https://docs.scipy.org/doc/scipy/reference/generated/scipy.optimize.minimize.html
+
+    Examples
+    --------
     >>> minimize(lambda x: ((x - 3) ** 2).sum(), torch.zeros(2)).x.round(decimals=3)
     tensor([3., 3.])
+    >>> result = minimize(lambda p: (p["a"] - 1) ** 2 + (p["b"] ** 2).sum(), dict(a=torch.tensor(5.0), b=torch.ones(2)))
+    >>> result.x["a"].round(decimals=3), result.history[0].loss
+    (tensor(1.), 18.0)
     """
     if not callable(fun):
         raise ArgumentTypeError(f"fun must be a function of x, got {type(fun).__name__}")

@@ -38,7 +38,7 @@ from ..parameters.variables import Variables
 from ..runtime.blas_threads import LARGE_DENSE
 from ..runtime.control import Abort, Control
 from ..runtime.user_function import shielded
-from ..signatures import shows_keywords
+from ..signatures import shares_parameters, shows_keywords
 from ..validation import one_of, shown
 from .arguments import read_loss_scale
 from .common import COMMON, Common, LossScale
@@ -51,45 +51,84 @@ __all__ = ["LeastSquaresWrapper"]
 Jacobian = Literal["auto", "dense", "operator"]
 
 
+@shares_parameters(DeviceOptimizer, Common)
 class LeastSquaresWrapper(DeviceOptimizer):
     """`scipy.optimize.least_squares` as a `torch.optim.Optimizer`: minimises ½ Σ ρ(fᵢ²) over residuals f.
 
-    The closure returns the residuals, a tensor of any shape; `backward()` is not needed. It is called several times,
-    with the same data each time, up to three times more at the start (see `start_check`). `step(closure)` returns the
-    final cost. One step of the method uses all residuals and their Jacobian: on fits it is worth many steps of a method
-    that sees the sum of squares only.
+    The closure returns the residuals, a tensor of any shape with m elements; ``backward()`` is not needed. It is called
+    several times, up to three times more at the start (see `start_check`), and needs the same data each time.
+    ``step(closure)`` returns the final cost. One step of the method uses all residuals and their Jacobian. On fits,
+    such a step is worth many steps of a method that sees only the sum of squares.
 
-    params: as for MinimizeWrapper; a param group may carry `bounds=(low, high)` and `scale=`.
-    least_squares_args: what `scipy.optimize.least_squares` takes besides `fun`, `x0` and `jac`, as a dict — `method`,
+    Parameters
+    ----------
+    params : iterable of torch.Tensor, of (str, torch.Tensor) or of dict
+        Tensors, named parameters or param groups, as for `MinimizeWrapper`. A group may have ``bounds=(low, high)`` and
+        ``scale=``.
+    least_squares_args : dict or str, optional
+        What `scipy.optimize.least_squares` takes besides `fun`, `x0` and `jac`, under the same names: `method`,
         `bounds`, `ftol`, `xtol`, `gtol`, `x_scale`, `loss`, `f_scale`, `max_nfev`, `tr_solver`, `tr_options`,
-        `verbose`, `callback` — or just a method name: "trf", "dogbox" or "lm". Not mutated.
-    jacobian: "dense", an (m, n) array made in batches; "operator", products only, for problems whose Jacobian would not
-        fit (trf and dogbox, with tr_solver "lsmr"); "auto", dense where it fits the memory budget and is
-        not very large.
-    loss_scale: SciPy sees cost/loss_scale, as for MinimizeWrapper.
-    engine, solver_dtype, keep_states: as for MinimizeWrapper; on the device are "lm", damped by its gain ratio, and
-        "gauss-newton", whose steps are of minimum norm. Neither takes bounds or robust losses.
-    callbacks, budgets and the other keywords: as for MinimizeWrapper; `memory_budget` in bytes, for the Jacobian and
-        SciPy's copies of it.
+        `verbose`, `callback`. Or only the name of the method: "trf", "dogbox", "lm" or "gauss-newton". The dict is not
+        changed. Default "trf".
+    jacobian : {"auto", "dense", "operator"}, optional
+        "dense": an array of shape (m, n), computed in batches. "operator": only products with it, for problems whose
+        Jacobian would not fit in memory; for trf and dogbox, with ``tr_solver="lsmr"``. "auto", the default: dense if
+        it fits the memory budget and is not very large.
+    loss_scale : float or "auto", optional
+        SciPy sees cost/loss_scale, as for `MinimizeWrapper`. Default 1.
+    engine : {"scipy", "torch", "auto"} or None, optional
+        What runs the method, as for `MinimizeWrapper`. With "torch" there are "lm", damped by its gain ratio, and
+        "gauss-newton", whose steps have minimum norm. Neither takes bounds or robust losses.
+    {shared}
 
-    `result` is SciPy's OptimizeResult, with `fun` and `cost` the final cost (a number, as in every other result),
-    `residuals` the vector that SciPy calls `fun`, `jac` (m, n), scaled by the robust loss as SciPy does, absent with an
-    operator or where we ended the run, and `grad` (n,). `nit` counts accepted points, and so do the iterations of
-    `history`: their `loss` is the cost, their gradient Jᵀρ'f. With an operator, `nhvp` counts products with J and Jᵀ.
+    Attributes
+    ----------
+    result : Result or None
+        SciPy's OptimizeResult of the last run. ``fun`` and ``cost`` are the final cost, a number, as in every other
+        result. ``residuals``, shape (m,), is what SciPy calls ``fun``. ``jac``, shape (m, n), is scaled by the robust
+        loss as in SciPy; it is missing with an operator, and if torchmin_nb ended the run. ``grad`` has shape (n,).
+        ``nit`` counts accepted points. With an operator, ``nhvp`` counts products with J and Jᵀ.
+    history : History
+        The accepted points of the last run. ``loss`` is the cost, the gradient is Jᵀρ'f.
+    name : str
+        Name of the method.
+    engine : str
+        "scipy" or "torch".
 
-    Raises what MinimizeWrapper raises; ArgumentError from `step` where lm has fewer residuals than parameters.
+    Raises
+    ------
+    UnknownMethodError
+        If there is no such method.
+    UnknownOptionError
+        If the method has no such option.
+    ArgumentError
+        If an argument has a value that is not allowed. From `step`: if lm has fewer residuals than parameters.
+    ArgumentTypeError
+        If an argument has a wrong type, or a keyword does not exist.
+    ParameterError
+        If the parameters cannot be minimised over.
 
-    Sources: M. A. Branch, T. F. Coleman, Y. Li, "A subspace, interior, and conjugate gradient method for large-scale
-    bound-constrained minimization problems", SIAM J. Sci. Comput. 21 (1999), for trf; C. Voglis, I. E. Lagaris,
-    "A rectangular trust region dogleg approach for unconstrained and bound constrained nonlinear optimization" (2004),
-    for dogbox; J. J. Moré, "The Levenberg-Marquardt algorithm: implementation and theory" (1978), for lm.
+    References
+    ----------
+    https://docs.scipy.org/doc/scipy/reference/generated/scipy.optimize.least_squares.html
 
-    >>> import torch
+    trf: M. A. Branch, T. F. Coleman, Y. Li, "A subspace, interior, and conjugate gradient method for large-scale
+    bound-constrained minimization problems", SIAM J. Sci. Comput. 21 (1999).
+
+    dogbox: C. Voglis, I. E. Lagaris, "A rectangular trust region dogleg approach for unconstrained and bound
+    constrained nonlinear optimization" (2004).
+
+    lm: J. J. Moré, "The Levenberg-Marquardt algorithm: implementation and theory" (1978).
+
+    Examples
+    --------
     >>> b = torch.nn.Parameter(torch.tensor([-1.2, 1.0], dtype=torch.float64))
     >>> optimizer = LeastSquaresWrapper([b], "lm")
     >>> cost = optimizer.step(lambda: torch.stack([1 - b[0], 10 * (b[1] - b[0] ** 2)]))
     >>> optimizer.result.x.round(6)
     array([1., 1.])
+    >>> optimizer.result.jac.shape
+    (2, 2)
     """
 
     @shows_keywords(COMMON)
@@ -120,12 +159,12 @@ class LeastSquaresWrapper(DeviceOptimizer):
 
     @property
     def supports_warm_start(self) -> bool:  # type: ignore[override]
-        """Whether a loaded run's memory is taken up."""
+        """Whether a loaded run continues with the memory of the method: with ``engine="torch"`` only."""
         return self.engine == "torch"
 
     @property
     def engine(self) -> str:
-        """Who runs the method, "scipy" or "torch"."""
+        """The engine that runs the method, "scipy" or "torch"."""
         against = scipy_only_option(self.request.spec, self.request.options)
         against = against or ("jacobian='operator'" if self._jacobian == "operator" else "")
         return choose_engine(self.request.spec, self._requested_engine, against, LEAST_SQUARES_METHODS.values())
@@ -145,19 +184,64 @@ class LeastSquaresWrapper(DeviceOptimizer):
             _require_solver(self.request, self._jacobian)
 
     def check(self, closure: Closure) -> ClosureReport:
-        """Check the closure's sum of squares without a run: see MinimizeWrapper.check."""
+        """Check the closure's half sum of squares without a run.
+
+        Parameters
+        ----------
+        closure : callable
+            Returns the residuals, a tensor of any shape.
+
+        Returns
+        -------
+        ClosureReport
+            What was found, as from ``MinimizeWrapper.check``.
+
+        Raises
+        ------
+        ArgumentTypeError
+            If the closure is not callable.
+        ClosureError
+            If the closure returns something that is no residuals.
+        """
         closure = require_closure(closure)
         return super().check(lambda: 0.5 * as_residuals(closure()).square().sum())
 
     def covariance(self, closure: Closure | None = None, *, absolute_sigma: bool = False) -> Covariance:
-        """The covariance of the parameters, s² (JᵀJ)⁻¹ with s² = 2·cost/(m − n): see `Covariance`.
+        """The covariance of the parameters, s² (JᵀJ)⁻¹ with s² = 2·cost/(m − n).
 
-        closure: evaluated at the parameters' present values, outside all counts; None takes the Jacobian of the last
-            run's result, where there is one.
-        absolute_sigma: the residuals are divided by known standard deviations, so that s² is 1.
+        Parameters
+        ----------
+        closure : callable or None, optional
+            Returns the residuals. It is called at the parameters' present values; no count includes the call. None
+            takes the Jacobian of the last run's result.
+        absolute_sigma : bool, optional
+            True if the residuals are divided by known standard deviations; s² is then 1. Default False.
 
-        Raises ArgumentError where there is no Jacobian to take, or m ≤ n. Warns (CovarianceWarning) where the data do
-        not determine all parameters, or one lies on a bound, near which its error is not normally distributed.
+        Returns
+        -------
+        Covariance
+            Matrix of shape (n, n), float64, with standard errors by parameter name.
+
+        Raises
+        ------
+        ArgumentError
+            If the last run has left no Jacobian, or if m ≤ n without `absolute_sigma`.
+
+        Warns
+        -----
+        CovarianceWarning
+            If the data do not determine all parameters. Also if a parameter lies on a bound: its error is not normally
+            distributed there.
+
+        Examples
+        --------
+        >>> t = torch.arange(6, dtype=torch.float64)
+        >>> y = 2 * t + 1 + torch.tensor([0.1, -0.1, 0.1, -0.1, 0.1, -0.1])
+        >>> line = torch.nn.Parameter(torch.zeros(2, dtype=torch.float64))
+        >>> optimizer = LeastSquaresWrapper([("line", line)], "lm")
+        >>> cost = optimizer.step(lambda: line[0] * t + line[1] - y)
+        >>> optimizer.covariance().standard_errors()["line"].round(decimals=3)
+        tensor([0.0280, 0.0850], dtype=torch.float64)
         """
         flat = self._flat()
         jacobian, cost = self._jacobian_now(closure, flat) if closure else self._jacobian_then(flat.n)

@@ -39,7 +39,7 @@ from ..parameters.flat import FlatParameters
 from ..parameters.variables import Variables
 from ..runtime.blas_threads import LARGE_DENSE
 from ..runtime.user_function import shielded
-from ..signatures import shows_keywords
+from ..signatures import shares_parameters, shows_keywords
 from ..validation import one_of, positive
 from .arguments import read_loss_scale
 from .common import COMMON, Common, LossScale
@@ -62,76 +62,105 @@ __all__ = ["Curvature", "MinimizeWrapper"]
 Curvature = Literal["autograd", "finite-difference"]
 
 
+@shares_parameters(DeviceOptimizer, Common)
 class MinimizeWrapper(DeviceOptimizer):
     """`scipy.optimize.minimize` as a `torch.optim.Optimizer`: `step(closure)` runs the whole minimisation.
 
-    params: tensors, named parameters or param groups; float32 and float64 may mix. Those with `requires_grad=False` are
-        left alone. A group may carry `bounds=(low, high)` and `scale=`, the typical size of its entries: numbers, or
-        tensors of the parameter's shape. SciPy then minimises over x/scale: trust radii and tolerances on steps
-        are in those units, everything else is in x, options that are arrays over the parameters included.
-    minimizer_args: what `scipy.optimize.minimize` takes besides `fun`, `x0` and `args`, as a dict — `method`,
-        `options`, `tol`, `bounds`, `constraints`, `callback`, `jac`, `hess`, `hessp` — or just a method name, matched
-        without regard to case. Without a method: SLSQP with constraints, L-BFGS-B with bounds, here or of a group, else
-        BFGS, as in SciPy. `maxiter` and `disp` work for every method. Gradients, Hessians and products come from
-        autograd unless `jac`, `hess` or `hessp` say otherwise. Not mutated.
-    callbacks: callables of an `Iteration`; `True` stops the run. One may also have `on_start(history)`,
-        `on_evaluation(evaluation)` and `on_end(history)`.
-    max_seconds, max_evaluations, target_loss: end the run at the next closure call or product.
-    keep_parameters, keep_evaluations: what `history` keeps besides iterations.
-    loss_scale: SciPy sees loss/loss_scale, so that its tolerances, which are absolute, fit a loss that is not of the
-        order of one; losses, gradients, inverse Hessians and multipliers that you see stay in units of the loss. "auto"
-        takes the largest entry of the gradient at the start (the loss itself, for a method and closure without
-        gradients) where that is below one, rounded to a power of two.
-    curvature: "autograd", or "finite-difference" for operations without a second derivative.
-    hessian_chunk: rows of a dense Hessian made at once; chosen by size if None.
-    memory_budget: bytes that the method's N×N arrays may take; what the machine has available if None.
-    blas_threads: threads of NumPy's and SciPy's BLAS during a run; "auto" takes one, except for large dense
-        factorisations; None leaves them as they are.
-    engine: who runs the method: "scipy"; "torch", a solver whose vectors stay on the parameters' device and in their
-        dtype, for CG, BFGS, L-BFGS-B, Newton-CG, dogleg, trust-ncg, trust-krylov, trust-exact, and for SSBFGS and
-        SSBroyden, which SciPy does not have; "auto", torch where it has the method and nothing asked for needs SciPy;
-        None, SciPy where it has the method. METHODS[name].engines has the table.
-    solver_dtype: of a solver on the device; the widest among the parameters if None.
-    keep_states: keep the solver's state at every so many iterations, for `run.branch(iteration=...)`, within
-        `memory_budget`; the last one is always kept. With SciPy's solvers it is the point that is kept.
-    start_check: compare the first closure call with at most three more, outside all counts: at the same point, and a
-        little away inside the bounds. ClosureError where the closure moves the parameters, uses up an iterator, or
-        depends on what was computed before it was called, and where captured and real derivatives differ;
-        ClosureWarning where its loss is not deterministic, its gradient not that of the loss, or parameters have none.
-        False: the closure is called for the method alone.
-    nonfinite_errors: exception classes that stand for a NaN loss when the closure, or a constraint, raises them at a
-        trial: `torch.linalg.LinAlgError` unless given, () for none. `history.errors` counts them by name. At the start
-        they are raised. NumPy's LinAlgError is another class.
+    SciPy always works in float64 vectors of shape (n,), n the number of trainable entries. The closure runs in the
+    parameters' own dtype. Gradients, Hessians and Hessian-vector products come from autograd unless `jac`, `hess` or
+    `hessp` say otherwise.
 
-    The closure is called several times, more than once at the start, and needs the same data each time: it must not
-    take them from an iterator. A parameter that no gradient has reached in any call stays where it is.
+    Parameters
+    ----------
+    params : iterable of torch.Tensor, of (str, torch.Tensor) or of dict
+        Tensors, named parameters or param groups. The dtypes float32 and float64 may be mixed. Tensors with
+        ``requires_grad=False`` are not changed. A group may have ``bounds=(low, high)`` and ``scale=``, the typical
+        size of its entries: numbers, or tensors of the parameter's shape. With a scale, SciPy minimises over x/scale.
+        Trust radii and tolerances on steps are then in these units. Everything else is in units of x, also options that
+        are arrays over the parameters.
+    minimizer_args : dict, str, callable or None, optional
+        What `scipy.optimize.minimize` takes besides `fun`, `x0` and `args`, under the same names: `method`, `options`,
+        `tol`, `bounds`, `constraints`, `callback`, `jac`, `hess`, `hessp`. Or only the method; upper and lower case do
+        not matter. The options ``maxiter`` and ``disp`` work for every method. The dict is not changed. If no method is
+        named, it is chosen as in SciPy: SLSQP with constraints, L-BFGS-B with bounds (here or in a group), else BFGS.
+    curvature : {"autograd", "finite-difference"}, optional
+        How second derivatives are computed. "finite-difference" is for operations without a second derivative.
+    hessian_chunk : int or None, optional
+        Number of rows of a dense Hessian that are computed at once. Default: chosen by size.
+    loss_scale : float or "auto", optional
+        SciPy sees loss/loss_scale. Its tolerances are absolute, and the scale makes them fit a loss that is not of the
+        order of one. Losses, gradients, inverse Hessians and multipliers that you see stay in units of the loss. "auto"
+        takes the largest entry of the gradient at the start (without gradients: the loss there) if it is below one,
+        rounded to a power of two. Default 1.
+    engine : {"scipy", "torch", "auto"} or None, optional
+        What runs the method. "scipy": SciPy. "torch": a solver whose vectors stay on the parameters' device and in
+        their dtype, for CG, BFGS, L-BFGS-B, Newton-CG, dogleg, trust-ncg, trust-krylov and trust-exact, and for SSBFGS
+        and SSBroyden, which SciPy does not have. "auto": torch, if it has the method and nothing you asked for needs
+        SciPy. None, the default: SciPy, if it has the method. ``METHODS[name].engines`` lists the engines of a method.
+    {shared}
 
-    A loss that is NaN or infinite needs no gradient: the trial is rejected. So is one where a method with gradients is
-    given a finite constant, with one ClosureWarning a run; at the start that is an error.
+    Attributes
+    ----------
+    result : Result or None
+        SciPy's OptimizeResult of the last run; None before it has ended.
+    history : History
+        The iterations of the last run.
+    name : str
+        Name of the method.
+    engine : str
+        "scipy" or "torch".
+    callbacks : list
+        The callbacks, which may be changed between runs.
 
-    A run that SciPy ends with success leaves SciPy's x in the parameters. Any other leaves the best point seen, also
-    where SciPy ended it (after a failed line search, say); `result.scipy_x` is then where SciPy stood. The best point
-    is inside the bounds, and among those that violate constraints by no more than 1e-6 if there is one.
-    With bounds or constraints, and a gradient, `result.kkt_residual` says how far the end is from a solution: the
-    largest of what no multipliers explain of the gradient (beside the largest entry of the gradient there or at the
-    start), of the multipliers times the distances to their bounds and constraints (beside the loss), and of the
-    constraint violation. A success where the first is above 1e-2, the second above 5e-5 (3e-4 in float32) or the third
-    above 1e-6 raises a ConvergenceWarning; one at the start, where the loss can still fall, a StartWarning.
-    Under constraints `result.multipliers` has one array v each, with ∇f + Σ Jᵀv = 0 where no bound acts,
-    or is None where SciPy gives none. SciPy always works in float64; the closure runs in the parameters' own dtype.
+    Raises
+    ------
+    UnknownMethodError
+        If there is no such method.
+    UnknownOptionError
+        If the method has no such option.
+    ArgumentError
+        If an argument has a value that is not allowed.
+    ArgumentTypeError
+        If an argument has a wrong type, or a keyword does not exist.
+    ParameterError
+        If the parameters cannot be minimised over: another dtype, no leaf tensors, shared memory.
 
-    Raises subclasses of `torchmin_nb.errors.TorchminError`: UnknownMethodError, UnknownOptionError, ArgumentError,
-    ArgumentTypeError and ParameterError from the constructor; ClosureError, MemoryBudgetError and DistributedError
-    from `step`.
+    Notes
+    -----
+    The closure is called several times, more than once at the start. Each call needs the same data: do not take a batch
+    from an iterator inside. A parameter that no gradient has reached in any call stays where it is.
 
-    Source: https://docs.scipy.org/doc/scipy/reference/generated/scipy.optimize.minimize.html
+    A loss that is NaN or infinite needs no gradient: the trial is rejected. A method with gradients also rejects a
+    trial whose loss is a finite constant, with one ClosureWarning a run; at the start such a loss is an error.
 
-    >>> import torch
+    A run that SciPy ends with success leaves SciPy's x in the parameters. Every other run leaves the best point seen,
+    also if SciPy ended it, for example after a failed line search; ``result.scipy_x`` is then where SciPy ended. The
+    best point is inside the bounds. If a point violates the constraints by no more than 1e-6, the best point does so
+    too.
+
+    With bounds or constraints, and a gradient, ``result.kkt_residual`` has three numbers that say how far the end is
+    from a solution: the largest part of the gradient that no multipliers explain, relative to the largest entry of the
+    gradient there or at the start; the largest product of a multiplier and the distance to its bound or constraint,
+    relative to the loss; and the constraint violation. A success with the first above 1e-2, the second above 5e-5 (3e-4
+    in float32) or the third above 1e-6 gives a ConvergenceWarning. A success at the start, where the loss can still
+    fall, gives a StartWarning.
+
+    With constraints, ``result.multipliers`` has one array v for each, with ∇f + Σ Jᵀv = 0 where no bound is active. It
+    is None if SciPy gives none.
+
+    References
+    ----------
+    https://docs.scipy.org/doc/scipy/reference/generated/scipy.optimize.minimize.html
+
+    Examples
+    --------
     >>> x = torch.nn.Parameter(torch.tensor([-1.2, 1.0], dtype=torch.float64))
     >>> optimizer = MinimizeWrapper([x], "trust-ncg")
     >>> loss = optimizer.step(lambda: (1 - x[0]) ** 2 + 100 * (x[1] - x[0] ** 2) ** 2)
-    >>> optimizer.result.success
-    True
+    >>> optimizer.result.success, optimizer.result.x.round(4)
+    (True, array([1., 1.]))
+    >>> round(optimizer.history[0].loss, 3), optimizer.history[-1].loss < 1e-9
+    (24.2, True)
     """
 
     supports_warm_start = True
@@ -168,7 +197,7 @@ class MinimizeWrapper(DeviceOptimizer):
 
     @property
     def engine(self) -> str:
-        """Who runs the method, "scipy" or "torch"."""
+        """The engine that runs the method, "scipy" or "torch"."""
         return self._engine_of(self.request)
 
     def _engine_of(self, request: Request) -> str:
@@ -189,17 +218,45 @@ class MinimizeWrapper(DeviceOptimizer):
         return self.request.options
 
     def covariance(self, closure: Closure | None = None, *, scale: float = 1.0) -> Covariance:
-        """The covariance of the parameters, scale · H⁻¹ with H the Hessian of the loss: see `Covariance`.
+        """The covariance of the parameters, scale · H⁻¹, where H is the Hessian of the loss.
 
-        closure: its Hessian is made by autograd at the parameters' present values, outside all counts; None takes the
-            last result's `hess_inv` instead. That is no covariance to report: BFGS and L-BFGS-B only approximate H⁻¹,
-            from the steps they took, poorly after few iterations; a run that converges ends before the last step's
-            update of it.
-        scale: 1 where the loss is a negative log-likelihood, 1/m where it is the mean of m such terms; s² (the residual
-            variance) for half a sum of squares, 2s²/m for a mean squared error.
+        Parameters
+        ----------
+        closure : callable or None, optional
+            Its Hessian is computed by autograd at the parameters' present values; no count includes the call. None
+            takes ``result.hess_inv`` of the last run instead, which should not be reported: BFGS and L-BFGS-B only
+            approximate H⁻¹ from the steps they took, and poorly after few iterations. A run that converges ends before
+            its last step has updated it.
+        scale : float, optional
+            1 if the loss is a negative log-likelihood; 1/m if it is the mean of m such terms; s², the residual
+            variance, for half a sum of squares; 2s²/m for a mean squared error. Default 1.
 
-        Raises ArgumentError without closure and `hess_inv`; NotAMinimumError where H has a negative eigenvalue. Warns
-        (CovarianceWarning) where H is singular, or a parameter lies on a bound.
+        Returns
+        -------
+        Covariance
+            Matrix of shape (n, n), float64, with standard errors by parameter name.
+
+        Raises
+        ------
+        ArgumentError
+            If there is neither a closure nor a ``hess_inv`` of the last run.
+        NotAMinimumError
+            If H has a negative eigenvalue.
+
+        Warns
+        -----
+        CovarianceWarning
+            If H is singular, or a parameter lies on a bound.
+
+        Examples
+        --------
+        >>> x = torch.nn.Parameter(torch.zeros(2, dtype=torch.float64))
+        >>> optimizer = MinimizeWrapper([x], "BFGS")
+        >>> closure = lambda: 0.5 * (x[0] - 1) ** 2 + 2.0 * (x[1] + 1) ** 2
+        >>> loss = optimizer.step(closure)
+        >>> optimizer.covariance(closure).matrix
+        array([[1.  , 0.  ],
+               [0.  , 0.25]])
         """
         flat, bounds = self._flat(), self._bounds(self._flat())
         return loss_covariance(

@@ -53,33 +53,80 @@ def observe(
     keep_evaluations: bool = False,
     evaluate_end: bool = False,
 ) -> Run:
-    """Run a `torch.optim` optimizer for so many steps in a worker thread; returns at once, with the Run to steer it.
+    """Run a `torch.optim` optimizer for some steps in a worker thread; returns at once, with the Run to steer it.
 
-    closure: computes the loss, as for `torch.optim.LBFGS`. Its own `zero_grad` is respected: gradients it leaves to
-    accumulate do so. If it does not call `backward()`, its gradients are cleared and its loss is backpropagated here.
-    Inside it, `torchmin_nb.record(name=value)` puts numbers of your own on the iteration. It may draw random batches.
-    evaluate_end: one closure call more, at the end point. The other keywords are those of MinimizeWrapper and of its
-    `start`.
+    Parameters
+    ----------
+    torch_optimizer : torch.optim.Optimizer
+        An optimizer of torch, such as Adam or LBFGS.
+    closure : callable
+        Computes the loss, as for `torch.optim.LBFGS`. It may draw random batches. Its own ``zero_grad`` counts:
+        gradients that it leaves to accumulate do so. If it does not call ``backward()``, its gradients are cleared and
+        its loss is backpropagated here. Inside it, ``torchmin_nb.record(name=value)`` puts numbers of your own on the
+        iteration.
+    steps : int
+        Number of calls of ``torch_optimizer.step``, at least 1.
+    callbacks : callable or list of callables, optional
+        As for `MinimizeWrapper`.
+    max_seconds : float or None, optional
+        Wall-clock seconds, pauses not counted. Default: no limit.
+    max_evaluations : int or None, optional
+        Number of closure calls. Default: no limit.
+    target_loss : float or None, optional
+        The run ends as soon as a loss has this value or less. Default: no target.
+    pace : float, optional
+        Hold each iteration for this number of seconds. Default 0.
+    iterations : int or None, optional
+        Pause after this number of iterations, until `Run.advance` or `Run.resume`. Default: no pause.
+    paused : bool, optional
+        Begin only at the first `Run.resume` or `Run.advance`. Default False.
+    keep_parameters : bool, optional
+        Keep the point of every iteration in ``history.parameters``. Default False.
+    keep_evaluations : bool, optional
+        Keep every closure call in ``history.evaluations``. Default False.
+    evaluate_end : bool, optional
+        Make one closure call more, at the end point. Default False.
 
-    Iteration k holds the point after k steps; index 0 is the start. Its loss and gradient norm are those of the first
-    closure call there, which step k + 1 makes before it moves: no closure call is added, and callbacks find the
-    parameters at that point. The end point, after the last step, is an iteration where it is known: with
-    `evaluate_end`, or where the optimizer itself evaluated it, as LBFGS with a line search does. Else the history ends
-    one step before, and the result's `fun` is the loss of the last closure call.
+    Returns
+    -------
+    Run
+        The run, which can be awaited.
 
-    A run that ends by its number of steps leaves the parameters, `.grad` and the optimizer's state where the training
-    loop `for _ in range(steps): optimizer.step(closure)` leaves them, bit for bit. One that is stopped, out of budget
-    or failed leaves the best point seen. So does one whose loss, gradient or parameters become NaN or infinite: it ends
-    there, with status 109; infinite trials within a step are the optimizer's own affair. The optimizer's state is never
-    touched; where a step of several closure calls was stopped on the way, it is as that optimizer left it.
+    Raises
+    ------
+    ArgumentError
+        If an argument has a value that is not allowed.
+    ArgumentTypeError
+        If an argument has a wrong type, or the optimizer is one of torchmin_nb's.
+    ParameterError
+        If parameters are neither float32 nor float64.
+    BusyError
+        If another run is moving the same parameters.
+    DistributedError
+        If the process group has more than one process.
 
-    A learning rate schedule is a hook of torch's:
-    `optimizer.register_step_post_hook(lambda *_: scheduler.step())`.
+    Notes
+    -----
+    ``run.wait()`` raises what the closure raised, and NonFiniteStartError.
 
-    Raises ArgumentError or ArgumentTypeError for arguments that are not allowed, ParameterError for parameters that are
-    neither float32 nor float64, BusyError while another run moves them. `run.wait()` raises what the closure raised,
-    and NonFiniteStartError.
+    Iteration k is the point after k steps; index 0 is the start. Its loss and gradient norm are those of the first
+    closure call there, which step k + 1 makes before it moves. No closure call is added, and callbacks find the
+    parameters at that point. The end point, after the last step, is an iteration only if its loss is known: with
+    `evaluate_end`, or if the optimizer itself evaluated it, as LBFGS with a line search does. Otherwise the history
+    ends one step earlier, and the result's ``fun`` is the loss of the last closure call.
 
+    A run that ends by its number of steps leaves the parameters, ``.grad`` and the optimizer's state where the training
+    loop ``for _ in range(steps): optimizer.step(closure)`` leaves them, bit for bit. A run that is stopped, out of
+    budget or failed leaves the best point seen. So does a run whose loss, gradient or parameters become NaN or
+    infinite: it ends there with status 109. Infinite trials within a step are left to the optimizer. The optimizer's
+    state is never changed here. If a step of several closure calls is stopped before its end, the state is as that
+    optimizer left it.
+
+    For a learning rate schedule, use a hook of torch:
+    ``optimizer.register_step_post_hook(lambda *_: scheduler.step())``.
+
+    Examples
+    --------
     >>> x = torch.nn.Parameter(torch.tensor([3.0]))
     >>> run = observe(torch.optim.SGD([x], lr=0.25), lambda: (x**2).sum(), steps=3)
     >>> run.wait().message, run.history.loss.tolist(), x.item()

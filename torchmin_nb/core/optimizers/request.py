@@ -136,6 +136,8 @@ def read_request(minimizer_args: MinimizerArgs, *, bounded: bool = False) -> Req
 def require_memory(spec: MethodSpec, n: int, budget: int | None = None, *, on_device: bool = False) -> None:
     """Raise MemoryBudgetError if the N×N arrays do not fit, with their size and with methods that fit."""
     needed = 8 * (spec.device_arrays * n * n if on_device else spec.arrays(n))
+    if not needed:
+        return
     limit = available_bytes() if budget is None else budget
     if needed > limit:
         fitting = [other.name for other in METHODS.values() if other.gradient != "none" and not other.dense]

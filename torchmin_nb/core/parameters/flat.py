@@ -112,7 +112,7 @@ def _words(tensor: torch.Tensor) -> torch.Tensor:
 class FlatParameters:
     """A list of tensors seen as one vector x of shape (n,): a float64 array, or a tensor.
 
-    Frozen tensors do not belong in the list: see `trainable`.
+    Frozen tensors do not belong in the list: see `trainable`. on_host: whether Python reads all without a transfer.
     """
 
     def __init__(self, tensors: Sequence[torch.Tensor]):
@@ -120,11 +120,7 @@ class FlatParameters:
         self._shapes = [tensor.shape for tensor in self.tensors]
         self._sizes = [tensor.numel() for tensor in self.tensors]
         self.n = sum(self._sizes)
-
-    @property
-    def on_host(self) -> bool:
-        """Whether all tensors are on the CPU, so that reading them needs no transfer."""
-        return all(tensor.device.type == "cpu" for tensor in self.tensors)
+        self.on_host = all(tensor.device.type == "cpu" for tensor in self.tensors)
 
     @property
     def eps(self) -> float:

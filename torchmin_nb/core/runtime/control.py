@@ -41,16 +41,23 @@ __all__ = [
 
 
 class Status(IntEnum):
-    """Why torchmin_nb ended a run, or did not accept SciPy's ending: `result.status`, which equals the integer.
+    """Why torchmin_nb ended a run, or did not accept SciPy's ending: ``result.status``, which equals the integer.
 
-    SciPy's own codes are small numbers, whose meaning depends on the method: they stay plain integers.
+    SciPy's own codes are small numbers, whose meaning depends on the method. They stay plain integers. 0 stands for
+    success only; if SciPy ends with 0 without success, ``result.scipy_status`` keeps it. A method of your own may
+    return any other number: ``history.ended_early`` says whether torchmin_nb ended the run.
 
-    label: what `result.message` says; a message may say more. 0 stands for success alone; where SciPy ends with 0 and
-    no success, `result.scipy_status` keeps it. A method of your own may return any other number:
-    `history.ended_early` says whether torchmin_nb ended the run.
+    Attributes
+    ----------
+    label : str
+        What ``result.message`` says; a message may say more.
 
+    Examples
+    --------
     >>> Status(103).name, Status.STOPPED == 99
     ('MAX_SECONDS', True)
+    >>> Status.TARGET_REACHED.label
+    'The target loss has been reached.'
     """
 
     label: str
@@ -80,7 +87,18 @@ class Status(IntEnum):
 
     @classmethod
     def read(cls, number: int) -> int:
-        """The member of this number, or the number itself where there is none."""
+        """The member with this number, or the number itself if there is none.
+
+        Parameters
+        ----------
+        number : int
+            A status of a stored run.
+
+        Returns
+        -------
+        Status or int
+            The status.
+        """
         try:
             return cls(number)
         except ValueError:
@@ -90,7 +108,19 @@ class Status(IntEnum):
 class Ending(NamedTuple):
     """Why a run ended: the status, success and message of its result.
 
-    status: of Status where torchmin_nb ended it; a solver on the device has SciPy's small numbers.
+    Attributes
+    ----------
+    status : int
+        A `Status` if torchmin_nb ended the run. A solver on the device has SciPy's small numbers.
+    success : bool
+        Whether the method has converged, or the target was reached.
+    message : str
+        Why it ended, in words.
+
+    Examples
+    --------
+    >>> Ending(0, True, "The gradient is small.").success
+    True
     """
 
     status: int
@@ -99,7 +129,20 @@ class Ending(NamedTuple):
 
     @classmethod
     def of(cls, status: Status, message: str = "") -> Ending:
-        """An ending of this status; only that at the target is a success."""
+        """An ending with this status. Only that at the target is a success.
+
+        Parameters
+        ----------
+        status : Status
+            The status.
+        message : str, optional
+            Default: the label of the status.
+
+        Returns
+        -------
+        Ending
+            The ending.
+        """
         return cls(status, status is Status.TARGET_REACHED, message or status.label)
 
 

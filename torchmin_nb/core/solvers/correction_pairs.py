@@ -19,7 +19,7 @@ from scipy.optimize import LbfgsInvHessProduct
 from scipy.sparse.linalg import LinearOperator
 
 from .contract import Problem, Sample
-from .vectors import dot
+from .vectors import dot, wide
 
 __all__ = ["CorrectionPairs", "InverseHessian"]
 
@@ -75,13 +75,15 @@ class CorrectionPairs:
         With R the upper triangle of SᵀY, D its diagonal: Hg = (g - Yα)/θ + Sδ, Rα = Sᵀg, Rᵀδ = Dα - (Yᵀg - YᵀYα)/θ,
         which is the two-loop recursion with its inner products taken from `products` and `projections`.
         """
-        size, slots, rows = self.count, self.slots(), self.filled()
+        size, rows = self.count, self.filled()
         products, projections = self._small
         (sy, yy), (sg, yg) = products[:, :size, :size], projections[:, :size]
         alpha = dtrtrs(sy.T, sg, lower=1, trans=1)[0]
         delta = dtrtrs(sy.T, sy.diagonal() * alpha - (yg - yy @ alpha) / self.theta, lower=1)[0]
         weights = np.zeros((rows.size(0) // 2, 2))
-        weights[slots, 0], weights[slots, 1] = -delta, alpha / self.theta
+        weights[:size, 0], weights[:size, 1] = -delta, alpha / self.theta
+        if self.first:  # the slots are used in a ring
+            weights = np.concatenate([weights[-self.first :], weights[: -self.first]])
         there = torch.from_numpy(weights.ravel()).to(rows.device, rows.dtype, non_blocking=True)
         return torch.addmv(gradient, rows.T, there, beta=-1 / self.theta)
 
@@ -100,7 +102,7 @@ class CorrectionPairs:
             torch.sub(after.gradient, before.gradient, out=y)
             parts = [torch.stack([dot(s, y), dot(y, y)])]
         rows = self._flat(size if self.first else older + keep - full)
-        values = torch.cat([torch.mv(rows, after.gradient), *parts]).tolist()
+        values = torch.cat([wide(torch.mv(rows, after.gradient)), *parts]).tolist()
 
         products, projections = self._small
         if full:  # without the oldest pair

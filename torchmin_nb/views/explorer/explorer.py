@@ -21,20 +21,74 @@ __all__ = ["MethodExplorer"]
 
 
 class MethodExplorer:
-    """A panel to pick a problem and a method, run it, watch it, and compare: as the last line of a cell.
+    """A panel to choose a problem and a method, run it, watch it, and compare: as the last line of a cell.
 
-    `MethodExplorer()` has the problems of `torchmin_nb.problems`; `MethodExplorer(function, x0)` one of yours besides,
-    a function of a tensor x (n,) and its start; `MethodExplorer(model=model, closure=closure)` the loss of a model,
-    whose parameters are put back to where they were before each run.
+    ``MethodExplorer()`` has the problems of `torchmin_nb.problems`. ``MethodExplorer(function, x0)`` also has one of
+    yours. ``MethodExplorer(model=model, closure=closure)`` also has the loss of a model, whose parameters are put back
+    to where they were before each run. If its cell is run again, it shows the same choices and runs. It raises nothing:
+    what is wrong stands in the panel.
 
-    bounds: (low, high) for all parameters. constraints: what `minimizer_args["constraints"]` takes. residuals: of x, or
-    a closure of them, where the loss is half the sum of their squares. name: of your problem. height: of the two
-    figures, in pixels.
+    Parameters
+    ----------
+    function : callable or None, optional
+        The loss as a function of x, shape (n,), a scalar tensor.
+    x0 : torch.Tensor, array_like of shape (n,) or None, optional
+        The start of the function.
+    model : torch.nn.Module, sequence of torch.nn.Parameter or None, optional
+        The parameters of the closure.
+    closure : callable or None, optional
+        Computes the loss of the model, a scalar tensor.
+    name : str or None, optional
+        Name of your problem. Default: that of the function, or of the model's class.
+    bounds : (low, high) or None, optional
+        Numbers or tensors, for all parameters.
+    constraints : sequence, optional
+        What ``minimizer_args["constraints"]`` takes.
+    residuals : callable or None, optional
+        Residuals, shape (m,), if the loss is half the sum of their squares: of x for a function, without arguments for
+        a model.
+    height : int, optional
+        Height of the two figures in pixels. Default 340.
 
-    The named widgets are attributes: `problem`, `method`, `engine`, `run_button`, `pause_button`, `step_button`,
-    `stop_button`, `speed`, `view`, `walk`, `options`, `compare`, `race`, `files`. `call` is what the form stands for,
-    `table` the runs.
-    Running its cell again shows the same choices and runs. Raises nothing: what is wrong is said in the panel.
+    Attributes
+    ----------
+    problem : widget
+        The menu of problems.
+    method : widget
+        The menu of methods.
+    engine : widget
+        The choice of the engine.
+    run_button : widget
+        Starts a run.
+    pause_button : widget
+        Pauses the run, and resumes it.
+    step_button : widget
+        Makes one iteration, then pauses.
+    stop_button : widget
+        Ends the run at the best point seen.
+    speed : widget
+        How long each iteration is held.
+    view : widget
+        What the picture beside the curves shows.
+    walk : widget
+        The slider over the iterations.
+    options : object
+        The fields of the options.
+    compare : object
+        The drawer with the table of runs.
+    race : object
+        The drawer with races.
+    files : object
+        The drawer with files and code.
+
+    Examples
+    --------
+    >>> explorer = MethodExplorer(lambda x: ((x - 3) ** 2).sum(), [0.0, 0.0], name="two squares")
+    >>> explorer.method.value = "BFGS"
+    >>> explorer.run_button.click()
+    >>> explorer.wait(), explorer.table.names
+    (True, ('BFGS',))
+    >>> explorer.close()
     """
 
     # No widget holds it, and no thread: so one that is dropped is freed, and its workbench is closed with it.
@@ -100,17 +154,17 @@ class MethodExplorer:
 
     @property
     def reading(self) -> Reading:
-        """The form, read: the call, or what is wrong with which field."""
+        """The form after reading: the call, or what is wrong in which field."""
         return self._bench.form.reading
 
     @property
     def call(self) -> Call | None:
-        """The run that the form stands for; None where a field is wrong."""
+        """The run that the form stands for; None if a field is wrong."""
         return self.reading.call
 
     @property
     def traits(self) -> Traits | None:
-        """What of the problem decides which method fits."""
+        """The traits of the problem, by which methods are judged."""
         return self._bench.form.traits
 
     @property
@@ -124,7 +178,10 @@ class MethodExplorer:
         return self._bench.pictures.figures
 
     def histories(self) -> dict[str, History]:
-        """The runs on the present problem that are drawn: the first dozen of the table, and the one under way."""
+        """The runs on the present problem that are drawn, by name.
+
+        They are the first dozen of the table, and the one under way.
+        """
         return dict(self._bench.shown.histories)
 
     @property
@@ -133,9 +190,19 @@ class MethodExplorer:
         return self._bench.conductor.running
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait until nothing runs any more and all is drawn; whether that is so.
+        """Wait until nothing runs any more and everything is drawn.
 
-        A run that stands still does not end by itself.
+        A run that is paused does not end by itself.
+
+        Parameters
+        ----------
+        timeout : float or None, optional
+            Seconds to wait. Default: no limit.
+
+        Returns
+        -------
+        bool
+            Whether nothing runs any more.
         """
         return self._bench.conductor.wait(timeout)
 
@@ -180,7 +247,13 @@ class MethodExplorer:
         return bundle(drawn.figure(), repr(self), picture(drawn))
 
     def close(self, *, picture: bool = True) -> None:
-        """Stop what runs, free threads, widgets and figures; a picture of the runs stays where the panel was."""
+        """Stop what runs; free threads, widgets and figures.
+
+        Parameters
+        ----------
+        picture : bool, optional
+            True, the default: a picture of the runs stays where the panel was.
+        """
         with self._bench.lock:
             if self._bench.closed:
                 return

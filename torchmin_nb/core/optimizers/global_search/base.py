@@ -76,11 +76,30 @@ class GlobalOptimizer(ScipyOptimizer):
         return self._kwargs
 
     def step(self, closure: Closure | None = None) -> torch.Tensor:  # type: ignore[override]
-        """Run the whole search; returns the loss at the end point, a 0-d tensor.
+        """Run the whole search.
 
-        closure: computes the loss from the parameters; it may do so without gradients. It may be left out where `loss`
-        was given. It is called many times, and needs the same data each time. `result.minima`
-        lists (loss, x) of the distinct local minima that were found, the lowest first.
+        Parameters
+        ----------
+        closure : callable or None, optional
+            Computes the loss from the parameters, a scalar tensor, with or without gradients. It may be left out if the
+            wrapper was given ``loss``. It is called many times, and needs the same data each time.
+
+        Returns
+        -------
+        torch.Tensor
+            The loss at the end point, a tensor of shape () with dtype and device of the first parameter.
+            ``result.minima`` then lists (loss, x) of the distinct local minima that were found, lowest first.
+
+        Raises
+        ------
+        ArgumentTypeError
+            If there is no callable closure and no ``loss``.
+        ClosureError
+            If the loss or the gradient cannot be used, and if the start check finds an error.
+        BusyError
+            If another run is moving the same parameters.
+        DistributedError
+            If the process group has more than one process.
         """
         return super().step(self._closure(closure))
 
@@ -92,7 +111,35 @@ class GlobalOptimizer(ScipyOptimizer):
         pace: float = 0.0,
         paused: bool = False,
     ) -> Run:
-        """The same in a worker thread, as MinimizeWrapper's `start`; the closure may be left out as in `step`."""
+        """Do the same as `step` in a worker thread. Returns at once, with the Run to watch and steer it.
+
+        Parameters
+        ----------
+        closure : callable or None, optional
+            Computes the loss, as for `step`.
+        iterations : int or None, optional
+            Pause after this number of iterations, until `Run.advance` or `Run.resume`. Default: no pause.
+        pace : float, optional
+            Hold each iteration for this number of seconds. Default 0.
+        paused : bool, optional
+            Begin only at the first `Run.resume` or `Run.advance`. Default False.
+
+        Returns
+        -------
+        Run
+            The run, which can be awaited.
+
+        Raises
+        ------
+        ArgumentError
+            If `iterations` or `pace` is not positive.
+        ArgumentTypeError
+            If there is no callable closure and no ``loss``.
+        BusyError
+            If another run is moving the same parameters.
+        DistributedError
+            If the process group has more than one process.
+        """
         return super().start(self._closure(closure), iterations=iterations, pace=pace, paused=paused)
 
     def _closure(self, closure: Closure | None) -> Closure:

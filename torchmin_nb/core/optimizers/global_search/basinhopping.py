@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from scipy.optimize import OptimizeResult
 
 from ...methods.global_search import GLOBAL_METHODS
-from ...signatures import shows_keywords
-from ..common import COMMON
+from ...signatures import shares_parameters, shows_keywords
+from ..common import COMMON, Common
 from .base import GlobalOptimizer
 from .kwargs import SearchCommon, with_random
 from .search import Search
@@ -20,20 +20,60 @@ from .search import Search
 __all__ = ["BasinHoppingWrapper"]
 
 
+@shares_parameters(Common)
 class BasinHoppingWrapper(GlobalOptimizer):
     """`scipy.optimize.basinhopping`: random hops, each followed by a local method with autograd derivatives.
 
-    params: as MinimizeWrapper takes them. minimizer_args: the local method, as MinimizeWrapper takes it; BFGS if
-    None, or L-BFGS-B within bounds (of minimizer_args or of the param groups). search_args: SciPy's other
-    keywords; see GLOBAL_METHODS. Dicts are not mutated. The other
-    keywords, callbacks and budgets among them: as MinimizeWrapper.
+    An iteration is a hop. Its metrics are ``candidate``, the loss of the hop's local minimum, and ``minima``, the
+    number of distinct minima known so far. ``accepted`` says whether the Metropolis test took it. A closure without
+    gradients gets finite differences.
 
-    An iteration is a hop; its metrics are `candidate`, the hop's local minimum, and `minima`, how many distinct ones
-    are known; `accepted` says whether Metropolis took it. A closure without gradients is served by finite
-    differences.
+    Parameters
+    ----------
+    params : iterable of torch.Tensor, of (str, torch.Tensor) or of dict
+        Tensors, named parameters or param groups, as for `MinimizeWrapper`. A group may have ``bounds=(low, high)`` and
+        ``scale=``.
+    minimizer_args : dict, str, callable or None, optional
+        The local method, as for `MinimizeWrapper`, but without ``callback``. Default: BFGS, or L-BFGS-B with bounds
+        (here or in a group). The dict is not changed.
+    search_args : dict or None, optional
+        SciPy's other keywords, such as ``niter``, ``T``, ``stepsize`` and ``rng``:
+        ``GLOBAL_METHODS["basinhopping"].options`` lists them. The dict is not changed.
+    {shared}
 
-    Sources: https://docs.scipy.org/doc/scipy/reference/generated/scipy.optimize.basinhopping.html; D. J. Wales, J. P.
-    K. Doye, "Global optimization by basin-hopping", J. Phys. Chem. A 101, 5111 (1997).
+    Attributes
+    ----------
+    result : OptimizeResult or None
+        SciPy's result of the last run, with ``minima``, a list of (loss, x), lowest first.
+    history : History
+        The hops of the last run.
+
+    Raises
+    ------
+    UnknownMethodError
+        If there is no such local method.
+    UnknownOptionError
+        If basinhopping has no such keyword, or the local method no such option.
+    ArgumentError
+        If an argument has a value that is not allowed.
+    ArgumentTypeError
+        If an argument has a wrong type, or a keyword does not exist.
+    ParameterError
+        If the parameters cannot be minimised over.
+
+    References
+    ----------
+    https://docs.scipy.org/doc/scipy/reference/generated/scipy.optimize.basinhopping.html
+
+    D. J. Wales, J. P. K. Doye, "Global optimization by basin-hopping", J. Phys. Chem. A 101, 5111 (1997).
+
+    Examples
+    --------
+    >>> x = torch.nn.Parameter(torch.tensor([1.0], dtype=torch.float64))
+    >>> optimizer = BasinHoppingWrapper([x], search_args=dict(niter=25, rng=0))
+    >>> loss = optimizer.step(lambda: torch.cos(14.5 * x - 0.3).sum() + ((x + 0.2) * x).sum())
+    >>> round(loss.item(), 4), x.detach().round(decimals=3)
+    (-1.0009, tensor([-0.1950], dtype=torch.float64))
     """
 
     spec = GLOBAL_METHODS["basinhopping"]

@@ -15,8 +15,8 @@ from ...methods.global_search import GLOBAL_METHODS
 from ...parameters.flat import FlatParameters
 from ...parameters.variables import Variables
 from ...runtime.user_function import shielded
-from ...signatures import shows_keywords
-from ..common import COMMON
+from ...signatures import shares_parameters, shows_keywords
+from ..common import COMMON, Common
 from .base import GlobalOptimizer
 from .grid import Grid, read_ranges, twice
 from .kwargs import SearchCommon, is_pair
@@ -27,18 +27,61 @@ from .search import Search, pairs
 __all__ = ["BruteWrapper"]
 
 
+@shares_parameters(Common)
 class BruteWrapper(GlobalOptimizer):
     """`scipy.optimize.brute`: a grid, and a descent from its best point on autograd derivatives.
 
-    search_args: SciPy's keywords; `ranges` may be one pair for all variables, and `bounds`, or bounds of the param
-    groups, will do as well. `finish`: True descends with L-BFGS-B within the ranges; or name a method, give
-    minimizer_args, or a function as SciPy takes it; None leaves the point of the grid. loss: as
-    DifferentialEvolutionWrapper takes it. Else as BasinHoppingWrapper.
+    An iteration is a fiftieth of the grid. Its metric ``searched`` is the part that is done.
 
-    An iteration is a fiftieth of the grid; its metric `searched` is the part that is done. `result` has `grid` and
-    `Jout`, the losses on it. Raises MemoryBudgetError for a grid that would not fit.
+    Parameters
+    ----------
+    params : iterable of torch.Tensor, of (str, torch.Tensor) or of dict
+        Tensors, named parameters or param groups, as for `MinimizeWrapper`. A group may have ``bounds=(low, high)`` and
+        ``scale=``.
+    search_args : dict or None, optional
+        SciPy's keywords: ``GLOBAL_METHODS["brute"].options`` lists them. ``ranges`` may be one pair for all variables;
+        ``bounds``, or bounds of the groups, may take its place. ``finish=True``, the default, descends with L-BFGS-B
+        within the ranges. ``finish`` may also be the name of a method, minimizer_args, or a function as in SciPy. None
+        leaves the point of the grid.
+    loss : callable or None, optional
+        The loss as a function of the list of parameters, in the order of the optimizer. Parts of the grid are then
+        evaluated at once under `torch.func.vmap`, as they are for a closure with ``model`` and ``loss(model)``.
+    {shared}
 
-    Source: https://docs.scipy.org/doc/scipy/reference/generated/scipy.optimize.brute.html
+    Attributes
+    ----------
+    result : OptimizeResult or None
+        SciPy's result of the last run, with ``grid``, the grid, and ``Jout``, the losses on it, in SciPy's shapes.
+    history : History
+        The fiftieths of the grid in the last run.
+
+    Raises
+    ------
+    UnknownMethodError
+        If `finish` names no known method.
+    UnknownOptionError
+        If brute has no such keyword, or the local method no such option.
+    ArgumentError
+        If an argument has a value that is not allowed, or there are no finite bounds.
+    ArgumentTypeError
+        If an argument has a wrong type, or a keyword does not exist.
+    ParameterError
+        If the parameters cannot be minimised over.
+    MemoryBudgetError
+        If the grid would not fit in memory.
+
+    References
+    ----------
+    https://docs.scipy.org/doc/scipy/reference/generated/scipy.optimize.brute.html
+
+    Examples
+    --------
+    >>> x = torch.nn.Parameter(torch.tensor([3.0, -2.0], dtype=torch.float64))
+    >>> optimizer = BruteWrapper([x], dict(ranges=(-4, 5), Ns=10))
+    >>> round(optimizer.step(lambda: 20 + (x**2 - 10 * torch.cos(2 * torch.pi * x)).sum()).item(), 6)
+    0.0
+    >>> optimizer.result.Jout.shape
+    (10, 10)
     """
 
     spec = GLOBAL_METHODS["brute"]

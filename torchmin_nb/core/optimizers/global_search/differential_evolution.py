@@ -17,8 +17,8 @@ from ...objective.constraints import ConstraintSet
 from ...parameters.flat import FlatParameters
 from ...parameters.variables import Variables
 from ...runtime.user_function import shielded
-from ...signatures import shows_keywords
-from ..common import COMMON
+from ...signatures import shares_parameters, shows_keywords
+from ..common import COMMON, Common
 from .base import GlobalOptimizer
 from .kwargs import SearchCommon, with_random
 from .local import as_polish
@@ -30,24 +30,64 @@ __all__ = ["DifferentialEvolutionWrapper"]
 _FEWEST = 5
 
 
+@shares_parameters(Common)
 class DifferentialEvolutionWrapper(GlobalOptimizer):
     """`scipy.optimize.differential_evolution`: a population that mutates and recombines.
 
-    search_args: SciPy's keywords, `bounds` among them unless the param groups carry them. `x0` is the parameters'
-    values unless given. `polish`: True descends from the best with L-BFGS-B (SLSQP with constraints); or name a
-    method, give minimizer_args, or a callable as SciPy takes it, polish(func, x0, bounds=..., constraints=...), which
-    returns an OptimizeResult; what it costs is counted, and it is kept where it is lower, inside the bounds and
-    feasible. loss: the loss as a function of the list of parameters, in the order of the optimizer. With it, or a
-    closure that has `model` and `loss(model)`, a generation is evaluated at once under `torch.func.vmap`
-    (`vectorized`, which makes `updating` deferred; constraints are evaluated one by one). Where vmap
-    refuses, one by one, with the same result. Each point
-    counts as one closure call. The other keywords: as BasinHoppingWrapper.
+    An iteration is a generation. Its metrics are ``generation`` and ``convergence``; the run ends when the latter is
+    above 1. Each point counts as one closure call.
 
-    An iteration is a generation; its metrics are `generation` and `convergence`, above which 1 ends
-    the run.
+    Parameters
+    ----------
+    params : iterable of torch.Tensor, of (str, torch.Tensor) or of dict
+        Tensors, named parameters or param groups, as for `MinimizeWrapper`. A group may have ``bounds=(low, high)`` and
+        ``scale=``.
+    search_args : dict or None, optional
+        SciPy's keywords: ``GLOBAL_METHODS["differential_evolution"].options`` lists them. ``bounds`` is one of them,
+        unless the groups have bounds. ``x0`` is the parameters' values by default. ``polish=True``, the default,
+        descends from the best member with L-BFGS-B (SLSQP with constraints). ``polish`` may also be the name of a
+        method, minimizer_args, or a callable as in SciPy, ``polish(func, x0, bounds=..., constraints=...)``, that
+        returns an OptimizeResult. Its work is counted. Its end is kept if it is lower, inside the bounds and feasible.
+    loss : callable or None, optional
+        The loss as a function of the list of parameters, in the order of the optimizer. With it, or with a closure that
+        has ``model`` and ``loss(model)``, a generation is evaluated at once under `torch.func.vmap` (``vectorized``,
+        with ``updating="deferred"``). Constraints are evaluated one by one. If vmap refuses, losses are evaluated one
+        by one too, with the same result.
+    {shared}
 
-    Sources: https://docs.scipy.org/doc/scipy/reference/generated/scipy.optimize.differential_evolution.html; R.
-    Storn, K. Price, "Differential evolution", J. Glob. Optim. 11, 341 (1997).
+    Attributes
+    ----------
+    result : OptimizeResult or None
+        SciPy's result of the last run, with ``minima``, a list of (loss, x), lowest first.
+    history : History
+        The generations of the last run.
+
+    Raises
+    ------
+    UnknownMethodError
+        If `polish` names no known method.
+    UnknownOptionError
+        If differential_evolution has no such keyword, or the local method no such option.
+    ArgumentError
+        If an argument has a value that is not allowed, or there are no finite bounds.
+    ArgumentTypeError
+        If an argument has a wrong type, or a keyword does not exist.
+    ParameterError
+        If the parameters cannot be minimised over.
+
+    References
+    ----------
+    https://docs.scipy.org/doc/scipy/reference/generated/scipy.optimize.differential_evolution.html
+
+    R. Storn, K. Price, "Differential evolution", J. Glob. Optim. 11, 341 (1997).
+
+    Examples
+    --------
+    >>> x = torch.nn.Parameter(torch.tensor([3.0, -2.0], dtype=torch.float64))
+    >>> rastrigin = lambda parameters: 20 + (parameters[0] ** 2 - 10 * torch.cos(2 * torch.pi * parameters[0])).sum()
+    >>> optimizer = DifferentialEvolutionWrapper([x], dict(bounds=(-5, 5), rng=0), loss=rastrigin)
+    >>> round(optimizer.step().item(), 6)
+    0.0
     """
 
     spec = GLOBAL_METHODS["differential_evolution"]

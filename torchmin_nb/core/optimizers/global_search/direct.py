@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from scipy.optimize import OptimizeResult
 
 from ...methods.global_search import GLOBAL_METHODS
-from ...signatures import shows_keywords
-from ..common import COMMON
+from ...signatures import shares_parameters, shows_keywords
+from ..common import COMMON, Common
 from .base import GlobalOptimizer
 from .kwargs import SearchCommon
 from .search import Search
@@ -20,15 +20,53 @@ from .search import Search
 __all__ = ["DirectWrapper"]
 
 
+@shares_parameters(Common)
 class DirectWrapper(GlobalOptimizer):
-    """`scipy.optimize.direct`: divides the box into ever smaller rectangles; deterministic, and without gradients.
+    """`scipy.optimize.direct`: divides the box into smaller and smaller rectangles; deterministic, without gradients.
 
-    search_args: SciPy's keywords, `bounds` among them unless the param groups carry them. Else as
-    BasinHoppingWrapper. An iteration is one of SciPy's.
+    An iteration is one of SciPy's.
 
-    Sources: https://docs.scipy.org/doc/scipy/reference/generated/scipy.optimize.direct.html; D. R. Jones, C. D.
-    Perttunen, B. E. Stuckman, "Lipschitzian optimization without the Lipschitz constant", J. Optim. Theory Appl. 79,
-    157 (1993).
+    Parameters
+    ----------
+    params : iterable of torch.Tensor, of (str, torch.Tensor) or of dict
+        Tensors, named parameters or param groups, as for `MinimizeWrapper`. A group may have ``bounds=(low, high)`` and
+        ``scale=``.
+    search_args : dict or None, optional
+        SciPy's keywords: ``GLOBAL_METHODS["direct"].options`` lists them. ``bounds`` is one of them, unless the groups
+        have bounds.
+    {shared}
+
+    Attributes
+    ----------
+    result : OptimizeResult or None
+        SciPy's result of the last run.
+    history : History
+        The iterations of the last run.
+
+    Raises
+    ------
+    UnknownOptionError
+        If direct has no such keyword.
+    ArgumentError
+        If an argument has a value that is not allowed, or there are no finite bounds.
+    ArgumentTypeError
+        If an argument has a wrong type, or a keyword does not exist.
+    ParameterError
+        If the parameters cannot be minimised over.
+
+    References
+    ----------
+    https://docs.scipy.org/doc/scipy/reference/generated/scipy.optimize.direct.html
+
+    D. R. Jones, C. D. Perttunen, B. E. Stuckman, "Lipschitzian optimization without the Lipschitz constant", J. Optim.
+    Theory Appl. 79, 157 (1993).
+
+    Examples
+    --------
+    >>> x = torch.nn.Parameter(torch.tensor([3.0, -2.0], dtype=torch.float64))
+    >>> optimizer = DirectWrapper([x], dict(bounds=(-4, 5)))
+    >>> round(optimizer.step(lambda: 20 + (x**2 - 10 * torch.cos(2 * torch.pi * x)).sum()).item(), 3)
+    0.0
     """
 
     spec = GLOBAL_METHODS["direct"]

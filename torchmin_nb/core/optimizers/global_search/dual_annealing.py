@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from scipy.optimize import OptimizeResult
 
 from ...methods.global_search import GLOBAL_METHODS
-from ...signatures import shows_keywords
-from ..common import COMMON
+from ...signatures import shares_parameters, shows_keywords
+from ..common import COMMON, Common
 from .base import GlobalOptimizer
 from .kwargs import SearchCommon, with_random
 from .search import Search, pairs
@@ -21,19 +21,59 @@ from .search import Search, pairs
 __all__ = ["DualAnnealingWrapper"]
 
 
+@shares_parameters(Common)
 class DualAnnealingWrapper(GlobalOptimizer):
     """`scipy.optimize.dual_annealing`: generalised simulated annealing, with local searches on autograd derivatives.
 
-    search_args: SciPy's keywords, `bounds` among them unless the param groups carry them. `x0` is the parameters'
-    values unless given; None leaves it to SciPy. minimizer_args: the local method; L-BFGS-B if None. Else as
-    BasinHoppingWrapper.
+    An iteration is a temperature step of 2·n visits, n the number of variables. Its metrics are ``temperature`` (if
+    SciPy shows it) and ``minima``, the number of distinct minima known so far.
 
-    An iteration is a temperature step of 2·N visits; its metrics are `temperature` (where SciPy lets it be seen) and
-    `minima`.
+    Parameters
+    ----------
+    params : iterable of torch.Tensor, of (str, torch.Tensor) or of dict
+        Tensors, named parameters or param groups, as for `MinimizeWrapper`. A group may have ``bounds=(low, high)`` and
+        ``scale=``.
+    minimizer_args : dict, str, callable or None, optional
+        The local method, as for `MinimizeWrapper`, but without ``callback``. Default: L-BFGS-B.
+    search_args : dict or None, optional
+        SciPy's other keywords: ``GLOBAL_METHODS["dual_annealing"].options`` lists them. ``bounds`` is one of them,
+        unless the groups have bounds. ``x0`` is the parameters' values by default; None leaves it to SciPy.
+    {shared}
 
-    Sources: https://docs.scipy.org/doc/scipy/reference/generated/scipy.optimize.dual_annealing.html; Y. Xiang, D. Y.
-    Sun, W. Fan, X. G. Gong, "Generalized simulated annealing algorithm and its application to the Thomson model",
-    Phys. Lett. A 233, 216 (1997).
+    Attributes
+    ----------
+    result : OptimizeResult or None
+        SciPy's result of the last run, with ``minima``, a list of (loss, x), lowest first.
+    history : History
+        The temperature steps of the last run.
+
+    Raises
+    ------
+    UnknownMethodError
+        If there is no such local method.
+    UnknownOptionError
+        If dual_annealing has no such keyword, or the local method no such option.
+    ArgumentError
+        If an argument has a value that is not allowed, or there are no finite bounds.
+    ArgumentTypeError
+        If an argument has a wrong type, or a keyword does not exist.
+    ParameterError
+        If the parameters cannot be minimised over.
+
+    References
+    ----------
+    https://docs.scipy.org/doc/scipy/reference/generated/scipy.optimize.dual_annealing.html
+
+    Y. Xiang, D. Y. Sun, W. Fan, X. G. Gong, "Generalized simulated annealing algorithm and its application to the
+    Thomson model", Phys. Lett. A 233, 216 (1997).
+
+    Examples
+    --------
+    >>> x = torch.nn.Parameter(torch.tensor([3.0, -2.0], dtype=torch.float64))
+    >>> optimizer = DualAnnealingWrapper([x], search_args=dict(bounds=(-5, 5), maxiter=100, rng=0))
+    >>> loss = optimizer.step(lambda: 20 + (x**2 - 10 * torch.cos(2 * torch.pi * x)).sum())
+    >>> round(loss.item(), 6)
+    0.0
     """
 
     spec = GLOBAL_METHODS["dual_annealing"]

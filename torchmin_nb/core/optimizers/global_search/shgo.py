@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from scipy.optimize import OptimizeResult
 
 from ...methods.global_search import GLOBAL_METHODS, SHGO_OPTIONS
-from ...signatures import shows_keywords
-from ..common import COMMON
+from ...signatures import shares_parameters, shows_keywords
+from ..common import COMMON, Common
 from .base import GlobalOptimizer
 from .kwargs import SearchCommon
 from .local import as_arguments
@@ -22,19 +22,63 @@ from .search import Search, pairs
 __all__ = ["SHGOWrapper"]
 
 
+@shares_parameters(Common)
 class SHGOWrapper(GlobalOptimizer):
     """`scipy.optimize.shgo`: samples the box, and descends from each candidate basin on autograd derivatives.
 
-    search_args: SciPy's keywords, `bounds` among them unless the param groups carry them. minimizer_args: the local
-    method; SLSQP if none is named, with `ftol=1e-12` if None, as in SciPy. Its options all count: SciPy's shgo drops
-    most of them. `jac`, `hess`, `hessp` and `ftol` may also stand in SciPy's `options`.
-    loss: the loss as a function of the list of parameters, in the order of the optimizer; samples are then evaluated
-    together, as they are for a closure with `model` and `loss(model)`. Else as BasinHoppingWrapper.
+    An iteration is a descent. Its metrics are ``candidate``, the loss of its local minimum, ``minima``, the number of
+    distinct minima known so far, and ``sampled``, the number of points sampled so far.
 
-    An iteration is a descent; its metrics are `candidate`, `minima` and `sampled`, the points sampled so far.
+    Parameters
+    ----------
+    params : iterable of torch.Tensor, of (str, torch.Tensor) or of dict
+        Tensors, named parameters or param groups, as for `MinimizeWrapper`. A group may have ``bounds=(low, high)`` and
+        ``scale=``.
+    minimizer_args : dict, str, callable or None, optional
+        The local method, as for `MinimizeWrapper`, but without ``callback``. SLSQP if none is named; with
+        ``ftol=1e-12`` if this is None, as in SciPy. All its options count; SciPy's own shgo drops most of them.
+    search_args : dict or None, optional
+        SciPy's other keywords: ``GLOBAL_METHODS["shgo"].options`` lists them. ``bounds`` is one of them, unless the
+        groups have bounds. ``jac``, ``hess``, ``hessp`` and ``ftol`` may also stand in SciPy's ``options``.
+    loss : callable or None, optional
+        The loss as a function of the list of parameters, in the order of the optimizer. Samples are then evaluated
+        together, as they are for a closure with ``model`` and ``loss(model)``.
+    {shared}
 
-    Sources: https://docs.scipy.org/doc/scipy/reference/generated/scipy.optimize.shgo.html; S. C. Endres, C. Sandrock,
-    W. W. Focke, "A simplicial homology algorithm for Lipschitz optimisation", J. Glob. Optim. 72, 181 (2018).
+    Attributes
+    ----------
+    result : OptimizeResult or None
+        SciPy's result of the last run, with ``minima``, a list of (loss, x), lowest first.
+    history : History
+        The descents of the last run.
+
+    Raises
+    ------
+    UnknownMethodError
+        If there is no such local method.
+    UnknownOptionError
+        If shgo has no such keyword, or the local method no such option.
+    ArgumentError
+        If an argument has a value that is not allowed, or there are no finite bounds.
+    ArgumentTypeError
+        If an argument has a wrong type, or a keyword does not exist.
+    ParameterError
+        If the parameters cannot be minimised over.
+
+    References
+    ----------
+    https://docs.scipy.org/doc/scipy/reference/generated/scipy.optimize.shgo.html
+
+    S. C. Endres, C. Sandrock, W. W. Focke, "A simplicial homology algorithm for Lipschitz optimisation", J. Glob.
+    Optim. 72, 181 (2018).
+
+    Examples
+    --------
+    >>> x = torch.nn.Parameter(torch.tensor([1.0], dtype=torch.float64))
+    >>> optimizer = SHGOWrapper([x], search_args=dict(bounds=(-2, 2), n=64, sampling_method="sobol"))
+    >>> loss = optimizer.step(lambda: (x**4 - 2 * x**2 + 0.1 * x).sum())
+    >>> [(round(loss, 3), x.round(3).tolist()) for loss, x in optimizer.result.minima]
+    [(-1.101, [-1.012]), (-0.901, [0.987])]
     """
 
     spec = GLOBAL_METHODS["shgo"]
