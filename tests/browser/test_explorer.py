@@ -101,7 +101,7 @@ def test_choose_run_walk_compare_and_take_the_code_away(panel, tmp_path):
     page.get_by_role("button", name="closure calls", exact=True).click()
     panel.book.wait("document.querySelector('th[aria-sort=ascending]')?.textContent.includes('closure calls')")
 
-    panel.open("Export")
+    panel.open("Save and copy")
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     page.get_by_role("button", name="Copy code").click()
     panel.wait_for_text(".tm-files [role=status]", "Copied")

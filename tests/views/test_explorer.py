@@ -376,7 +376,7 @@ def test_a_method_of_ones_own_has_its_row(of_function):
         unregister("my-descent")
 
 
-# Export
+# Save and copy
 
 
 def test_the_code_of_the_run_does_the_same_again(explorer):
@@ -392,7 +392,7 @@ def test_files_are_made_when_they_are_asked_for(explorer, monkeypatch):
     answers = []
     monkeypatch.setattr(explorer.files, "send", answers.append)
     explorer.files._handle_custom_msg({"want": "csv"}, [])
-    assert "no run to export" in answers.pop()["error"]
+    assert "no run to save" in answers.pop()["error"]
     ran(explorer, "CG")
     for entry in explorer.files.files:
         explorer.files._handle_custom_msg({"want": entry["key"]}, [])

@@ -17,7 +17,7 @@ from .steering import Steering
 
 __all__ = ["BUDGET", "COMPARE", "OPTIONS", "SETTINGS", "build_layout"]
 
-_DRAWERS = ("Suggestion", "Settings", "Options", "Budget", "Compare", "Race", "Export")
+_DRAWERS = ("Suggestion", "Settings", "Options", "Budget", "Compare", "Race", "Save and copy")
 SETTINGS, OPTIONS, BUDGET, COMPARE = map(_DRAWERS.index, ("Settings", "Options", "Budget", "Compare"))
 """The drawers that are opened for the person, by their places."""
 

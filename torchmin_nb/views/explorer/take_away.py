@@ -31,7 +31,7 @@ def code_of(call: Call) -> str:
 def made_file(key: str, table: RunTable) -> tuple[str, str, str]:
     """File name, MIME type and text of a file of FILES. Raises ArgumentError where no run is shown."""
     if not table.shown:
-        raise ArgumentError("There is no run to export yet; press Run.")
+        raise ArgumentError("There is no run to save yet; press Run.")
     name, kind, make = _MAKERS[key]
     return name, kind, make(table)
 
