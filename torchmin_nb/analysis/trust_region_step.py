@@ -222,12 +222,12 @@ def _ratio(actual: float | None, predicted: float | None) -> float | None:
 
 
 def _words(history: History, k: int, spec: MethodSpec, step: NDArray[np.float64] | None) -> tuple[str, ...]:
-    before, after, told = history.trust_radius[k], history.trust_radius[k + 1], history[k + 1]
+    before, after, iteration = history.trust_radius[k], history.trust_radius[k + 1], history[k + 1]
     moved = f"from {before:.4g} to {after:.4g}"
-    if spec.radius != "loop" or told.reduction_ratio is None:
+    if spec.radius != "loop" or iteration.reduction_ratio is None:
         change = f"goes {moved}" if before != after else f"stays {before:.4g}"
-        return (f"The step is {'taken' if told.accepted else 'rejected'}; the radius {change}.",)
-    ratio, eta = told.reduction_ratio, float(history.options.get("eta", spec.options["eta"].default))
+        return (f"The step is {'taken' if iteration.accepted else 'rejected'}; the radius {change}.",)
+    ratio, eta = iteration.reduction_ratio, float(history.options.get("eta", spec.options["eta"].default))
     verdict = "above" if ratio > eta else "not above"
     return (
         f"Ratio ρ = {ratio:.3g}, {verdict} η = {eta:g}: the step is {'taken' if ratio > eta else 'rejected'}.",

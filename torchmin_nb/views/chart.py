@@ -1,4 +1,4 @@
-"""What a picture shows, told without a drawing library: layers on two axes. Plotly and matplotlib draw the same.
+"""What a picture shows, described without a drawing library: layers on two axes. Plotly and matplotlib draw the same.
 
 All text is plain: each draw step keeps tags and formulas in it from being read as such.
 """

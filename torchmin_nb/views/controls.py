@@ -21,7 +21,7 @@ _SCALE_WORDS = {"log": "log", "linear": "linear", "loss - best": "loss − best"
 
 
 class Controls:
-    """Buttons that steer one run, and choices that `changed(name, value)` is told of: "scale" and "x".
+    """Buttons that steer one run, and the choices "scale" and "x". A choice calls `changed(name, value)`.
 
     The main button is Start, Pause or Resume, as the state of the run has it, so that the keyboard's focus stays on it.
     """

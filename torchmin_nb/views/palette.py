@@ -13,7 +13,7 @@ INK = "#7a7a7a"
 """Text: contrast of 4.3:1 on white and of 4.4:1 on the dark theme's near-black."""
 GRID = "rgba(128, 128, 128, 0.25)"
 POWERS = 10
-"""Pixels of the powers of ten on a log axis: Plotly writes them larger by a quarter than it is told."""
+"""Pixels of the powers of ten on a log axis: Plotly writes them a quarter larger than requested."""
 HIDDEN_BUTTONS = ("lasso2d", "select2d", "autoScale2d", "sendChartToCloud")
 """Plotly's buttons that serve nothing here; the last would upload the figure and its data."""
 

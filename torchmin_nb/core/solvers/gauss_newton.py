@@ -313,8 +313,8 @@ class _Factors:
         along, rounding = torch.mv(u.T, qtr), problem.n * torch.finfo(s.dtype).eps
         self._relative, self._along = s / s[0], along / -s
         self._rcond = max(rcond, rounding)
-        told = torch.where(s > rounding * s[0], along, 0.0)
-        whole, square = numbers(wide(finite), dot(told, told))
+        certain = torch.where(s > rounding * s[0], along, 0.0)
+        whole, square = numbers(wide(finite), dot(certain, certain))
         self.finite, self.possible = bool(whole), square / 2
 
     def newton(self) -> Iterator[torch.Tensor]:

@@ -18,7 +18,7 @@ __all__ = ["ComparePanel", "table_html"]
 
 
 class ComparePanel:
-    """Keeps the table of runs; `changed(name)` is told "table" when it is another, "focus" when rows are ticked."""
+    """Keeps the table of runs. Calls `changed("table")` for a new table, `changed("focus")` if rows are selected."""
 
     def __init__(self, changed: Callable[[str], None], table: RunTable | None = None):
         self._changed = changed

@@ -14,16 +14,17 @@ from .jobs import Job, RunJob
 __all__ = ["Conductor"]
 
 _INTERVAL = 0.2
-"""Seconds between two drawings at least, while a job goes on."""
+"""The shortest time between two drawings, in seconds."""
 _SHARE = 0.1
 """The share of the time that drawing may take."""
 
 
 class Conductor:
-    """Follows the job that it is given; `show(job)` is told when there is something new to draw, `finish(job)` when it
-    has ended, both by the clock's thread under the lock. What they raise is told to `fail(error)`.
+    """Follows one job. It calls `show(job)` when there is something new to draw, and `finish(job)` when the job has ended.
 
-    lock: held too by those who draw in the kernel's thread. clock: seconds, monotonic.
+    Both are called in the clock's thread, with the lock held. If one of them raises, `fail(error)` is called.
+
+    lock: whoever draws in the kernel's thread holds it too. clock: seconds, monotonic.
     """
 
     def __init__(
@@ -46,21 +47,21 @@ class Conductor:
 
     @property
     def job(self) -> Job | None:
-        """What goes on; None while its end is told, and after that."""
+        """The job that runs; None from the call of `finish` on."""
         return self._job
 
     @property
     def run_job(self) -> RunJob | None:
-        """The run that goes on."""
+        """The job that runs, if it is a run."""
         return self._job if isinstance(self._job, RunJob) else None
 
     @property
     def running(self) -> bool:
-        """Whether a job goes on, or its end is being told."""
+        """Whether a job runs, or `finish` has not returned yet."""
         return not self._idle.is_set()
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait until the job has ended and its end was told; whether that is so."""
+        """Wait until the job has ended and `finish` has returned. Returns False if the time was too short."""
         return bool(interruptible(lambda seconds: self._idle.wait(seconds) or None, timeout))
 
     def begin(self, job: Job) -> None:

@@ -186,7 +186,7 @@ class MethodExplorer:
 
     @property
     def running(self) -> bool:
-        """Whether a run, a race or a sampling goes on."""
+        """Whether a run, a race or a sampling is running."""
         return self._bench.conductor.running
 
     def wait(self, timeout: float | None = None) -> bool:

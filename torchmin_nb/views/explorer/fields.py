@@ -143,7 +143,7 @@ class Files(anywidget.AnyWidget):
         def answer(_: Any, content: dict[str, Any], __: Any) -> None:
             try:
                 name, kind, text = made(str(content.get("want", "")))
-            except Exception as error:  # told where the person looks
+            except Exception as error:  # shown where the person looks
                 self.send({"error": str(error)})
             else:
                 self.send({"name": name, "type": kind, "text": text})

@@ -1,4 +1,4 @@
-"""What goes on in a thread of its own: a run, a race, the sampling of a plane. No widgets."""
+"""Work in another thread: a run, a race, the sampling of a plane. No widgets."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ class SamplingJob:
         return not self._thread.is_alive()
 
     def stop(self) -> None:
-        """It goes on to its end, and nobody hears of it."""
+        """The job continues to its end, and reports nothing more."""
 
     def _work(self) -> None:
         try:

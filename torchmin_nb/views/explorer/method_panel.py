@@ -20,7 +20,7 @@ _ENGINE_HELP = (
 
 
 class MethodPanel:
-    """The menu of methods with a card on the one chosen, and the suggestion. `changed("method")` is told of a choice.
+    """The menu of methods with a card on the chosen one, and the suggestion. A choice calls `changed("method")`.
 
     engine: the choice of who runs the method, shown where both can; it stays as it is when other methods are chosen.
     suggested: its button takes the suggestion, options included, through `take(suggestion)`.

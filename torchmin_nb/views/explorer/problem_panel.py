@@ -22,7 +22,7 @@ OWN = "(your own)"
 
 
 class ProblemPanel:
-    """The problem's fields; `changed(name)` is told "problem", "limits" or "start".
+    """The problem's fields. A change calls `changed(name)`: "problem", "limits" or "start".
 
     subject: the user's own problem, first in the menu. menu and card stand at the top, the rest in a drawer.
     """

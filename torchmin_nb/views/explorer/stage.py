@@ -232,7 +232,7 @@ def _numbers(bounds: tuple[Any, Any] | None) -> tuple[Any, Any] | None:
 
 
 def _last(history: History, up_to: int | None) -> int:
-    """The last iterate to show: a run that goes on grows while it is read."""
+    """The last iterate to show: the history of an active run grows while it is read."""
     return len(history) - 1 if up_to is None else up_to
 
 

@@ -1,4 +1,4 @@
-"""The panel at work: what happens when the form changes, a button is pressed, or a job goes on."""
+"""What happens when the form changes, a button is pressed, or a job reports something new."""
 
 from __future__ import annotations
 
@@ -227,7 +227,7 @@ class Workbench:
         self._show_state()
         if isinstance(job, RunJob):
             self.steering.status.value = status_line(job.history, job.state)
-            with suppress(Exception):  # it grows while it is drawn; what is wrong with its end is told then
+            with suppress(Exception):  # the history grows during the drawing; `finish` reports an error that remains
                 self._draw()
         elif isinstance(job, RaceJob):
             self.steering.status.value = job.words
