@@ -20,7 +20,7 @@ _SHARE = 0.1
 
 
 class Conductor:
-    """Follows one job. It calls `show(job)` when there is something new to draw, and `finish(job)` when the job has ended.
+    """Follows one job. Calls `show(job)` when there is something new to draw, and `finish(job)` when the job has ended.
 
     Both are called in the clock's thread, with the lock held. If one of them raises, `fail(error)` is called.
 

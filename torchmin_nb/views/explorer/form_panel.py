@@ -25,7 +25,9 @@ _BUDGETS = ("max_iterations", "max_evaluations", "max_seconds")
 class FormPanel:
     """The fields that together say what to run.
 
-    A change calls `changed(name)`: "problem", "limits", "start", "method", "options" or "budget". subject: as ProblemPanel's.
+    A change calls `changed(name)`: "problem", "limits", "start", "method", "options" or "budget".
+
+    subject: as ProblemPanel's.
     """
 
     def __init__(self, subject: Subject | None, changed: Callable[[str], None]):
