@@ -134,6 +134,7 @@ def curved_gradient(x):
 BOUNDED = [name for name, spec in METHODS.items() if spec.bounds and spec.gradient != "none"]
 
 
+@pytest.mark.filterwarnings("ignore::torchmin_nb.errors.ConvergenceWarning")  # by its last bits, of trust-constr
 @pytest.mark.parametrize("scale", [1.0, 0.5])
 @pytest.mark.parametrize("method", BOUNDED)
 def test_the_gradient_along_fixed_variables(method, scale):
