@@ -256,15 +256,23 @@ def _redraws(length: int, repeats: int) -> list[float]:
 def _screen(length: int) -> tuple[Any, Any]:
     """An open live screen, and its scene of one history that long."""
     from torchmin_nb.views.scene import Scene
-    from torchmin_nb.views.screens import LiveScreen
+    from torchmin_nb.views.screens import PanelScreen
 
     history = History("trust-ncg")
     for index in range(length):
         history.append(_iteration(index))
     scene = Scene({"trust-ncg": history})
-    screen = LiveScreen()
+    screen = PanelScreen(_Listener())
     screen.open(scene)
     return screen, scene
+
+
+class _Listener:
+    """Hears of what a panel is asked, and does nothing."""
+
+    def pressed(self, action: str, count: int) -> None: ...
+
+    def chosen(self, name: str, value: str) -> None: ...
 
 
 def _iteration(index: int) -> Iteration:

@@ -112,6 +112,8 @@ def notebook(page, lab, workspace):
 ADDRESSES = {"lab": "lab/tree/{}?reset", "notebook": "notebooks/{}"}
 # calcdata is what is really drawn; a curve without points has one entry that is not drawn.
 POINTS = "(document.querySelector('.js-plotly-plot')?.calcdata?.[0]?.filter(p => p.x !== undefined).length ?? -1)"
+WORDS = """['.js-plotly-plot .gtitle', '.tmnb-badge', '.tmnb-method', '.tmnb-verdict', '.tmnb-facts']
+    .map(part => document.querySelector(part)?.textContent ?? '').join(' · ')"""
 # Widgets that are made before the kernel has answered are lost to the front end.
 KERNEL_ANSWERS = """async () => {
     const session = window.jupyterapp.shell.currentWidget.sessionContext;
@@ -187,8 +189,8 @@ class Notebook:
         return int(self.page.evaluate(POINTS))
 
     def title(self) -> str:
-        """The status line above the first figure."""
-        return self.page.evaluate("document.querySelector('.js-plotly-plot .gtitle')?.textContent ?? ''")
+        """The words above the first figure: of the live panel, or of the picture that stayed."""
+        return self.page.evaluate(WORDS)
 
     def wait(self, condition: str, seconds: float = 60) -> None:
         self.page.wait_for_function(condition, timeout=seconds * 1000)
@@ -200,7 +202,7 @@ class Notebook:
         self.wait(f"{POINTS} === {count}", seconds)
 
     def wait_for_title(self, text: str, seconds: float = 60) -> None:
-        self.wait(f"document.querySelector('.js-plotly-plot .gtitle')?.textContent.includes({text!r})", seconds)
+        self.wait(f"({WORDS}).includes({text!r})", seconds)
 
     def wait_idle(self, seconds: float = 120) -> None:
         """Until no cell is waiting or running."""

@@ -31,13 +31,14 @@ def test_points_appear_while_it_runs_and_a_picture_stays(notebook):
     assert "Share chart..." not in shown  # a click would upload it
     book.wait_for_points(early + 5)
     book.wait_idle()
-    book.wait("document.querySelector('.js-plotly-plot .gtitle')?.textContent.includes('finished')")
+    book.wait_for_title("finished")
     book.page.wait_for_timeout(1500)  # JupyterLab adds its picture after drawing
     book.screenshot("dashboard-finished")
     assert book.page.locator(".modebar-btn[data-title^=Share]").count() == 0
 
     saved = book.save()
-    (data,) = figures(saved)
+    data, words = figures(saved)
+    assert "Converged" in "".join(words["text/html"])
     assert "application/vnd.plotly.v1+json" in data
     assert "image/png" in data
     assert "application/vnd.jupyter.widget-view+json" not in data
@@ -72,5 +73,5 @@ def test_two_runs_of_one_dashboard_leave_two_pictures(notebook):
     titles = book.page.locator(".js-plotly-plot .gtitle").all_text_contents()
     assert titles[0].startswith("BFGS")
     assert titles[1].startswith("CG")
-    assert len(figures(book.save())) == 2
+    assert len(figures(book.save())) == 4
     assert book.errors() == []

@@ -27,14 +27,15 @@ from torchmin_nb.views.animate import animation_figure
 from torchmin_nb.views.chart import Axis, Chart, Contours, Mark, Region
 from torchmin_nb.views.chart_figure import chart_figure
 from torchmin_nb.views.chart_picture import chart_picture
-from torchmin_nb.views.controls import _epilogue
 from torchmin_nb.views.explorer import words
 from torchmin_nb.views.explorer.compare_panel import table_html
 from torchmin_nb.views.explorer.fields import TableView
 from torchmin_nb.views.explorer.parts import line
+from torchmin_nb.views.live_panel.header import Fact, Header
 from torchmin_nb.views.picture import png
 from torchmin_nb.views.plotly_text import plotly_text
 from torchmin_nb.views.scene import Scene
+from torchmin_nb.views.screens import epilogue
 
 EVIL = "<img src=x onerror=\"alert('1')\">&amp; </script><b>$\\frac{$ %{x}"
 
@@ -69,10 +70,6 @@ def evil_table():
     return RunTable().add(run(Call(of_function(bowl, [1.0, 2.0], name=EVIL), "BFGS"), name=EVIL))
 
 
-class Failed:
-    exception = ValueError(EVIL)
-
-
 PAGES = {
     "a history": lambda: evil_history()._repr_html_(),
     "a history without an iteration": lambda: History(EVIL)._repr_html_(),
@@ -88,7 +85,10 @@ PAGES = {
     "a wrong option": lambda: words.default_words(entry("BFGS").options["gtol"], EVIL),
     "a problem of one's own": lambda: words.subject_card(of_function(bowl, [1.0], name=EVIL), known()),
     "a method that does not fit": lambda: words.method_card(entry("BFGS"), Fit(False, EVIL, (EVIL,)), known()),
-    "the end of a failed run": lambda: _epilogue(Failed()),
+    "the end of a run": lambda: epilogue(
+        Scene({}, header=Header("finished", EVIL, (Fact(EVIL, EVIL),), None, EVIL, EVIL))
+    ),
+    "the end of a failed run": lambda: epilogue(Scene({}, header=Header("failed", EVIL, verdict=EVIL, tone="error"))),
 }
 """Everything that makes HTML of what it is given."""
 
@@ -212,7 +212,7 @@ ODD = Chart(
 )
 FIGURES = {
     "one run": lambda: convergence_figure(evil_history(), title=EVIL),
-    "two runs": lambda: convergence_figure({EVIL: evil_history(), "b": a_history()}, title=EVIL, menus=True),
+    "two runs": lambda: convergence_figure({EVIL: evil_history(), "b": a_history()}, title=EVIL),
     "nothing reported": lambda: convergence_figure({EVIL: a_history(gradient=False)}, panels=["gradient norm"]),
     "a live view": lambda: Scene({EVIL: evil_history()}, EVIL).drawing().figure(),
     "an animation": lambda: animation_figure({EVIL: evil_history()}, title=EVIL),

@@ -11,7 +11,6 @@ from contextlib import suppress
 
 import nbformat
 import numpy as np
-import plotly.graph_objects as go
 import pytest
 from ipywidgets.widgets.widget import _instances
 from nbclient import NotebookClient
@@ -33,9 +32,9 @@ from tests.views.shown import (
 )
 from torchmin_nb.errors import ArgumentError, ViewWarning
 from torchmin_nb.views import Dashboard, ProgressLine, live, session
-from torchmin_nb.views.controls import Controls
+from torchmin_nb.views.live_panel.widget import PanelWidget
 from torchmin_nb.views.panels import PANELS
-from torchmin_nb.views.screens import LiveScreen
+from torchmin_nb.views.screens import PanelScreen
 
 
 @pytest.fixture
@@ -69,6 +68,21 @@ def names(data):
     return list(dict.fromkeys(trace["legendgroup"] for trace in data[PLOTLY]["data"]))
 
 
+def curve(widget):
+    """The losses that a view of the widget is sent."""
+    return np.frombuffer(widget.whole()["columns"][0][3])
+
+
+def labels(widget):
+    """The buttons in a view of the widget."""
+    return [button["label"] for button in widget.whole()["buttons"]]
+
+
+def press(widget, action, count=1):
+    """What a view sends when its button is pressed."""
+    widget._handle_custom_msg({"type": "press", "action": action, "count": count, "number": 1}, [])
+
+
 def await_end(run):
     with suppress(Exception):  # what the closure raised
         run.wait(LONG)
@@ -87,11 +101,12 @@ def ended(cell, run):
 
 def test_a_run_is_shown_live_and_leaves_its_picture(cell):
     optimizer = stepped(Dashboard())
-    (widget,) = cell.shown
-    assert isinstance(widget, go.FigureWidget)
-    ((place, data),) = cell.updates
-    assert place == 0
+    widget, _ = cell.shown
+    assert isinstance(widget, PanelWidget)
+    (place, data), (below, words) = cell.updates
+    assert (place, below) == (0, 1)
     assert set(data) == {PLOTLY, "text/plain"}
+    assert "Converged: the method&#x27;s own test is met" in words["text/html"]
     assert "finished: Optimization terminated successfully" in data["text/plain"]
     json.dumps(data, allow_nan=False)
     history = optimizer.history
@@ -102,17 +117,19 @@ def test_a_run_is_shown_live_and_leaves_its_picture(cell):
 
 
 def test_choices_reach_the_figure(cell):
-    optimizer = stepped(Dashboard(x="closure calls", height=300, scale="linear"))
+    optimizer = stepped(Dashboard(x="closure calls", height=900, scale="linear"))
     look = cell.at(0)[PLOTLY]["layout"]
     np.testing.assert_array_equal(points(cell.at(0))[0], optimizer.history.nfev)
     assert look["yaxis"]["type"] == "linear"
-    assert cell.shown[0].layout.height == 300
+    assert look["height"] == pytest.approx(900, abs=2)
+    assert (cell.shown[0].x, cell.shown[0].scale) == ("closure calls", "linear")
 
 
 @pytest.mark.parametrize("panel", PANELS)
 def test_each_panel_can_be_chosen(cell, panel):
     stepped(Dashboard(panels=panel))
-    assert cell.at(0)[PLOTLY]["layout"]["yaxis"]["title"]["text"] == PANELS[panel].title
+    (note,) = [note for note in cell.at(0)[PLOTLY]["layout"]["annotations"] if note["name"] != "missing"]
+    assert f"<b>{PANELS[panel].title}</b>" in note["text"]
 
 
 @pytest.mark.parametrize(
@@ -132,14 +149,13 @@ def test_what_it_cannot_draw_is_refused_at_once(keywords, message):
 
 
 def test_nothing_is_drawn_in_the_thread_of_the_run(cell, monkeypatch):
-    drawn, draw = [], LiveScreen.draw
-    monkeypatch.setattr(LiveScreen, "draw", lambda screen, scene: (drawn.append(1), draw(screen, scene))[1])
+    drawn, draw = [], PanelScreen.draw
+    monkeypatch.setattr(PanelScreen, "draw", lambda screen, scene: (drawn.append(1), draw(screen, scene))[1])
     seen = []
     stepped(Dashboard(), lambda iteration: seen.append(len(drawn)))
     assert len(seen) > 10
-    assert set(seen) == {1}  # as it was opened
-    assert len(drawn) == 1
-    assert len(cell.updates) == 1
+    assert drawn == []
+    assert len(cell.updates) == 2
 
 
 def test_watching_costs_no_closure_call(cell):
@@ -156,7 +172,7 @@ def test_it_follows_the_history_as_the_clock_ticks(cell):
     def tick(iteration):
         clock.now += 100  # more than the dearest redraw is paid for with
         cell.tick()
-        lengths.append(len(cell.shown[0].data[0].x))
+        lengths.append(curve(cell.shown[0]).size)
 
     optimizer_of(x, dashboard, tick).step(lambda: rosenbrock(x))
     assert lengths == list(range(1, len(lengths) + 1))
@@ -172,11 +188,8 @@ def test_what_the_closure_records_has_a_panel(cell):
 
     optimizer.step(closure)
     figure = cell.at(0)[PLOTLY]
-    (trace,) = [trace for trace in figure["data"] if trace["name"] == "distance"]
-    assert figure["layout"]["yaxis" + trace["yaxis"][1:]]["title"]["text"] == "metrics"
-    np.testing.assert_array_equal(
-        points(cell.at(0), figure["data"].index(trace))[1], optimizer.history.metrics["distance"]
-    )
+    assert any("<b>distance</b>" in note["text"] for note in figure["layout"]["annotations"])
+    np.testing.assert_array_equal(points(cell.at(0), -1)[1], optimizer.history.metrics["distance"])
 
 
 def test_a_run_that_is_out_of_budget_leaves_a_picture(cell):
@@ -199,8 +212,8 @@ def test_an_interrupted_step_leaves_a_picture_and_the_next_one_works(cell):
     assert title(cell.at(0)).endswith("ended: Interrupted")
     assert not cell.ticking
     optimizer.step(interrupted)
-    assert "finished" in title(cell.at(1))
-    assert len(cell.shown) == 2
+    assert "finished" in title(cell.at(2))
+    assert len(cell.shown) == 4
 
 
 @pytest.mark.parametrize("how", ["step", "start"])
@@ -241,35 +254,38 @@ def test_a_run_has_figure_and_controls_from_the_start(cell, runs):
     run = runs(x, dashboard, paused=True)
     assert run.panel is dashboard
     assert dashboard.shows(run)
-    widget, controls = cell.shown
-    assert isinstance(widget, go.FigureWidget)
-    assert controls.children[0].description == "Start"
-    controls.children[0].click()
+    widget, below = cell.shown
+    assert isinstance(widget, PanelWidget)
+    assert below["text/html"] == ""
+    assert labels(widget) == ["Start", "Step", "+10", "Stop"]
+    press(widget, "resume")
     ended(cell, run)
     assert "finished" in title(cell.at(0))
     assert "closure calls" in cell.at(1)["text/html"]
     assert not cell.ticking
 
 
-def test_the_controls_choose_scale_and_x_and_the_next_run_keeps_them(cell, runs):
+def test_views_choose_scale_and_x_and_the_next_run_keeps_them(cell, runs):
     clock, x = Clock(), start_point()
     dashboard = Dashboard(clock=clock)
     run = runs(x, dashboard, paused=True)
-    cell.control(1, "scale").value, cell.control(1, "x axis").value = "loss - best", "seconds"
-    cell.control(1, "Step").click()
+    (widget, _) = cell.shown
+    widget.scale, widget.x = "loss - best", "seconds"
+    press(widget, "step")
     assert run.wait_until_paused(LONG)
     clock.now += 100
     cell.tick()
-    look = cell.shown[0].layout
-    assert (look.yaxis.title.text, look.xaxis.title.text) == ("loss − best", "seconds")
-    assert cell.control(1, "Resume")
+    assert labels(widget)[0] == "Resume"
+    press(widget, "many", 3)
+    assert run.wait_until_paused(LONG)
+    assert len(run.history) == 5
     run.resume()
     ended(cell, run)
     look = cell.at(0)[PLOTLY]["layout"]
-    assert (look["yaxis"]["title"]["text"], look["xaxis"]["title"]["text"]) == ("loss − best", "seconds")
+    assert "<b>loss − best</b>" in look["annotations"][0]["text"]
+    assert look["xaxis"]["title"]["text"] == "seconds"
     runs(start_point(), dashboard, paused=True)
-    assert cell.shown[2].layout.xaxis.title.text == "seconds"
-    assert cell.control(3, "x axis").value == "seconds"
+    assert (cell.shown[2].scale, cell.shown[2].x) == ("loss - best", "seconds")
 
 
 def test_a_run_that_fails_before_its_first_closure_call_leaves_picture_and_reason(cell, runs):
@@ -280,7 +296,8 @@ def test_a_run_that_fails_before_its_first_closure_call_leaves_picture_and_reaso
     ended(cell, run)
     assert run.state == "failed"
     assert title(cell.at(0)).startswith("trust-ncg<br>ended: Failed: ParameterError")
-    assert "<b>ParameterError</b>" in cell.at(1)["text/html"]
+    assert "ParameterError" in cell.at(1)["text/html"]
+    assert 'role="alert"' in cell.at(1)["text/html"]
 
 
 def test_a_run_that_nothing_watches_shows_itself_as_the_last_line_of_a_cell(cell, runs, monkeypatch):
@@ -292,9 +309,9 @@ def test_a_run_that_nothing_watches_shows_itself_as_the_last_line_of_a_cell(cell
     assert "finished" in title(cell.at(0))
     monkeypatch.setattr(live, "cell", lambda: "another")
     run._ipython_display_()
-    assert isinstance(cell.shown[2], go.FigureWidget)
     cell.tick()
-    assert "finished" in title(cell.at(2))
+    assert isinstance(cell.at(2), PanelWidget)  # live again, to be looked at
+    assert labels(cell.at(2)) == []
 
 
 def test_as_the_last_line_of_the_cell_that_started_it_nothing_is_shown_twice(cell, runs):
@@ -335,8 +352,8 @@ def test_one_dashboard_serves_several_runs_and_each_leaves_a_picture(cell):
     before = set(_instances)
     dashboard = Dashboard()
     optimizers = [stepped(dashboard), stepped(dashboard, method="BFGS")]
-    assert [place for place, _ in cell.updates] == [0, 1]
-    for optimizer, (_, data) in zip(optimizers, cell.updates, strict=True):
+    assert [place for place, _ in cell.updates] == [0, 1, 2, 3]
+    for optimizer, (_, data) in zip(optimizers, cell.updates[::2], strict=True):
         assert data["text/plain"].startswith(optimizer.name)
         assert names(data) == [optimizer.name]
         np.testing.assert_array_equal(points(data)[1], optimizer.history.loss)
@@ -351,7 +368,7 @@ def test_overlay_keeps_the_curves_of_earlier_runs_under_names_of_their_own(cell)
     dashboard = Dashboard(overlay=True)
     for method in ("trust-ncg", "BFGS", "trust-ncg", "trust-ncg"):
         last = stepped(dashboard, method=method).history
-    data = cell.at(3)
+    data = cell.at(6)
     assert names(data) == ["trust-ncg", "BFGS", "trust-ncg 2", "trust-ncg 3"]
     assert [t["name"] for t in data[PLOTLY]["data"] if t["showlegend"]] == names(data)
     newest = next(i for i, t in enumerate(data[PLOTLY]["data"]) if t["legendgroup"] == "trust-ncg 3")
@@ -378,7 +395,7 @@ def test_other_histories_can_be_drawn_beside_every_run(cell, compare, expected):
     dashboard = Dashboard(compare=compare)
     for place in range(2):
         stepped(dashboard)
-        assert names(cell.at(place)) == expected
+        assert names(cell.at(2 * place)) == expected
 
 
 def test_two_dashboards_at_once_show_a_run_each(cell, runs):
@@ -395,7 +412,7 @@ def test_two_dashboards_at_once_show_a_run_each(cell, runs):
 def test_two_dashboards_may_watch_one_run(cell):
     x = start_point()
     optimizer_of(x, Dashboard(), Dashboard(scale="linear")).step(lambda: rosenbrock(x))
-    assert [cell.at(place)[PLOTLY]["layout"]["yaxis"]["type"] for place in (0, 1)] == ["log", "linear"]
+    assert [cell.at(place)[PLOTLY]["layout"]["yaxis"]["type"] for place in (0, 2)] == ["log", "linear"]
 
 
 def test_one_dashboard_on_two_runs_at_once_stays_with_the_second(cell, runs):
@@ -410,7 +427,7 @@ def test_one_dashboard_on_two_runs_at_once_stays_with_the_second(cell, runs):
     assert len(cell.shown) == 4
     assert cell.ticking == 1
     cell.tick()
-    assert len(cell.shown[2].data[0].x) == 3
+    assert curve(cell.shown[2]).size == 3
     second.resume()
     ended(cell, second)
     assert "finished" in title(cell.at(2))
@@ -449,8 +466,8 @@ def test_the_own_panel_is_drawn_about_once_a_second_at_the_iterate(cell):
     for count, point in own.calls[:-1]:
         np.testing.assert_array_equal(point, history.parameters[count - 1])
     np.testing.assert_array_equal(own.calls[-1][1], optimizer.result.x)
-    assert cell.at(1) == "shown"
-    assert isinstance(cell.shown[0], go.FigureWidget)
+    assert cell.at(2) == "shown"
+    assert isinstance(cell.shown[0], PanelWidget)
 
 
 def test_an_own_panel_that_fails_is_dropped_and_the_run_and_its_figure_go_on(cell):
@@ -469,7 +486,7 @@ def test_an_own_panel_comes_back_in_another_run(cell):
     dashboard = Dashboard(panel=own)
     stepped(dashboard)
     stepped(dashboard)
-    assert (cell.at(1), cell.at(3)) == ("shown", "shown")
+    assert (cell.at(2), cell.at(5)) == ("shown", "shown")
 
 
 def test_in_a_terminal_the_own_panel_is_left_alone(capsys):
@@ -490,14 +507,14 @@ def failing(moment):
 
 @pytest.mark.parametrize("moment", ["open", "end"])
 def test_a_dashboard_that_fails_is_dropped_with_one_warning(cell, monkeypatch, moment):
-    monkeypatch.setattr(LiveScreen, moment, failing(moment))
+    monkeypatch.setattr(PanelScreen, moment, failing(moment))
     with pytest.warns(ViewWarning, match=f"the run continues: KeyError: 'no {moment}'") as warned:
         optimizer = stepped(Dashboard())
     assert len(warned) == 1
     assert optimizer.result.success
 
 
-@pytest.mark.parametrize("part", [(LiveScreen, "open"), (LiveScreen, "end"), (Controls, "open"), (Controls, "end")])
+@pytest.mark.parametrize("part", [(PanelScreen, "open"), (PanelScreen, "end")])
 def test_the_same_for_a_run_in_a_thread(cell, runs, monkeypatch, part):
     where, moment = part
     monkeypatch.setattr(where, moment, failing(moment))
@@ -520,7 +537,7 @@ def test_one_that_fails_to_leave_the_first_run_shows_the_second(cell, runs, monk
     dashboard = Dashboard()
     runs(start_point(), dashboard, paused=True)
     with monkeypatch.context() as broken:
-        broken.setattr(LiveScreen, "end", failing("end"))
+        broken.setattr(PanelScreen, "end", failing("end"))
         with pytest.warns(ViewWarning, match="'no end'") as warned:
             second = runs(start_point(), dashboard, paused=True)
     assert len(warned) == 1
@@ -536,7 +553,7 @@ def test_a_dashboard_that_failed_is_tried_again_at_the_next_run(cell, monkeypatc
         with pytest.warns(ViewWarning, match="ZeroDivisionError"):
             stepped(dashboard)
     stepped(dashboard)
-    assert len(cell.updates) == 1
+    assert len(cell.updates) == 2
 
 
 def test_a_front_end_that_is_not_known_ends_no_run(cell, monkeypatch):
@@ -617,7 +634,7 @@ def test_in_a_terminal_there_is_a_progress_line(capsys, runs):
 def test_a_missing_package_is_named_with_the_extra_that_brings_it(monkeypatch, name, missing):
     from torchmin_nb import views
 
-    for module in ("live", "figures", "bundle", "picture", "menus", "scene", "screens", "session", "own_panel"):
+    for module in ("live", "figures", "bundle", "picture", "scene", "screens", "session", "own_panel"):
         monkeypatch.delitem(sys.modules, f"torchmin_nb.views.{module}", raising=False)
         monkeypatch.delattr(views, module, raising=False)
     for module in [module for module in sys.modules if module.split(".")[0] == missing]:
@@ -678,7 +695,7 @@ def test_nothing_is_left_of_a_dashboard_and_its_run(ticking, how):
 
 
 def test_the_clock_draws_in_a_thread_of_its_own(ticking, monkeypatch):
-    threads, drawn, draw = set(), threading.Event(), LiveScreen.draw
+    threads, drawn, draw = set(), threading.Event(), PanelScreen.draw
 
     def noted(screen, scene):
         if len(next(iter(scene.histories.values()))):
@@ -686,7 +703,7 @@ def test_the_clock_draws_in_a_thread_of_its_own(ticking, monkeypatch):
             drawn.set()
         return draw(screen, scene)
 
-    monkeypatch.setattr(LiveScreen, "draw", noted)
+    monkeypatch.setattr(PanelScreen, "draw", noted)
     x = start_point()
 
     def until_drawn(iteration):
@@ -762,7 +779,7 @@ def test_a_run_that_stands_still_is_kept_by_the_panel_that_shows_it(cell, shown)
     gc.collect()
     if shown:
         assert (here().state, len(run_threads())) == ("paused", 1)
-        cell.control(1, "Stop").click()
+        press(cell.shown[0], "stop")
     else:
         assert here() is None
     for thread in run_threads():

@@ -9,8 +9,6 @@ import pytest
 from tests.views.histories import a_history, waves
 from tests.views.shown import PLOTLY, points
 from torchmin_nb.errors import ArgumentError
-from torchmin_nb.views.bundle import bundle
-from torchmin_nb.views.figures import convergence_figure
 from torchmin_nb.views.scene import VIEW_SCALES, Scene
 
 
@@ -28,7 +26,7 @@ def test_unknown_choices_are_refused_with_those_that_are_known(choice, known):
 @pytest.mark.parametrize(
     ("panels", "expected"),
     [
-        ("auto", ("loss - best", "gradient norm", "trust radius")),
+        ("auto", ("loss - best", "gradient norm", "trust radius", "reduction ratio")),
         (("HVPs", "loss"), ("HVPs", "loss - best")),
         (("loss - best", "loss"), ("loss - best",)),
         ("HVPs", ("HVPs",)),
@@ -42,14 +40,14 @@ def test_the_scale_of_loss_minus_best_puts_it_into_the_loss_panel(panels, expect
 
 @pytest.mark.parametrize("scale", VIEW_SCALES)
 def test_what_is_drawn_live_and_what_stays_show_the_same(scale):
-    scene = Scene({"a": a_history(), "b": a_history("CG", 30)}, "a title", "seconds", scale=scale, height=333)
+    scene = Scene({"a": a_history(), "b": a_history("CG", 30)}, "a title", "seconds", scale=scale, height=1333)
     drawing = scene.drawing(500)
     look, figure = drawing.layout, scene.drawing().figure()
     assert len(drawing.traces) == len(figure.data)
     for trace, other in zip(drawing.traces, figure.data, strict=True):
         np.testing.assert_array_equal(trace["y"], other.y)
         assert (trace["yaxis"], trace["name"]) == (other.yaxis, other.name)
-    assert look["height"] == figure.layout.height == 333
+    assert look["height"] == figure.layout.height >= 1332
     assert look["title"]["text"] == figure.layout.title.text == "a title"
     assert look["xaxis"]["title"]["text"] == figure.layout.xaxis.title.text == "seconds"
     assert look["yaxis"]["type"] == figure.layout.yaxis.type
@@ -62,16 +60,21 @@ def test_the_live_form_is_thinned():
 
 def test_its_bundle_has_words_and_a_picture_where_one_is_wanted():
     scene = Scene({"a": a_history()}, " · ".join(["twenty characters..."] * 6))
-    assert "image/png" not in scene.bundle(scene.drawing())
-    data = scene.bundle(scene.drawing(), png=True)
+    assert "image/png" not in scene.bundle()
+    data = scene.bundle(png=True)
     assert base64.b64decode(data["image/png"]).startswith(b"\x89PNG")
     assert len(data["text/plain"].split("\n")) == 2
-    assert "updatemenus" not in data[PLOTLY]["layout"]
-    dressed = scene.bundle(scene.drawing(), menus=True)[PLOTLY]["layout"]
-    wanted = bundle(convergence_figure(scene.histories, menus=True), "")[PLOTLY]["layout"]
-    assert [dressed[part] for part in ("updatemenus", "height")] == [wanted[part] for part in ("updatemenus", "height")]
-    assert dressed["margin"]["b"] == wanted["margin"]["b"]
     np.testing.assert_array_equal(points(data)[1], a_history().loss)
+
+
+def test_the_zoom_of_the_live_panel_is_that_of_the_picture_that_stays():
+    scene = Scene({"a": a_history()}, x="seconds", scale="linear")
+    zoom = {"xaxis seconds": [1.0, 2.0], "yaxis2 linear": [0.1, 0.2]}
+    zoom |= {"xaxis iteration": [3.0, 4.0], "yaxis log": [5.0, 6.0]}  # of other choices
+    plain, zoomed = (scene.bundle(zoom=each)[PLOTLY]["layout"] for each in (None, zoom))
+    assert (zoomed["xaxis"]["range"], zoomed["yaxis2"]["range"]) == ([1.0, 2.0], [0.1, 0.2])
+    assert zoomed["xaxis"]["tickmode"] == "auto"
+    assert zoomed["yaxis"] == plain["yaxis"]
 
 
 def test_the_words_are_broken_as_they_are_read_and_not_as_they_are_written():

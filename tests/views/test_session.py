@@ -1,4 +1,4 @@
-"""One run in one cell: when it is drawn, when it rests, how it ends. The test ticks."""
+"""One source in one cell: when it is drawn, how it ends. The test ticks."""
 
 import json
 
@@ -6,12 +6,14 @@ import comm
 import pytest
 
 from tests.views.histories import a_history, waves
-from tests.views.shown import LONG, PLOTLY, Cell, Clock, Gate, StillTicker, optimizer_of, start_point, title
-from torchmin_nb import History
+from tests.views.shown import LONG, Cell, Clock, Gate, StillTicker, optimizer_of, start_point
+from torchmin_nb import History, Run
 from torchmin_nb.errors import ViewWarning
 from torchmin_nb.views import session as module
+from torchmin_nb.views.live_panel.sources import BlockingSource, RunSource
+from torchmin_nb.views.live_panel.widget import PanelWidget
 from torchmin_nb.views.scene import Scene
-from torchmin_nb.views.screens import LiveScreen, StaticScreen
+from torchmin_nb.views.screens import PanelScreen, StaticScreen
 from torchmin_nb.views.session import Session
 
 
@@ -20,7 +22,7 @@ class Drawn:
 
     def __init__(self, cost=0.0, sent=0, rate=5.0, share=0.01, fail=()):
         self.cost, self.sent, self.rate, self.share, self.fail = cost, sent, rate, share, fail
-        self.scenes, self.asked, self.spent = [], [], 0.0
+        self.scenes, self.asked, self.beats, self.spent = [], [], [], 0.0
 
     def _ask(self, what, scene):
         self.asked.append(what)
@@ -36,11 +38,26 @@ class Drawn:
         self.spent += self.cost
         return self.sent
 
-    def rest(self, scene):
-        self._ask("rest", scene)
+    def beat(self, *, whole):
+        self.beats.append(whole)
+        return 0
+
+    def settle(self, scene):
+        self._ask("settle", scene)
 
     def end(self, scene):
         self._ask("end", scene)
+
+
+class Listener:
+    """Hears of what a panel is asked, and does nothing."""
+
+    def pressed(self, action, count): ...
+
+    def chosen(self, name, value): ...
+
+
+LISTENER = Listener()
 
 
 @pytest.fixture
@@ -55,7 +72,9 @@ def follow(monkeypatch, clock):
 
     def follow(source, screen, rate=5.0, **choices):
         monkeypatch.setattr(module.time, "thread_time", lambda: getattr(screen, "spent", 0.0))
-        session = Session(source, Scene({}, **choices), screen, name="run", beside={}, rate=rate, clock=clock)
+        make = RunSource if isinstance(source, Run) else BlockingSource
+        scene = Scene({}, **choices)
+        session = Session(make(source, "run", {}), scene, lambda session: screen, rate=rate, clock=clock)
         session.open()
         return session
 
@@ -84,7 +103,7 @@ def test_it_redraws_so_many_times_a_second_at_most(follow, clock, asked, suits, 
     assert 0.75 * 20 * expected <= screen.asked.count("draw") <= 20 * expected + 1
 
 
-@pytest.mark.parametrize("share", [LiveScreen.share, StaticScreen.share])
+@pytest.mark.parametrize("share", [PanelScreen.share, StaticScreen.share])
 def test_drawing_takes_the_share_of_the_time_that_suits_its_screen(follow, clock, share):
     history, screen = History("CG"), Drawn(cost=0.03, share=share)
     live_through(follow(history, screen), clock, history, waves(2000), 60)
@@ -107,8 +126,9 @@ def test_a_run_of_100_000_iterations_sends_less_than_2_mb_a_minute(monkeypatch, 
 
     monkeypatch.setattr(comm.DummyComm, "publish_msg", publish)
     monkeypatch.setattr("IPython.display.display", Cell().display)
+    monkeypatch.setattr(PanelWidget, "answered", True)  # or plotly.js would be counted
     history = History("CG")
-    session = follow(history, LiveScreen(), x=x)
+    session = follow(history, PanelScreen(LISTENER), x=x)
     sent.clear()
     live_through(session, clock, history, waves(100_000), 60)
     assert 200_000 < sum(sent) < 2_000_000
@@ -138,24 +158,51 @@ def test_nothing_is_drawn_when_nothing_is_new(follow, clock):
     assert [len(scene.histories["run"]) for scene in screen.scenes[-1:]] == [2]
 
 
-def test_a_choice_is_drawn_at_once(follow, clock):
-    history, screen = a_history(ended=False), Drawn(sent=10**9)
+def test_a_choice_of_a_view_is_that_of_the_picture_that_stays(follow):
+    history, screen = a_history(ended=False), Drawn()
     session = follow(history, screen)
-    history.append(history[-1])
+    session.chosen("x", "seconds")
+    session.chosen("scale", "linear")
+    session.close()
+    assert screen.asked == ["open", "end"]
+    assert (screen.scenes[-1].x, screen.scenes[-1].scale) == ("seconds", "linear")
+
+
+def test_a_press_is_answered_at_once(follow, clock, paused):
+    screen = Drawn(sent=10**9)
+    session = follow(paused, screen)
+    advanced(paused)
     session.tick()
-    session.choose("x", "seconds")
-    session.choose("scale", "linear")
+    session.pressed("step", 1)
+    assert paused.wait_until_paused(LONG)
     clock.now += 0.05
     session.tick()
     assert screen.asked == ["open", "draw", "draw"]
-    assert (screen.scenes[-1].x, screen.scenes[-1].scale) == ("seconds", "linear")
 
 
 def test_the_other_histories_are_drawn_with_it(clock):
     screen, other, own = Drawn(), a_history("CG"), a_history()
-    Session(own, Scene({}), screen, name="own", beside={"other": other}, rate=5.0, clock=clock).open()
+    source = BlockingSource(own, "own", {"other": other})
+    Session(source, Scene({}), lambda session: screen, rate=5.0, clock=clock).open()
     assert dict(screen.scenes[0].histories) == {"other": other, "own": own}
     assert screen.scenes[0].title.startswith("trust-ncg · iteration 19")
+
+
+# Signs of life
+
+
+def test_there_is_a_sign_of_life_each_second_and_all_of_it_every_five_while_there_is_something_new(follow, clock):
+    history, screen = History("CG"), Drawn()
+    session = follow(history, screen)
+    live_through(session, clock, history, waves(200), 30)
+    assert 25 <= len(screen.beats) <= 31
+    assert 4 <= sum(screen.beats) <= 6
+    screen.beats.clear()
+    for _ in range(20):  # nothing is new
+        clock.now += 1
+        session.tick()
+    assert len(screen.beats) == 20
+    assert sum(screen.beats) <= 1
 
 
 # A run that stands still
@@ -186,31 +233,7 @@ def test_a_run_that_waits_to_be_started_says_so(follow, paused):
     assert screen.scenes[0].title == "trust-ncg · waiting to be started"
 
 
-def test_it_rests_after_standing_still_and_wakes_with_the_next_iteration(monkeypatch, follow, clock, paused):
-    cell = Cell()
-    monkeypatch.setattr("IPython.display.display", cell.display)
-    screen = LiveScreen()
-    first = screen.widget
-    session = follow(paused, screen)
-    for seconds, still in ((0, False), (59, False), (1.1, True), (60, True)):
-        clock.now += seconds
-        session.tick()
-        assert (PLOTLY in cell.at(0)) == still
-    assert len(cell.updates) == 1
-
-    advanced(paused)
-    clock.now += 1
-    session.tick()
-    assert cell.at(0) is screen.widget is not first
-    assert screen.widget.layout.title.text.endswith("paused")
-    for seconds, still in ((0.1, False), (59, False), (1.1, True)):
-        clock.now += seconds
-        session.tick()
-        assert (PLOTLY in cell.at(0)) == still
-    assert title(cell.at(0)).endswith("paused")
-
-
-def test_a_run_at_work_does_not_rest(follow, clock, paused):
+def test_a_run_at_work_is_drawn_when_it_has_gone_on(follow, clock, paused):
     screen = Drawn()
     session = follow(paused, screen)
     advanced(paused)
@@ -228,7 +251,7 @@ def test_it_can_be_settled_at_once(follow, paused):
     screen = Drawn()
     session = follow(paused, screen)
     session.settle()
-    assert screen.asked == ["open", "rest"]
+    assert screen.asked == ["open", "settle"]
 
 
 # The end
@@ -274,7 +297,7 @@ def test_it_can_be_closed_while_the_run_goes_on(follow, paused):
 # Failures
 
 
-@pytest.mark.parametrize("moment", ["draw", "rest", "end"])
+@pytest.mark.parametrize("moment", ["draw", "end"])
 def test_a_failure_ends_the_session_with_one_warning(follow, clock, paused, moment):
     session = follow(paused, Drawn(fail=[moment]))
 
@@ -297,11 +320,16 @@ def test_a_failure_ends_the_session_with_one_warning(follow, clock, paused, mome
     assert session._ticker.stopped
 
 
-def test_controls_that_cannot_be_taken_away_make_no_second_warning(follow, clock, paused):
-    session = follow(paused, Drawn(fail=["draw"]))
-    session._controls = type("Broken", (), {"end": lambda self: 1 / 0, "show_state": lambda self, state: None})()
-    advanced(paused)
-    clock.now += 70
-    with pytest.warns(ViewWarning, match="KeyError: 'no draw'") as warned:
-        assert session.tick() is None
-    assert len(warned) == 1
+def test_a_run_that_was_over_when_it_was_shown_can_be_looked_at_for_a_while(follow, clock, paused):
+    paused.resume()
+    paused.wait(LONG)
+    screen = Drawn()
+    session = follow(paused, screen)
+    clock.now += 50
+    assert session.tick() is not None
+    session.chosen("scale", "linear")
+    clock.now += 50
+    assert session.tick() is not None
+    clock.now += 11
+    assert session.tick() is None
+    assert screen.asked == ["open", "end"]

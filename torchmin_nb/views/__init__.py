@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .chart_picture import Picture, chart_picture
     from .explorer import MethodExplorer
     from .figures import convergence_figure
+    from .following import Follower, follow
     from .landscape import landscape_chart, landscape_figure, landscape_picture
     from .live import Dashboard
     from .order_chart import order_figure, order_picture
@@ -30,6 +31,7 @@ __all__ = [
     "Chart",
     "Contours",
     "Dashboard",
+    "Follower",
     "Mark",
     "MethodExplorer",
     "Picture",
@@ -39,6 +41,7 @@ __all__ = [
     "chart_figure",
     "chart_picture",
     "convergence_figure",
+    "follow",
     "landscape_chart",
     "landscape_figure",
     "landscape_picture",
@@ -59,6 +62,7 @@ _LAZY = {
     "Chart": ".chart",
     "Contours": ".chart",
     "Dashboard": ".live",
+    "Follower": ".following",
     "Mark": ".chart",
     "MethodExplorer": ".explorer",
     "Picture": ".chart_picture",
@@ -67,6 +71,7 @@ _LAZY = {
     "chart_figure": ".chart_figure",
     "chart_picture": ".chart_picture",
     "convergence_figure": ".figures",
+    "follow": ".following",
     "landscape_chart": ".landscape",
     "landscape_figure": ".landscape",
     "landscape_picture": ".landscape",

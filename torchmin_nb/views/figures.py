@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import plotly.graph_objects as go
-from numpy.typing import NDArray
 
 from ..core.history.history import History
 from ..core.signatures import shows_keywords
 from ..errors import ArgumentError
-from .menus import menus as _menus
-from .palette import GRID, HIDDEN_BUTTONS, INK, POWERS, RUNS, WARNING, style
+from .axes import Axis, axis_of, x_axis_of
+from .palette import GRID, HIDDEN_BUTTONS, INK, RUNS, WARNING, style
 from .panels import (
     AUTO,
     PANELS,
@@ -26,12 +25,14 @@ from .panels import (
     XAxis,
     chosen_panels,
     convergence_data,
+    drawn_log,
     named,
+    panel_row,
 )
 from .plotly_text import plotly_text
 
 __all__ = [
-    "FEW_DECADES",
+    "LANE",
     "SCALES",
     "TITLE_HEIGHT",
     "Drawing",
@@ -46,10 +47,9 @@ __all__ = [
 
 Scale = Literal["log", "linear"]
 SCALES: tuple[str, ...] = get_args(Scale)
-FEW_DECADES = 1.3
 _MARKED = 60
 """Up to this many points, each is marked."""
-TITLE_HEIGHT, _LEGEND_LINE = 68, 21
+TITLE_HEIGHT, _LEGEND_LINE = 66, 21
 """Pixels above the panels: for three lines of title, and for a line of the legend."""
 _TITLE_LINES = 3
 _NARROW = 480
@@ -64,8 +64,7 @@ def convergence_figure(
     panels: Literal["auto"] | PanelName | Sequence[str] = AUTO,
     scale: Scale = "log",
     title: str | None = None,
-    height: int = 560,
-    menus: bool = False,
+    height: int | None = None,
 ) -> go.Figure:
     """Loss, gradient norm, trust radius and more of one or several runs, above one another on a shared x axis.
 
@@ -78,16 +77,15 @@ def convergence_figure(
     x : {"iteration", "closure calls", "seconds"}, optional
         What the x axis shows. Default "iteration".
     panels : "auto", str or sequence of str, optional
-        Of "loss", "loss - best", "gradient norm", "trust radius", "step norm", "constraint violation", "HVPs", "closure
-        calls" and "metrics". Default "auto": what the runs report.
+        Of "loss", "loss - best", "gradient norm", "trust radius", "reduction ratio", "step norm", "constraint
+        violation", "HVPs", "closure calls" and "metrics", a panel for each of them. Default "auto": what the runs
+        report.
     scale : {"log", "linear"}, optional
         "log", the default, holds where all values are positive.
     title : str or None, optional
         Title.
-    height : int, optional
-        Height in pixels. Default 560.
-    menus : bool, optional
-        Add buttons for scale and x axis, which work without a kernel. Default False.
+    height : int or None, optional
+        Least height in pixels: each panel has 110 at least. Default None: what the panels need.
 
     Returns
     -------
@@ -107,8 +105,7 @@ def convergence_figure(
     ('trust-ncg', array([337.]))
     """
     drawn = drawing(histories, x=x, panels=panels, scale=scale, title=wrapped(title or ""), height=height)
-    figure = drawn.figure()
-    return figure.update_layout(drawn.menus()) if menus else figure
+    return drawn.figure()
 
 
 class Drawing(NamedTuple):
@@ -126,10 +123,6 @@ class Drawing(NamedTuple):
         """As Plotly knows it."""
         return go.Figure(self.traces, self.layout)
 
-    def menus(self) -> dict[str, Any]:
-        """What its layout needs besides for buttons for scale and x axis."""
-        return _menus(self.layout, self.histories, self.runs, self.panels, self.x)
-
 
 def drawing(
     histories: Mapping[str, History] | History,
@@ -137,8 +130,8 @@ def drawing(
     x: str = "iteration",
     panels: str | Sequence[str] = AUTO,
     scale: str = "log",
-    title: str = "",
-    height: int = 560,
+    title: str | None = "",
+    height: int | None = None,
     points: int = POINTS,
     recorded: int | None = None,
 ) -> Drawing:
@@ -176,7 +169,7 @@ def traces(runs: Sequence[RunCurves], panels: Sequence[str]) -> list[dict[str, A
                 "hovertemplate": _hover(curve, run, several),
             }
             details = np.array(run.records, dtype=object) if len(run.records) == curve.x.size else None
-            records = {"customdata": details} if place == 0 else {}
+            records = {"customdata": details} if place == 0 and curve.kind != RATIO else {}
             named_here = {"showlegend": curve.label not in labels} if curve.label else {}
             labels.add(curve.label)
             drawn.append(base | look | records | named_here)
@@ -189,69 +182,96 @@ def layout(
     *,
     x: str = "iteration",
     scale: str = "log",
-    title: str = "",
-    height: int = 560,
+    title: str | None = "",
+    height: int | None = None,
 ) -> dict[str, Any]:
-    """Panels one above the other, transparent background, text that reads on light and dark."""
+    """Panels one above the other, transparent background, text that reads on light and dark.
+
+    title: None for a figure without room for title and legend. height: pixels at least.
+    """
     if scale not in SCALES:
         raise ArgumentError(f"scale={scale!r} is not known; choose one of {', '.join(map(repr, SCALES))}")
-    empty = [panel for panel in panels if not any(run.values(panel).size for run in runs if run.on(panel))]
+    top = 0 if title is None else TITLE_HEIGHT + _LEGEND_LINE * _legend_lines(runs)
+    grid = Grid.of(panels, top, height)
+    empty = [panel for panel in panels if not any(run.values(panel).size for run in runs)]
     begun = [run for run in runs if run.begun]
-    domains = _domains(len(panels))
-    small = {"font": {"size": 12}, "standoff": 8}
     look: dict[str, Any] = {
-        "height": height,
-        "autosize": True,
-        "uirevision": "keep",
-        "paper_bgcolor": "rgba(0,0,0,0)",
-        "plot_bgcolor": "rgba(0,0,0,0)",
-        "font": {"color": INK, "size": 12},
-        "margin": {"l": 72, "r": 64, "t": TITLE_HEIGHT + _LEGEND_LINE * _legend_lines(runs), "b": 48},
-        "modebar": {
-            "orientation": "v",
-            "bgcolor": "rgba(0,0,0,0)",
-            "color": INK,
-            "activecolor": RUNS[0],
-            "remove": HIDDEN_BUTTONS,
-        },
-        "hovermode": "x unified",
-        "hoversubplots": "axis",
-        "hoverlabel": {"bgcolor": "rgba(40,40,40,0.92)", "font": {"color": "#f2f2f2"}},
-        "title": {
-            "text": plotly_text(title),
-            "font": {"size": 13},
-            "x": 0,
-            "xref": "container",
-            "y": 1,
-            "yanchor": "top",
-            "pad": {"t": 12, "l": 12},
-        },
-        "legend": {"orientation": "h", "y": 1.0, "yanchor": "bottom", "x": 0, "title": {"text": ""}},
+        **_LOOK,
+        "height": grid.height,
+        "margin": grid.margin,
         "xaxis": {
-            **_AXIS,
-            "title": {"text": x, **small},
+            **plotly_axis(x_axis(runs, x)),
+            "title": {"text": x, "font": {"size": 12}, "standoff": 6},
             "anchor": _short(len(panels)),
             "domain": [0, 1],
-            "rangemode": "tozero",
         },
-        "annotations": [_missing(panel, domains[panels.index(panel)], begun) for panel in empty if begun],
+        "annotations": [
+            *(_panel_title(panel, grid.domains[place]) for place, panel in enumerate(panels)),
+            *(_missing(panel, grid.domains[panels.index(panel)], begun) for panel in empty if begun),
+        ],
+        "shapes": [line for place, panel in enumerate(panels) if panel not in empty for line in _lines(panel, place)],
     }
+    if title is not None:
+        look |= {"title": _title(title), "legend": _legend(grid)}
     for place, panel in enumerate(panels):
-        values = np.concatenate([np.empty(0), *(run.values(panel) for run in runs if run.on(panel))])
         look[_long(place + 1)] = {
-            **_AXIS,
-            **_scale(values, PANELS[panel].log and scale == "log"),
-            "domain": domains[place],
-            "title": {"text": PANELS[panel].title, **small},
+            **plotly_axis(y_axis(runs, panel, log=scale == "log")),
+            "domain": grid.domains[place],
             "showticklabels": panel not in empty,
             "showgrid": panel not in empty,
         }
-    if "trust radius" in panels:
-        place = panels.index("trust radius")
-        look[_long(len(panels) + 1)] = _ratio_axis(place, any(_has_ratio(run) for run in runs), small)
     if "metrics" in panels:
-        look["legend2"] = _metrics_legend(domains[panels.index("metrics")])
+        look["legend2"] = _metrics_legend(grid.domains[panels.index("metrics")])
     return look
+
+
+def x_axis(runs: Sequence[RunCurves], x: str) -> Axis:
+    """For all that is drawn."""
+    last = max((float(curve.x[-1]) for run in runs for curve in run.curves if curve.x.size), default=0.0)
+    return x_axis_of(last, whole=x != "seconds")
+
+
+def y_axis(runs: Sequence[RunCurves], panel: str, *, log: bool) -> Axis:
+    """Of one panel. log: logarithmic where that serves it."""
+    lines = panel_row(panel).lines
+    if lines:
+        return LANE
+    values = np.concatenate([np.empty(0), *(run.values(panel) for run in runs)])
+    return axis_of(values, log=log and drawn_log(panel, values))
+
+
+def plotly_axis(axis: Axis) -> dict[str, Any]:
+    """An axis as Plotly has it."""
+    return {
+        **_AXIS,
+        "type": "log" if axis.log else "linear",
+        "range": list(axis.range),
+        "tickvals": list(axis.ticks),
+        "ticktext": list(axis.labels),
+    }
+
+
+class Grid(NamedTuple):
+    """Where the panels are: pixels of the figure and of its margins, and the domains from top to bottom."""
+
+    height: int
+    margin: dict[str, int]
+    domains: list[list[float]]
+
+    @classmethod
+    def of(cls, panels: Sequence[str], top: int, height: int | None) -> Grid:
+        """top: pixels above the first panel's title. height: of all, at least."""
+        pixels = [_FIRST if place == 0 else _OTHERS for place in range(len(panels))]
+        outside = top + _PANEL_TITLE * len(panels) + _BELOW
+        stretch = max(1.0, ((height or 0) - outside) / sum(pixels))
+        pixels = [round(stretch * each) for each in pixels]
+        inside = sum(pixels) + _PANEL_TITLE * (len(panels) - 1)
+        domains, edge = [], inside
+        for each in pixels:
+            domains.append([max(0.0, (edge - each) / inside), edge / inside])
+            edge -= each + _PANEL_TITLE
+        margin = {"l": 64, "r": 24, "t": top + _PANEL_TITLE, "b": _BELOW}
+        return cls(inside + margin["t"] + margin["b"], margin, domains)
 
 
 def wrapped(title: str, width: int = 72) -> str:
@@ -291,8 +311,14 @@ def _line(curve: Curve, index: int, metrics: list[str], several: bool) -> dict[s
 
 
 def _ratio(curve: Curve, index: int, metrics: list[str], several: bool) -> dict[str, Any]:
-    marker = {"symbol": "line-ew-open", "size": 9, "color": style(index)[0], "opacity": 0.9}
-    return {"mode": "markers", "marker": marker}
+    """Dashes as wide as a step, at the edge of the lane where they are beyond it; hovering tells the true number."""
+    low, high = LANE.range
+    marker = {"symbol": "line-ew-open", "size": 9, "color": style(index)[0], "line": {"width": 2}}
+    within = np.clip(curve.y, low + _EDGE, high - _EDGE)
+    return {"mode": "markers", "marker": marker, "y": within, "customdata": curve.y}
+
+
+_EDGE = 0.1
 
 
 def _rejected(curve: Curve, index: int, metrics: list[str], several: bool) -> dict[str, Any]:
@@ -303,34 +329,69 @@ _LOOKS = {RATIO: _ratio, REJECTED: _rejected}
 
 
 def _hover(curve: Curve, run: RunCurves, several: bool) -> str:
-    what = curve.label or (PANELS[curve.panel].title if curve.kind not in _LOOKS else curve.kind)
-    record = "<br>%{customdata}" if curve is run.curves[0] else ""
+    what = curve.label or (panel_row(curve.panel).title if curve.kind not in _LOOKS else curve.kind)
+    record = "<br>%{customdata}" if curve is run.curves[0] and curve.kind != RATIO else ""
+    number = "%{customdata:.3g}" if curve.kind == RATIO else "%{y:.5g}"
     suffix = f" · {run.name}" if several else ""
-    return f"{plotly_text(what + suffix)} %{{y:.5g}}{record}<extra></extra>"
+    return f"{plotly_text(what + suffix)} {number}{record}<extra></extra>"
 
 
 # Layout
 
+_FIRST, _OTHERS, _PANEL_TITLE, _BELOW = 160, 110, 26, 46
+"""Pixels of the first panel, of the others, of a panel's title above it, and below the last."""
+LANE = Axis(False, (-0.35, 1.85), (0.0, 0.25, 0.75, 1.0), ("0", "¼", "¾", "1"))
+"""The axis of the reduction ratio; ratios beyond are drawn at its edge."""
 _AXIS: dict[str, Any] = {
     "gridcolor": GRID,
     "zeroline": False,
-    "linecolor": GRID,
+    "showline": False,
     "automargin": True,
-    "exponentformat": "power",
+    "tickmode": "array",
+    "tickfont": {"size": 11},
     "minorloglabels": "complete",
+    "exponentformat": "power",
     "nticks": 6,
+}
+_LOOK: dict[str, Any] = {
+    "autosize": True,
+    "uirevision": "keep",
+    "paper_bgcolor": "rgba(0,0,0,0)",
+    "plot_bgcolor": "rgba(0,0,0,0)",
+    "font": {"color": INK, "size": 12},
+    "modebar": {
+        "orientation": "h",
+        "bgcolor": "rgba(0,0,0,0)",
+        "color": INK,
+        "activecolor": RUNS[0],
+        "remove": HIDDEN_BUTTONS,
+    },
+    "hovermode": "x unified",
+    "hoversubplots": "axis",
+    "hoverlabel": {"bgcolor": "rgba(40,40,40,0.92)", "font": {"color": "#f2f2f2"}},
 }
 
 
-def _domains(count: int) -> list[list[float]]:
-    """From top to bottom, with a gap between them."""
-    gap = 0.06
-    height = (1 - gap * (count - 1)) / count
-    return [[max(0.0, 1 - (k + 1) * height - k * gap), 1 - k * (height + gap)] for k in range(count)]
+def _title(title: str) -> dict[str, Any]:
+    return {
+        "text": plotly_text(title),
+        "font": {"size": 13},
+        "x": 0,
+        "xref": "container",
+        "y": 1,
+        "yanchor": "top",
+        "pad": {"t": 12, "l": 12},
+    }
+
+
+def _legend(grid: Grid) -> dict[str, Any]:
+    inside = grid.height - grid.margin["t"] - grid.margin["b"]
+    above = 1 + _PANEL_TITLE / inside
+    return {"orientation": "h", "y": above, "yanchor": "bottom", "x": 0, "title": {"text": ""}}
 
 
 def _axis_of(curve: Curve, panels: Sequence[str]) -> str:
-    return _short(len(panels) + 1 if curve.kind == RATIO else panels.index(curve.panel) + 1)
+    return _short(panels.index(curve.panel) + 1)
 
 
 def _short(number: int) -> str:
@@ -341,25 +402,41 @@ def _long(number: int) -> str:
     return "yaxis" if number == 1 else f"yaxis{number}"
 
 
-def _has_ratio(run: RunCurves) -> bool:
-    return any(curve.y.size for curve in run.on("trust radius", RATIO))
-
-
-def _ratio_axis(place: int, visible: bool, small: dict[str, Any]) -> dict[str, Any]:
+def _panel_title(panel: str, domain: list[float]) -> dict[str, Any]:
+    """Above the panel, from left to right: beside a low panel there is no room for long names."""
+    row = panel_row(panel)
+    title = _BOLD % plotly_text(_cut(row.title))
     return {
-        **_AXIS,
-        "overlaying": _short(place + 1),
-        "side": "right",
-        "range": [-0.3, 1.8],
-        "tickvals": [0.25, 0.75],
-        "title": {"text": "reduction ratio", **small},
-        "visible": visible,
-        "showgrid": False,
+        "text": title + _SMALL % plotly_text(row.hint) if row.hint else title,
+        "name": panel if panel in PANELS else "metric",
+        "xref": "paper",
+        "yref": "paper",
+        "x": 0,
+        "y": domain[1],
+        "xanchor": "left",
+        "yanchor": "bottom",
+        "xshift": -4,
+        "showarrow": False,
+        "font": {"size": 12},
     }
 
 
+def _cut(title: str) -> str:
+    return title if len(title) <= _TITLE_LENGTH else title[: _TITLE_LENGTH - 1] + "…"
+
+
+_TITLE_LENGTH = 48
+_BOLD, _SMALL = "<b>%s</b>", '  <span style="font-size:11px">%s</span>'
+
+
+def _lines(panel: str, place: int) -> Iterator[dict[str, Any]]:
+    for value in panel_row(panel).lines:
+        ends = {"xref": "paper", "x0": 0, "x1": 1, "yref": _short(place + 1), "y0": value, "y1": value}
+        yield {"type": "line", "layer": "below", **ends, "line": {"color": INK, "width": 1, "dash": "dot"}}
+
+
 def _metrics_legend(domain: list[float]) -> dict[str, Any]:
-    return {"orientation": "h", "y": domain[1], "yanchor": "bottom", "x": 0, "font": {"size": 11}}
+    return {"orientation": "h", "y": domain[1], "yanchor": "bottom", "x": 1, "xanchor": "right", "font": {"size": 11}}
 
 
 def _legend_lines(runs: Sequence[RunCurves]) -> int:
@@ -378,7 +455,8 @@ def _legend_lines(runs: Sequence[RunCurves]) -> int:
 def _missing(panel: str, domain: list[float], runs: Sequence[RunCurves]) -> dict[str, Any]:
     names = ", ".join(run.name for run in runs)
     return {
-        "text": plotly_text(PANELS[panel].missing.format(names=names)),
+        "text": plotly_text(panel_row(panel).missing.format(names=names)),
+        "name": "missing",
         "xref": "paper",
         "yref": "paper",
         "x": 0.5,
@@ -386,16 +464,3 @@ def _missing(panel: str, domain: list[float], runs: Sequence[RunCurves]) -> dict
         "showarrow": False,
         "font": {"size": 13},
     }
-
-
-def _scale(values: NDArray[np.float64], log: bool) -> dict[str, Any]:
-    """A log axis where all values are positive: whole decades, or 1-2-5 steps where there are too few of them."""
-    if not log or not (values > 0).all():
-        return {"type": "linear", "dtick": None, "exponentformat": "power", "tickfont": {"size": None}}
-    decades = float(np.ptp(np.log10(values))) if values.size else 0.0
-    if decades > FEW_DECADES:
-        step = int(np.ceil(decades / 6))
-        return {"type": "log", "dtick": step, "exponentformat": "power", "tickfont": {"size": POWERS}}
-    plain = not values.size or (values.min() > 1e-3 and values.max() < 1e4)
-    form = "none" if plain else "power"
-    return {"type": "log", "dtick": "D2", "exponentformat": form, "tickfont": {"size": None}}

@@ -12,12 +12,13 @@ from ..core.history.history import History
 from ..core.history.records import Iteration
 from ..core.signatures import shows_keywords
 from ..errors import ArgumentError
-from .frontend import HEADLESS, NOTEBOOK, STATIC, TERMINAL, cell, front_end
+from .frontend import HEADLESS, STATIC, TERMINAL, cell, front_end
+from .live_panel.sources import BlockingSource, RunSource
 from .own_panel import OwnPanel
 from .panels import AUTO, PanelName, XAxis, named
 from .progress import ProgressLine
 from .scene import Scene, ViewScale
-from .screens import LiveScreen, PictureScreen, Screen, StaticScreen
+from .screens import PanelScreen, PictureScreen, Screen, StaticScreen
 from .session import Session, warn_dropped
 from .words import status_line
 
@@ -30,19 +31,20 @@ _OWN_PANEL = 1.0
 class Dashboard:
     """The picture of a run while it goes on: ``MinimizeWrapper(params, "trust-ncg", callbacks=[Dashboard()])``.
 
-    It shows itself when the run starts: in a notebook as one Plotly figure, elsewhere as a progress line. With
-    ``optimizer.start(closure)`` there are controls below the figure: start, pause, step, stop, scale and x axis. It
-    draws on a clock in a thread of its own, never in the run. While a run is paused and when it has ended, the figure
-    is a static one, with the ranges that were zoomed to, and a saved notebook keeps it. One dashboard may serve several
-    runs, one after another.
+    It shows itself when the run starts: in a notebook as one panel, elsewhere as a progress line. The panel shows the
+    state of the run, its numbers and its curves; with ``optimizer.start(closure)`` it also has buttons: start, pause,
+    step, stop. It draws on a clock in a thread of its own, never in the run. When the run has ended, a static figure
+    takes the panel's place, with the ranges that were zoomed to, and a saved notebook keeps it. One dashboard may serve
+    several runs, one after another.
 
     Parameters
     ----------
     x : {"iteration", "closure calls", "seconds"}, optional
         What the x axis shows. Default "iteration".
     panels : "auto", str or sequence of str, optional
-        Of "loss", "loss - best", "gradient norm", "trust radius", "step norm", "constraint violation", "HVPs", "closure
-        calls" and "metrics" (what the closure records). Default "auto": what the run reports.
+        Of "loss", "loss - best", "gradient norm", "trust radius", "reduction ratio", "step norm", "constraint
+        violation", "HVPs", "closure calls" and "metrics", a panel for each number that the closure records. Default
+        "auto": what the run reports.
     scale : {"log", "linear", "loss - best"}, optional
         Scale of the y axes. Default "log".
     overlay : bool, optional
@@ -53,8 +55,8 @@ class Dashboard:
         ``panel(history)`` returns a figure of your own. It is drawn about once a second, between two iterations.
     rate : float, optional
         Largest number of redraws a second; fewer if drawing or sending would take too much. Default 5.
-    height : int, optional
-        Height in pixels. Default 560.
+    height : int or None, optional
+        Least height of the figure in pixels: each panel has 110 at least. Default None: what the panels need.
     widgets : bool, optional
         False for front ends without widgets. Default True.
     clock : callable, optional
@@ -89,7 +91,7 @@ class Dashboard:
         compare: Mapping[str, History] | History | None = None,
         panel: Callable[[History], Any] | None = None,
         rate: float = 5.0,
-        height: int = 560,
+        height: int | None = None,
         widgets: bool = True,
         clock: Callable[[], float] = time.monotonic,
     ):
@@ -265,12 +267,12 @@ class Dashboard:
             self._line = ProgressLine()
             return
         self._cell = cell()
+        name = self._unique(self.history.method)
+        shown = RunSource if isinstance(source, Run) else BlockingSource
         session = Session(
-            source,
+            shown(source, name, self._beside),  # type: ignore[arg-type]
             self._scene,
-            self._screen(where),
-            name=self._unique(self.history.method),
-            beside=self._beside,
+            lambda session: self._screen(where, session),
             rate=self._rate,
             clock=self._clock,
         )
@@ -279,17 +281,15 @@ class Dashboard:
         if self._own is not None:
             self._own.open()
             self._own_due = 0.0
-        if isinstance(source, Run) and where == NOTEBOOK and self._widgets:
-            session.steer()
         if where != HEADLESS:
             session.watch()
 
-    def _screen(self, where: str) -> Screen:
+    def _screen(self, where: str, session: Session) -> Screen:
         if where == HEADLESS:
             return PictureScreen()
         if where == STATIC or not self._widgets:
             return StaticScreen()
-        return LiveScreen()
+        return PanelScreen(session)
 
     def _unique(self, method: str) -> str:
         name, number = method, 2

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -13,10 +13,13 @@ from numpy.typing import NDArray
 
 from ..core.history.history import History
 from ..core.history.records import Iteration
+from ..core.methods.global_search import GLOBAL_METHODS
+from ..core.methods.local import METHODS
 from ..errors import ArgumentError
 
 __all__ = [
     "AUTO",
+    "OWN_METRICS",
     "PANELS",
     "POINTS",
     "RATIO",
@@ -29,7 +32,9 @@ __all__ = [
     "XAxis",
     "chosen_panels",
     "convergence_data",
+    "drawn_log",
     "named",
+    "panel_row",
     "thin",
     "x_column",
 ]
@@ -42,6 +47,7 @@ PanelName = Literal[
     "loss - best",
     "gradient norm",
     "trust radius",
+    "reduction ratio",
     "step norm",
     "constraint violation",
     "HVPs",
@@ -53,7 +59,7 @@ PanelName = Literal[
 X_AXES = {"iteration": "index", "closure calls": "nfev", "seconds": "elapsed"}
 """What the x axis may show, and the column it comes from."""
 
-POINTS = 2000
+POINTS = 1000
 """No more points than this are drawn of one curve: a screen shows no more."""
 
 LINE, RATIO, REJECTED = "line", "reduction ratio", "rejected"
@@ -61,12 +67,17 @@ LINE, RATIO, REJECTED = "line", "reduction ratio", "rejected"
 
 
 class Panel(NamedTuple):
-    """A row of PANELS. column: of History; log: whether a log axis serves it; missing: what is said where none is."""
+    """A row of PANELS. column: of History; log: whether a log axis serves it; missing: what is said where none is.
+
+    lines: values at which a line is drawn across; hint: what they mean, beside the title.
+    """
 
     title: str
     column: str | None
     log: bool = True
     missing: str = "not reported by {names}"
+    lines: tuple[float, ...] = ()
+    hint: str = ""
 
 
 PANELS = {
@@ -75,6 +86,14 @@ PANELS = {
     "gradient norm": Panel("gradient norm", "grad_norm", missing="{names} uses no gradient here"),
     "trust radius": Panel(
         "trust radius", "trust_radius", missing="no trust region in {names}:\nit chooses its step differently"
+    ),
+    "reduction ratio": Panel(
+        "reduction ratio",
+        "reduction_ratio",
+        log=False,
+        missing="no trust region in {names}:\nno reduction is predicted",
+        lines=(0.25, 0.75),
+        hint="model trusted above ¾, poor below ¼ · step rejected near 0",
     ),
     "step norm": Panel("step norm", "step_norm"),
     "constraint violation": Panel("constraint violation", "constraint_violation", missing="no constraints"),
@@ -87,7 +106,13 @@ PANELS = {
 """What can be shown, one panel below the other."""
 
 AUTO: Literal["auto"] = "auto"
-"""Loss; then gradient norm, trust radius (or else step norm), constraint violation and metrics where there are any."""
+"""Loss; then gradient norm, trust radius and reduction ratio (or else step norm), constraint violation and metrics,
+where there are any. A run that goes on has the panels for which its method will have numbers."""
+
+_METRIC = "metrics/"
+"""Begins the name of a panel that shows one metric."""
+OWN_METRICS = 4
+"""So many metrics have a panel each; those that come later share one."""
 
 
 class Curve(NamedTuple):
@@ -118,8 +143,8 @@ class RunCurves(NamedTuple):
         return [curve for curve in self.curves if curve.panel == panel and curve.kind == kind]
 
     def values(self, panel: str) -> Floats:
-        """All numbers that it puts on a panel's main axis."""
-        return np.concatenate([curve.y for curve in self.curves if curve.panel == panel and curve.kind != RATIO])
+        """All numbers that it puts on a panel."""
+        return np.concatenate([np.empty(0), *(curve.y for curve in self.curves if curve.panel == panel)])
 
 
 def convergence_data(
@@ -137,35 +162,84 @@ def convergence_data(
     runs = named(histories)
     rows = chosen_panels(runs, panels)
     best = min((float(np.min(loss)) for h in runs.values() if (loss := _finite(h.loss)).size), default=0.0)
-    return [_run_curves(name, history, x_column(x), rows, best, points, recorded) for name, history in runs.items()]
+    own = {row.removeprefix(_METRIC) for row in rows if row.startswith(_METRIC)}
+    shared = [name for name in _metric_names(runs.values()) if name not in own]
+    return [
+        _run_curves(name, history, x_column(x), rows, best, points, recorded, shared) for name, history in runs.items()
+    ]
 
 
 def chosen_panels(histories: Mapping[str, History] | History, panels: str | Sequence[str] = AUTO) -> tuple[str, ...]:
-    """The names of the panels to draw, from "auto" or from a choice. Raises ArgumentError for unknown ones."""
+    """The names of the panels to draw, from "auto" or from a choice; "metrics" becomes a panel for each of them.
+
+    Raises ArgumentError for unknown ones.
+    """
+    runs = list(named(histories).values())
     if panels == AUTO:
-        return tuple(_automatic(list(named(histories).values())))
+        return tuple(_automatic(runs))
     names = (panels,) if isinstance(panels, str) else tuple(panels)
-    unknown = [name for name in names if name not in PANELS]
+    unknown = [name for name in names if name not in PANELS and not name.startswith(_METRIC)]
     if unknown or not names:
         raise ArgumentError(
             f"panels={panels!r} is not known; choose {AUTO!r} or some of {', '.join(map(repr, PANELS))}"
         )
-    return tuple(dict.fromkeys(names))
+    each = [row for name in names for row in (_metric_panels(runs) if name == "metrics" else [name])]
+    return tuple(dict.fromkeys(each))
+
+
+def panel_row(name: str) -> Panel:
+    """The row of a panel that `chosen_panels` names."""
+    return PANELS[name] if name in PANELS else Panel(name.removeprefix(_METRIC), None)
+
+
+def drawn_log(name: str, values: Floats) -> bool:
+    """Whether a log axis serves these values on this panel: all positive; the user's own numbers, over two decades."""
+    if not panel_row(name).log or not values.size or not (values > 0).all():
+        return False
+    users = name == "metrics" or name not in PANELS
+    return not users or bool(values.max() > 100 * values.min())
 
 
 def _automatic(histories: list[History]) -> Iterator[str]:
     def reported(panel: str) -> bool:
         column = PANELS[panel].column
-        return column is not None and any(_finite(history.column(column)).size for history in histories)
+        return column is not None and any(
+            _finite(history.column(column)).size or (history.message is None and panel in _expected(history.method))
+            for history in histories
+        )
 
     yield "loss"
     if reported("gradient norm"):
         yield "gradient norm"
-    yield "trust radius" if reported("trust radius") else "step norm"
+    if reported("trust radius"):
+        yield from ("trust radius", *(["reduction ratio"] if reported("reduction ratio") else []))
+    elif not any(history.method in GLOBAL_METHODS for history in histories):
+        yield "step norm"
     if reported("constraint violation"):
         yield "constraint violation"
     if any(history.metrics for history in histories):
-        yield "metrics"
+        yield from _metric_panels(histories)
+    if any(history.method in GLOBAL_METHODS for history in histories):
+        yield "closure calls"
+
+
+def _expected(method: str) -> tuple[str, ...]:
+    """The panels for which a method will have numbers, so that nothing moves when the first ones come."""
+    row = METHODS.get(method)
+    if row is None:
+        return ()
+    gradient = ("gradient norm",) if row.gradient != "none" else ()
+    return gradient if row.radius == "none" else (*gradient, "trust radius", "reduction ratio")
+
+
+def _metric_panels(histories: Sequence[History]) -> list[str]:
+    names = _metric_names(histories)
+    own = [f"{_METRIC}{name}" for name in names[:OWN_METRICS]]
+    return own if own and len(names) == len(own) else [*own, "metrics"]
+
+
+def _metric_names(histories: Iterable[History]) -> list[str]:
+    return list(dict.fromkeys(name for history in histories for name in history.metrics))
 
 
 def x_column(x: str) -> str:
@@ -181,10 +255,16 @@ def named(histories: Mapping[str, History] | History) -> Mapping[str, History]:
 
 
 def thin(y: Floats, points: int = POINTS) -> NDArray[np.int64]:
-    """Which of the values to draw: about `points`, the ends and the lowest and highest of each stretch among them."""
+    """Which of the values to draw: the lowest and the highest of each stretch, and the ends; at most about `points`.
+
+    Stretches are 2, 4, 8, … values long, counted from the first, so that a curve that grows by a few values keeps the
+    points that are drawn but for the last ones, until the stretches double.
+    """
     if y.size <= points:
         return np.arange(y.size)
-    length = -(-y.size // max(1, points // 2))
+    length = 2
+    while 2 * -(-y.size // length) > max(points, 4) - 2:
+        length *= 2
     stretches = np.pad(y, (0, -y.size % length), mode="edge").reshape(-1, length)
     first = length * np.arange(len(stretches))
     extremes = [first + stretches.argmin(axis=1), first + stretches.argmax(axis=1)]
@@ -192,33 +272,44 @@ def thin(y: Floats, points: int = POINTS) -> NDArray[np.int64]:
 
 
 def _run_curves(
-    name: str, history: History, x: str, panels: Sequence[str], best: float, points: int, recorded: int | None
+    name: str,
+    history: History,
+    x: str,
+    panels: Sequence[str],
+    best: float,
+    points: int,
+    recorded: int | None,
+    shared: Sequence[str],
 ) -> RunCurves:
     at = history.column(x).astype(np.float64)
     curves = tuple(
         _curve(panel, kind, label, at, y, points)
         for panel in panels
-        for kind, label, y in _series(panel, history, best)
+        for kind, label, y in _series(panel, history, best, shared)
     )
     with_records = bool(curves) and (recorded is None or curves[0].rows.size <= recorded)
     records = _records(history, curves[0].rows) if with_records else ()
     return RunCurves(name, curves, records, begun=at.size > 0)
 
 
-def _series(panel: str, history: History, best: float) -> Iterator[tuple[str, str, Floats]]:
+def _series(panel: str, history: History, best: float, shared: Sequence[str]) -> Iterator[tuple[str, str, Floats]]:
     """Kind, label and values over all iterations of each curve of a panel."""
-    if panel == "metrics":
-        for name, values in history.metrics.items():
-            yield LINE, name, values
+    if panel.startswith(_METRIC):
+        values = history.metrics.get(panel.removeprefix(_METRIC))
+        if values is not None:
+            yield LINE, "", values
+    elif panel == "metrics":
+        for name in shared:
+            if name in history.metrics:
+                yield LINE, name, history.metrics[name]
     elif panel == "loss - best":
         excess = history.loss - best
         yield LINE, "", np.where(excess > 0, excess, np.nan)  # the best point itself has no place on a log axis
     else:
         column = PANELS[panel].column
         assert column is not None
-        yield LINE, "", history.column(column).astype(np.float64)
+        yield RATIO if panel == RATIO else LINE, "", history.column(column).astype(np.float64)
     if panel == "trust radius":
-        yield RATIO, "", history.reduction_ratio
         yield REJECTED, "", np.where(history.column("accepted") == 0, history.trust_radius, np.nan)
 
 

@@ -9,10 +9,11 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
-from .chart_picture import plain, small_png, write_out
-from .figures import FEW_DECADES
-from .palette import DASHES, WARNING, style
-from .panels import PANELS, RATIO, REJECTED, Curve, RunCurves
+from .axes import Axis
+from .chart_picture import plain, small_png
+from .figures import LANE, x_axis, y_axis
+from .palette import DASHES, INK, WARNING, style
+from .panels import RATIO, REJECTED, Curve, RunCurves, panel_row
 
 __all__ = ["png"]
 
@@ -23,18 +24,17 @@ _MARKED = 60
 def png(
     runs: Sequence[RunCurves], panels: Sequence[str], x: str = "iteration", title: str = "", scale: str = "log"
 ) -> bytes:
-    """The panels of `convergence_figure`, 8 × 6 inches at 80 dpi. Needs matplotlib."""
-    figure = Figure(figsize=(8, 6), layout="constrained")
+    """The panels of `convergence_figure` at 80 dpi: 8 inches wide, 6 high or more. Needs matplotlib."""
+    figure = Figure(figsize=(8, max(6.0, 0.6 + 1.5 * len(panels))), layout="constrained")
     axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
     for axis, panel in zip(axes, panels, strict=True):
         for index, run in enumerate(runs):
             for place, curve in enumerate(run.on(panel)):
                 _draw(axis, curve, run.name, index, place, several=len(runs) > 1)
-        drawn = [run.values(panel) for run in runs if run.on(panel)]
-        _dress(axis, panel, np.concatenate([np.empty(0), *drawn]), runs, log=scale == "log")
+        _dress(axis, panel, runs, log=scale == "log")
         _mark_steps(axis, panel, runs)
     axes[-1].set_xlabel(x)
-    axes[-1].xaxis.get_major_locator().set_params(integer=x != "seconds")
+    _label(axes[-1].xaxis, x_axis(runs, x))
     if len(runs) > 1:
         plain(axes[0].legend(fontsize="small", ncols=3, frameon=False).get_texts())
     figure.suptitle(title, fontsize=9, x=0.01, ha="left", parse_math=False)
@@ -59,33 +59,37 @@ def _draw(axis: Any, curve: Curve, name: str, index: int, place: int, *, several
 
 
 def _mark_steps(axis: Any, panel: str, runs: Sequence[RunCurves]) -> None:
-    """Rejected steps as crosses; reduction ratios as dashes on an axis of their own."""
-    for run in runs:
+    """Rejected steps as crosses; reduction ratios as dashes, at the edge of their lane where they are beyond it."""
+    for index, run in enumerate(runs):
         for curve in run.on(panel, REJECTED):
             axis.plot(curve.x, curve.y, "x", color=WARNING)
-    ratios = [(index, curve) for index, run in enumerate(runs) for curve in run.on(panel, RATIO) if curve.y.size]
-    if ratios:
-        ratio = axis.twinx()
-        for index, curve in ratios:
-            ratio.plot(curve.x, curve.y, "_", color=style(index)[0])
-        ratio.set(ylim=(-0.3, 1.8), yticks=[0.25, 0.75], ylabel="reduction ratio")
-        ratio.spines[:].set_visible(False)
+        for curve in run.on(panel, RATIO):
+            axis.plot(curve.x, np.clip(curve.y, *LANE.range), "_", color=style(index)[0])
 
 
-def _dress(axis: Any, panel: str, values: np.ndarray[Any, Any], runs: Sequence[RunCurves], *, log: bool) -> None:
-    axis.set_ylabel(PANELS[panel].title)
+def _dress(axis: Any, panel: str, runs: Sequence[RunCurves], *, log: bool) -> None:
+    row = panel_row(panel)
+    title = f"{row.title}   ({row.hint})" if row.hint else row.title
+    plain([axis.set_title(title, fontsize="small", loc="left")])
     axis.grid(alpha=0.3)
     axis.spines[:].set_visible(False)
     names = ", ".join(run.name for run in runs if run.begun)
-    if not values.size and names:
-        text = PANELS[panel].missing.format(names=names)
-        plain([axis.text(0.5, 0.5, text, ha="center", va="center", transform=axis.transAxes)])
+    if not any(run.values(panel).size for run in runs):
         axis.set_yticks([])
-    if panel == "metrics" and values.size:
-        plain(axis.legend(fontsize="x-small", ncols=4, frameon=False).get_texts())
-    if not log or not PANELS[panel].log or not values.size or not (values > 0).all():
+        text = row.missing.format(names=names) if names else ""
+        plain([axis.text(0.5, 0.5, text, ha="center", va="center", transform=axis.transAxes)])
         return
-    axis.set_yscale("log")
-    if np.ptp(np.log10(values)) < FEW_DECADES:
-        write_out(axis.yaxis)
-    axis.yaxis.set_minor_formatter(NullFormatter())
+    if panel == "metrics":
+        plain(axis.legend(fontsize="x-small", ncols=4, frameon=False).get_texts())
+    shown = y_axis(runs, panel, log=log)
+    if shown.log:
+        axis.set_yscale("log")
+    axis.set_ylim(*(10.0**end if shown.log else end for end in shown.range))
+    _label(axis.yaxis, shown)
+    for value in row.lines:
+        axis.axhline(value, color=INK, linewidth=0.8, linestyle=":")
+
+
+def _label(axis: Any, shown: Axis) -> None:
+    axis.set_ticks(shown.ticks, shown.labels)
+    axis.set_minor_formatter(NullFormatter())

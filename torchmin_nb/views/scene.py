@@ -1,15 +1,17 @@
-"""What a live view shows at one moment."""
+"""What a view of runs shows at one moment: as the state of a live panel, or as the bundle that stays."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from ..core.history.history import History
 from ..errors import ArgumentError
 from .bundle import PLOTLY, bundle, picture
 from .figures import Drawing, Scale, drawing, wrapped
+from .live_panel.header import Button, Header
+from .live_panel.state import PanelState, panel_state
 from .panels import AUTO, POINTS, chosen_panels, x_column
 
 __all__ = ["VIEW_SCALES", "Scene", "ViewScale"]
@@ -23,7 +25,8 @@ VIEW_SCALES: tuple[str, ...] = get_args(ViewScale)
 class Scene:
     """Histories by name, the words above them, and what a person has chosen. Raises ArgumentError for unknown choices.
 
-    x: of X_AXES. panels: "auto" or names of PANELS. scale: of VIEW_SCALES. height: pixels.
+    title: of the static figure; header, buttons and notes of the runs: of the live panel. x: of X_AXES. panels: "auto"
+    or names of PANELS. scale: of VIEW_SCALES. height: pixels at least.
     """
 
     histories: Mapping[str, History]
@@ -31,13 +34,27 @@ class Scene:
     x: str = "iteration"
     panels: str | Sequence[str] = AUTO
     scale: str = "log"
-    height: int = 560
+    height: int | None = None
+    header: Header = field(default=Header("waiting", ""))
+    buttons: tuple[Button, ...] = ()
+    notes: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         x_column(self.x)
         chosen_panels({}, self.panels)
         if self.scale not in VIEW_SCALES:
             raise ArgumentError(f"scale={self.scale!r} is not known; choose one of {', '.join(map(repr, VIEW_SCALES))}")
+
+    def state(self) -> PanelState:
+        """Of a live panel, which shows every scale and x axis from it."""
+        return panel_state(
+            self.histories,
+            self.header,
+            self.buttons,
+            panels=self.panels,
+            height=self.height,
+            notes=self.notes,
+        )
 
     def chosen(self) -> tuple[str, ...]:
         """The panels by name."""
@@ -47,7 +64,7 @@ class Scene:
         )
 
     def drawing(self, points: int = POINTS, recorded: int | None = None) -> Drawing:
-        """With about so many points a curve; up to `recorded` of them carry their records."""
+        """The static figure with about so many points a curve; up to `recorded` of them carry their records."""
         return drawing(
             self.histories,
             x=self.x,
@@ -59,12 +76,15 @@ class Scene:
             recorded=recorded,
         )
 
-    def bundle(self, drawing: Drawing, *, menus: bool = False, png: bool = False) -> dict[str, Any]:
-        """The static form of a drawing, with its menus and with a picture drawn here if wanted."""
+    def bundle(self, *, png: bool = False, zoom: Mapping[str, Sequence[float]] | None = None) -> dict[str, Any]:
+        """The static form. png: with a picture drawn here. zoom: the ranges that a person chose in the live panel."""
+        drawn = self.drawing()
         text = wrapped(self.title)
-        data = bundle(drawing.figure(), text, picture(drawing, text) if png else None)
-        if menus:
-            data[PLOTLY]["layout"] |= drawing.menus()
+        data = bundle(drawn.figure(), text, picture(drawn, text) if png else None)
+        for key, ends in (zoom or {}).items():
+            axis, choice = key.split(" ", 1)
+            if choice == (self.x if axis == "xaxis" else self.scale) and axis in data[PLOTLY]["layout"]:
+                data[PLOTLY]["layout"][axis] |= {"range": list(ends), "tickmode": "auto"}
         return data
 
     @property

@@ -1,26 +1,21 @@
-"""Where a scene is shown: a live widget that gives way to a static figure, or a static figure that is sent again."""
+"""Where a scene is shown: a live panel that gives way to a static figure, or a static figure that is sent again."""
 
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
-from .figures import Drawing
+from ..core.display.html import Html, html
+from .live_panel.widget import PanelWidget
 from .scene import Scene
-from .widget import FigureWidget
+from .weak_methods import weakly
 
-__all__ = ["LIVE_POINTS", "LiveScreen", "PictureScreen", "Screen", "StaticScreen", "compact"]
+__all__ = ["PanelScreen", "PictureScreen", "Screen", "StaticScreen"]
 
-LIVE_POINTS = 500
-"""Points a curve while the run goes on: about as many as a figure has pixel columns for."""
 
-_RECORDS = 250
-"""Up to this many points carry the texts of their records while the run goes on, as these outweigh all the curves."""
-_AXES = ("xaxis", "yaxis")
+_UNASKED = (1, 5, 10, 20, 40)
+"""The beats with which plotly.js is sent though nobody asked: while a cell blocks, no view is heard. Not more often: a
+Jupyter server drops what goes beyond 1 MB a second, over three seconds."""
 
 
 class Screen(Protocol):
@@ -37,8 +32,11 @@ class Screen(Protocol):
     def draw(self, scene: Scene) -> int:
         """Bring it up to date; returns the bytes sent, or about."""
 
-    def rest(self, scene: Scene) -> None:
-        """The run stands still: leave what a saved notebook can show."""
+    def beat(self, *, whole: bool) -> int:
+        """Tell who looks that the kernel is there; whole: with all that was drawn last. Returns the bytes sent."""
+
+    def settle(self, scene: Scene) -> None:
+        """Leave what a saved notebook can show, if nothing else will."""
 
     def end(self, scene: Scene) -> None:
         """The run is over: leave the picture that stays."""
@@ -47,129 +45,70 @@ class Screen(Protocol):
         """Nobody will draw here again."""
 
 
-class LiveScreen:
-    """A FigureWidget whose arrays are replaced; at rest and at the end a static figure with the same axis ranges.
+class PanelScreen:
+    """A PanelWidget, which gives way to a static figure with the same axes at the end.
 
-    The widget is never shown twice: its front end keeps listening in a view that is gone. When a run goes on after a
-    rest there is a new one. It lives as long as this screen, though the static figure has taken its place: in a page
-    that was reloaded it is still what is seen, as no page knows the outputs of another.
+    The widget lives as long as this screen, though the static figure has taken its place: in a page that was reloaded
+    it may still be what is seen, as no page knows the outputs of another.
     """
 
     rate = 5.0
     share = 0.005
 
-    def __init__(self) -> None:
-        self._finalizer: weakref.finalize[Any, LiveScreen] | None = None
-        self._shape: list[tuple[str, str, str]] | None = None
-        self._display: Any = None
-        self._look: dict[str, Any] = {}
-        self._live = True
-        self.renew()
+    def __init__(self, listener: Any):
+        """listener: hears of buttons and choices, as its methods `pressed` and `chosen`."""
+        self._listener = listener
+        self._displays: tuple[Any, Any] | None = None
+        self._beats = 0
+        self.widget: PanelWidget | None = None
 
     def open(self, scene: Scene) -> None:
         from IPython.display import display
 
-        self.draw(scene)
-        self._display = display(self.widget, display_id=True)
+        self.widget = PanelWidget(
+            scene.state(),
+            scale=scene.scale,
+            x=scene.x,
+            pressed=weakly(self._listener.pressed),
+            chosen=weakly(self._listener.chosen),
+        )
+        self._finalizer = weakref.finalize(self, _close, self.widget)
+        self._finalizer.atexit = False  # the front end is gone by then
+        empty = {"text/html": "", "text/plain": ""}
+        self._displays = display(self.widget, display_id=True), display(empty, raw=True, display_id=True)
 
     def draw(self, scene: Scene) -> int:
-        return self._refresh(scene)
+        assert self.widget is not None
+        return self.widget.publish(scene.state())
 
-    def _refresh(self, scene: Scene) -> int:
-        sketch = _sketch(scene)
-        traces, look = sketch.traces, sketch.layout
-        shape = [(trace["name"], trace["yaxis"], trace["hovertemplate"]) for trace in traces]
-        same = self._live and shape == self._shape and set(look) == set(self._look)
-        chosen = {} if same else self._chosen()
-        if not self._live:
-            self.renew()
-        if same:
-            self._update(traces, look)
-        else:
-            with self.widget.batch_update():
-                self._rebuild(traces, look, chosen)
-        self._shape, self._look = shape, look
-        if not self._live:
-            self._live = True
-            self._display.update(self.widget)
-        return sum(_bytes(trace) for trace in traces)
+    def beat(self, *, whole: bool) -> int:
+        assert self.widget is not None
+        self._beats += 1
+        self.widget.beat()
+        if not PanelWidget.answered and self._beats in _UNASKED:
+            self.widget.send_plotly()
+        return self.widget.send_whole() if whole else 0
 
-    def rest(self, scene: Scene) -> None:
-        if self._live:
-            self._leave(scene)
+    def settle(self, scene: Scene) -> None:
+        """The panel stays until the end."""
 
     def end(self, scene: Scene) -> None:
-        if self._live:
-            self._refresh(scene)
-        self._leave(scene, menus=True)
+        assert self.widget is not None
+        assert self._displays is not None
+        self.widget.publish(scene.state())
+        figure, words = self._displays
+        figure.update(scene.bundle(zoom=self.widget.zoom), raw=True)
+        words.update({"text/html": epilogue(scene), "text/plain": scene.header.line()}, raw=True)
 
     def free(self) -> None:
-        if self._finalizer is not None:
+        if self.widget is not None:
             self._finalizer()
-
-    def _leave(self, scene: Scene, *, menus: bool = False) -> None:
-        self._live = False
-        self._display.update(scene.bundle(self._zoomed(scene.drawing()), menus=menus), raw=True)
-
-    def renew(self) -> None:
-        """Another widget, empty, in place of the last."""
-        self.free()
-        self.widget = self._made()
-        self._shape = None
-        self._finalizer = weakref.finalize(self, self.widget.close)
-        self._finalizer.atexit = False  # the front end is gone by then
-
-    def _made(self) -> FigureWidget:
-        return FigureWidget("scatter")
-
-    def _rebuild(self, traces: list[dict[str, Any]], look: dict[str, Any], chosen: dict[tuple[Any, Any], Any]) -> None:
-        gone = {name: {"visible": False} for name in self.widget.layout if name.startswith(_AXES) and name not in look}
-        self.widget.data = ()
-        self.widget.add_traces(traces)
-        held = {
-            name: {**axis, "range": chosen[_meaning(axis)], "autorange": False}
-            for name, axis in look.items()
-            if name.startswith(_AXES) and _meaning(axis) in chosen
-        }
-        self.widget.update_layout({**look, **gone, **held}, overwrite=True)
-
-    def _chosen(self) -> dict[tuple[Any, Any], Any]:
-        """The chosen axis ranges by what they are about."""
-        return {_meaning(self._look[name]): range_ for name, range_ in self._ranges() if name in self._look}
-
-    def _update(self, traces: list[dict[str, Any]], look: dict[str, Any]) -> None:
-        # Only what has changed, leaf by leaf: an axis that is replaced would lose the person's zoom.
-        changed = dict(_changes(self._look, look))
-        notes = changed.pop("annotations", None)
-        for name in look:
-            if name.startswith(_AXES) and _meaning(look[name]) != _meaning(self._look[name]):
-                changed |= {f"{name}.range": None, f"{name}.autorange": True}
-        new = {part: [trace.get(part) for trace in traces] for part in ("x", "y", "mode", "customdata")}
-        # Straight to the message: assigning to properties takes three times as long.
-        self.widget.plotly_update(new, changed)
-        if notes is not None:
-            self.widget.layout.annotations = notes
-
-    def _zoomed(self, drawing: Drawing) -> Drawing:
-        """The drawing with the axis ranges that the person has chosen in the widget."""
-        look = drawing.layout
-        chosen = {
-            name: {**look[name], "range": range_, "autorange": False} for name, range_ in self._ranges() if name in look
-        }
-        return drawing._replace(layout=look | chosen)
-
-    def _ranges(self) -> Iterator[tuple[str, Any]]:
-        """The axis ranges that are chosen."""
-        for name in self.widget.layout:
-            axis = self.widget.layout[name] if name.startswith(_AXES) else None
-            if axis is not None and axis.range is not None and axis.autorange is not True:
-                yield name, axis.range
 
 
 class StaticScreen:
     """For a notebook front end without widgets: the static figure, sent anew about once a second."""
 
-    rate = 1.5
+    rate = 1.0
     share = 0.02
 
     def __init__(self) -> None:
@@ -178,18 +117,20 @@ class StaticScreen:
     def open(self, scene: Scene) -> None:
         from IPython.display import display
 
-        self._display = display(scene.bundle(scene.drawing()), raw=True, display_id=True)
+        self._display = display(scene.bundle(), raw=True, display_id=True)
 
     def draw(self, scene: Scene) -> int:
-        drawing = _sketch(scene)
-        self._display.update(scene.bundle(drawing), raw=True)
-        return 4 * sum(_bytes(trace) for trace in drawing.traces) // 3  # as base64
+        self._display.update(scene.bundle(), raw=True)
+        return 40 * sum(columns.y.size for columns in scene.state().columns)
 
-    def rest(self, scene: Scene) -> None:
+    def beat(self, *, whole: bool) -> int:
+        return 0
+
+    def settle(self, scene: Scene) -> None:
         """What is shown is static already."""
 
     def end(self, scene: Scene) -> None:
-        self._display.update(scene.bundle(scene.drawing(), menus=True), raw=True)
+        self._display.update(scene.bundle(), raw=True)
 
     def free(self) -> None:
         """There is nothing to free."""
@@ -215,49 +156,37 @@ class PictureScreen:
     def draw(self, scene: Scene) -> int:
         return 0
 
-    def rest(self, scene: Scene) -> None:
+    def beat(self, *, whole: bool) -> int:
+        return 0
+
+    def settle(self, scene: Scene) -> None:
         self.end(scene)
 
     def end(self, scene: Scene) -> None:
-        self._display.update(scene.bundle(scene.drawing(), png=True), raw=True)
+        self._display.update(scene.bundle(png=True), raw=True)
 
     def free(self) -> None:
         """There is nothing to free."""
 
 
-def _sketch(scene: Scene) -> Drawing:
-    """Light enough to be sent again and again."""
-    drawing = scene.drawing(LIVE_POINTS, _RECORDS)
-    for trace in drawing.traces:
-        trace |= {"x": compact(trace["x"]), "y": compact(trace["y"])}
-    return drawing
+def _close(widget: PanelWidget) -> None:
+    for part in (widget, widget.layout):
+        part.close()
 
 
-def _changes(old: Mapping[str, Any], new: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
-    """The leaves that differ, by their paths, as Plotly writes them."""
-    for name, value in new.items():
-        before = old.get(name)
-        if isinstance(value, dict) and isinstance(before, dict):
-            yield from _changes(before, value, f"{path}{name}.")
-        elif value != before:
-            yield f"{path}{name}", value
-
-
-def _bytes(trace: dict[str, Any]) -> int:
-    texts = trace.get("customdata")
-    return int(trace["x"].nbytes + trace["y"].nbytes + (0 if texts is None else sum(map(len, texts))))
-
-
-def compact(values: NDArray[Any]) -> NDArray[Any]:
-    """Half the bytes, and enough for a screen: whole numbers as int32, others as float32."""
-    if values.size and (values == np.rint(values)).all() and np.abs(values).max() < 2**31:
-        return values.astype(np.int32)
-    with np.errstate(over="ignore"):
-        narrow = values.astype(np.float32)
-    # What float32 cannot hold would vanish from a log axis.
-    return narrow if np.isfinite(narrow).all() and ((narrow == 0) == (values == 0)).all() else values
-
-
-def _meaning(axis: dict[str, Any]) -> tuple[Any, Any]:
-    """What a range of the axis is about: one chosen for another meaning has to go."""
-    return axis.get("type"), axis["title"]["text"]
+def epilogue(scene: Scene) -> Html:
+    """The verdict, with the solver's own message; of a failed run the error."""
+    header = scene.header
+    facts = " · ".join(f"{fact.name} {fact.text}" for fact in header.facts)
+    if header.tone == "error":
+        return html(
+            '<div role="alert" style="border-left:3px solid #D55E00;padding-left:8px">{verdict}</div>',
+            verdict=header.verdict,
+        )
+    return html(
+        '<div style="padding-left:12px"><b title="{original}">{verdict}</b>'
+        ' <span style="opacity:0.75">{facts}</span></div>',
+        original=header.original,
+        verdict=header.verdict,
+        facts=facts,
+    )

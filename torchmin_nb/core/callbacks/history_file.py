@@ -23,11 +23,12 @@ from ..history.records import Evaluation, Iteration, record
 from ..history.rows import Number, Rows, stored_form
 from ..storage.atomic_files import UNREADABLE, as_path, open_regular_file, require_writable, warn_dropped
 
-__all__ = ["HistoryFile"]
+__all__ = ["HistoryFile", "HistoryTail"]
 
 _FORMAT = "torchmin_nb history lines 1"
 _FIRST_BYTES = json.dumps({"format": _FORMAT})[:-1].encode()
 _KEEPS = ("keep_parameters", "keep_evaluations")
+_NOT_READABLE = "{!r} is not a readable history file: {}; pass a file that HistoryFile wrote"
 _CHUNK = 2**19
 """Bytes that are read at once."""
 _RECORD = msgspec.defstruct(
@@ -206,9 +207,7 @@ class HistoryFile:
                 file.seek(0)
                 return [run.history() for run in _runs(file).values()]
         except UNREADABLE as error:
-            raise HistoryError(
-                f"{str(path)!r} is not a readable history file: {error}; pass a file that HistoryFile wrote"
-            ) from error
+            raise HistoryError(_NOT_READABLE.format(str(path), error)) from error
 
     def __getstate__(self) -> dict[str, Any]:
         """For copies: they store nothing until they are used in a run."""
@@ -240,6 +239,56 @@ class HistoryFile:
         file, self._file = self._file, None
         if file is not None:
             file.close()
+
+
+class HistoryTail:
+    """The runs of a history file that another process writes: each `poll` reads only what is new.
+
+    A file that is not there yet has no runs, and one that was replaced by a shorter one is read anew.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]):
+        self.path = as_path(path)
+        self._read = 0
+        self._runs: dict[str, _Stored] = {}
+
+    def poll(self) -> bool:
+        """Read what is new, whole lines only; whether there was anything. Raises HistoryError as `HistoryFile.read`."""
+        try:
+            return self._poll()
+        except FileNotFoundError:
+            return False
+        except UNREADABLE as error:
+            raise HistoryError(_NOT_READABLE.format(str(self.path), error)) from error
+
+    def histories(self) -> list[History]:
+        """The runs so far, in the order in which they began."""
+        return [run.history() for run in self._runs.values()]
+
+    def _poll(self) -> bool:
+        size = self.path.stat().st_size
+        if size < self._read:
+            self._read, self._runs = 0, {}
+        if size == self._read:
+            return False
+        before = self._read
+        with open_regular_file(self.path) as file:
+            if not _FIRST_BYTES.startswith(file.read(len(_FIRST_BYTES))):
+                raise ValueError("it does not begin as one")
+            file.seek(self._read)
+            while lines := _whole_lines(file):
+                _take(self._runs, _lines(lines))
+                self._read += len(lines)
+        for run in self._runs.values():
+            run.flush()
+        return self._read > before
+
+
+def _whole_lines(file: BinaryIO) -> bytes:
+    """Up to a chunk of lines that end; what follows the last end is still being written."""
+    chunk = file.read(_CHUNK)
+    rest = file.readline()
+    return chunk + rest if rest.endswith(b"\n") else (chunk + rest)[: (chunk + rest).rfind(b"\n") + 1]
 
 
 def _require_ours(path: Path) -> None:

@@ -435,6 +435,13 @@ class Run:
         return self._progress.history
 
     @property
+    def limits(self) -> dict[str, float]:
+        """The budgets that it was given, by their names: "max_seconds", "max_evaluations"."""
+        control = self._control
+        given = {"max_seconds": control.max_seconds, "max_evaluations": control.max_evaluations}
+        return {name: float(limit) for name, limit in given.items() if limit is not None}
+
+    @property
     def result(self) -> OptimizeResult | None:
         """SciPy's result, once the run has ended."""
         return self._progress.result

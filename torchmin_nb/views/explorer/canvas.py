@@ -10,9 +10,9 @@ import numpy as np
 from ..chart import Chart
 from ..chart_figure import chart_sketch
 from ..palette import HIDDEN_BUTTONS
-from ..screens import compact
-from ..widget import FigureWidget
-from .parts import weakly
+from ..weak_methods import weakly
+from .figure_screen import compact
+from .figure_widget import FigureWidget
 
 __all__ = ["Canvas", "responsive"]
 

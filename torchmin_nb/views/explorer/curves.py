@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from ..figures import TITLE_HEIGHT
 from ..scene import Scene
-from ..screens import LiveScreen
-from ..widget import FigureWidget
 from .canvas import responsive
+from .figure_screen import LiveScreen
+from .figure_widget import FigureWidget
 
 __all__ = ["Curves"]
 
 _TOP = 14
-_LOW = 140
-"""Pixels below which a panel has no room for six labels."""
 
 
 class Curves(LiveScreen):
@@ -31,14 +29,4 @@ class Curves(LiveScreen):
         top = self._look["margin"]["t"] - TITLE_HEIGHT + _TOP
         if self.widget.layout.margin.t != top:
             self.widget.update_layout(margin={"t": top, "b": 42}, font={"size": 11})
-        self._spare_ticks()
         return sent
-
-    def _spare_ticks(self) -> None:
-        """Half the decades on a low log axis, so that their labels do not touch."""
-        axes = {name: axis for name, axis in self._look.items() if name.startswith("yaxis") and axis.get("dtick")}
-        low = len(axes) * _LOW > self.height
-        for name, axis in axes.items():
-            wanted = 2 * axis["dtick"] if low and isinstance(axis["dtick"], int | float) else axis["dtick"]
-            if self.widget.layout[name].dtick != wanted:
-                self.widget.layout[name].dtick = wanted

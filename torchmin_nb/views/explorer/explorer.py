@@ -12,8 +12,8 @@ import torch
 from ...core.history.history import History
 from ...explore import Call, Form, Reading, RunTable, Subject, Traits, subject_of
 from ..frontend import HEADLESS, TERMINAL, front_end
+from ..weak_methods import weakly
 from . import remember
-from .parts import weakly
 from .words import explained
 from .workbench import Workbench
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -11,7 +10,7 @@ import traitlets
 
 from ...core.display.html import Html, escaped
 
-__all__ = ["HtmlLine", "button", "column", "dropdown", "free", "line", "row", "weakly"]
+__all__ = ["HtmlLine", "button", "column", "dropdown", "free", "line", "row"]
 
 
 class HtmlLine(widgets.HTML):  # type: ignore[misc]  # ipywidgets is untyped
@@ -66,17 +65,6 @@ def column(*children: Any, name: str = "") -> widgets.VBox:
     if name:
         made.add_class(name)
     return made
-
-
-def weakly(method: Callable[..., Any]) -> Callable[..., Any]:
-    """A bound method for a widget to call, that does not keep its object alive."""
-    held = weakref.WeakMethod(method)
-
-    def call(*arguments: Any) -> Any:
-        living = held()
-        return None if living is None else living(*arguments)
-
-    return call
 
 
 def free(*roots: Any) -> None:

@@ -39,7 +39,7 @@ def made_file(key: str, table: RunTable) -> tuple[str, str, str]:
 def _report(table: RunTable) -> str:
     from ..figures import convergence_figure
 
-    figure = convergence_figure(table.histories, menus=True)
+    figure = convergence_figure(table.histories)
     return report_html(table, title="Runs", figure=figure.to_html(full_html=False, include_plotlyjs=True))
 
 

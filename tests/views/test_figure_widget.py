@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 import plotly.io as pio
 import pytest
 
-from torchmin_nb.views.widget import FigureWidget
+from torchmin_nb.views.explorer.figure_widget import FigureWidget
 
 
 def test_it_opens_with_what_its_template_says_of_its_kinds_and_looks_the_same():

@@ -8,7 +8,7 @@ from typing import Any
 import plotly.graph_objects as go
 import plotly.io as pio
 
-from .bundle import slim
+from ..bundle import slim
 
 __all__ = ["FigureWidget"]
 

@@ -1,0 +1,245 @@
+"""The live panel in a real browser: whatever a page went through, it shows what the history has."""
+
+import time
+
+import numpy as np
+import pytest
+
+from tests.browser.test_run import a_run
+
+HISTORY = "import json; print('HISTORY', json.dumps([list(run.history.loss), list(run.history.trust_radius)]))"
+DRAWN = """(() => {
+    const plot = [...document.querySelectorAll('.js-plotly-plot')].at(PLACE);
+    return Object.fromEntries(plot._fullData.map(t => [t.yaxis + ' ' + t.mode, [...t.y]]));
+})()"""
+TITLES = "[...document.querySelectorAll('.js-plotly-plot .annotation-text')].map(t => t.textContent)"
+TICKS = """[...document.querySelectorAll('.js-plotly-plot')].at(0)._fullLayout._subplots.yaxis.map(id => [
+    ...document.querySelectorAll(`.js-plotly-plot .${id}tick text`)].map(t => t.textContent))"""
+
+
+def drawn(book, place=0):
+    """What the browser drew, by axis and mode."""
+    return book.page.evaluate(DRAWN.replace("PLACE", str(place)))
+
+
+def history(book):
+    """The columns of the history, asked of the kernel by a cell."""
+    book.page.locator(".jp-Notebook .jp-CodeCell .cm-content").last.click()
+    book.command("notebook:run-cell")
+    book.wait("[...document.querySelectorAll('pre')].some(p => p.textContent.startsWith('HISTORY'))")
+    text = book.page.locator("pre", has_text="HISTORY").last.text_content()
+    import json
+
+    return json.loads(text.removeprefix("HISTORY").strip())
+
+
+def held(book):
+    """Pause, and wait until it stands still."""
+    book.press("Pause")
+    book.wait_for_title("paused")
+    book.page.wait_for_timeout(400)
+
+
+def assert_as_history(book, place=0):
+    loss, radius = history(book)
+    shown = drawn(book, place)
+    lines = {name.split()[0]: y for name, y in shown.items() if "lines" in name}
+    np.testing.assert_array_equal(lines["y"], loss)
+    np.testing.assert_array_equal(lines["y3"], radius)
+
+
+def a_shown_run(notebook, name, wait=0.05, cells=(HISTORY,)):
+    book = notebook(name, [a_run(wait=wait), *cells])
+    book.run_all()
+    book.wait_for_points(4)
+    return book
+
+
+def test_what_is_drawn_is_the_history_and_three_ticks_are_on_every_axis(notebook):
+    book = a_shown_run(notebook, "data")
+    book.wait_for_points(15)
+    held(book)
+    assert_as_history(book)
+    titles = " ".join(book.page.evaluate(TITLES))
+    assert all(title in titles for title in ("loss", "gradient norm", "trust radius", "reduction ratio"))
+    ticks = book.page.evaluate(TICKS)
+    assert len(ticks) == 4
+    assert all(len(set(labels)) >= 3 for labels in ticks)
+    assert book.errors() == []
+    book.press("Stop")
+
+
+@pytest.mark.parametrize("seconds", [0.3, 3.0])
+def test_a_page_that_is_reloaded_while_it_runs(notebook, seconds):
+    book = a_shown_run(notebook, "reload-running")
+    book.save()
+    book.page.wait_for_timeout(1000 * seconds)
+    before = book.page.evaluate(TITLES)
+    book.reload()
+    book.wait_for_points(8)
+    assert book.page.evaluate(TITLES) == before
+    held(book)
+    assert_as_history(book)
+    assert all(len(labels) >= 3 for labels in book.page.evaluate(TICKS))
+    book.screenshot("panel-reloaded")
+    book.press("Stop")
+    book.wait_for_title("Stopped on request")
+
+
+def test_a_page_that_is_reloaded_after_the_end_though_it_was_saved_before(notebook):
+    book = a_shown_run(notebook, "reload-ended")
+    book.save()
+    book.press("Stop")
+    book.wait_for_title("Stopped on request")
+    count = book.points()
+    book.page.evaluate("window.onbeforeunload = null")
+    book.page.on("dialog", lambda dialog: dialog.accept())
+    book.reload()
+    book.wait_for_title("Stopped on request")
+    book.wait_for_points(count)
+    assert all(len(labels) >= 3 for labels in book.page.evaluate(TICKS))
+
+
+def test_two_views_of_one_panel_show_the_same(notebook):
+    book = a_shown_run(notebook, "two", cells=("run.panel._session._screen.widget",))
+    book.wait_for_points(6)
+    book.wait("document.querySelectorAll('.tmnb-panel .js-plotly-plot').length >= 2", 30)
+    book.page.locator(".tmnb-panel").first.get_by_role("button", name="Pause").click()
+    book.wait("[...document.querySelectorAll('.tmnb-badge')].every(b => b.textContent.includes('paused'))")
+    book.page.wait_for_timeout(500)
+    first, second = drawn(book, 0), drawn(book, 1)
+    assert first == second
+    assert len(first["y lines+markers" if "y lines+markers" in first else "y lines"]) > 5
+    book.screenshot("panel-two-views")
+
+
+def test_a_kernel_that_is_restarted_is_told_and_the_buttons_go(notebook):
+    book = a_shown_run(notebook, "restart")
+    count = book.points()
+    book.page.evaluate("""async () => {
+        await window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart();
+    }""")
+    book.wait_for_title("kernel gone", 60)
+    assert book.page.locator(".tmnb-button").count() == 0
+    assert book.points() >= count
+    book.screenshot("panel-kernel-gone")
+
+
+def test_messages_that_were_lost_are_made_up_for(notebook):
+    book = a_shown_run(notebook, "lost")
+    # The page loses all that comes for a while.
+    book.page.evaluate("""() => {
+        const kernel = window.jupyterapp.shell.currentWidget.sessionContext.session.kernel;
+        window.handler = kernel._handleMessage;
+        kernel._handleMessage = async function (message) {
+            if (message.header.msg_type === 'comm_msg') return;
+            return window.handler.call(this, message);
+        };
+    }""")
+    lost = book.points()
+    book.page.wait_for_timeout(2500)
+    book.page.evaluate("""() => {
+        window.jupyterapp.shell.currentWidget.sessionContext.session.kernel._handleMessage = window.handler;
+    }""")
+    book.wait_for_points(lost + 10, 20)
+    held(book)
+    assert_as_history(book)
+
+
+def test_a_cell_that_blocks_shows_its_curves_while_it_does(notebook):
+    cell = a_run(wait=0.05).replace("run = optimizer.start(closure)\nrun", "optimizer.step(closure);")
+    cell = cell.replace("start_check=False", "callbacks=[Dashboard()], max_seconds=12, start_check=False")
+    cell = cell.replace("import time", "from torchmin_nb.views import Dashboard\nimport time")
+    book = notebook("blocking", [cell])
+    book.run_all()
+    book.wait("document.querySelector('.tmnb-badge')?.textContent.includes('running')")
+    begun = time.monotonic()
+    book.wait_for_points(3, 20)
+    print(f"\nfirst curves of a page in a cell that blocks: {time.monotonic() - begun:.1f} s after the numbers")
+    assert book.page.locator(".jp-InputPrompt", has_text="[*]").count() == 1
+    early = book.points()
+    book.wait_for_points(early + 20, 20)
+    book.wait_idle()
+    book.wait_for_title("time budget")
+    assert book.errors() == []
+
+
+def test_the_page_keeps_its_own_plotly(notebook):
+    book = notebook("own", [a_run()])
+    book.page.evaluate("window.Plotly = 'of the page'")
+    book.run_all()
+    book.wait_for_points(4)
+    assert book.page.evaluate("window.Plotly") == "of the page"
+    book.press("Stop")
+
+
+def test_the_choices_of_scale_and_axis_need_no_kernel(notebook):
+    book = notebook("choices", [a_run(), "import time; time.sleep(40)"])
+    book.run_all()
+    book.wait_for_points(5, 30)
+    scale, x = book.page.locator(".tmnb-choice select").all()
+    for label, condition in {
+        "linear": "l.yaxis.type === 'linear'",
+        "loss − best": "l.yaxis.type === 'log' && l.annotations[0].text.includes('loss − best')",
+        "log": "l.yaxis.type === 'log' && l.annotations[0].text.includes('>loss<')",
+    }.items():
+        scale.select_option(label=label)
+        book.wait(f"(l => {condition})(document.querySelector('.js-plotly-plot')._fullLayout)", 4)
+    x.select_option("seconds")
+    book.wait("document.querySelector('.js-plotly-plot')._fullLayout.xaxis.title.text === 'seconds'", 4)
+    book.press("Pause")
+    book.wait_for_title("busy with a cell", 6)
+    assert book.errors() == []
+
+
+def test_a_long_run(notebook):
+    cell = a_run("Nelder-Mead", wait=0).replace("    time.sleep(0)\n", "").replace("400", "50")
+    book = notebook("long", [cell.replace("start_check=False", "start_check=False, max_seconds=20")])
+    book.run_all()
+    book.wait_for_points(300)
+    assert book.points() <= 1000
+    book.screenshot("panel-long")
+    book.wait_for_title("ended", 60)
+    assert book.errors() == []
+
+
+FOLLOW = """
+from torchmin_nb.views import follow
+watched = follow(["a.jsonl", "b.jsonl"])
+"""
+WRITE = """
+import sys, time
+import torch
+from torchmin_nb import HistoryFile, MinimizeWrapper
+x = torch.nn.Parameter(torch.linspace(-1.2, 1.2, 12, dtype=torch.float64))
+def closure():
+    time.sleep(0.1)
+    return (100 * (x[1:] - x[:-1] ** 2) ** 2 + (1 - x[:-1]) ** 2).sum()
+keeper = HistoryFile(sys.argv[2])
+optimizer = MinimizeWrapper([x], sys.argv[1], callbacks=[keeper], max_evaluations=120, start_check=False)
+optimizer.step(closure)
+"""
+
+
+def test_runs_in_other_processes_are_followed(notebook, workspace):
+    import subprocess
+    import sys
+
+    runs = [
+        subprocess.Popen([sys.executable, "-c", WRITE, method, str(workspace / f"{name}.jsonl")])
+        for method, name in (("trust-ncg", "a"), ("BFGS", "b"))
+    ]
+    book = notebook("follow", [FOLLOW])
+    book.run_all()
+    book.wait_for_points(5)
+    early = book.points()
+    book.wait_for_points(early + 5)
+    entries = book.page.locator(".tmnb-entry").all_text_contents()
+    assert [entry.split()[1][0] for entry in entries] == ["a", "b"]
+    book.screenshot("panel-follow")
+    for run in runs:
+        run.wait(60)
+    book.wait("document.querySelector('.tmnb-panel') === null", 30)
+    book.await_picture()
+    book.screenshot("panel-follow-ended")
+    assert book.errors() == []

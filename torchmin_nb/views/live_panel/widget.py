@@ -1,0 +1,107 @@
+"""PanelWidget: keeps the views of one panel up to date, from any thread."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Callable
+from importlib.resources import files
+from typing import Any
+
+import anywidget
+import traitlets
+
+from .plotly_js import plotly_js, plotly_version
+from .state import PanelState
+from .wire import delta, whole
+
+__all__ = ["PanelWidget"]
+
+_FILES = files(__package__)
+
+
+def _current(_: object, widget: PanelWidget) -> dict[str, Any]:
+    return widget.whole()
+
+
+class PanelWidget(anywidget.AnyWidget):
+    """Shows a PanelState in every view of it.
+
+    scale, x: what is chosen now; zoom: the ranges that a person chose, by axis and choice. pressed(action, count):
+    hears of buttons, in the kernel's thread; chosen(name, value): of scale and x axis.
+    """
+
+    answered = False
+    """Whether any view in this kernel was ever heard of: then its page asks for what it lacks."""
+
+    # As text: anywidget would watch files for changes.
+    _esm = (_FILES / "panel.js").read_text(encoding="utf-8")
+    _css = (_FILES / "panel.css").read_text(encoding="utf-8")
+
+    state = traitlets.Any().tag(sync=True, to_json=_current, from_json=lambda value, widget: None)
+    scale = traitlets.Unicode("log").tag(sync=True)
+    x = traitlets.Unicode("iteration").tag(sync=True)
+    zoom = traitlets.Dict().tag(sync=True)
+
+    def __init__(
+        self,
+        shown: PanelState,
+        *,
+        scale: str = "log",
+        x: str = "iteration",
+        pressed: Callable[[str, int], None] = lambda action, count: None,
+        chosen: Callable[[str, str], None] = lambda name, value: None,
+    ):
+        self._shown = shown
+        self._seq = 0
+        self._epoch = uuid.uuid4().hex[:8]
+        self._sending = threading.RLock()
+        self._pressed, self._chosen = pressed, chosen
+        super().__init__(scale=scale, x=x)
+        self.on_msg(self._receive)
+        self.observe(lambda change: self._chosen(change["name"], change["new"]), ["scale", "x"])
+
+    def whole(self) -> dict[str, Any]:
+        """The state that is synced: complete, and as new as what was published last."""
+        with self._sending:
+            return {**whole(self._shown), "seq": self._seq, "epoch": self._epoch, "plotly": plotly_version()}
+
+    def publish(self, state: PanelState) -> int:
+        """Show this state from now on; returns about the bytes that were sent."""
+        with self._sending:
+            step = delta(self._shown, state)
+            self._shown = state
+            self._seq += 1
+            if step is None:
+                return self.send_whole()
+            message, buffers = step
+            self.send({"type": "delta", "seq": self._seq, "epoch": self._epoch, **message}, buffers)
+            return sum(map(len, buffers)) + 1_000
+
+    def send_whole(self) -> int:
+        """Sync the state, for views that missed something; returns about the bytes that were sent."""
+        with self._sending:
+            self.send_state("state")
+            return 4_000 + sum(array.nbytes for columns in self._shown.columns for array in columns[1:])
+
+    def beat(self) -> None:
+        """Tell the views that the kernel is there, and the number of the last delta."""
+        self.send({"type": "beat", "seq": self._seq, "epoch": self._epoch})
+
+    def send_plotly(self) -> None:
+        """Send plotly.js to the page."""
+        self.send({"type": "plotly", "version": plotly_version()}, [plotly_js()])
+
+    def _receive(self, _: Any, content: dict[str, Any], buffers: list[Any]) -> None:
+        PanelWidget.answered = True
+        kind = content.get("type")
+        if kind == "plotly":
+            self.send_plotly()
+        elif kind in ("whole", "ready"):
+            self.send_whole()
+        elif kind == "press":
+            self.send({"type": "ack", "number": content.get("number")})
+            self._pressed(str(content.get("action")), int(content.get("count", 1)))
+
+    def __repr__(self) -> str:
+        return self._shown.header.line()
