@@ -28,7 +28,7 @@ PROMISED = {
         SHGOWrapper SavedRun Status TensorBoard __version__ method minimize observe record unregister
     """,
     "torchmin_nb.views": """
-        Axis Chart Contours Dashboard Follower INK Mark MethodExplorer Picture ProgressLine RUNS Region animated_html
+        Axis Chart Contours Dashboard INK Mark MethodExplorer Picture ProgressLine RUNS Region animated_html
         chart_figure chart_picture convergence_figure follow landscape_chart landscape_figure landscape_picture
         order_figure order_picture profile_figure profile_picture show step_figure step_picture style
     """,

@@ -87,7 +87,7 @@ def test_the_zoom_of_the_person_survives_redraws_rest_and_end(notebook, app):
     book.page.mouse.down()
     book.page.mouse.move(box["x"] + 0.7 * box["width"], box["y"] + 0.9 * box["height"], steps=5)
     book.page.mouse.up()
-    book.wait("document.querySelector('.js-plotly-plot')._fullLayout.xaxis.autorange === false")
+    book.wait("document.querySelector('.js-plotly-plot')._fullLayout.xaxis.tickmode === 'auto'")
     zoomed = ranges(book)
     count = book.points()
     book.wait_for_points(count + 5)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .chart_picture import Picture, chart_picture
     from .explorer import MethodExplorer
     from .figures import convergence_figure
-    from .following import Follower, follow
+    from .following import follow
     from .landscape import landscape_chart, landscape_figure, landscape_picture
     from .live import Dashboard
     from .order_chart import order_figure, order_picture
@@ -31,7 +31,6 @@ __all__ = [
     "Chart",
     "Contours",
     "Dashboard",
-    "Follower",
     "Mark",
     "MethodExplorer",
     "Picture",
@@ -62,7 +61,6 @@ _LAZY = {
     "Chart": ".chart",
     "Contours": ".chart",
     "Dashboard": ".live",
-    "Follower": ".following",
     "Mark": ".chart",
     "MethodExplorer": ".explorer",
     "Picture": ".chart_picture",

@@ -27,45 +27,48 @@ def follow(
     scale: ViewScale = "log",
     height: int | None = None,
 ) -> Follower:
-    """Show the live panel of a run in another process, from the `HistoryFile` that it writes, while it grows.
+    """Show the live panel of a run in another process, from the file of its `HistoryFile`, while the file grows.
 
-    A training script under torchrun, or on a machine whose disk is mounted here, can so be watched from a notebook. Of
-    each file the last run is shown; the curves of several files are drawn over each other. A file that is not there
-    yet is waited for, and a line that is half written is read when it is whole. When all runs have ended, a static
-    figure takes the panel's place. In a terminal a line a file is printed.
+    So a notebook can watch a training script under torchrun, or one on another machine whose disk is mounted here. The
+    last run of each file is shown; the curves of several files are drawn over each other. A file that does not exist
+    yet is waited for, and a line that is half written is read when it is complete. When all runs have ended, a static
+    figure takes the panel's place. In a terminal one line a file is printed.
 
     Parameters
     ----------
-    paths : path or sequence of paths
-        What `HistoryFile(path)` writes.
-    x : {"iteration", "closure calls", "seconds"}
-        What the x axis shows at first.
-    panels : "auto" or names of panels
-        As for `Dashboard`.
-    scale : {"log", "linear", "loss - best"}
-        Of the y axes, at first.
-    height : int, optional
-        Pixels of the figure at least.
+    paths : str, os.PathLike or sequence of them
+        The files that `HistoryFile` writes.
+    x : {"iteration", "closure calls", "seconds"}, optional
+        What the x axis shows at first. Default "iteration".
+    panels : "auto", str or sequence of str, optional
+        As for `Dashboard`. Default "auto": what the runs report.
+    scale : {"log", "linear", "loss - best"}, optional
+        Scale of the y axes at first. Default "log".
+    height : int or None, optional
+        Least height of the figure in pixels. Default None: what the panels need.
 
     Returns
     -------
     Follower
-        `histories` is what was read so far, by the files' names; `close()` ends it.
+        ``histories`` is a dict of the runs read so far, by the names of the files; ``close()`` ends the watching and
+        leaves a static figure.
 
     Raises
     ------
-    HistoryError
-        A file is something else, or has lines missing.
     ArgumentError
-        A choice is not known, or there is no path.
+        If x, panels or scale is not known, or there is no path.
+    HistoryError
+        If a file is not a history file, or has lines missing.
 
     Examples
     --------
-    In the script: `MinimizeWrapper(params, "L-BFGS-B", callbacks=[HistoryFile("run.jsonl")])`. In the notebook:
+    The script adds a `HistoryFile` to its callbacks, and the notebook follows the file:
 
-    >>> watched = follow("run.jsonl")  # doctest: +SKIP
-    >>> watched.histories["run"].loss[-1]  # doctest: +SKIP
-    0.0123
+    >>> result = minimize(lambda x: (x**2).sum(), [3.0, 4.0], "BFGS", callbacks=[HistoryFile("run.jsonl")])
+    >>> watched = follow("run.jsonl")  # doctest: +ELLIPSIS
+    run: BFGS: 3 iterations, loss ...
+    >>> watched.histories["run"] == result.history
+    True
     """
     several = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
     scene = Scene({}, x=x, panels=panels, scale=scale, height=height)
