@@ -10,7 +10,7 @@ from .core.callbacks.checkpoint import Checkpoint, SavedRun
 from .core.callbacks.history_file import HistoryFile
 from .core.callbacks.tensorboard import TensorBoard
 from .core.covariance.covariance import Covariance
-from .core.display.hooks import animated_by, panel_shown_by
+from .core.display.hooks import animated_by, panel_shown_by, run_watched_by
 from .core.execution.result import Result
 from .core.execution.run import Run
 from .core.history.callbacks import Callback
@@ -97,7 +97,19 @@ def _animated(history: History, **shown: Any) -> str:
     return animated_html(history, **shown)
 
 
+def _watch_run(run: Run, interval: float) -> None:
+    """The same for a cell that watches a run."""
+    try:
+        from .views.watching import watch_run
+    except ModuleNotFoundError:
+        run.wait_until_paused()
+        print(repr(run))
+    else:
+        watch_run(run, interval)
+
+
 panel_shown_by(_show_run)
+run_watched_by(_watch_run)
 animated_by(_animated)
 shares_parameters(landscape_data)(
     shows_keywords(landscape_data)(History.to_html)

@@ -82,7 +82,9 @@ def test_the_zoom_of_the_person_survives_redraws_rest_and_end(notebook, app):
     book = notebook("zoom", [a_run()], app)
     book.run_all()
     book.wait_for_points(12)
-    box = book.page.locator(".js-plotly-plot .xy .drag.nsewdrag, .js-plotly-plot .nsewdrag").first.bounding_box()
+    box = None
+    while box is None:  # between two redraws there is none for a moment
+        box = book.page.locator(".js-plotly-plot .nsewdrag").first.bounding_box()
     book.page.mouse.move(box["x"] + 0.2 * box["width"], box["y"] + 0.2 * box["height"])
     book.page.mouse.down()
     book.page.mouse.move(box["x"] + 0.7 * box["width"], box["y"] + 0.9 * box["height"], steps=5)

@@ -151,7 +151,7 @@ def test_closing_leaves_a_picture(cell, tmp_path, recorded):
 @pytest.mark.parametrize("content", [b"something else\n", b'{"format": "another"}\n'])
 def test_another_kind_of_file_is_refused(cell, tmp_path, content):
     (tmp_path / "run.jsonl").write_bytes(content)
-    with pytest.raises(HistoryError, match="give what HistoryFile wrote"):
+    with pytest.raises(HistoryError, match="pass a file that HistoryFile wrote"):
         follow(tmp_path / "run.jsonl")
 
 

@@ -52,6 +52,12 @@ def test_ipython_that_is_only_imported_is_a_terminal():
     assert front_end() == TERMINAL
 
 
+def test_colab_is_static(monkeypatch):
+    monkeypatch.setattr(frontend, "_shell", lambda: shell({"content": {"allow_stdin": True}}))
+    monkeypatch.setitem(sys.modules, "google.colab", SimpleNamespace())
+    assert front_end() == STATIC
+
+
 @pytest.mark.parametrize("missing", ["anywidget", "ipywidgets"])
 def test_a_watched_kernel_without_widgets_is_static(monkeypatch, missing):
     monkeypatch.setattr(frontend, "_shell", lambda: shell({"content": {"allow_stdin": True}}))

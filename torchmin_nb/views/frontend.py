@@ -34,7 +34,9 @@ def front_end() -> str:
     request = kernel.get_parent("shell").get("content", {})
     if not request.get("allow_stdin", False):
         return HEADLESS
-    return NOTEBOOK if find_spec("anywidget") and find_spec("ipywidgets") else STATIC
+    # Colab does not show what widgets are sent from other threads than the main one.
+    widgets = "google.colab" not in sys.modules and find_spec("anywidget") and find_spec("ipywidgets")
+    return NOTEBOOK if widgets else STATIC
 
 
 def cell() -> int | None:

@@ -93,7 +93,7 @@ PANELS = {
         log=False,
         missing="no trust region in {names}:\nno reduction is predicted",
         lines=(0.25, 0.75),
-        hint="model trusted above ¾, poor below ¼ · step rejected near 0",
+        hint="trusted above ¾, poor below ¼",
     ),
     "step norm": Panel("step norm", "step_norm"),
     "constraint violation": Panel("constraint violation", "constraint_violation", missing="no constraints"),

@@ -15,7 +15,7 @@ from .scene import Scene
 from .screens import Screen
 from .ticker import POLL, Pace, Ticker
 
-__all__ = ["Session", "warn_dropped"]
+__all__ = ["Session", "scene_at", "warn_dropped"]
 
 _TRAFFIC = 25_000
 """Bytes a second that redraws may send: 1.5 MB a minute."""
@@ -155,14 +155,19 @@ class Session:
             self._whole_due = now + max(_WHOLE, 2 * sent / _TRAFFIC)
 
     def _of(self, moment: Moment) -> Scene:
-        return replace(
-            self.scene,
-            histories=moment.histories,
-            title=moment.title,
-            header=moment.header,
-            buttons=moment.buttons,
-            notes=moment.notes,
-        )
+        return scene_at(self.scene, moment)
+
+
+def scene_at(scene: Scene, moment: Moment) -> Scene:
+    """The same choices, with what there is to show now."""
+    return replace(
+        scene,
+        histories=moment.histories,
+        title=moment.title,
+        header=moment.header,
+        buttons=moment.buttons,
+        notes=moment.notes,
+    )
 
 
 def warn_dropped(what: str, error: Exception) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["animated_by", "animated_page", "panel_shown_by", "show_panel"]
+__all__ = ["animated_by", "animated_page", "panel_shown_by", "run_watched_by", "show_panel", "watch_run"]
 
 _animate: Callable[..., str] | None = None
 _show_panel: Callable[[Any], None] | None = None
+_watch_run: Callable[[Any, float], None] | None = None
 
 
 def animated_by(render: Callable[..., str]) -> None:
@@ -36,3 +37,18 @@ def show_panel(run: Any) -> None:
         print(repr(run))
     else:
         _show_panel(run)
+
+
+def run_watched_by(watch: Callable[[Any, float], None]) -> None:
+    """Register the function that redraws a run until it pauses or ends."""
+    global _watch_run
+    _watch_run = watch
+
+
+def watch_run(run: Any, interval: float) -> None:
+    """Redraw a run until it pauses or ends, by the function that `run_watched_by` registered."""
+    if _watch_run is None:
+        run.wait_until_paused()
+        print(repr(run))
+    else:
+        _watch_run(run, interval)

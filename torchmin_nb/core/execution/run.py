@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 
 from ...errors import ArgumentError, BusyError
-from ..display.hooks import show_panel
+from ..display.hooks import show_panel, watch_run
 from ..history.callbacks import Callback, notify
 from ..history.history import History
 from ..runtime import control as endings
@@ -312,6 +312,29 @@ class Run:
         """
         self._refuse_to_wait_for_itself("run.wait_until_paused()", timeout)
         return bool(interruptible(self._control.wait_for_pause, timeout))
+
+    def watch(self, interval: float = 1.0) -> None:
+        """Draw the run in this cell again and again, until it pauses or ends. An interrupt of the kernel pauses it.
+
+        The cell blocks meanwhile. It draws from the main thread and needs no widgets, so it works in every front end,
+        also in those that do not show what other threads draw.
+
+        Parameters
+        ----------
+        interval : float, optional
+            Seconds between two drawings. Default 1.
+
+        Raises
+        ------
+        ArgumentError
+            If the interval is not positive.
+        BusyError
+            In a callback or the closure of this run, which would wait for itself.
+        """
+        if not interval > 0:
+            raise ArgumentError(f"interval must be positive, the seconds between two drawings, got {interval!r}")
+        self._refuse_to_wait_for_itself("run.watch()")
+        watch_run(self, interval)
 
     def __await__(self) -> Generator[Any, None, OptimizeResult]:
         self._refuse_to_wait_for_itself("await run")
