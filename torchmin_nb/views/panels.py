@@ -267,8 +267,10 @@ def thin(y: Floats, points: int = POINTS) -> NDArray[np.int64]:
         length *= 2
     stretches = np.pad(y, (0, -y.size % length), mode="edge").reshape(-1, length)
     first = length * np.arange(len(stretches))
-    extremes = [first + stretches.argmin(axis=1), first + stretches.argmax(axis=1)]
-    return np.unique(np.minimum(np.concatenate([[0, y.size - 1], *extremes]), y.size - 1))
+    extremes = np.stack([first + stretches.argmin(axis=1), first + stretches.argmax(axis=1)], axis=1)
+    rows = np.concatenate([[0], np.minimum(np.sort(extremes, axis=1).ravel(), y.size - 1), [y.size - 1]])
+    rows = rows[np.append(True, rows[1:] > rows[:-1])]  # np.unique would sort what is in order
+    return np.asarray(rows, dtype=np.int64)
 
 
 def _run_curves(
