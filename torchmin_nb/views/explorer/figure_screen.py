@@ -22,6 +22,9 @@ _RECORDS = 250
 """Up to this many points carry the texts of their records while the run goes on, as these outweigh all the curves."""
 _AXES = ("xaxis", "yaxis")
 _CHOSEN = ("range", "tickmode", "tickvals", "ticktext")
+_TICKS = 5
+_POWERS = 9
+"""Pixels of the powers of ten on a log axis: Plotly writes them larger by a quarter than it is told."""
 
 
 class LiveScreen:
@@ -100,15 +103,20 @@ class LiveScreen:
 
 
 def _sketch(scene: Scene) -> Drawing:
-    """Light enough to be sent again and again; Plotly chooses ranges and ticks, so that they follow the person's."""
+    """Light enough to be sent again and again, and as high as the scene says; Plotly chooses ranges and ticks, so that
+    they follow the person's.
+    """
     drawing = scene.drawing(LIVE_POINTS, _RECORDS)
+    drawing.layout["height"] = scene.height or drawing.layout["height"]
     drawing.layout.pop("shapes")
     subjects = {"xaxis": scene.x} | {
         "yaxis" if place == 0 else f"yaxis{place + 1}": panel for place, panel in enumerate(drawing.panels)
     }
     for name, subject in subjects.items():
         axis = drawing.layout[name]
-        drawing.layout[name] = {part: axis[part] for part in axis if part not in _CHOSEN} | {"uirevision": subject}
+        size = _POWERS if axis["type"] == "log" else 11
+        own = {"uirevision": subject, "tickfont": {"size": size}, "nticks": _TICKS}
+        drawing.layout[name] = {part: axis[part] for part in axis if part not in _CHOSEN} | own
     for trace in drawing.traces:
         trace |= {"x": compact(trace["x"]), "y": compact(trace["y"])}
     return drawing

@@ -13,7 +13,7 @@ from ...errors import TorchminError
 from ...explore import Call
 from ..chart import Chart
 from ..palette import INK
-from ..panels import AUTO, X_AXES
+from ..panels import X_AXES, chosen_panels
 from ..scene import VIEW_SCALES, Scene
 from .canvas import Canvas
 from .curves import Curves
@@ -24,6 +24,9 @@ from .stage import HESSIAN, LANDSCAPE, PCA, PROFILE, Shown, Stage, blank
 from .words import explained
 
 __all__ = ["Pictures"]
+
+_LANE = "reduction ratio"
+"""For this panel there is no room beside the landscape."""
 
 
 class Pictures:
@@ -129,7 +132,7 @@ class Pictures:
 
     def _draw_curves(self) -> None:
         histories = self._shown.histories
-        panels: str | tuple[str, ...] = AUTO if histories else ("loss",)
+        panels = tuple(name for name in chosen_panels(histories) if name != _LANE) if histories else ("loss",)
         self._curves.draw(Scene(histories, x=self.x.value, panels=panels, scale=self.scale.value, height=self._height))
 
     def _draw_walk(self) -> None:
