@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import dis
 import io
 import re
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from types import CodeType
 from typing import Any
 
 import nbformat
@@ -65,19 +67,10 @@ class Exercise:
         """The reference solution."""
         return "\n".join(cell.source for cell in self.cells if _tagged(cell, "solution"))
 
-    @property
-    def text(self) -> str:
-        """The words of the task."""
-        section = []
-        for cell in self.book.cells:
-            if cell.cell_type == "markdown":
-                if cell.source.lstrip().startswith("## ") and section:
-                    break
-                if "## Exercise" in cell.source:
-                    section = [cell.source[cell.source.index("## Exercise") :]]
-                elif section:
-                    section.append(cell.source)
-        return "\n\n".join(section)
+    def seed_cell(self, student: str) -> str:
+        """The first cell of the exercise in a student's copy."""
+        source: str = _split(student_copy(self.book, self.name, student))[1][0].source
+        return source
 
 
 def _book(path: Path) -> NotebookNode:
@@ -109,49 +102,75 @@ def _split(book: NotebookNode) -> tuple[list[NotebookNode], list[NotebookNode]]:
 
 def _slice(before: list[str], exercise: list[str]) -> ast.Module:
     """The first cell, with the imports, and of the others the statements that the exercise depends on."""
-    needed = set().union(*(_names(ast.parse(source)) for source in exercise))
-    kept: list[ast.stmt] = []
     head = ast.parse(before[0]).body
     rest = [statement for source in before[1:] for statement in ast.parse(source).body]
-    for statement in reversed(rest):
-        if isinstance(statement, ast.Assert):
-            continue
-        if isinstance(statement, ast.Expr):
-            touched = {name for name in _names(statement.value) if _is_callee(statement.value, name)}
-        else:
-            touched = set(_bound(statement))
-        if touched & needed:
+    imported = {
+        name for statement in head if isinstance(statement, (ast.Import, ast.ImportFrom)) for name in _bound(statement)
+    }
+    late: set[str] = set()  # what functions use: looked up when they are called, perhaps after they were defined
+    defined: set[str] = set()
+    for statement in (each for source in exercise for each in ast.parse(source).body):
+        late |= _names(statement) - defined
+        defined |= set(_replaced(statement))
+    while True:
+        needed, kept, more = late - imported, [], set()
+        for statement in reversed(rest):
+            if isinstance(statement, ast.Assert) or not (set(_bound(statement)) & needed):
+                continue
             kept.insert(0, statement)
-            needed |= _names(statement)
-    return ast.Module(body=[*head, *kept], type_ignores=[])
+            needed -= set(_replaced(statement))
+            needed |= _names(statement) - imported
+            if any(isinstance(inner, (ast.FunctionDef, ast.Lambda)) for inner in ast.walk(statement)):
+                more |= _names(statement) - imported
+        if more <= late:
+            return ast.Module(body=[*head, *kept], type_ignores=[])
+        late |= more
 
 
-def _is_callee(expression: ast.expr, name: str) -> bool:
-    """Whether the expression is a call of a method of `name`, which may change it."""
-    if not (isinstance(expression, ast.Call) and isinstance(expression.func, ast.Attribute)):
-        return False
-    root: ast.expr = expression.func.value
-    while isinstance(root, (ast.Attribute, ast.Subscript)):
-        root = root.value
-    return isinstance(root, ast.Name) and root.id == name
+def _replaced(statement: ast.stmt) -> Iterator[str]:
+    """Names to which a statement gives a new value, whatever they had before."""
+    if isinstance(statement, (ast.FunctionDef, ast.ClassDef)):
+        yield statement.name
+    elif isinstance(statement, ast.Assign):
+        for target in statement.targets:
+            yield from (node.id for node in ast.walk(target) if isinstance(node, ast.Name) and _stores(node))
 
 
-def _names(tree: ast.AST) -> set[str]:
-    return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
+def _stores(node: ast.Name) -> bool:
+    return isinstance(node.ctx, ast.Store)
+
+
+def _names(statement: ast.stmt) -> set[str]:
+    """The global names that a statement, with the functions in it, looks up."""
+    return _looked_up(compile(ast.Module(body=[statement], type_ignores=[]), "<statement>", "exec"))
+
+
+def _looked_up(code: CodeType) -> set[str]:
+    own = {step.argval for step in dis.get_instructions(code) if step.opname in ("LOAD_NAME", "LOAD_GLOBAL")}
+    return own.union(*(_looked_up(inner) for inner in code.co_consts if isinstance(inner, CodeType)))
 
 
 def _bound(statement: ast.stmt) -> Iterator[str]:
-    """Names that a statement binds at top level, or changes through an attribute, an item or a method's call."""
+    """Names that a statement binds at top level, or changes through an attribute, an item or a call of a method."""
     if isinstance(statement, (ast.FunctionDef, ast.ClassDef)):
         yield statement.name
         return
     for node in ast.walk(statement):
-        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+        if isinstance(node, ast.Name) and _stores(node):
             yield node.id
         elif isinstance(node, (ast.Import, ast.ImportFrom)):
             yield from (alias.asname or alias.name.split(".")[0] for alias in node.names)
         elif isinstance(node, (ast.Attribute, ast.Subscript)) and isinstance(node.ctx, ast.Store):
-            yield from _names(node)
+            yield from _root(node)
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            yield from _root(node.func.value)
+
+
+def _root(expression: ast.expr) -> Iterator[str]:
+    while isinstance(expression, (ast.Attribute, ast.Subscript)):
+        expression = expression.value
+    if isinstance(expression, ast.Name):
+        yield expression.id
 
 
 @contextlib.contextmanager
