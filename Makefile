@@ -43,6 +43,7 @@ bench: $(VENV)-bench/.ready
 proof: $(VENV)/.ready
 	$(BIN)/python -m tests.published.proof
 	$(BIN)/python -m tests.published.least_squares
+	TORCHMIN_NB_STUDENTS=20 $(BIN)/python -m pytest tests/exercises -n 2 --dist loadfile
 
 clean:
 	rm -rf $(VENV) $(VENV)-app $(VENV)-oldest $(VENV)-bench demo.html student

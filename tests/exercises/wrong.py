@@ -68,7 +68,7 @@ WRONG: dict[str, list[tuple[str, str]]] = {
     "70_least_squares": [
         ("position = peak.result.x[2]", "position = peak.result.x[1]"),
         ("error = peak", "error = 2 * peak"),
-        ("position = peak.result.x[2]", "position = yours[2]"),
+        ("position = peak.result.x[2]", "position = round(peak.result.x[2])"),
     ],
     "80_how_the_hessian_is_made": [
         ("(count, N)", "(1, N)"),
