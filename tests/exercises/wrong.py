@@ -25,6 +25,11 @@ WRONG: dict[str, list[tuple[str, str]]] = {
         ("return optimizer.history.totals.nfev", "return 20"),
         ("curvature.rsqrt()", "curvature"),
     ],
+    "30_quasi_newton": [
+        ("np.linalg.inv(bfgs(np.linalg.inv(h), y, s))", "bfgs(h, s, y)"),
+        ("np.linalg.inv(bfgs(np.linalg.inv(h), y, s))", "np.outer(s, s) / (s @ y)"),
+        ("np.linalg.inv(bfgs(np.linalg.inv(h), y, s))", "bfgs(np.linalg.inv(h), y, s)"),
+    ],
     "31_bfgs": [
         (", hess_inv0=learnt", ""),
         ("prepared(decay, start=first.result.x), hess", "prepared(decay), hess"),
@@ -55,6 +60,21 @@ WRONG: dict[str, list[tuple[str, str]]] = {
         ("shift = -float((H @ p + g) @ p / (p @ p))", "shift = 0.0"),
         ("/ walk.trust_radius[k]", "/ walk.trust_radius[k + 1] ** 2"),
     ],
+    "45_dogleg": [
+        ("if np.linalg.norm(newton) < radius:", "if True:"),
+        ("cauchy + crossing(cauchy, newton - cauchy, radius) * (newton - cauchy)", "cauchy"),
+        ("cauchy = -(g @ g) / (g @ B @ g) * g", "cauchy = -g"),
+    ],
+    "50_constrained": [
+        ("lower=wanted", "lower=0"),
+        ("lambda: w @ C @ w", "lambda: w @ w"),
+        ("v = np.concatenate(optimizer.result.multipliers)", "v = np.zeros(2)"),
+    ],
+    "51_slsqp": [
+        ("faces @ p, mean, mean", "faces @ p, 3.5, 3.5"),
+        ("p @ p.log()", "p @ p"),
+        ("v = np.concatenate(optimizer.result.multipliers)", "v = np.zeros(2)"),
+    ],
     "52_trust_constr": [
         ("options=dict(gtol=0.0)", "options=dict(gtol=1e-2)"),
         ("upper=0)", "upper=1)"),
@@ -64,6 +84,11 @@ WRONG: dict[str, list[tuple[str, str]]] = {
         ("return best", "return 0.0"),
         ("return best", "return held.fun + 2"),
         ("held.x + torch.from_numpy(", "0 * held.x + torch.from_numpy("),
+    ],
+    "62_dual_annealing": [
+        ("t = 1\n", "t = 0.5\n"),
+        ("return (2 ** (visit - 1) - 1) / ((1 + t) ** (visit - 1) - 1)", "return 1 / (1 + t)"),
+        ("        t += 1\n    return t", "        t += 1\n    return t - 1"),
     ],
     "70_least_squares": [
         ("position = peak.result.x[2]", "position = peak.result.x[1]"),
