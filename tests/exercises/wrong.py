@@ -66,7 +66,7 @@ WRONG: dict[str, list[tuple[str, str]]] = {
         ("cauchy = -(g @ g) / (g @ B @ g) * g", "cauchy = -g"),
     ],
     "50_constrained": [
-        ("lower=wanted", "lower=0"),
+        ("w.sum(), 1, 1", "w.sum(), 2, 2"),
         ("lambda: w @ C @ w", "lambda: w @ w"),
         ("v = np.concatenate(optimizer.result.multipliers)", "v = np.zeros(2)"),
     ],
