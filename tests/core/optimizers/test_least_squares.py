@@ -629,7 +629,7 @@ def test_a_jacobian_that_breaks_later_ends_the_run(jacobian):
         (dict(bounds=(1, 0)), ArgumentError, "exceed"),
         (dict(bounds=[(0, 5), (0, 5)]), ArgumentError, "not a pair for each variable"),
         (dict(callback=3), ArgumentTypeError, "callable"),
-        *(({name: None}, ArgumentError, "supplies") for name in ("fun", "x0", "args", "jac", "jac_sparsity")),
+        *(({name: None}, ArgumentError, "leave it out") for name in ("fun", "x0", "args", "jac", "jac_sparsity")),
     ],
 )
 def test_arguments_are_refused_at_once(args, error, words):

@@ -33,6 +33,7 @@ COUNT_ALLOWANCE = {
     ("CG", "Rosenbrock 5"): 100,
     ("CG", "Rosenbrock 20"): 300,
     ("CG", "Powell singular"): 8,
+    ("CG", "Wood"): 12,
 }
 BADLY_SCALED = {
     ("BFGS", "3 Powell badly scaled"): 1e-5,
@@ -105,7 +106,7 @@ def test_published_problems_part_from_scipy_no_sooner_than_scipy_from_itself(met
     loss, start = MGH[name].loss, np.array(MGH[name].start)
     points, _ = scipy_path(method, loss, start, maxiter=20)
     draw = np.random.default_rng(0)
-    moved = [start * (1 + 4e-16 * draw.standard_normal(len(start))) for _ in range(2)]
+    moved = [start + 4e-16 * np.maximum(np.abs(start), 1) * draw.standard_normal(len(start)) for _ in range(2)]
     own = max(difference(scipy_path(method, loss, x, maxiter=20)[0], points) for x in moved)
     path = solve(solver(method, maxiter=20), FunctionProblem(loss, start))
     assert difference(path.points, points) <= max(1e-6, 100 * own, BADLY_SCALED.get((method, name), 0.0))

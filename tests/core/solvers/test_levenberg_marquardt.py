@@ -198,5 +198,5 @@ def test_the_state_tells_radius_ratio_and_gradient():
 
 
 def test_a_scale_of_another_length_is_refused():
-    with pytest.raises(ArgumentError, match=r"x_scale has shape \(3,\); give 'jac', a positive number or 2"):
+    with pytest.raises(ArgumentError, match=r"x_scale has shape \(3,\); pass 'jac', a positive number or 2"):
         LevenbergMarquardt(x_scale=[1.0, 2.0, 3.0]).init(FunctionResiduals(rosenbrock, [-1.2, 1.0]))

@@ -220,7 +220,7 @@ def patient(name):
 @EACH_BOXED
 def test_nowhere_finite(name):
     loss = Loss(lambda x: x.sum() * math.nan, [1.0, 1.0])
-    with pytest.raises(NonFiniteStartError, match=r"all \d+ points"):
+    with pytest.raises(NonFiniteStartError, match=r"all \d+ evaluated points"):
         run(name, loss)
     assert loss.x.tolist() == [1.0, 1.0]
 
