@@ -37,7 +37,7 @@ class Panel:
 
     def wait_for_status(self, *texts):
         held = " && ".join(f"e.textContent.includes({text!r})" for text in texts)
-        self.book.wait(f"[...document.querySelectorAll('.tm-status')].some(e => {held})")
+        self.book.wait(f"[...document.querySelectorAll('.tm-status')].some(e => {held})", 120)
 
     def wait_for_text(self, selector, text):
         self.book.wait(f"[...document.querySelectorAll({selector!r})].some(e => e.textContent.includes({text!r}))")
