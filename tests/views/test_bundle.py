@@ -71,7 +71,10 @@ def test_show_displays_the_bundle_of_this_front_end(monkeypatch, histories, wher
     assert ("image/png" in data) == (where == "headless")
     assert data["text/plain"] == "a title"
     look = data[PLOTLY]["layout"]
-    assert [look[axis]["title"]["text"] for axis in ("xaxis", "yaxis", "yaxis2")] == ["seconds", "loss", "HVPs"]
+    assert look["xaxis"]["title"]["text"] == "seconds"
+    assert {note["name"]: note["text"] for note in look["annotations"] if note.get("name")} == {
+        "loss": "<b>loss</b>", "HVPs": "<b>HVPs</b>"
+    }  # fmt: skip
 
 
 def test_show_prints_a_line_a_run_in_a_terminal(capsys):
