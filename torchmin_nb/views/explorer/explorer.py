@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from ...core.history.history import History
+from ...core.signatures import shares_parameters
 from ...explore import Call, Form, Reading, RunTable, Subject, Traits, subject_of
 from ..frontend import HEADLESS, TERMINAL, front_end
 from ..weak_methods import weakly
@@ -20,6 +21,7 @@ from .workbench import Workbench
 __all__ = ["MethodExplorer"]
 
 
+@shares_parameters(subject_of)
 class MethodExplorer:
     """A panel to choose a problem and a method, run it, watch it, and compare: as the last line of a cell.
 
@@ -30,23 +32,7 @@ class MethodExplorer:
 
     Parameters
     ----------
-    function : callable or None, optional
-        The loss as a function of x, shape (n,), a scalar tensor.
-    x0 : torch.Tensor, array_like of shape (n,) or None, optional
-        The start of the function.
-    model : torch.nn.Module, sequence of torch.nn.Parameter or None, optional
-        The parameters of the closure.
-    closure : callable or None, optional
-        Computes the loss of the model, a scalar tensor.
-    name : str or None, optional
-        Name of your problem. Default: that of the function, or of the model's class.
-    bounds : (low, high) or None, optional
-        Numbers or tensors, for all parameters.
-    constraints : sequence, optional
-        What ``minimizer_args["constraints"]`` takes.
-    residuals : callable or None, optional
-        Residuals, shape (m,), if the loss is half the sum of their squares: of x for a function, without arguments for
-        a model.
+    {shared}
     height : int, optional
         Height of the two figures in pixels. Default 340.
 

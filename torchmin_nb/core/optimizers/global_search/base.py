@@ -25,6 +25,7 @@ from ...objective.objective import Derivatives, Objective
 from ...parameters.flat import FlatParameters, trainable
 from ...parameters.variables import Variables
 from ...runtime.user_function import shielded
+from ...signatures import shares_parameters
 from ..base import ScipyOptimizer
 from ..request import Request, require_fit
 from .kwargs import (
@@ -103,6 +104,7 @@ class GlobalOptimizer(ScipyOptimizer):
         """
         return super().step(self._closure(closure))
 
+    @shares_parameters(ScipyOptimizer.start)
     def start(
         self,
         closure: Closure | None = None,
@@ -117,12 +119,7 @@ class GlobalOptimizer(ScipyOptimizer):
         ----------
         closure : callable or None, optional
             Computes the loss, as for `step`.
-        iterations : int or None, optional
-            Pause after this number of iterations, until `Run.advance` or `Run.resume`. Default: no pause.
-        pace : float, optional
-            Hold each iteration for this number of seconds. Default 0.
-        paused : bool, optional
-            Begin only at the first `Run.resume` or `Run.advance`. Default False.
+        {shared}
 
         Returns
         -------
