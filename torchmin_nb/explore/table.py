@@ -222,7 +222,7 @@ class RunTable:
         return self._changed(name, lambda row: replace(row, name=new))
 
     def pin(self, name: str, pinned: bool = True) -> RunTable:
-        """The table with a row at the top, or let go.
+        """The table with a row pinned at the top, or unpinned.
 
         Parameters
         ----------

@@ -154,7 +154,7 @@ def _landscape(function: Function | Surface | Landscape, histories: Runs | None,
 
 
 def surface_layers(surface: Surface, levels: Levels, what: str = "loss") -> list[Layer]:
-    """The contours of a surface; what: it is a surface of. Nothing where it is flat or nowhere finite."""
+    """The contours of a surface; what: it is a surface of. Nothing if it is flat or has no finite value."""
     if len(levels.height) < 2:
         return []
     height = levels.heights(surface.loss)

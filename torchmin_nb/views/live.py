@@ -120,7 +120,7 @@ class Dashboard:
 
     @property
     def _source(self) -> Run | History:
-        """What is shown. A run is kept by what stands in a cell, so that one that nobody can steer is let go."""
+        """What is shown. The cell that shows a run keeps it: a run that nobody can steer is freed."""
         run = None if self._run is None else self._run()
         return self._finished if run is None else run
 

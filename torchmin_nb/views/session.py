@@ -109,7 +109,7 @@ class Session:
             self._finish()
 
     def free(self) -> None:
-        """Close, and let go of the live widget."""
+        """Close, and drop the live widget."""
         self.close()
         self._screen.free()
 

@@ -81,6 +81,6 @@ class Cells(Generic[_Panel]):
             self._panels[place] = panel
 
     def unregister(self, panel: _Panel) -> None:
-        """It is shown nowhere any more."""
+        """No view shows it any more."""
         for place in [place for place, shown in self._panels.items() if shown is panel]:
             del self._panels[place]
