@@ -129,7 +129,7 @@ def test_refusals_of_the_local_method():
         (ArgumentTypeError, "minimizer_args", [x], 3),
         (ArgumentError, "cannot take bounds", bounded, "CG"),
         (ArgumentError, "callbacks=", [x], dict(callback=print)),
-        (ArgumentError, "twice", bounded, dict(bounds=(0, 1))),
+        (ArgumentError, "pass them once", bounded, dict(bounds=(0, 1))),
     ):
         with pytest.raises(error, match=match):
             torchmin_nb.BasinHoppingWrapper(params, given)

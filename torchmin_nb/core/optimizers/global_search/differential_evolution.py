@@ -180,11 +180,12 @@ class DifferentialEvolutionWrapper(GlobalOptimizer):
         """Which variables are integers."""
         integrality = self._kwargs.get("integrality")
         try:
-            return np.broadcast_to(np.asarray(False if integrality is None else integrality, dtype=bool), (n,))
-        except (TypeError, ValueError):
-            raise ArgumentError(
-                f"integrality={integrality!r} must be True, False, or True or False for each variable"
-            ) from None
+            whole = np.asarray(False if integrality is None else integrality)
+            if whole.dtype.kind in "biuf":
+                return np.broadcast_to(whole.astype(bool), (n,))
+        except ValueError:  # of another length, or ragged
+            pass
+        raise ArgumentError(f"integrality={integrality!r} must be True, False, or True or False for each variable")
 
     def _polished(
         self, search: Search, result: OptimizeResult, polish: Callable[..., OptimizeResult]
