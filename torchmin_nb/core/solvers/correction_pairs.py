@@ -45,6 +45,11 @@ class CorrectionPairs:
     def __post_init__(self) -> None:
         self.products, self.projections = self.products.cpu(), self.projections.cpu()
         self._small = self.products.numpy(), self.projections.numpy()  # views
+        size = self.rows.size(0)
+        self._pairs, self._flat = [tuple(pair) for pair in self.rows], self.rows.flatten(0, 1)
+        self._ring = np.arange(2 * size) % size
+        self._weights = np.zeros((size, 2))
+        self._found = torch.empty(2 * size + 2, dtype=wide(self.rows[0, 0, :0]).dtype, device=self.rows.device)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), tuple(getattr(self, field.name) for field in fields(self))
@@ -60,14 +65,13 @@ class CorrectionPairs:
         """Delete all pairs."""
         self.first, self.count, self.theta = 0, 0, 1.0
 
-    def slots(self) -> list[int]:
+    def slots(self) -> NDArray[np.int_]:
         """The used pairs, oldest first."""
-        size = self.rows.size(0)
-        return [slot % size for slot in range(self.first, self.first + self.count)]
+        return self._ring[self.first : self.first + self.count]
 
     def filled(self) -> torch.Tensor:
         """The rows of all slots that may be in use, shape (2 · slots, n): s and y in turn."""
-        return self._flat(self.rows.size(0) if self.first else self.count)
+        return self._flat if self.first else self._flat[: 2 * self.count]
 
     def direction(self, gradient: torch.Tensor) -> torch.Tensor:
         """-H · gradient, for the current gradient. No transfer.
@@ -80,11 +84,9 @@ class CorrectionPairs:
         (sy, yy), (sg, yg) = products[:, :size, :size], projections[:, :size]
         alpha = dtrtrs(sy.T, sg, lower=1, trans=1)[0]
         delta = dtrtrs(sy.T, sy.diagonal() * alpha - (yg - yy @ alpha) / self.theta, lower=1)[0]
-        weights = np.zeros((rows.size(0) // 2, 2))
-        weights[:size, 0], weights[:size, 1] = -delta, alpha / self.theta
-        if self.first:  # the slots are used in a ring
-            weights = np.concatenate([weights[-self.first :], weights[: -self.first]])
-        there = torch.from_numpy(weights.ravel()).to(rows.device, rows.dtype, non_blocking=True)
+        slots, weights = self.slots(), self._weights
+        weights[slots, 0], weights[slots, 1] = -delta, alpha / self.theta
+        there = torch.from_numpy(weights.ravel()[: rows.size(0)]).to(rows.device, rows.dtype, non_blocking=True)
         return torch.addmv(gradient, rows.T, there, beta=-1 / self.theta)
 
     def learn(self, before: Sample, after: Sample, keep: bool) -> None:
@@ -95,31 +97,32 @@ class CorrectionPairs:
         """
         size, older = self.rows.size(0), self.count
         full, slot = keep and older == size, (self.first + older) % size
-        parts = []
         if keep:
-            s, y = self.rows[slot]
+            s, y = self._pairs[slot]
             torch.sub(after.x, before.x, out=s)
             torch.sub(after.gradient, before.gradient, out=y)
-            parts = [torch.stack([dot(s, y), dot(y, y)])]
-        rows = self._flat(size if self.first else older + keep - full)
-        values = torch.cat([wide(torch.mv(rows, after.gradient)), *parts]).tolist()
+        rows = self._flat if self.first else self._flat[: 2 * (older + keep - full)]
+        count, found = rows.size(0), self._found
+        parts, values = [found[:count]], [torch.mv(rows, after.gradient)]
+        if keep:
+            parts += [found[count], found[count + 1]]
+            values += [dot(s, y), dot(y, y)]
+        torch._foreach_copy_(parts, values)
+        here = found.cpu().numpy()
 
         products, projections = self._small
         if full:  # without the oldest pair
             products[:, :-1, :-1] = products[:, 1:, 1:]
             self.first, self.count, older = (self.first + 1) % size, older - 1, older - 1
-        here = np.array(values[: rows.size(0)]).reshape(-1, 2).T
-        now = here[:, self.slots()]
+        by_slot = here[:count].reshape(-1, 2).T
+        now = by_slot[:, self.slots()]
         change = now - projections[:, full : full + older]
         projections[:, :older] = now
-        if keep and values[-2] > 0:
+        if keep and here[count] > 0:
             products[:, :older, older] = products[:, older, :older] = change
-            products[:, older, older] = values[-2:]
-            projections[:, older] = here[:, slot]
-            self.count, self.theta = older + 1, values[-1] / values[-2]
-
-    def _flat(self, slots: int) -> torch.Tensor:
-        return self.rows[:slots].flatten(0, 1)
+            products[:, older, older] = here[count : count + 2]
+            projections[:, older] = by_slot[:, slot]
+            self.count, self.theta = older + 1, float(here[count + 1] / here[count])
 
 
 class InverseHessian(LinearOperator):  # type: ignore[misc]
@@ -132,7 +135,7 @@ class InverseHessian(LinearOperator):  # type: ignore[misc]
     def __init__(self, pairs: CorrectionPairs):
         n = pairs.rows.shape[-1]
         super().__init__(dtype=np.dtype(np.float64), shape=(n, n))
-        self._rows, self._slots = pairs.rows, pairs.slots()
+        self._rows, self._slots = pairs.rows, pairs.slots().tolist()
 
     @cached_property
     def _operator(self) -> Any:
