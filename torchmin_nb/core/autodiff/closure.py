@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -31,14 +32,18 @@ if TYPE_CHECKING:
     from ..parameters.flat import FlatParameters
 
 __all__ = [
+    "LEVELS",
     "Closure",
     "ClosureEvaluator",
     "ClosureResult",
     "Evaluate",
     "Evaluator",
+    "OwnEvaluator",
+    "Steering",
     "as_loss",
     "backpropagate",
     "constant_of",
+    "evaluator_for",
     "math_attention",
     "require_closure",
     "require_gradient_parts",
@@ -87,6 +92,39 @@ class Evaluator(Protocol):
     def evaluate(self, level: str) -> ClosureResult:
         """The result at the parameters' current values, at one of LEVELS. Fills `.grad` if there is a gradient."""
         ...
+
+
+class Steering(Protocol):
+    """What an evaluation of several parts asks and tells: a run's Control."""
+
+    batch: tuple[int, int] | None
+
+    def before_work(self) -> None:
+        """Called before each part; waits while the run is paused, and raises if it must end."""
+        ...
+
+
+class OwnEvaluator(ABC):
+    """A closure that is not evaluated by one call: it has an evaluator of its own."""
+
+    @abstractmethod
+    def __call__(self) -> torch.Tensor:
+        """The loss, as any closure computes it."""
+
+    @abstractmethod
+    def evaluator(self, flat: FlatParameters, control: Steering) -> Evaluator:
+        """The evaluator of a run."""
+
+    @abstractmethod
+    def sample(self) -> Closure:
+        """A closure of a part of the loss, on which the checks at the start are made."""
+
+
+def evaluator_for(closure: Closure, flat: FlatParameters, control: Steering) -> Evaluator:
+    """The evaluator of a closure."""
+    if isinstance(closure, OwnEvaluator):
+        return closure.evaluator(flat, control)
+    return ClosureEvaluator(closure, flat)
 
 
 class ClosureEvaluator:

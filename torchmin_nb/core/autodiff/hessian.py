@@ -76,6 +76,10 @@ class HvpGraph:
         """H @ each row of shape (k, n) under vmap, into `out`, which is zeros before."""
         self._flat.join_rows(self._backward(self._flat.split_rows(rows), batched=True), out)
 
+    def pieces(self) -> Iterator[tuple[HvpGraph, float]]:
+        """Graphs of terms of the loss, with their factors, one at a time."""
+        yield self, 1.0
+
     def _backward(self, weights: list[torch.Tensor], *, batched: bool) -> Gradient:
         if not self._outputs:  # a linear loss: its gradient is constant
             return [None] * len(self._flat.tensors)
@@ -117,12 +121,17 @@ class DenseHessian:
     ) -> torch.Tensor:
         """The symmetric Hessian, shape (n, n). `before_chunk` is called before each batch and may raise."""
         hessian = torch.zeros(n, n, dtype=dtype, device=device)
-        for start in range(0, n, self.chunk):
-            before_chunk()
-            stop = min(start + self.chunk, n)
-            units = torch.zeros(stop - start, n, dtype=dtype, device=device)
-            units.diagonal(start).fill_(1)
-            self._fill(graph, units, hessian[start:stop])
+        for index, (piece, factor) in enumerate(graph.pieces()):
+            for start in range(0, n, self.chunk):
+                before_chunk()
+                stop = min(start + self.chunk, n)
+                units = torch.zeros(stop - start, n, dtype=dtype, device=device)
+                units.diagonal(start).fill_(1)
+                rows = torch.zeros_like(units) if index else hessian[start:stop]
+                self._fill(piece, units, rows)
+                rows *= factor
+                if index:
+                    hessian[start:stop] += rows
         hessian += hessian.T.clone()
         return hessian.mul_(0.5)
 

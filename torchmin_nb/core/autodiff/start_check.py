@@ -66,7 +66,8 @@ class StartCheck:
     closure: the user's closure; `loss` turns its return value into the loss. variables: the solver's variables; points
     are displaced in their units and bounds. labels: one name for each parameter. gradient: whether the method uses it;
     curvature: also its graph. measure: `bytes_per_row` then has the bytes that the graph keeps for backward, where they
-    can be counted. constrained: parameters that the loss does not depend on may appear in a constraint.
+    can be counted. constrained: parameters that the loss does not depend on may appear in a constraint. apart:
+    `closure` is only a part of the loss; its first call is one more call.
 
     Parameters, `.grad`, buffers and random number generators are left as the first call left them.
     """
@@ -83,6 +84,7 @@ class StartCheck:
         curvature: bool = False,
         measure: bool = False,
         constrained: bool = False,
+        apart: bool = False,
     ):
         self.bytes_per_row: int | None = None
         self._seen = ObservedClosure(closure, loss)
@@ -93,6 +95,7 @@ class StartCheck:
         self._curvature = curvature
         self._measure = measure
         self._constrained = constrained
+        self._apart = apart
         self._curved = False  # whether there is a real gradient to compare captured derivatives with
         self._calls_left = _CALLS
         self._eps = flat.eps
@@ -102,15 +105,20 @@ class StartCheck:
         """The first call of the run, which is counted; `evaluator` is the run's."""
         self._evaluate = LEVELS[level]
         self._before = Generators.now()
+        if self._apart:
+            return evaluator.evaluate(level)
         return self._measured(self._evaluate, lambda: evaluator.evaluate(level))
 
     def compare(self, first: ClosureResult, x: NDArray[np.float64]) -> None:
         """The other calls, after the first at x (n,). Raises ClosureError; warns (ClosureWarning) once of a finding."""
         gradients = self._flat.gradients()
         self._first = self._real = first
-        self._x, self._drawn = x, self._before.drawn_from()
+        self._x = x
         try:
             with preserved_buffers(), same_random_numbers():
+                if self._apart:
+                    self._first = self._real = self._first_of_part()
+                self._drawn = self._before.drawn_from()
                 self._compare(gradients)
         finally:
             self._flat.write(x)
@@ -118,6 +126,12 @@ class StartCheck:
                 tensor.grad = gradient
             self._seen.forget()
             del self._first, self._real  # they hold graphs
+
+    def _first_of_part(self) -> ClosureResult:
+        """The first call of a closure that is a part of the loss."""
+        self._before = Generators.now()
+        self._flat.write(self._x)
+        return self._measured(self._evaluate, lambda: self._evaluate(self._seen, self._flat))
 
     def _compare(self, gradients: Sequence[Any]) -> None:
         first = self._first

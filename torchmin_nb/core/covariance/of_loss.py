@@ -9,7 +9,7 @@ import numpy as np
 from scipy.sparse.linalg import LinearOperator
 
 from ...errors import ArgumentError, NotAMinimumError
-from ..autodiff.closure import Closure, ClosureEvaluator, require_closure
+from ..autodiff.closure import Closure, evaluator_for, require_closure
 from ..autodiff.side_effects import restored_afterwards
 from ..objective.calls import Calls
 from ..objective.objective import Derivatives, Objective
@@ -57,7 +57,7 @@ def loss_covariance(
 
 
 def _hessian_now(closure: Closure, flat: FlatParameters, derivatives: Derivatives) -> NDArray[np.float64]:
-    objective = Objective(Calls(ClosureEvaluator(closure, flat), flat, Control()), derivatives)
+    objective = Objective(Calls(evaluator_for(closure, flat, Control()), flat, Control()), derivatives)
     try:
         with restored_afterwards(flat):
             return objective.hessian(flat.read())

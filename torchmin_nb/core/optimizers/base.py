@@ -14,7 +14,7 @@ import torch
 from scipy.optimize import Bounds, OptimizeResult
 
 from ...errors import StartWarning
-from ..autodiff.closure import Closure, Evaluator, require_closure
+from ..autodiff.closure import Closure, Evaluator, OwnEvaluator, evaluator_for, require_closure
 from ..autodiff.closure_check import ClosureReport, check_closure
 from ..autodiff.start_check import StartCheck
 from ..covariance.covariance import parameter_names
@@ -397,7 +397,11 @@ class ScipyOptimizer(torch.optim.Optimizer):
         self, closure: Closure, flat: FlatParameters, variables: Variables, **what: Any
     ) -> StartCheck | None:
         """The start check of a run, unless start_check=False; `what`: its other arguments."""
-        return StartCheck(closure, flat, variables, self._labels(), **what) if self._start_check else None
+        if not self._start_check:
+            return None
+        apart = isinstance(closure, OwnEvaluator)
+        checked = closure.sample() if isinstance(closure, OwnEvaluator) else closure
+        return StartCheck(checked, flat, variables, self._labels(), apart=apart, **what)
 
     def _labels(self) -> list[str]:
         """One label for each trainable parameter: its name, or its position, and its shape."""
@@ -406,6 +410,10 @@ class ScipyOptimizer(torch.optim.Optimizer):
             f"parameter {name} of shape {tuple(tensor.shape)}"
             for name, tensor in zip(parameter_names(self.param_groups), tensors, strict=True)
         ]
+
+    def _closure_calls(self, closure: Closure, flat: FlatParameters, check: StartCheck | None) -> Calls:
+        """The closure calls of the run under way, for a closure that returns the loss."""
+        return self._calls(evaluator_for(closure, flat, self._control()), flat, check)
 
     def _calls(self, evaluator: Evaluator, flat: FlatParameters, check: StartCheck | None) -> Calls:
         """The closure calls of the run under way."""

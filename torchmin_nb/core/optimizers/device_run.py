@@ -25,7 +25,6 @@ __all__ = [
     "read_solver_dtype",
     "scipy_only_argument",
     "scipy_only_option",
-    "widest_dtype",
     "with_warm_start",
 ]
 
@@ -127,11 +126,6 @@ def solver_spec(spec: MethodRow) -> SolverSpec:
     """The classes of a method's solver and state; a user's class names its state class in `state`."""
     own = getattr(spec, "solver", None)
     return SOLVERS[spec.name] if own is None else SolverSpec(own, getattr(own, "state", State))
-
-
-def widest_dtype(tensors: list[torch.Tensor]) -> torch.dtype:
-    """The widest dtype among the parameters."""
-    return torch.float64 if any(tensor.dtype is torch.float64 for tensor in tensors) else torch.float32
 
 
 def _first(spec: MethodRow) -> str:

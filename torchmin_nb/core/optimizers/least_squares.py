@@ -43,7 +43,7 @@ from ..validation import one_of, shown
 from .arguments import read_loss_scale
 from .common import COMMON, Common, LossScale
 from .device_optimizer import DeviceOptimizer
-from .device_run import EngineName, Saved, choose_engine, make_solver, read_engine, scipy_only_option, widest_dtype
+from .device_run import EngineName, Saved, choose_engine, make_solver, read_engine, scipy_only_option
 from .least_squares_request import LeastSquaresRequest, read_least_squares, read_least_squares_bounds
 
 __all__ = ["LeastSquaresWrapper"]
@@ -331,7 +331,7 @@ class LeastSquaresWrapper(DeviceOptimizer):
         evaluator = ResidualEvaluator(closure, flat, HalfSquare())
         calls = self._residual_calls(evaluator, flat, variables)
         recorder = Recorder(calls, self._new_history(flat, request.options), self.callbacks)
-        on_device = DeviceVariables(variables, self._solver_dtype or widest_dtype(flat.tensors), device)
+        on_device = DeviceVariables(variables, self._solver_dtype or flat.widest, device)
         residuals = DeviceResiduals(evaluator, calls, on_device, recorder)
         state = None if resume_from is None else resume_from.state.copy()
         budget = {"memory_budget": self._memory_budget} if request.spec.operator else {}

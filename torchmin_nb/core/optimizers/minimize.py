@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.optimize import Bounds, OptimizeResult
 
 from ...errors import ArgumentError
-from ..autodiff.closure import Closure, ClosureEvaluator
+from ..autodiff.closure import Closure
 from ..autodiff.start_check import StartCheck
 from ..covariance.covariance import Covariance
 from ..covariance.of_loss import loss_covariance
@@ -51,7 +51,6 @@ from .device_run import (
     make_solver,
     read_engine,
     scipy_only_argument,
-    widest_dtype,
     with_warm_start,
 )
 from .request import Request, as_mapping, read_request, require_fit, require_memory, without_method
@@ -288,7 +287,7 @@ class MinimizeWrapper(DeviceOptimizer):
             request = continued(request, history, result, plain=plain)
         if on_device:
             return self._prepare_on_device(closure, flat, variables, request)
-        calls = self._calls(ClosureEvaluator(closure, flat), flat, self._new_check(closure, flat, variables))
+        calls = self._closure_calls(closure, flat, self._new_check(closure, flat, variables))
         constraints = ConstraintSet(request.constraints, calls, variables)
         recorder = Recorder(
             calls,
@@ -348,14 +347,14 @@ class MinimizeWrapper(DeviceOptimizer):
     ) -> tuple[TorchEngine, Callable[[], object]]:
         """The same for a solver on the device. resume_from: the state at which it begins."""
         spec, device = request.spec, flat.tensors[0].device
-        calls = self._calls(ClosureEvaluator(closure, flat), flat, self._new_check(closure, flat, variables))
+        calls = self._closure_calls(closure, flat, self._new_check(closure, flat, variables))
         recorder = Recorder(
             calls, self._new_history(flat, request.options), self.callbacks, initial_radius=request.initial_radius
         )
         derivatives = Derivatives(
             level=request.level, nonfinite=spec.nonfinite, curvature=self._curvature, chunk=self._hessian_chunk
         )
-        dtype = self._solver_dtype or widest_dtype(flat.tensors)
+        dtype = self._solver_dtype or flat.widest
         constraints = ConstraintSet((), calls, variables)
         objective = DeviceObjective(
             calls,

@@ -127,6 +127,11 @@ class FlatParameters:
         """Machine epsilon of the coarsest dtype among the parameters."""
         return max(torch.finfo(tensor.dtype).eps for tensor in self.tensors)
 
+    @property
+    def widest(self) -> torch.dtype:
+        """The widest dtype among the parameters."""
+        return torch.float64 if any(tensor.dtype is torch.float64 for tensor in self.tensors) else torch.float32
+
     def read(self) -> NDArray[np.float64]:
         """The current values, a new vector of shape (n,)."""
         return self.gather([tensor.detach() for tensor in self.tensors])
@@ -185,6 +190,10 @@ class FlatParameters:
         for piece, part in zip(whole.split(self._sizes), parts, strict=True):
             _fill(piece, part)
         return whole
+
+    def pieces(self, v: torch.Tensor) -> list[torch.Tensor]:
+        """v of shape (n,) as views of it with the shape of each parameter."""
+        return list(self._chunks(v))
 
     def split(self, v: torch.Tensor) -> list[torch.Tensor]:
         """v of shape (n,) as tensors with the shape, dtype and device of each parameter; views of v where possible."""

@@ -203,6 +203,8 @@ class Control:
         self.max_evaluations = max_evaluations
         self.target_loss = target_loss
         self.pace = pace
+        self.batch: tuple[int, int] | None = None
+        """The batch on which a closure call works, counted from 1, and the number of batches."""
         self._started = time.perf_counter()
         self._idle = 0.0
         self._iterations = iterations

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.optimize import Bounds, OptimizeResult
 
 from ....errors import ArgumentError, ArgumentTypeError
-from ...autodiff.closure import Closure, ClosureEvaluator, require_closure
+from ...autodiff.closure import Closure, require_closure
 from ...autodiff.start_check import StartCheck
 from ...execution.engine import Engine
 from ...execution.recorder import Recorder
@@ -222,7 +222,7 @@ class GlobalOptimizer(ScipyOptimizer):
         if self.request is not None:
             require_arrays(self.request.spec.name, self.request.spec.options.values(), self.request.options, flat.n)
         start = variables.to_user(variables.start)
-        calls = self._calls(ClosureEvaluator(closure, flat), flat, self._new_check(closure, flat, variables))
+        calls = self._closure_calls(closure, flat, self._new_check(closure, flat, variables))
         constraints = ConstraintSet(self._constraints, calls, variables)
         recorder = Recorder(calls, self._new_history(flat, self._kwargs), self.callbacks)
         objective = Objective(

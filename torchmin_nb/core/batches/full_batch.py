@@ -1,0 +1,162 @@
+"""`full_batch`: the loss over all batches of a loader as one closure."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterator
+from typing import Any, Literal, get_args
+
+import torch
+
+from ...errors import ArgumentTypeError
+from ..autodiff.closure import Closure, OwnEvaluator, Steering, backpropagate, scalar_of
+from ..autodiff.graph import nodes_of
+from ..parameters.flat import FlatParameters
+from ..validation import one_of
+from .evaluator import BatchEvaluator, Part, refuse_batch_statistics
+from .source import Batch, Source
+
+__all__ = ["FullBatch", "full_batch"]
+
+Reduction = Literal["mean", "sum"]
+
+
+class FullBatch(OwnEvaluator):
+    """The loss over all batches, made by `full_batch`. A closure: called, it fills `.grad` and returns the loss."""
+
+    def __init__(
+        self, loss: Callable[[Any], Any], source: Source, reduction: Reduction, extra: Callable[[], Any] | None
+    ):
+        self.source, self.reduction = source, reduction
+        self._loss, self._extra = loss, extra
+
+    def __repr__(self) -> str:
+        batches = "batches" if self.source.total is None else f"{self.source.total} batches"
+        return f"<full_batch of {batches}, reduction={self.reduction!r}>"
+
+    @property
+    def divisor(self) -> float:
+        """What the weighted sum over the parts is divided by. Known after the first pass."""
+        return float(self.source.samples) if self.reduction == "mean" else 1.0
+
+    def __call__(self) -> torch.Tensor:
+        """The loss, a scalar without a graph. `.grad` is filled, unless autograd is switched off.
+
+        torch adds up `.grad` in its own dtype; a wrapper adds up in float64.
+        """
+        reached: dict[int, weakref.ref[torch.Tensor]] = {}
+        loss: torch.Tensor | float = 0.0
+        for part in self.parts():
+            returned = part.closure()
+            term = scalar_of(returned)
+            loss = loss + part.weight * term
+            if torch.is_grad_enabled():
+                nodes = nodes_of(returned)
+                refuse_batch_statistics(nodes)
+                for tensor in (node.variable for node in nodes if hasattr(node, "variable")):
+                    if id(tensor) not in reached:
+                        reached[id(tensor)], tensor.grad = weakref.ref(tensor), None
+                backpropagate(part.weight * returned if isinstance(returned, torch.Tensor) else returned, term)
+            del returned
+        for tensor in (alive() for alive in reached.values()):
+            if tensor is not None and tensor.grad is not None:
+                tensor.grad.div_(self.divisor)
+        return torch.as_tensor(loss / self.divisor)
+
+    def evaluator(self, flat: FlatParameters, control: Steering) -> BatchEvaluator:
+        """See OwnEvaluator."""
+        return BatchEvaluator(self, flat, control)
+
+    def sample(self) -> Closure:
+        """See OwnEvaluator: the loss of the first batch."""
+        batch = self.source.first()
+
+        def first_batch() -> Any:
+            returned = self._loss(batch.data)
+            refuse_batch_statistics(nodes_of(returned))
+            return returned
+
+        return first_batch
+
+    def parts(self) -> Iterator[Part]:
+        """The terms of one pass."""
+        for batch in self.source:
+            total = "" if self.source.total is None else f" of {self.source.total}"
+            weight = batch.samples if self.reduction == "mean" else 1.0
+            yield Part(f"batch {batch.number}{total}", self._closure_of(batch), weight)
+        if self._extra is not None:
+            yield Part("the extra term", self._extra, self.divisor)
+
+    def _closure_of(self, batch: Batch) -> Closure:
+        return lambda: self._loss(batch.data)
+
+
+def full_batch(
+    loss: Callable[[Any], Any],
+    batches: Any,
+    *,
+    reduction: Reduction = "mean",
+    size: Callable[[Any], int] | None = None,
+    extra: Callable[[], Any] | None = None,
+    device: torch.device | str | int | None = None,
+    count: int | None = None,
+) -> FullBatch:
+    """The loss over all batches as one deterministic closure, in the memory of one batch.
+
+    Each evaluation of a wrapper goes once through all batches: one graph is alive at a time. Gradients, products with
+    the Hessian and the Hessian itself are sums over the batches, in float64.
+
+    Parameters
+    ----------
+    loss : callable
+        ``loss(batch)`` returns the loss of a batch: the mean over its samples with ``reduction="mean"``, their sum with
+        ``"sum"``. It need not call ``backward()``.
+    batches : DataLoader, sequence, iterable or callable
+        What can be walked again and again: a DataLoader, a list of batches, another iterable, or a function of the
+        index of a batch, with `count`. ``shuffle=True`` is possible, as the samples are the same. A sampler that
+        repeats samples, or drops others in each pass, is refused.
+    reduction : {"mean", "sum"}, optional
+        The mean over all samples, or the sum over them. Default "mean".
+    size : callable or None, optional
+        ``size(batch)`` returns the number of samples of a batch. Default: the length of its tensors.
+    extra : callable or None, optional
+        A function without arguments that returns a term which is added once, such as weight decay or a prior.
+    device : torch.device, str, int or None, optional
+        Move the tensors of each batch there. The next batch is fetched while this one is used. Default: leave them.
+    count : int or None, optional
+        The number of batches, if `batches` is a function of the index.
+
+    Returns
+    -------
+    FullBatch
+        A closure, for every wrapper of torchmin_nb, for `observe` and for torch.optim.
+
+    Raises
+    ------
+    ArgumentError
+        If `reduction` is unknown, or the sampler repeats samples or drops others in each pass.
+    ArgumentTypeError
+        If `loss` or `extra` is not callable, or `batches` cannot be walked more than once.
+
+    Warns
+    -----
+    ClosureWarning
+        If the loader leaves out samples, or starts its workers again in each pass.
+
+    Examples
+    --------
+    >>> from torchmin_nb import full_batch
+    >>> w = torch.nn.Parameter(torch.zeros(3, dtype=torch.float64))
+    >>> inputs = torch.arange(12.0, dtype=torch.float64).reshape(4, 3).cos()
+    >>> targets = inputs @ torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64)
+    >>> data = list(zip(inputs.split(3), targets.split(3)))
+    >>> closure = full_batch(lambda batch: ((batch[0] @ w - batch[1]) ** 2).mean(), data)
+    >>> optimizer = MinimizeWrapper([w], "trust-ncg")
+    >>> optimizer.step(closure).item() < 1e-10
+    True
+    """
+    for name, function in (("loss", loss), ("extra", extra)):
+        if not callable(function) and not (name == "extra" and function is None):
+            raise ArgumentTypeError(f"{name} must be callable, got {type(function).__name__}")
+    one_of("reduction", reduction, get_args(Reduction))
+    return FullBatch(loss, Source(batches, size=size, device=device, count=count), reduction, extra)
