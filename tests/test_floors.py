@@ -28,12 +28,12 @@ ALLOWED = {
     "core.methods": "validation signatures storage runtime",
     "core.parameters": "validation methods",
     "core.autodiff": "parameters",
-    "core.batches": "validation parameters autodiff",
     "core.objective": "runtime solvers history parameters autodiff",
+    "core.batches": "validation solvers parameters autodiff objective",
     "core.covariance": "display runtime parameters autodiff objective",
     "core.execution": "validation display runtime solvers history methods parameters objective",
     "core.optimizers": """
-        validation signatures storage runtime solvers history methods parameters autodiff batches objective covariance
+        validation signatures storage runtime solvers history methods parameters autodiff objective batches covariance
         execution
     """,
     "core.callbacks": "validation storage runtime history parameters optimizers",

@@ -17,7 +17,6 @@ from ..core.autodiff.closure import Closure, ClosureResult, evaluator_for
 from ..core.autodiff.hessian import HvpGraph, second_derivatives_named
 from ..core.autodiff.side_effects import preserved_buffers
 from ..core.parameters.flat import FlatParameters
-from ..core.runtime.control import Control
 from ..errors import ArgumentError, ClosureError
 
 __all__ = ["ClosureLoss", "FunctionLoss", "Local", "LossAt", "opened"]
@@ -87,7 +86,7 @@ class ClosureLoss:
     """The loss from a closure over parameters. Use it inside `opened`."""
 
     def __init__(self, closure: Closure, flat: FlatParameters):
-        self._evaluator = evaluator_for(closure, flat, Control())
+        self._evaluator = evaluator_for(closure, flat)
         self._flat = flat
 
     def values(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:

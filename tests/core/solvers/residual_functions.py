@@ -30,7 +30,7 @@ class FunctionResiduals:
         self.x0 = torch.as_tensor(x0, dtype=dtype)
         self.n, self.dtype, self.device = self.x0.numel(), dtype, self.x0.device
         self.eps = torch.finfo(dtype).eps
-        self.chunk = chunk
+        self.chunk, self.whole = chunk, True
         self.counts = {"residuals": 0, "jacobians": 0, "products": 0}
 
     def start(self) -> torch.Tensor:

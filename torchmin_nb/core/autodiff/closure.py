@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..parameters.flat import FlatParameters
+    from .jacobian import JacobianGraph
 
 __all__ = [
     "LEVELS",
@@ -40,6 +41,7 @@ __all__ = [
     "Evaluator",
     "OwnEvaluator",
     "Steering",
+    "Unsteered",
     "as_loss",
     "backpropagate",
     "constant_of",
@@ -58,9 +60,9 @@ class ClosureResult:
     """One evaluation: the loss, a number or a 0-d tensor, and the gradient, one part for each parameter, or None.
 
     A loss that is not finite needs no gradient. graph: the graph of the gradient, for products with the Hessian, or
-    None.
-    backpropagated: the sum of the losses on which the closure called `backward()`, or None. undefined: see
-    `Objective`; never set by an evaluator. residuals: of a closure that returns them, shape (m,), with their graph.
+    None. backpropagated: the sum of the losses on which the closure called `backward()`, or None. undefined: see
+    `Objective`; never set by an evaluator. residuals: of a closure that returns them, shape (m,). jacobian: their
+    graph, or None if they have none.
     """
 
     value: torch.Tensor | float
@@ -70,6 +72,7 @@ class ClosureResult:
     backpropagated: torch.Tensor | float | None = None
     undefined: bool = False
     residuals: torch.Tensor | None = None
+    jacobian: JacobianGraph | None = field(default=None, repr=False)
     _gathered: NDArray[np.float64] | None = field(default=None, repr=False)
 
     @property
@@ -104,6 +107,15 @@ class Steering(Protocol):
         ...
 
 
+class Unsteered:
+    """The Steering of an evaluation outside a run."""
+
+    batch: tuple[int, int] | None = None
+
+    def before_work(self) -> None:
+        """Nothing stops it."""
+
+
 class OwnEvaluator(ABC):
     """A closure that is not evaluated by one call: it has an evaluator of its own."""
 
@@ -120,10 +132,10 @@ class OwnEvaluator(ABC):
         """A closure of a part of the loss, on which the checks at the start are made."""
 
 
-def evaluator_for(closure: Closure, flat: FlatParameters, control: Steering) -> Evaluator:
-    """The evaluator of a closure."""
+def evaluator_for(closure: Closure, flat: FlatParameters, control: Steering | None = None) -> Evaluator:
+    """The evaluator of a closure. control: of the run, if there is one."""
     if isinstance(closure, OwnEvaluator):
-        return closure.evaluator(flat, control)
+        return closure.evaluator(flat, control or Unsteered())
     return ClosureEvaluator(closure, flat)
 
 

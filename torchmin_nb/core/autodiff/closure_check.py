@@ -11,7 +11,14 @@ import numpy as np
 import torch
 
 from ...errors import ClosureError, InconsistentClosureError
-from .closure import Closure, ClosureResult, Evaluate, evaluate_curvature, evaluate_gradient, evaluate_value
+from .closure import (
+    Closure,
+    ClosureEvaluator,
+    ClosureResult,
+    Evaluator,
+    OwnEvaluator,
+    evaluator_for,
+)
 from .explained_errors import explained
 from .graph import nodes_of, precision
 from .hessian import finite_difference_product
@@ -129,7 +136,11 @@ def _disagreement(real: NDArray[np.float64], captured: NDArray[np.float64]) -> s
 
 
 def check_closure(
-    closure: Closure, flat: FlatParameters, *, directions: int = 3, scale: NDArray[np.float64] | float = 1.0
+    closure: Closure,
+    flat: FlatParameters,
+    *,
+    directions: int = 3,
+    scale: NDArray[np.float64] | float = 1.0,
 ) -> ClosureReport:
     """All checks at the current parameters. Parameters and random number generators are not changed.
 
@@ -139,16 +150,18 @@ def check_closure(
     problems: list[str] = []
     x = flat.read()
     seen = ObservedClosure(closure)
+    own = isinstance(closure, OwnEvaluator)
+    evaluator = evaluator_for(closure, flat) if own else ClosureEvaluator(seen, flat)
     with restored_afterwards(flat) as rewind:
-        first, seconds = _timed(lambda: evaluate_value(seen, flat))
-        second = evaluate_value(seen, flat)
+        first, seconds = _timed(lambda: evaluator.evaluate("value"))
+        second = evaluator.evaluate("value")
         deterministic = same_loss(first, second.loss, seen.precision(flat.eps, first.loss), x)
         if not deterministic:
             problems.append(STOCHASTIC.format(first=first.loss, second=second.loss))
         if not np.isfinite(first.loss):
             problems.append(f"the loss is {first.loss} at these parameters")
         units = [_direction(flat.n, seed) for seed in range(directions)]
-        checks = _Directional(seen, flat, x, rewind, units, scale)
+        checks = _Directional(evaluator, flat, x, rewind, units, scale)
         gradient_error = _error_or_none(checks.gradient_error, problems) if np.isfinite(first.loss) else None
         curvature_error = _error_or_none(checks.curvature_error, problems) if gradient_error is not None else None
     tolerance = 30 * flat.eps ** (1 / 3)
@@ -203,21 +216,21 @@ class _Directional:
 
     def __init__(
         self,
-        closure: Closure,
+        evaluator: Evaluator,
         flat: FlatParameters,
         x: NDArray[np.float64],
         rewind: Callable[[], None],
         units: list[NDArray[np.float64]],
         scale: NDArray[np.float64] | float,
     ):
-        self._closure, self._flat, self._x, self._rewind = closure, flat, x, rewind
+        self._evaluator, self._flat, self._x, self._rewind = evaluator, flat, x, rewind
         self._scale = scale
         self._directions = [scale * unit for unit in units]
         self._real: ClosureResult | None = None
         self.seconds_per_product: float | None = None
 
     def gradient_error(self) -> float:
-        self._real = self._at(self._x, evaluate_gradient)
+        self._real = self._at(self._x, "gradient")
         assert self._real.gradient is not None
         h = self._flat.eps ** (1 / 3) * (1 + float(np.linalg.norm(self._x / self._scale)))
         errors = [
@@ -228,7 +241,7 @@ class _Directional:
 
     def curvature_error(self) -> float:
         assert self._real is not None
-        captured = self._at(self._x, evaluate_curvature)
+        captured = self._at(self._x, "curvature")
         require_consistent(self._real, captured, self._flat.eps)
         assert captured.graph is not None
         graph = captured.graph
@@ -243,17 +256,17 @@ class _Directional:
         return float(error / max(size, self._flat.eps ** (1 / 3)))
 
     def _gradient(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
-        gradient = self._at(x, evaluate_gradient).gradient
+        gradient = self._at(x, "gradient").gradient
         return np.full(self._flat.n, np.nan) if gradient is None else gradient
 
-    def _at(self, x: NDArray[np.float64], evaluate: Evaluate) -> ClosureResult:
+    def _at(self, x: NDArray[np.float64], level: str) -> ClosureResult:
         self._rewind()
         self._flat.write(np.ascontiguousarray(x))
-        return evaluate(self._closure, self._flat)
+        return self._evaluator.evaluate(level)
 
     def _slope(self, direction: NDArray[np.float64], h: float) -> float:
-        ahead = self._at(self._x + h * direction, evaluate_value).loss
-        behind = self._at(self._x - h * direction, evaluate_value).loss
+        ahead = self._at(self._x + h * direction, "value").loss
+        behind = self._at(self._x - h * direction, "value").loss
         return (ahead - behind) / (2 * h)
 
 

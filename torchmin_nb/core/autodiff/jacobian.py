@@ -42,7 +42,11 @@ class JacobianGraph:
 
     def adjoint(self, u: torch.Tensor) -> torch.Tensor:
         """Jᵀu for u of shape (m,), shape (n,), in the dtype and on the device of u."""
-        return self._flat.join(self._backward(u.to(self._residuals), batched=False), u.dtype, u.device)
+        return self._flat.join(self.parts(u), u.dtype, u.device)
+
+    def parts(self, u: torch.Tensor) -> Sequence[torch.Tensor | None]:
+        """Jᵀu as one tensor for each parameter; None if no residual depends on that parameter."""
+        return self._backward(u.to(self._residuals), batched=False)
 
     def rows(self, weights: torch.Tensor) -> torch.Tensor:
         """Jᵀu for each row u of shape (k, m), under vmap, shape (k, n)."""
@@ -57,6 +61,10 @@ class JacobianGraph:
     def columns(self, directions: torch.Tensor) -> torch.Tensor:
         """J v for each row v of shape (k, n), under vmap, shape (k, m). Raises SecondDerivativeError."""
         return self._forward(self._flat.split_rows(directions), directions, (len(directions),), batched=True)
+
+    def pieces(self) -> Iterator[JacobianGraph]:
+        """Graphs of consecutive rows of J, one at a time."""
+        yield self
 
     def _backward(self, weights: torch.Tensor, *, batched: bool) -> Sequence[torch.Tensor | None]:
         return torch.autograd.grad(
@@ -122,17 +130,30 @@ class DenseJacobian:
     ) -> torch.Tensor:
         """J, a new tensor. `before_chunk` is called before each batch and may raise."""
         like = torch.empty(0, dtype=dtype, device=device)
+        built = [self._built(piece, before_chunk, like) for piece in graph.pieces()]
+        return built[0] if len(built) == 1 else torch.cat(built)
+
+    def _built(self, graph: JacobianGraph, before_chunk: Callable[[], None], like: torch.Tensor) -> torch.Tensor:
         if self.by_columns:
             jacobian = self._try_columns(graph, before_chunk, like)
             if jacobian is not None:
                 return jacobian
             self.by_columns, self.vectorised = False, True
-        return torch.cat(list(self.rows(graph, before_chunk, like)))
+        return torch.cat(list(self._by_rows(graph, before_chunk, like)))
 
     def rows(
         self, graph: JacobianGraph, before_chunk: Callable[[], None], like: torch.Tensor
     ) -> Iterator[torch.Tensor]:
         """J in batches of rows, in the dtype and on the device of `like`."""
+        for piece in graph.pieces():
+            if piece is graph:
+                yield from self._by_rows(piece, before_chunk, like)
+            else:
+                yield self._built(piece, before_chunk, like)
+
+    def _by_rows(
+        self, graph: JacobianGraph, before_chunk: Callable[[], None], like: torch.Tensor
+    ) -> Iterator[torch.Tensor]:
         return self._products(graph.shape[0], graph.rows, graph.adjoint, before_chunk, like)
 
     def _try_columns(

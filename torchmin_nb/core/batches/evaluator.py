@@ -4,34 +4,27 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from ...errors import ClosureError, ClosureWarning
-from ..autodiff.closure import LEVELS, Closure, ClosureResult, Steering
+from ...errors import ClosureWarning
+from ..autodiff.closure import LEVELS, ClosureResult, Steering
 from ..autodiff.hessian import HvpGraph
+from ..solvers.vectors import wide
+from .parts import Part, Terms, named, parts_of
 from .sums import Sum
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..parameters.flat import FlatParameters
-    from .full_batch import FullBatch
 
-__all__ = ["BatchEvaluator", "BatchGraph", "Part"]
+__all__ = ["BatchEvaluator", "BatchGraph"]
 
 _DERIVED = ("gradient", "curvature", "probe")
-
-
-class Part(NamedTuple):
-    """A term of the loss: a batch, or the extra term. weight: its factor before the division by `FullBatch.divisor`."""
-
-    name: str
-    closure: Closure
-    weight: float
 
 
 class BatchEvaluator:
@@ -40,8 +33,8 @@ class BatchEvaluator:
     control: asked before each batch whether the run goes on.
     """
 
-    def __init__(self, full: FullBatch, flat: FlatParameters, control: Steering):
-        self._full, self._flat, self._control = full, flat, control
+    def __init__(self, terms: Terms, flat: FlatParameters, control: Steering):
+        self._terms, self._flat, self._control = terms, flat, control
         self._warned = False
 
     def evaluate(self, level: str) -> ClosureResult:
@@ -51,8 +44,9 @@ class BatchEvaluator:
         reached = [False] * len(flat.tensors)
         losses: list[tuple[Part, torch.Tensor | float]] = []
         one = level if level != "curvature" else "gradient"
-        for part in self.parts():
-            result = self._of(part, lambda closure: LEVELS[one](closure, flat))
+        for part in parts_of(self._terms, self._control):
+            with named(part):
+                result = LEVELS[one](part.closure, flat)
             losses.append((part, result.value))
             if sums is None or result.parts is None:
                 continue
@@ -62,43 +56,27 @@ class BatchEvaluator:
         loss = self._total(losses)
         if sums is None or not any(reached):
             return ClosureResult(loss)
-        sums.scale(1 / self._full.divisor)
+        sums.scale(1 / self._terms.divisor)
         parts = self._fill(sums.total, reached)
         graph = BatchGraph(self, parts) if level == "curvature" else None
         return ClosureResult(loss, parts, flat, graph)
 
-    def parts(self) -> Iterator[Part]:
-        """The terms of one pass; the run may end before each."""
-        total = self._full.source.total
-        for number, part in enumerate(self._full.parts(), 1):
-            self._control.before_work()
-            self._control.batch = (number, total or number)
-            yield part
-        self._control.batch = None
-
     def pieces(self) -> Iterator[tuple[HvpGraph, float]]:
         """The graph of each part and its factor. A graph is freed when the next one is made."""
-        for part in self.parts():
-            graph = self._of(part, lambda closure: LEVELS["curvature"](closure, self._flat)).graph
+        for part in parts_of(self._terms, self._control):
+            with named(part):
+                graph = LEVELS["curvature"](part.closure, self._flat).graph
             if graph is not None:  # else the term is constant here
-                yield graph, part.weight / self._full.divisor
+                yield graph, part.weight / self._terms.divisor
             del graph
-
-    def _of(self, part: Part, evaluate: Callable[[Closure], ClosureResult]) -> ClosureResult:
-        try:
-            result = evaluate(part.closure)
-        except Exception as error:
-            error.add_note(f"raised in {part.name}")
-            raise
-        return result
 
     def _total(self, losses: list[tuple[Part, torch.Tensor | float]]) -> float:
         """The loss, from one transfer."""
         tensors = [value for _, value in losses if isinstance(value, torch.Tensor)]
-        moved = iter(torch.stack([value.double() for value in tensors]).tolist() if tensors else [])
+        moved = iter(torch.stack([wide(value) for value in tensors]).tolist() if tensors else [])
         numbers = [next(moved) if isinstance(value, torch.Tensor) else value for _, value in losses]
         total = sum(part.weight * number for (part, _), number in zip(losses, numbers, strict=True))
-        loss = total / self._full.divisor
+        loss = total / self._terms.divisor
         if not math.isfinite(loss) and not self._warned:
             self._warned = True
             bad = [part.name for (part, _), number in zip(losses, numbers, strict=True) if not math.isfinite(number)]
@@ -140,14 +118,3 @@ class BatchGraph(HvpGraph):
     def pieces(self) -> Iterator[tuple[HvpGraph, float]]:
         """See HvpGraph."""
         return self._evaluator.pieces()
-
-
-def refuse_batch_statistics(nodes: set[Any]) -> None:
-    """Raise ClosureError if a BatchNorm in training mode is among the nodes of a batch's graph."""
-    for node in nodes:
-        training = "BatchNorm" in type(node).__name__ and getattr(node, "_saved_training", False)
-        if training and node._saved_input.shape[0] > 1:  # InstanceNorm sees one sample with many channels
-            raise ClosureError(
-                "a BatchNorm in training mode normalises by the statistics of each batch, so the loss of all batches "
-                "would depend on how they are cut; call model.eval(), or use GroupNorm or LayerNorm"
-            )

@@ -8,12 +8,15 @@ from typing import Any, Literal, get_args
 
 import torch
 
-from ...errors import ArgumentTypeError
+from ...errors import ArgumentError, ArgumentTypeError
 from ..autodiff.closure import Closure, OwnEvaluator, Steering, backpropagate, scalar_of
 from ..autodiff.graph import nodes_of
+from ..objective.residual_evaluator import CostOfResiduals
 from ..parameters.flat import FlatParameters
 from ..validation import one_of
-from .evaluator import BatchEvaluator, Part, refuse_batch_statistics
+from .evaluator import BatchEvaluator
+from .parts import Part, refuse_batch_statistics
+from .residuals import BatchResiduals
 from .source import Batch, Source
 
 __all__ = ["FullBatch", "full_batch"]
@@ -63,9 +66,33 @@ class FullBatch(OwnEvaluator):
                 tensor.grad.div_(self.divisor)
         return torch.as_tensor(loss / self.divisor)
 
+    def mapped(self, function: Callable[[Any], Any]) -> FullBatch:
+        """The same batches, with a function of the loss of each as the loss."""
+        loss, extra = self._loss, self._extra
+        return FullBatch(
+            lambda data: function(loss(data)),
+            self.source,
+            self.reduction,
+            None if extra is None else lambda: function(extra()),
+        )
+
     def evaluator(self, flat: FlatParameters, control: Steering) -> BatchEvaluator:
         """See OwnEvaluator."""
         return BatchEvaluator(self, flat, control)
+
+    def residual_evaluator(self, flat: FlatParameters, control: Steering, cost: CostOfResiduals) -> BatchResiduals:
+        """The evaluator of a least-squares run, for which the loss returns residuals. Raises ArgumentError."""
+        if self.reduction != "sum":
+            raise ArgumentError(
+                f"least squares adds up the squares of all residuals, but reduction={self.reduction!r}; pass "
+                f"full_batch(residuals, batches, reduction='sum')"
+            )
+        if not self.source.keeps_order:
+            raise ArgumentError(
+                "least squares needs the batches in the same order in each pass, but the loader shuffles them; use "
+                "shuffle=False"
+            )
+        return BatchResiduals(self, flat, control, cost)
 
     def sample(self) -> Closure:
         """See OwnEvaluator: the loss of the first batch."""

@@ -47,7 +47,7 @@ class Source:
         self._batches = _iterable(batches, count)
         self._size = size or samples_in
         self.device = None if device is None else torch.device(device)
-        self.total = len(self._batches) if isinstance(self._batches, Sized) else None
+        self.total = _length(self._batches)
         self.samples = 0
         if isinstance(batches, DataLoader):
             _require_all_samples(batches)
@@ -182,6 +182,14 @@ def _iterable(batches: Any, count: int | None) -> Iterable[Any]:
             f"{type(batches).__name__}"
         )
     return cast("Iterable[Any]", batches)
+
+
+def _length(batches: Iterable[Any]) -> int | None:
+    """The number of batches; None if it is not known, as for an IterableDataset without a length."""
+    try:
+        return len(batches) if isinstance(batches, Sized) else None
+    except TypeError:
+        return None
 
 
 def _in_order(loader: DataLoader[Any]) -> bool:

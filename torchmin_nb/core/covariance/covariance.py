@@ -125,6 +125,7 @@ class Covariance:
 
 def covariance_of_residuals(
     jacobian: NDArray[np.float64],
+    m: int,
     cost: float,
     values: Mapping[str, torch.Tensor],
     *,
@@ -132,14 +133,14 @@ def covariance_of_residuals(
     eps: float,
     free: NDArray[np.bool_] | None = None,
 ) -> Covariance:
-    """C = s² (JᵀJ)⁻¹ from J of shape (m, n), by the singular values of J with its columns scaled to unit length.
+    """C = s² (JᵀJ)⁻¹ from J of m rows, by the singular values of J with its columns scaled to unit length.
 
-    absolute_sigma: s² = 1, because the residuals are divided by known standard deviations. eps: precision of J.
-    free: shape (n,), false for fixed entries. Raises ArgumentError if m ≤ n, because s² then cannot be estimated;
-    warns if J does not have full rank.
+    jacobian: J, or a matrix of n columns with the same JᵀJ. absolute_sigma: s² = 1, because the residuals are divided
+    by known standard deviations. eps: precision of J. free: shape (n,), false for fixed entries. Raises ArgumentError
+    if m ≤ n, because s² then cannot be estimated; warns if J does not have full rank.
     """
     free = np.ones(jacobian.shape[1], dtype=bool) if free is None else free
-    columns, m = jacobian[:, free], len(jacobian)
+    columns = jacobian[:, free]
     n = columns.shape[1]
     if m <= n and not absolute_sigma:
         raise ArgumentError(

@@ -57,7 +57,7 @@ def loss_covariance(
 
 
 def _hessian_now(closure: Closure, flat: FlatParameters, derivatives: Derivatives) -> NDArray[np.float64]:
-    objective = Objective(Calls(evaluator_for(closure, flat, Control()), flat, Control()), derivatives)
+    objective = Objective(Calls(evaluator_for(closure, flat), flat, Control()), derivatives)
     try:
         with restored_afterwards(flat):
             return objective.hessian(flat.read())

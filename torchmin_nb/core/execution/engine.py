@@ -227,7 +227,8 @@ def _consistent(result: OptimizeResult, zero: Ending) -> OptimizeResult:
 def _ending_of(failure: BaseException) -> Ending:
     if isinstance(failure, KeyboardInterrupt):
         return INTERRUPTED
-    return FAILED._replace(message=f"Failed: {type(failure).__name__}: {text_of(failure)}")
+    notes = "".join(f" ({note})" for note in getattr(failure, "__notes__", ()))
+    return FAILED._replace(message=f"Failed: {type(failure).__name__}: {text_of(failure)}{notes}")
 
 
 def _summary(result: OptimizeResult) -> str:

@@ -465,6 +465,11 @@ class Run:
         return {name: float(limit) for name, limit in given.items() if limit is not None}
 
     @property
+    def batch(self) -> tuple[int, int] | None:
+        """The batch of `full_batch` on which the run works, counted from 1, and the number of batches; else None."""
+        return self._control.batch
+
+    @property
     def result(self) -> OptimizeResult | None:
         """SciPy's result, once the run has ended."""
         return self._progress.result

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import torch
 
-from ...errors import ClosureError, NonFiniteStartError
+from ...errors import NonFiniteStartError
 from ..autodiff.jacobian import DenseJacobian, JacobianGraph, jacobian_error
 from ..runtime.control import Abort
 from ..solvers.contract import State
@@ -17,7 +17,8 @@ from ..solvers.least_squares import LeastSquaresState, ResidualSample
 from .calls import Calls, Counts
 from .device_objective import DevicePoint, OnDevice, largest_entry
 from .objective import nonfinite_start, power_of_two
-from .residual_evaluator import INDEPENDENT, ResidualEvaluator
+from .residual_evaluator import ResidualEvaluator
+from .residuals import graph_of
 
 __all__ = ["DeviceResiduals"]
 
@@ -43,6 +44,7 @@ class DeviceResiduals(OnDevice):
     def __init__(self, evaluator: ResidualEvaluator, calls: Calls, *rest: Any, **more: Any):
         super().__init__(calls, *rest, **more)
         self._evaluator = evaluator
+        self.whole = evaluator.whole
         self._dense: DenseJacobian | None = None
         self._scaled_start: _Linearised | None = None
         self._root = 1.0
@@ -66,9 +68,9 @@ class DeviceResiduals(OnDevice):
             two, largest = torch.stack([torch.linalg.vector_norm(gradient), largest_entry(gradient)]).tolist()
             norms = (two, largest)
         point = DevicePoint(user, loss, gradient, norms, self.calls.metrics)
-        values = vector.detach().to(self.device, self.dtype)
+        values = vector.to(self.device, self.dtype)
         values = values if self._root == 1 else values / self._root
-        sample = _Linearised(x, values, loss / self.loss_scale, self._graph_of(vector), point)
+        sample = _Linearised(x, values, loss / self.loss_scale, graph_of(result), point)
         self._record(point)
         return sample
 
@@ -85,7 +87,7 @@ class DeviceResiduals(OnDevice):
         self._dense = self._dense or DenseJacobian(m, n, self.flat.eps)
         like = torch.empty(0, dtype=self.dtype, device=self.device)
         try:
-            if m * n * like.element_size() <= _WHOLE_BYTES:
+            if self.whole and m * n * like.element_size() <= _WHOLE_BYTES:
                 yield self._rows_to_solver(self._dense.build(graph, self.control.before_work, self.dtype, self.device))
             else:
                 for chunk in self._dense.rows(graph, self.control.before_work, like):
@@ -121,7 +123,8 @@ class DeviceResiduals(OnDevice):
             "residuals": (point.residuals * self._root).to("cpu", torch.float64).numpy(),
             "optimality": state.sample.largest * self.loss_scale,
         }
-        if isinstance(point, _Linearised) and self._evaluator.m * self.flat.n * 8 <= _WHOLE_BYTES:
+        small = self._evaluator.m * self.flat.n * 8 <= _WHOLE_BYTES
+        if isinstance(point, _Linearised) and self.whole and small:
             self.calls.write_parameters(point.point.x)
             dense = self._dense or DenseJacobian(*point.graph.shape, self.flat.eps)
             self.counts.njev += 1
@@ -160,12 +163,7 @@ class DeviceResiduals(OnDevice):
         if isinstance(sample, _Linearised):
             self.calls.write_parameters(sample.point.x)
             return sample.graph
-        return self._graph_of(self.calls.call(self.variables.to_user(sample.x), "value").residuals)
-
-    def _graph_of(self, vector: torch.Tensor | None) -> JacobianGraph:
-        if vector is None or not vector.requires_grad:
-            raise Abort(ClosureError(INDEPENDENT))
-        return JacobianGraph(vector, self.flat)
+        return graph_of(self.calls.call(self.variables.to_user(sample.x), "value"))
 
     def _rows_to_solver(self, rows: torch.Tensor) -> torch.Tensor:
         """Rows of a Jacobian with respect to x as rows with respect to z, of the scaled residuals."""

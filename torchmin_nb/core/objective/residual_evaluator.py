@@ -10,7 +10,7 @@ import torch
 from ...errors import ClosureError, ConstantLossError
 from ..autodiff.closure import Closure, ClosureResult, constant_of, math_attention
 from ..autodiff.graph import leaves, nodes_of
-from ..autodiff.jacobian import jacobian_error
+from ..autodiff.jacobian import JacobianGraph, jacobian_error
 from ..parameters.flat import FlatParameters
 
 __all__ = ["INDEPENDENT", "CostOfResiduals", "HalfSquare", "ResidualEvaluator", "as_residuals"]
@@ -50,9 +50,10 @@ class ResidualEvaluator:
     """Evaluates by one closure call that returns residuals: the loss is their cost, and the result keeps them.
 
     m: the number of residuals, 0 before the first call. The first call also computes the gradient of the cost, and
-    fills
-    `.grad`.
+    fills `.grad`. whole: whether a Jacobian of all residuals may be kept.
     """
+
+    whole = True
 
     def __init__(self, closure: Closure, flat: FlatParameters, cost: CostOfResiduals):
         self.m = 0
@@ -78,7 +79,10 @@ class ResidualEvaluator:
             return ClosureResult(math.nan, flat=self._flat)
         parts = None if self.m else self._fill_gradients(vector)
         self.m = vector.numel()
-        return ClosureResult(self._cost.of(vector.detach()), parts, self._flat, residuals=vector)
+        graph = JacobianGraph(vector, self._flat) if vector.requires_grad else None
+        return ClosureResult(
+            self._cost.of(vector.detach()), parts, self._flat, residuals=vector.detach(), jacobian=graph
+        )
 
     def residuals(self) -> torch.Tensor:
         """The residuals at the current values of the parameters, shape (m,), with their graph."""

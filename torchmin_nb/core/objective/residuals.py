@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from ...errors import ClosureError, InconsistentClosureError, NonFiniteStartErro
 from ..autodiff.closure import ClosureResult
 from ..autodiff.jacobian import DenseJacobian, JacobianGraph, jacobian_error
 from ..runtime.control import NONFINITE_JACOBIAN, Abort, StopRun
+from ..solvers.least_squares import triangle
 from .calls import Calls
 from .objective import Derivatives, Objective, Observer, Point
 from .residual_evaluator import INDEPENDENT
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     from .robust_loss import Cost
 
-__all__ = ["ResidualObjective", "ResidualPoint"]
+__all__ = ["CompressedResiduals", "ResidualObjective", "ResidualPoint", "graph_of"]
 
 
 @dataclass(eq=False, slots=True)
@@ -64,6 +65,11 @@ class ResidualObjective(Objective):
         self._linearised: ResidualPoint | None = None
         self._graph: JacobianGraph | None = None
         self._jacobians: DenseJacobian | None = None
+
+    @property
+    def compressed(self) -> bool:
+        """Whether SciPy sees other residuals than the user's, see CompressedResiduals."""
+        return False
 
     # Called by SciPy
 
@@ -118,8 +124,8 @@ class ResidualObjective(Objective):
         if vector is None:
             residuals, graph = np.full(self.m, np.nan), None
         else:
-            residuals = vector.detach().to("cpu", torch.float64).numpy().copy()
-            graph = self._graph_of(vector) if math.isfinite(plain.loss) else None
+            residuals = vector.to("cpu", torch.float64).numpy().copy()
+            graph = graph_of(result) if math.isfinite(plain.loss) else None
         if not self.mode and residuals.size:
             self.m, self.mode = residuals.size, self._planned(residuals.size)
         return ResidualPoint(
@@ -144,17 +150,9 @@ class ResidualObjective(Objective):
         except Exception as error:
             raise Abort(error) from error
 
-    def _graph_of(self, vector: torch.Tensor) -> JacobianGraph:
-        if not vector.requires_grad:
-            raise Abort(ClosureError(INDEPENDENT))
-        return JacobianGraph(vector, self.flat)
-
     def _new_graph(self, point: ResidualPoint) -> JacobianGraph:
         """The graph of a point whose graph was freed: one closure call, without an event."""
-        vector = self.calls.call(point.x, "value").residuals
-        if vector is None:
-            raise Abort(ClosureError(INDEPENDENT))
-        return self._graph_of(vector)
+        return graph_of(self.calls.call(point.x, "value"))
 
     # Derivatives
 
@@ -223,6 +221,72 @@ class ResidualObjective(Objective):
                 "products with the Jacobian and with its transpose disagree: the backward of an operation in the "
                 "closure cannot be differentiated; pass jacobian='dense', which does not need that"
             )
+
+
+class CompressedResiduals(ResidualObjective):
+    """A ResidualObjective that shows SciPy n + 1 residuals instead of m, so that J, shape (m, n), is never whole.
+
+    The residuals are (‖r‖, 0, …, 0), and J is that of QᵀJ, where Q is orthogonal with Qᵀr = ‖r‖e₁: cost, gradient and
+    JᵀJ are those of r and J, and a method of least squares uses nothing else. Q is the product of a QR factorisation,
+    of J batch by batch, and one reflection. With a robust loss both are scaled as in SciPy.
+    """
+
+    @property
+    def compressed(self) -> bool:
+        """See ResidualObjective."""
+        return self.mode == "dense"
+
+    def residuals(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The residuals that SciPy sees, shape (n + 1,)."""
+        whole = super().residuals(x)
+        if not self.compressed:
+            return whole
+        shown = np.zeros(self.flat.n + 1)
+        shown[0] = np.linalg.norm(whole)
+        return shown if math.isfinite(shown[0]) else np.full_like(shown, np.nan)
+
+    def _differentiate(self, point: ResidualPoint, graph: JacobianGraph, weighted: NDArray[np.float64]) -> None:
+        if not self.compressed:
+            super()._differentiate(point, graph, weighted)
+            return
+        assert point.residuals is not None
+        self._jacobians = self._jacobians or DenseJacobian(*graph.shape, self.flat.eps)
+        bent = self.cost.curvature(point.residuals)
+        residuals, bends = weighted / bent, torch.from_numpy(bent)
+        r, qtr = (part.numpy() for part in triangle(self._scaled_rows(graph, bends), torch.from_numpy(residuals)))
+        point.jacobian = self._require_finite(_reflected(r, qtr, float(np.linalg.norm(residuals))))
+        point.gradient = r.T @ qtr
+
+    def _scaled_rows(self, graph: JacobianGraph, factors: torch.Tensor) -> Iterator[torch.Tensor]:
+        """J in chunks, each row times its factor."""
+        assert self._jacobians is not None
+        start = 0
+        for rows in self._jacobians.rows(graph, self.control.before_work, torch.empty(0, dtype=torch.float64)):
+            yield rows * factors[start : start + len(rows), None]
+            start += len(rows)
+
+
+def _reflected(r: NDArray[np.float64], qtr: NDArray[np.float64], norm: float) -> NDArray[np.float64]:
+    """QᵀJ, shape (n + 1, n), from J = QR and Qᵀr: the last step is the reflection of r onto the first axis."""
+    k, n = r.shape
+    jacobian, image = np.zeros((n + 1, n)), np.zeros(n + 1)
+    jacobian[:k], image[:k] = r, qtr
+    image[n] = math.sqrt(max(norm**2 - float(qtr @ qtr), 0.0))
+    mirror = image.copy()
+    mirror[0] += math.copysign(norm, image[0])  # the sign for which nothing cancels
+    square = float(mirror @ mirror)
+    if square > 0:
+        jacobian -= np.outer(mirror, (2 / square) * (mirror @ jacobian))
+        if image[0] >= 0:  # reflected onto −‖r‖e₁
+            jacobian[0] *= -1
+    return jacobian
+
+
+def graph_of(result: ClosureResult) -> JacobianGraph:
+    """The graph of the residuals. Raises `Abort` if they have none."""
+    if result.jacobian is None:
+        raise Abort(ClosureError(INDEPENDENT))
+    return result.jacobian
 
 
 def _tensor(v: NDArray[Any]) -> torch.Tensor:

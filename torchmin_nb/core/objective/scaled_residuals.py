@@ -79,10 +79,14 @@ class SolverResiduals:
         converted.x = self.variables.to_user(result.x)
         converted.grad = self._derivative(result.grad) * self.variables.loss_scale
         converted.active_mask = self._embedded(result.active_mask)
-        if isinstance(result.jac, np.ndarray):
+        if self.objective.compressed:
+            point = self.objective.cached_point(converted.x)
+            assert isinstance(point, ResidualPoint)
+            converted.residuals = point.residuals
+        if isinstance(result.jac, np.ndarray) and not self.objective.compressed:
             converted.jac = self._derivative(result.jac) * self._root
         else:
-            del converted["jac"]  # the operator's graph is freed after the run
+            del converted["jac"]  # the operator's graph is freed after the run; a compressed one is not the user's
         self._fill_fixed(converted)
         for name in ("nfev", "njev"):
             if converted.get(name) is None:

@@ -16,6 +16,7 @@ from ...errors import ArgumentError
 from ..autodiff.closure import Closure, require_closure
 from ..autodiff.closure_check import ClosureReport
 from ..autodiff.side_effects import restored_afterwards
+from ..batches.full_batch import FullBatch
 from ..covariance.covariance import Covariance, covariance_of_residuals, named_values, warn_of_bounds
 from ..execution.engine import Engine
 from ..execution.optimality import EndingCheck, tolerances_in_words
@@ -27,8 +28,8 @@ from ..execution.trust_region import PROBES
 from ..methods.least_squares import LARGE_JACOBIAN, LEAST_SQUARES_METHODS, LeastSquaresMethod
 from ..objective.calls import Calls
 from ..objective.device_residuals import DeviceResiduals
-from ..objective.residual_evaluator import HalfSquare, ResidualEvaluator, as_residuals
-from ..objective.residuals import ResidualObjective, ResidualPoint
+from ..objective.residual_evaluator import CostOfResiduals, HalfSquare, ResidualEvaluator, as_residuals
+from ..objective.residuals import CompressedResiduals, ResidualObjective, ResidualPoint
 from ..objective.robust_loss import Cost
 from ..objective.scaled_residuals import SolverResiduals, least_squares_callback
 from ..parameters.bounds import SMALLEST_SCALE, outside
@@ -204,7 +205,9 @@ class LeastSquaresWrapper(DeviceOptimizer):
             If the closure returns something that is no residuals.
         """
         closure = require_closure(closure)
-        return super().check(lambda: 0.5 * as_residuals(closure()).square().sum())
+        if isinstance(closure, FullBatch):
+            return super().check(closure.mapped(_half_square))
+        return super().check(lambda: _half_square(closure()))
 
     def covariance(self, closure: Closure | None = None, *, absolute_sigma: bool = False) -> Covariance:
         """The covariance of the parameters, s² (JᵀJ)⁻¹ with s² = 2·cost/(m − n).
@@ -244,27 +247,29 @@ class LeastSquaresWrapper(DeviceOptimizer):
         tensor([0.0280, 0.0850], dtype=torch.float64)
         """
         flat = self._flat()
-        jacobian, cost = self._jacobian_now(closure, flat) if closure else self._jacobian_then(flat.n)
+        jacobian, m, cost = self._jacobian_now(closure, flat) if closure else self._jacobian_then(flat.n)
         bounds = self._bounds(flat)
         values = named_values(self.param_groups, flat.tensors)
         warn_of_bounds(flat.read(), bounds, values)
         free = None if bounds is None else bounds.lb < bounds.ub
-        return covariance_of_residuals(jacobian, cost, values, absolute_sigma=absolute_sigma, eps=flat.eps, free=free)
+        return covariance_of_residuals(
+            jacobian, m, cost, values, absolute_sigma=absolute_sigma, eps=flat.eps, free=free
+        )
 
-    def _jacobian_then(self, n: int) -> tuple[NDArray[np.float64], float]:
+    def _jacobian_then(self, n: int) -> tuple[NDArray[np.float64], int, float]:
         if self.result is None or "cost" not in self.result or np.shape(self.result.get("jac"))[1:] != (n,):
             raise ArgumentError(
                 f"there is no Jacobian of a last run for the {n} parameters (there was no run, it was stopped, it used "
                 "an operator, or it had other parameters); pass the closure: covariance(closure)"
             )
-        return self.result.jac, float(self.result.cost)
+        return self.result.jac, len(self.result.jac), float(self.result.cost)
 
-    def _jacobian_now(self, closure: Closure, flat: FlatParameters) -> tuple[NDArray[np.float64], float]:
-        """J at the current parameters, scaled for the robust loss as in SciPy, and the cost."""
-        cost = self._cost()
-        plan = self._plan("dense")
-        calls = Calls(ResidualEvaluator(require_closure(closure), flat, cost), flat, Control())
-        objective = ResidualObjective(calls, cost, plan)
+    def _jacobian_now(self, closure: Closure, flat: FlatParameters) -> tuple[NDArray[np.float64], int, float]:
+        """J at the current parameters, scaled for a robust loss as in SciPy, or a matrix with the same JᵀJ; m; cost."""
+        cost, control = self._cost(), Control()
+        calls = Calls(_evaluator_of(require_closure(closure), flat, cost, control), flat, control)
+        kind = CompressedResiduals if isinstance(closure, FullBatch) else ResidualObjective
+        objective = kind(calls, cost, self._plan("dense"))
         try:
             with restored_afterwards(flat):
                 point = objective.linearise(flat.read())
@@ -274,7 +279,10 @@ class LeastSquaresWrapper(DeviceOptimizer):
             objective.release()
         assert point.jacobian is not None
         assert point.residuals is not None
-        return cost.curvature(point.residuals)[:, None] * point.jacobian, point.loss
+        m = len(point.residuals)
+        if objective.compressed:
+            return point.jacobian, m, point.loss
+        return cost.curvature(point.residuals)[:, None] * point.jacobian, m, point.loss
 
     def _cost(self) -> Cost:
         return Cost(self.request.options.get("loss", "linear"), self.request.options.get("f_scale") or 1.0)
@@ -292,10 +300,10 @@ class LeastSquaresWrapper(DeviceOptimizer):
             may = resume_from is not None and self._can_resume(resume_from, variables)
             return self._prepare_on_device(closure, flat, variables, resume_from if may else None)
         cost = self._cost()
-        calls = self._residual_calls(ResidualEvaluator(closure, flat, cost), flat, variables)
+        calls = self._residual_calls(closure, _evaluator_of(closure, flat, cost, self._control()), flat, variables)
         recorder = Recorder(calls, self._new_history(flat, request.options), self.callbacks)
-        plan = self._plan(self._jacobian)
-        objective = ResidualObjective(calls, cost, plan, observer=recorder, bounds=variables.box)
+        kind, plan = self._objective_of(closure)
+        objective = kind(calls, cost, plan, observer=recorder, bounds=variables.box)
         iterates = ScipyIterates(
             objective,
             recorder,
@@ -328,8 +336,8 @@ class LeastSquaresWrapper(DeviceOptimizer):
     ) -> tuple[TorchEngine, Callable[[], object]]:
         """The same for a solver on the device. resume_from: the state at which it begins."""
         request, device = self.request, flat.tensors[0].device
-        evaluator = ResidualEvaluator(closure, flat, HalfSquare())
-        calls = self._residual_calls(evaluator, flat, variables)
+        evaluator = _evaluator_of(closure, flat, HalfSquare(), self._control())
+        calls = self._residual_calls(closure, evaluator, flat, variables)
         recorder = Recorder(calls, self._new_history(flat, request.options), self.callbacks)
         on_device = DeviceVariables(variables, self._solver_dtype or flat.widest, device)
         residuals = DeviceResiduals(evaluator, calls, on_device, recorder)
@@ -355,9 +363,18 @@ class LeastSquaresWrapper(DeviceOptimizer):
         )
         return engine, self._saving_state(run, residuals)
 
-    def _residual_calls(self, evaluator: ResidualEvaluator, flat: FlatParameters, variables: Variables) -> Calls:
-        check = self._new_start_check(evaluator.residuals, flat, variables, loss=evaluator.cost)
-        return self._calls(evaluator, flat, check)
+    def _objective_of(self, closure: Closure) -> tuple[type[ResidualObjective], Callable[[int, int], str]]:
+        """The class of the objective, and its plan. Batches have no whole Jacobian; robust losses need an operator."""
+        if not isinstance(closure, FullBatch):
+            return ResidualObjective, self._plan(self._jacobian)
+        robust = self.request.options.get("loss", "linear") != "linear"
+        return CompressedResiduals, self._plan("operator" if robust else self._jacobian)
+
+    def _residual_calls(
+        self, closure: Closure, evaluator: ResidualEvaluator, flat: FlatParameters, variables: Variables
+    ) -> Calls:
+        checked = closure if isinstance(closure, FullBatch) else evaluator.residuals
+        return self._calls(evaluator, flat, self._new_start_check(checked, flat, variables, loss=evaluator.cost))
 
     def _bounds(self, flat: FlatParameters) -> Bounds | None:
         """The bounds of least_squares_args or of the param groups. Without bounds, a method may still fix variables."""
@@ -430,6 +447,13 @@ class LeastSquaresEngine(ScipyEngine):
         return fields
 
 
+def _evaluator_of(closure: Closure, flat: FlatParameters, cost: CostOfResiduals, control: Control) -> ResidualEvaluator:
+    """The evaluator of a closure that returns residuals."""
+    if isinstance(closure, FullBatch):
+        return closure.residual_evaluator(flat, control, cost)
+    return ResidualEvaluator(closure, flat, cost)
+
+
 def _require_solver(request: LeastSquaresRequest, jacobian: str) -> None:
     """Raise ArgumentError for options that need a dense Jacobian."""
     if jacobian != "operator":
@@ -459,6 +483,10 @@ def _read_scale(scale: Any, n: int) -> str | NDArray[np.float64] | None:
             f"{SMALLEST_SCALE:g}, the largest {1 / SMALLEST_SCALE:g}"
         )
     return scales
+
+
+def _half_square(residuals: Any) -> torch.Tensor:
+    return 0.5 * as_residuals(residuals).square().sum()
 
 
 def _none(x: NDArray[np.float64]) -> None:

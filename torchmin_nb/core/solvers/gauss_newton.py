@@ -100,7 +100,7 @@ class GaussNewton:
         gradient = problem.adjoint(point, point.residuals)
         largest, norm = numbers(wide(gradient.abs().max()), dot(gradient, gradient).sqrt())
         sample = sample_of(point, gradient, largest, norm)
-        return GaussNewtonState(sample, point=point, operator=self._needs_products(point), lowest=point.cost)
+        return GaussNewtonState(sample, point=point, operator=self._needs_products(problem, point), lowest=point.cost)
 
     def step(self, problem: ResidualProblem, state: GaussNewtonState) -> GaussNewtonState:
         """One linearisation, and trials from it until the cost has decreased."""
@@ -144,10 +144,11 @@ class GaussNewton:
         """`residuals`, shape (m,)."""
         return {"residuals": state.point.residuals}
 
-    def _needs_products(self, point: ResidualSample) -> bool:
+    def _needs_products(self, problem: ResidualProblem, point: ResidualSample) -> bool:
         if self._solver is not None:
             return self._solver == "cg"
-        m, n = len(point.residuals), len(point.x)
+        n = len(point.x)
+        m = len(point.residuals) if problem.whole else n
         limit = available_bytes() if self._memory_budget is None else self._memory_budget
         return 3 * (m + n) * n * point.x.element_size() > limit
 
@@ -305,8 +306,9 @@ class _Factors:
     """J with its singular values S and right singular vectors V, from its triangular factor."""
 
     def __init__(self, problem: ResidualProblem, point: ResidualSample, rcond: float):
-        self._jacobian = problem.jacobian(point)
-        r, qtr = triangle([self._jacobian], point.residuals)
+        self._problem, self._point = problem, point
+        self._jacobian = problem.jacobian(point) if problem.whole else None
+        r, qtr = triangle(problem.rows(point) if self._jacobian is None else [self._jacobian], point.residuals)
         finite = r.isfinite().all()
         u, s, vh = torch.linalg.svd(torch.where(finite, r, 0.0), full_matrices=False)
         self._curvatures, self._axes = s**2, vh.T
@@ -323,11 +325,12 @@ class _Factors:
             yield torch.mv(self._axes, torch.where(kept, self._along, 0.0))
 
     def damped(self, damping: float, u: torch.Tensor) -> torch.Tensor:
-        along = (self._axes.T @ (self._jacobian.T @ u)) / (self._curvatures + damping)
+        slope = self._problem.adjoint(self._point, u) if self._jacobian is None else self._jacobian.T @ u
+        along = (self._axes.T @ slope) / (self._curvatures + damping)
         return torch.mv(self._axes, along).neg()
 
     def product(self, v: torch.Tensor) -> torch.Tensor:
-        return torch.mv(self._jacobian, v)
+        return self._problem.product(self._point, v) if self._jacobian is None else torch.mv(self._jacobian, v)
 
 
 class _Solution(NamedTuple):

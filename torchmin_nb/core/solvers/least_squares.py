@@ -53,13 +53,15 @@ class ResidualProblem(Protocol):
     """m residuals of n variables. Counting, stops, budgets and scale are its affair.
 
     eps: machine epsilon of the arithmetic in which the residuals are computed. Derivatives are asked for at the start
-    and at accepted points. A sample that the problem has not seen, as one of a loaded state, is evaluated again.
+    and at accepted points. A sample that the problem has not seen, as one of a loaded state, is evaluated again. whole:
+    whether a solver may keep J; else it uses chunks and products.
     """
 
     n: int
     dtype: torch.dtype
     device: torch.device
     eps: float
+    whole: bool
 
     def start(self) -> torch.Tensor:
         """A fresh x to begin at, shape (n,)."""

@@ -1,0 +1,72 @@
+"""The terms of a loss over batches, and one pass over them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple, Protocol
+
+import torch
+
+from ...errors import ClosureError
+from ..autodiff.closure import Steering
+from .source import Source
+
+__all__ = ["Part", "Terms", "named", "parts_of", "refuse_batch_statistics"]
+
+
+class Part(NamedTuple):
+    """A term: a batch, or the extra term. weight: its factor before the division by `Terms.divisor`."""
+
+    name: str
+    closure: Callable[[], Any]
+    weight: float
+
+
+class Terms(Protocol):
+    """A loss of several terms: the weighted sum over the parts, divided by `divisor`, known after the first pass."""
+
+    source: Source
+
+    def __call__(self) -> torch.Tensor:
+        """The loss, as a closure computes it."""
+        ...
+
+    @property
+    def divisor(self) -> float:
+        """What the weighted sum is divided by."""
+        ...
+
+    def parts(self) -> Iterator[Part]:
+        """The terms of one pass."""
+        ...
+
+
+def parts_of(terms: Terms, control: Steering) -> Iterator[Part]:
+    """The terms of one pass; the run may end before each."""
+    for number, part in enumerate(terms.parts(), 1):
+        control.before_work()
+        control.batch = (number, terms.source.total or number)
+        yield part
+    control.batch = None
+
+
+@contextmanager
+def named(part: Part) -> Iterator[None]:
+    """Name the part in a note on an error that is raised inside."""
+    try:
+        yield
+    except Exception as error:
+        error.add_note(f"raised in {part.name}")
+        raise
+
+
+def refuse_batch_statistics(nodes: set[Any]) -> None:
+    """Raise ClosureError if a BatchNorm in training mode is among the nodes of a batch's graph."""
+    for node in nodes:
+        training = "BatchNorm" in type(node).__name__ and getattr(node, "_saved_training", False)
+        if training and node._saved_input.shape[0] > 1:  # InstanceNorm sees one sample with many channels
+            raise ClosureError(
+                "a BatchNorm in training mode normalises by the statistics of each batch, so the loss of all batches "
+                "would depend on how they are cut; call model.eval(), or use GroupNorm or LayerNorm"
+            )
