@@ -354,7 +354,7 @@ def test_nan_is_traced_to_its_batch():
     broken = INPUTS.clone()
     broken[45] = torch.nan
     with (
-        pytest.warns(ClosureWarning, match=r"the loss is nan: first in batch 2 of 6"),
+        pytest.warns(ClosureWarning, match=r"the loss is not finite: first in batch 2 of 6"),
         pytest.raises(NonFiniteStartError),
     ):
         run(lambda batch: ((batch @ x) ** 2).mean(), broken.split(20), x)

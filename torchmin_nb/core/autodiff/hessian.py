@@ -80,6 +80,10 @@ class HvpGraph:
         """Graphs of terms of the loss, with their factors, one at a time."""
         yield self, 1.0
 
+    def summed(self, compute: Callable[[], torch.Tensor]) -> torch.Tensor:
+        """The return value of `compute`, summed over all processes that have pieces."""
+        return compute()
+
     def _backward(self, weights: list[torch.Tensor], *, batched: bool) -> Gradient:
         if not self._outputs:  # a linear loss: its gradient is constant
             return [None] * len(self._flat.tensors)
@@ -120,8 +124,21 @@ class DenseHessian:
         device: torch.device | None = None,
     ) -> torch.Tensor:
         """The symmetric Hessian, shape (n, n). `before_chunk` is called before each batch and may raise."""
+        hessian = graph.summed(lambda: self._built(graph.pieces(), n, before_chunk, dtype, device))
+        hessian += hessian.T.clone()
+        return hessian.mul_(0.5)
+
+    def _built(
+        self,
+        pieces: Iterator[tuple[HvpGraph, float]],
+        n: int,
+        before_chunk: Callable[[], None],
+        dtype: torch.dtype,
+        device: torch.device | None,
+    ) -> torch.Tensor:
+        """The sum of the pieces' Hessians, as computed: not exactly symmetric."""
         hessian = torch.zeros(n, n, dtype=dtype, device=device)
-        for index, (piece, factor) in enumerate(graph.pieces()):
+        for index, (piece, factor) in enumerate(pieces):
             for start in range(0, n, self.chunk):
                 before_chunk()
                 stop = min(start + self.chunk, n)
@@ -132,8 +149,7 @@ class DenseHessian:
                 rows *= factor
                 if index:
                     hessian[start:stop] += rows
-        hessian += hessian.T.clone()
-        return hessian.mul_(0.5)
+        return hessian
 
     def _fill(self, graph: HvpGraph, units: torch.Tensor, out: torch.Tensor) -> None:
         if self.vectorised:

@@ -31,16 +31,17 @@ class FullBatch(OwnEvaluator):
         self, loss: Callable[[Any], Any], source: Source, reduction: Reduction, extra: Callable[[], Any] | None
     ):
         self.source, self.reduction = source, reduction
-        self._loss, self._extra = loss, extra
+        self.extra = None if extra is None else Part("the extra term", extra, 1.0)
+        self._loss = loss
+        self._checked = False
 
     def __repr__(self) -> str:
         batches = "batches" if self.source.total is None else f"{self.source.total} batches"
         return f"<full_batch of {batches}, reduction={self.reduction!r}>"
 
-    @property
-    def divisor(self) -> float:
-        """What the weighted sum over the parts is divided by. Known after the first pass."""
-        return float(self.source.samples) if self.reduction == "mean" else 1.0
+    def divisor(self, samples: float) -> float:
+        """See Terms."""
+        return samples if self.reduction == "mean" else 1.0
 
     def __call__(self) -> torch.Tensor:
         """The loss, a scalar without a graph. `.grad` is filled, unless autograd is switched off.
@@ -48,33 +49,30 @@ class FullBatch(OwnEvaluator):
         torch adds up `.grad` in its own dtype; a wrapper adds up in float64.
         """
         reached: dict[int, weakref.ref[torch.Tensor]] = {}
-        loss: torch.Tensor | float = 0.0
-        for part in self.parts():
-            returned = part.closure()
-            term = scalar_of(returned)
-            loss = loss + part.weight * term
-            if torch.is_grad_enabled():
-                nodes = nodes_of(returned)
-                refuse_batch_statistics(nodes)
-                for tensor in (node.variable for node in nodes if hasattr(node, "variable")):
-                    if id(tensor) not in reached:
-                        reached[id(tensor)], tensor.grad = weakref.ref(tensor), None
-                backpropagate(part.weight * returned if isinstance(returned, torch.Tensor) else returned, term)
-            del returned
+        loss = sum(part.weight * self._backpropagated(part, reached) for part in self.parts())
+        divisor = self.divisor(self.source.samples)
         for tensor in (alive() for alive in reached.values()):
             if tensor is not None and tensor.grad is not None:
-                tensor.grad.div_(self.divisor)
-        return torch.as_tensor(loss / self.divisor)
+                tensor.grad.div_(divisor)
+        loss = loss / divisor
+        return torch.as_tensor(loss if self.extra is None else loss + self._backpropagated(self.extra, reached))
+
+    def _backpropagated(self, part: Part, reached: dict[int, weakref.ref[torch.Tensor]]) -> torch.Tensor | float:
+        """The loss of a part, after its `backward()`; `.grad` of tensors that were not reached before is cleared."""
+        returned = part.closure()
+        loss = scalar_of(returned)
+        if torch.is_grad_enabled():
+            for tensor in (node.variable for node in nodes_of(returned) if hasattr(node, "variable")):
+                if id(tensor) not in reached:
+                    reached[id(tensor)], tensor.grad = weakref.ref(tensor), None
+            backpropagate(part.weight * returned if isinstance(returned, torch.Tensor) else returned, loss)
+        return loss
 
     def mapped(self, function: Callable[[Any], Any]) -> FullBatch:
         """The same batches, with a function of the loss of each as the loss."""
-        loss, extra = self._loss, self._extra
-        return FullBatch(
-            lambda data: function(loss(data)),
-            self.source,
-            self.reduction,
-            None if extra is None else lambda: function(extra()),
-        )
+        loss, extra = self._loss, self.extra
+        more = None if extra is None else lambda: function(extra.closure())
+        return FullBatch(lambda data: function(loss(data)), self.source, self.reduction, more)
 
     def evaluator(self, flat: FlatParameters, control: Steering) -> BatchEvaluator:
         """See OwnEvaluator."""
@@ -96,26 +94,24 @@ class FullBatch(OwnEvaluator):
 
     def sample(self) -> Closure:
         """See OwnEvaluator: the loss of the first batch."""
-        batch = self.source.first()
-
-        def first_batch() -> Any:
-            returned = self._loss(batch.data)
-            refuse_batch_statistics(nodes_of(returned))
-            return returned
-
-        return first_batch
+        return self._closure_of(self.source.first())
 
     def parts(self) -> Iterator[Part]:
-        """The terms of one pass."""
+        """See Terms."""
         for batch in self.source:
             total = "" if self.source.total is None else f" of {self.source.total}"
             weight = batch.samples if self.reduction == "mean" else 1.0
             yield Part(f"batch {batch.number}{total}", self._closure_of(batch), weight)
-        if self._extra is not None:
-            yield Part("the extra term", self._extra, self.divisor)
 
     def _closure_of(self, batch: Batch) -> Closure:
-        return lambda: self._loss(batch.data)
+        def loss_of_batch() -> Any:
+            returned = self._loss(batch.data)
+            if not self._checked and isinstance(returned, torch.Tensor) and returned.requires_grad:
+                refuse_batch_statistics(nodes_of(returned))
+                self._checked = True
+            return returned
+
+        return loss_of_batch
 
 
 def full_batch(

@@ -6,8 +6,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple, Protocol
 
-import torch
-
 from ...errors import ClosureError
 from ..autodiff.closure import Steering
 from .source import Source
@@ -16,7 +14,7 @@ __all__ = ["Part", "Terms", "named", "parts_of", "refuse_batch_statistics"]
 
 
 class Part(NamedTuple):
-    """A term: a batch, or the extra term. weight: its factor before the division by `Terms.divisor`."""
+    """A term: a batch, or the extra term. weight: its factor in the sum over the batches; 1 for the extra term."""
 
     name: str
     closure: Callable[[], Any]
@@ -24,26 +22,22 @@ class Part(NamedTuple):
 
 
 class Terms(Protocol):
-    """A loss of several terms: the weighted sum over the parts, divided by `divisor`, known after the first pass."""
+    """A loss of several terms: the weighted sum over the batches, divided by `divisor(samples)`, and the extra term."""
 
     source: Source
+    extra: Part | None
 
-    def __call__(self) -> torch.Tensor:
-        """The loss, as a closure computes it."""
-        ...
-
-    @property
-    def divisor(self) -> float:
-        """What the weighted sum is divided by."""
+    def divisor(self, samples: float) -> float:
+        """What the weighted sum is divided by, if the batches have so many samples."""
         ...
 
     def parts(self) -> Iterator[Part]:
-        """The terms of one pass."""
+        """The batches of one pass."""
         ...
 
 
 def parts_of(terms: Terms, control: Steering) -> Iterator[Part]:
-    """The terms of one pass; the run may end before each."""
+    """The batches of one pass; the run may end before each."""
     for number, part in enumerate(terms.parts(), 1):
         control.before_work()
         control.batch = (number, terms.source.total or number)

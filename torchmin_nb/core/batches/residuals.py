@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import torch
@@ -30,7 +31,7 @@ class BatchResiduals(ResidualEvaluator):
     whole = False
 
     def __init__(self, terms: Terms, flat: FlatParameters, control: Steering, cost: CostOfResiduals):
-        super().__init__(terms, flat, cost)
+        super().__init__(_called_as_a_loss, flat, cost)
         self._terms, self._control = terms, control
 
     def evaluate(self, level: str) -> ClosureResult:
@@ -50,7 +51,8 @@ class BatchResiduals(ResidualEvaluator):
 
     def vectors(self, *, graphs: bool) -> Iterator[tuple[Part, torch.Tensor]]:
         """The residuals of each part, with their graph or without."""
-        for part in parts_of(self._terms, self._control):
+        extra = [] if self._terms.extra is None else [self._terms.extra]
+        for part in chain(parts_of(self._terms, self._control), extra):
             with named(part), torch.enable_grad(), math_attention():
                 vector = as_residuals(part.closure())
             yield part, vector if graphs else vector.detach()
@@ -61,6 +63,10 @@ class BatchResiduals(ResidualEvaluator):
         for tensor, part, there in zip(self._flat.tensors, self._flat.split(total), reached, strict=True):
             tensor.grad = part.clone() if there else None
         return self._flat.gradients()
+
+
+def _called_as_a_loss() -> object:
+    raise NotImplementedError  # batches are called one by one
 
 
 class BatchJacobian(JacobianGraph):
