@@ -6,7 +6,7 @@ from ._public import publish
 from ._version import __version__
 from .analysis.landscape import landscape_data
 from .core.autodiff.closure_check import ClosureReport
-from .core.batches.full_batch import full_batch
+from .core.batches.full_batch import full_batch, shard
 from .core.callbacks.checkpoint import Checkpoint, SavedRun
 from .core.callbacks.history_file import HistoryFile
 from .core.callbacks.tensorboard import TensorBoard
@@ -74,6 +74,7 @@ __all__ = [
     "minimize",
     "observe",
     "record",
+    "shard",
     "unregister",
 ]
 

@@ -65,6 +65,12 @@ def text_of(error: BaseException) -> str:
         return f"(its text cannot be shown: __str__ raised {type(failure).__name__})"
 
 
+def described(error: BaseException) -> str:
+    """The class, the message and the notes of an exception, on one line."""
+    notes = "".join(f" ({note})" for note in getattr(error, "__notes__", ()))
+    return f"{type(error).__name__}: {text_of(error)}{notes}"
+
+
 class TorchminError(Exception):
     """Base of all errors that torchmin_nb raises."""
 

@@ -106,6 +106,10 @@ class Steering(Protocol):
         """Called before each part; waits while the run is paused, and raises if it must end."""
         ...
 
+    def require_running(self) -> None:
+        """The same without waiting."""
+        ...
+
 
 class Unsteered:
     """The Steering of an evaluation outside a run."""
@@ -113,6 +117,9 @@ class Unsteered:
     batch: tuple[int, int] | None = None
 
     def before_work(self) -> None:
+        """Nothing stops it."""
+
+    def require_running(self) -> None:
         """Nothing stops it."""
 
 

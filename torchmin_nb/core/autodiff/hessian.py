@@ -124,17 +124,17 @@ class DenseHessian:
         device: torch.device | None = None,
     ) -> torch.Tensor:
         """The symmetric Hessian, shape (n, n). `before_chunk` is called before each batch and may raise."""
-        hessian = graph.summed(lambda: self._built(graph.pieces(), n, before_chunk, dtype, device))
+        hessian = graph.summed(lambda: self.summed(graph.pieces(), n, before_chunk, dtype, device))
         hessian += hessian.T.clone()
         return hessian.mul_(0.5)
 
-    def _built(
+    def summed(
         self,
         pieces: Iterator[tuple[HvpGraph, float]],
         n: int,
         before_chunk: Callable[[], None],
-        dtype: torch.dtype,
-        device: torch.device | None,
+        dtype: torch.dtype = torch.float64,
+        device: torch.device | None = None,
     ) -> torch.Tensor:
         """The sum of the pieces' Hessians, as computed: not exactly symmetric."""
         hessian = torch.zeros(n, n, dtype=dtype, device=device)

@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterator
 from typing import Any, Literal, get_args
 
 import torch
+import torch.distributed as dist
+from torch.utils.data import Subset
 
-from ...errors import ArgumentError, ArgumentTypeError
+from ...errors import ArgumentError, ArgumentTypeError, DistributedError
 from ..autodiff.closure import Closure, OwnEvaluator, Steering, backpropagate, scalar_of
 from ..autodiff.graph import nodes_of
 from ..objective.residual_evaluator import CostOfResiduals
@@ -16,10 +18,12 @@ from ..parameters.flat import FlatParameters
 from ..validation import one_of
 from .evaluator import BatchEvaluator
 from .parts import Part, refuse_batch_statistics
+from .ranked import RankedEvaluator
+from .ranks import Ranks
 from .residuals import BatchResiduals
 from .source import Batch, Source
 
-__all__ = ["FullBatch", "full_batch"]
+__all__ = ["FullBatch", "full_batch", "shard"]
 
 Reduction = Literal["mean", "sum"]
 
@@ -28,9 +32,14 @@ class FullBatch(OwnEvaluator):
     """The loss over all batches, made by `full_batch`. A closure: called, it fills `.grad` and returns the loss."""
 
     def __init__(
-        self, loss: Callable[[Any], Any], source: Source, reduction: Reduction, extra: Callable[[], Any] | None
+        self,
+        loss: Callable[[Any], Any],
+        source: Source,
+        reduction: Reduction,
+        extra: Callable[[], Any] | None,
+        ranks: Ranks | None = None,
     ):
-        self.source, self.reduction = source, reduction
+        self.source, self.reduction, self.ranks = source, reduction, ranks
         self.extra = None if extra is None else Part("the extra term", extra, 1.0)
         self._loss = loss
         self._checked = False
@@ -48,6 +57,8 @@ class FullBatch(OwnEvaluator):
 
         torch adds up `.grad` in its own dtype; a wrapper adds up in float64.
         """
+        if self.ranks is not None:
+            raise DistributedError("a full_batch with group= is for the wrappers of torchmin_nb: pass it to step()")
         reached: dict[int, weakref.ref[torch.Tensor]] = {}
         loss = sum(part.weight * self._backpropagated(part, reached) for part in self.parts())
         divisor = self.divisor(self.source.samples)
@@ -76,10 +87,14 @@ class FullBatch(OwnEvaluator):
 
     def evaluator(self, flat: FlatParameters, control: Steering) -> BatchEvaluator:
         """See OwnEvaluator."""
+        if self.ranks is not None:
+            return RankedEvaluator(self, flat, control, self.ranks)
         return BatchEvaluator(self, flat, control)
 
     def residual_evaluator(self, flat: FlatParameters, control: Steering, cost: CostOfResiduals) -> BatchResiduals:
         """The evaluator of a least-squares run, for which the loss returns residuals. Raises ArgumentError."""
+        if self.ranks is not None:
+            raise DistributedError("least squares cannot use several processes; minimise the sum of squares")
         if self.reduction != "sum":
             raise ArgumentError(
                 f"least squares adds up the squares of all residuals, but reduction={self.reduction!r}; pass "
@@ -114,6 +129,38 @@ class FullBatch(OwnEvaluator):
         return loss_of_batch
 
 
+def shard(dataset: Any, group: Any = None) -> Subset[Any]:
+    """This rank's part of a data set: every k-th sample, for k ranks. No sample is repeated and none is left out.
+
+    Parameters
+    ----------
+    dataset : Dataset or sequence
+        The whole data set, the same on every rank.
+    group : ProcessGroup or None, optional
+        A process group of torch.distributed. Default: all processes; without torch.distributed, this one.
+
+    Returns
+    -------
+    torch.utils.data.Subset
+        The part. The parts of two ranks differ in length by one sample at most.
+
+    Raises
+    ------
+    ArgumentError
+        If there are fewer samples than ranks.
+
+    Examples
+    --------
+    >>> from torchmin_nb import shard
+    >>> len(shard(list(range(10))))
+    10
+    """
+    rank, size = (dist.get_rank(group), dist.get_world_size(group)) if dist.is_initialized() else (0, 1)
+    if len(dataset) < size:
+        raise ArgumentError(f"{len(dataset)} samples for {size} ranks: each rank needs at least one")
+    return Subset(dataset, range(rank, len(dataset), size))
+
+
 def full_batch(
     loss: Callable[[Any], Any],
     batches: Any,
@@ -123,6 +170,7 @@ def full_batch(
     extra: Callable[[], Any] | None = None,
     device: torch.device | str | int | None = None,
     count: int | None = None,
+    group: Any = None,
 ) -> FullBatch:
     """The loss over all batches as one deterministic closure, in the memory of one batch.
 
@@ -149,6 +197,11 @@ def full_batch(
     count : int or None, optional
         The number of batches, if `batches` is a function of the index.
 
+    group : ProcessGroup or None, optional
+        A process group of torch.distributed, such as ``torch.distributed.group.WORLD``: the loss is that of the batches
+        of all ranks, each with its own part of the data (see `shard`). Every rank then calls ``step``; rank 0 runs the
+        method, the others evaluate, and all end with the same parameters, result and history. Default: this process.
+
     Returns
     -------
     FullBatch
@@ -158,6 +211,8 @@ def full_batch(
     ------
     ArgumentError
         If `reduction` is unknown, or the sampler repeats samples or drops others in each pass.
+    DistributedError
+        If `group` is given and torch.distributed is not initialised.
     ArgumentTypeError
         If `loss` or `extra` is not callable, or `batches` cannot be walked more than once.
 
@@ -182,4 +237,5 @@ def full_batch(
         if not callable(function) and not (name == "extra" and function is None):
             raise ArgumentTypeError(f"{name} must be callable, got {type(function).__name__}")
     one_of("reduction", reduction, get_args(Reduction))
-    return FullBatch(loss, Source(batches, size=size, device=device, count=count), reduction, extra)
+    source = Source(batches, size=size, device=device, count=count)
+    return FullBatch(loss, source, reduction, extra, None if group is None else Ranks(group))

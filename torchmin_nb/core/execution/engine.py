@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from scipy.optimize import OptimizeResult
 
-from ...errors import MemoryBudgetError, text_of
+from ...errors import MemoryBudgetError, described, text_of
 from ..history.records import Totals
 from ..runtime.blas_threads import blas_threads
 from ..runtime.control import FAILED, INTERRUPTED, UNCONVERGED, Abort, Control, Ending, StopRun
@@ -227,8 +227,7 @@ def _consistent(result: OptimizeResult, zero: Ending) -> OptimizeResult:
 def _ending_of(failure: BaseException) -> Ending:
     if isinstance(failure, KeyboardInterrupt):
         return INTERRUPTED
-    notes = "".join(f" ({note})" for note in getattr(failure, "__notes__", ()))
-    return FAILED._replace(message=f"Failed: {type(failure).__name__}: {text_of(failure)}{notes}")
+    return FAILED._replace(message=f"Failed: {described(failure)}")
 
 
 def _summary(result: OptimizeResult) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from ...errors import ArgumentError, ArgumentTypeError, DistributedError, ParameterError, TorchminError
+from ..batches.full_batch import FullBatch
 from ..history.callbacks import Callback
 from ..validation import positive
 
@@ -113,11 +114,14 @@ def read_loss_scale(value: Any) -> float | str:
     return float(value)
 
 
-def refuse_several_processes() -> None:
-    """Raise DistributedError if torch.distributed uses several processes."""
+def refuse_several_processes(closure: object) -> None:
+    """Raise DistributedError if torch.distributed uses several processes, and the closure is not made for them."""
     distributed = torch.distributed
+    if isinstance(closure, FullBatch) and closure.ranks is not None:
+        return
     if distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1:
         raise DistributedError(
-            f"the process group has {distributed.get_world_size()} processes; torchmin_nb allows one, because the "
-            f"processes would not share their steps. Run the minimisation in a single process"
+            f"the process group has {distributed.get_world_size()} processes, and this closure knows only the data of "
+            f"one; pass full_batch(loss, loader, group=torch.distributed.group.WORLD), with a part of the data for each "
+            f"process, see shard()"
         )

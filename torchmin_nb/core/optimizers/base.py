@@ -31,6 +31,7 @@ from ..runtime.control import STOPPED, Control
 from ..validation import positive
 from .arguments import GROUP_DEFAULTS, group_errors, known_group_keys, refuse_several_processes, require_state_form
 from .common import NONFINITE_ERRORS, Common, read_common
+from .several_processes import on_every_rank
 from .state import packed, unpacked
 
 __all__ = ["ScipyOptimizer"]
@@ -120,7 +121,7 @@ class ScipyOptimizer(torch.optim.Optimizer):
             If the process group has more than one process.
         """
         closure = require_closure(closure)
-        refuse_several_processes()
+        refuse_several_processes(closure)
         control = Control(**self._budgets)
         with exclusive_parameters(trainable(self.param_groups)), self._steered_by(control):
             return self._execute(closure)
@@ -177,7 +178,7 @@ class ScipyOptimizer(torch.optim.Optimizer):
         True
         """
         closure = require_closure(closure)
-        refuse_several_processes()
+        refuse_several_processes(closure)
         positive("iterations", iterations, Integral)
         control = Control(
             **self._budgets, iterations=iterations, pace=positive("pace", pace or None) or 0.0, paused=paused
@@ -208,6 +209,25 @@ class ScipyOptimizer(torch.optim.Optimizer):
 
     def _execute(self, closure: Closure) -> torch.Tensor:
         self._groups_changed()
+        flat = FlatParameters(trainable(self.param_groups))
+        return on_every_rank(
+            closure,
+            flat,
+            f"{type(self).__name__} {self.name}",
+            lambda: self._execute_here(closure),
+            state=lambda: {**packed(self.history, self.result), "x": flat.read(), "gradients": flat.gradients()},
+            take=lambda state: self._take_run(flat, state),
+        )
+
+    def _take_run(self, flat: FlatParameters, state: Mapping[str, Any]) -> None:
+        """Take the run of rank 0: history, result, and the values of the parameters and of `.grad`."""
+        self.history, self.result = unpacked(state)
+        self._loaded = None
+        flat.write_final(state["x"])
+        for tensor, gradient in zip(flat.tensors, state["gradients"], strict=True):
+            tensor.grad = None if gradient is None else gradient.to(tensor)
+
+    def _execute_here(self, closure: Closure) -> torch.Tensor:
         self.result, self.history = None, History(self.name)
         try:
             if self._loaded is not None and not self.supports_warm_start:
@@ -312,7 +332,8 @@ class ScipyOptimizer(torch.optim.Optimizer):
         """
         flat = FlatParameters(trainable(self.param_groups))
         scale = group_scale(self.param_groups, flat.tensors)
-        return check_closure(require_closure(closure), flat, scale=1.0 if scale is None else scale)
+        closure, scales = require_closure(closure), 1.0 if scale is None else scale
+        return on_every_rank(closure, flat, "check", lambda: check_closure(closure, flat, scale=scales))
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a param group, as torch does. The next run moves its parameters too.

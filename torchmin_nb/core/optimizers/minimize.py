@@ -54,6 +54,7 @@ from .device_run import (
     with_warm_start,
 )
 from .request import Request, as_mapping, read_request, require_fit, require_memory, without_method
+from .several_processes import on_every_rank
 from .state import continued
 
 __all__ = ["Curvature", "MinimizeWrapper"]
@@ -258,16 +259,20 @@ class MinimizeWrapper(DeviceOptimizer):
                [0.  , 0.25]])
         """
         flat, bounds = self._flat(), self._bounds(self._flat())
-        return loss_covariance(
-            closure,
-            self.result,
-            flat,
-            self.param_groups,
-            bounds=bounds,
-            scale=scale,
-            curvature=self._curvature,
-            x_scale=self._variables(flat, bounds).scale,
-        )
+
+        def covariance() -> Covariance:
+            return loss_covariance(
+                closure,
+                self.result,
+                flat,
+                self.param_groups,
+                bounds=bounds,
+                scale=scale,
+                curvature=self._curvature,
+                x_scale=self._variables(flat, bounds).scale,
+            )
+
+        return on_every_rank(closure, flat, "covariance", covariance)
 
     def _prepare(self, closure: Closure) -> tuple[Engine, Callable[[], object]]:
         spec, on_device = self.request.spec, self.engine == "torch"

@@ -133,7 +133,7 @@ def observe(
     ('The 3 steps are done.', [9.0, 2.25, 0.5625], 0.375)
     """
     _require(torch_optimizer)
-    refuse_several_processes()
+    refuse_several_processes(closure)
     control = Control(
         positive("max_seconds", max_seconds),
         positive("max_evaluations", max_evaluations, Integral),

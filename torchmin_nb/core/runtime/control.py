@@ -279,6 +279,10 @@ class Control:
         """Called before each closure call and product; waits while paused, raises StopRun if the run must end."""
         if self._paused:
             self._wait_while_paused()
+        self.require_running()
+
+    def require_running(self) -> None:
+        """Raise StopRun if the run must end."""
         if self._requested:
             raise StopRun(self._requested)
         if self.max_seconds is not None and self.elapsed >= self.max_seconds:

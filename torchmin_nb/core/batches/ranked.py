@@ -1,0 +1,109 @@
+"""The batches of several processes: each evaluates its own, and the sums are those of all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from ..autodiff.closure import LEVELS, Steering
+from ..autodiff.hessian import DenseHessian
+from .evaluator import BatchEvaluator, BatchGraph, Total
+from .parts import Terms
+from .ranks import Attentive, Order, OrderKind, Ranks
+
+if TYPE_CHECKING:
+    from ..parameters.flat import FlatParameters
+
+__all__ = ["RankedEvaluator", "serve"]
+
+_LEVELS = list(LEVELS)
+
+
+class RankedEvaluator(BatchEvaluator):
+    """The evaluator of rank 0: the other ranks evaluate their batches at the same point."""
+
+    def __init__(self, terms: Terms, flat: FlatParameters, control: Steering, ranks: Ranks):
+        super().__init__(terms, flat, Attentive(ranks, control))
+        self._ranks = ranks
+
+    def total(self, level: str) -> Total:
+        """See BatchEvaluator."""
+        order = self._order(OrderKind.EVALUATE, level=_LEVELS.index(level))
+        return _unpacked(self._ranks.lead(order, lambda: _packed(super(RankedEvaluator, self).total(level))), self.flat)
+
+    def product(self, v: torch.Tensor, *, extra: bool = True) -> torch.Tensor:
+        """See BatchEvaluator."""
+        order = self._order(OrderKind.PRODUCT, v=v)
+        return self._ranks.lead(order, lambda: super(RankedEvaluator, self).product(v, extra=extra)).to(v.device)
+
+    def dense(self, compute: Callable[[], torch.Tensor]) -> torch.Tensor:
+        """The sum of a matrix over all ranks."""
+        like: list[torch.Tensor] = []
+
+        def own() -> torch.Tensor:
+            like.append(compute())
+            return like[0].reshape(-1)
+
+        whole = self._ranks.lead(self._order(OrderKind.HESSIAN), own)
+        return whole.reshape(like[0].shape).to(like[0])
+
+    def _graph(self, parts: list[torch.Tensor | None]) -> RankedGraph:
+        return RankedGraph(parts, self)
+
+    def _order(self, kind: OrderKind, **more: Any) -> Order:
+        tensors = [tensor.detach() for tensor in self.flat.tensors]
+        return Order(kind, self.flat.join(tensors, torch.float64, self._ranks.device), **more)
+
+
+class RankedGraph(BatchGraph):
+    """A BatchGraph of the batches of all ranks."""
+
+    _evaluator: RankedEvaluator
+
+    def summed(self, compute: Callable[[], torch.Tensor]) -> torch.Tensor:
+        """See HvpGraph."""
+        return self._evaluator.dense(compute)
+
+
+def serve(terms: Terms, flat: FlatParameters, ranks: Ranks) -> Any:
+    """Evaluate the batches of this rank, whenever rank 0 orders it; returns what it sends at the end of the run."""
+    evaluator = BatchEvaluator(terms, flat, Attentive(ranks, None))
+
+    def share(order: Order) -> torch.Tensor:
+        assert order.x is not None
+        flat.write(order.x)
+        if order.kind is OrderKind.EVALUATE:
+            return _packed(evaluator.total(_LEVELS[order.level]))
+        if order.kind is OrderKind.PRODUCT:
+            assert order.v is not None
+            return evaluator.product(order.v.to(flat.tensors[0].device), extra=False)
+        device = flat.tensors[0].device
+        return DenseHessian(flat.n).summed(evaluator.pieces(extra=False), flat.n, _nothing, device=device).reshape(-1)
+
+    def arrived(order: Order, whole: torch.Tensor) -> None:
+        if order.kind is OrderKind.EVALUATE:
+            evaluator.divisor = terms.divisor(_unpacked(whole, flat).samples)
+
+    return ranks.follow(share, arrived)
+
+
+def _packed(total: Total) -> torch.Tensor:
+    """As one vector, to be added to those of other ranks."""
+    numbers = torch.tensor([total.loss, total.samples, *total.reached], dtype=torch.float64)
+    if total.gradient is None:
+        return numbers
+    return torch.cat([numbers.to(total.gradient.device), total.gradient.double()])
+
+
+def _unpacked(whole: torch.Tensor, flat: FlatParameters) -> Total:
+    """The inverse of `_packed`, for a sum."""
+    count = 2 + len(flat.tensors)
+    loss, samples, *reached = whole[:count].tolist()
+    gradient = whole[count:].to(flat.tensors[0].device) if len(whole) > count else None
+    return Total(loss, int(samples), [bool(there) for there in reached], gradient)
+
+
+def _nothing() -> None:
+    """Nothing stops a chunk."""
