@@ -67,8 +67,8 @@ def text_of(error: BaseException) -> str:
 
 def described(error: BaseException) -> str:
     """The class, the message and the notes of an exception, on one line."""
-    notes = "".join(f" ({note})" for note in getattr(error, "__notes__", ()))
-    return f"{type(error).__name__}: {text_of(error)}{notes}"
+    text, notes = text_of(error), "".join(f" ({note})" for note in getattr(error, "__notes__", ()))
+    return type(error).__name__ + (f": {text}" if text else "") + notes
 
 
 class TorchminError(Exception):

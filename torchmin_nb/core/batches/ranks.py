@@ -6,6 +6,7 @@ Only rank 0 decides. Decisions that every process takes for itself hang as soon 
 from __future__ import annotations
 
 import pickle
+import re
 import signal
 import threading
 import time
@@ -26,6 +27,8 @@ __all__ = ["Attentive", "Order", "OrderKind", "Ranks"]
 
 _BEAT = 1.0
 """Seconds after which rank 0 tells the others that it is alive: no wait is longer than the timeout of the group."""
+_PLACE = re.compile(r"^\[[^\]]*\] *")
+"""The place in gloo's source, with which its messages begin."""
 _LOOK = 0.1
 """Seconds between two looks, before a batch, whether another rank has failed."""
 
@@ -157,8 +160,9 @@ class Ranks:
         except BaseException as raised:
             error = raised
             if not isinstance(raised, _Elsewhere):
-                self._store.set(f"failed-{self._exchanges}", "1")
                 self.own_error = raised
+                with suppress(Exception):  # a lost rank is found below
+                    self._store.set(f"failed-{self._exchanges}", "1")
         self._exchanges += 1
         length = float(share.numel())
         state = torch.tensor([float(error is not None), length, -length], dtype=torch.float64)
@@ -309,7 +313,8 @@ def _lost_ranks_named() -> Iterator[None]:
     except (dist.DistError, RuntimeError) as error:
         if isinstance(error, DistributedError) or not _is_of_connections(error):
             raise
-        raise DistributedError(f"another rank is lost: {text_of(error).splitlines()[0]}") from error
+        reason = _PLACE.sub("", text_of(error).splitlines()[0]).partition(". ")[0]
+        raise DistributedError(f"another rank is lost: {reason}") from error
 
 
 def _is_of_connections(error: BaseException) -> bool:

@@ -122,6 +122,6 @@ def refuse_several_processes(closure: object) -> None:
     if distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1:
         raise DistributedError(
             f"the process group has {distributed.get_world_size()} processes, and this closure knows only the data of "
-            f"one; pass full_batch(loss, loader, group=torch.distributed.group.WORLD), with a part of the data for each "
-            f"process, see shard()"
+            f"one; pass full_batch(loss, loader, group=torch.distributed.group.WORLD), each with its part of the "
+            f"data, see shard()"
         )

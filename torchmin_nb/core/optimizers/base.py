@@ -209,23 +209,19 @@ class ScipyOptimizer(torch.optim.Optimizer):
 
     def _execute(self, closure: Closure) -> torch.Tensor:
         self._groups_changed()
-        flat = FlatParameters(trainable(self.param_groups))
         return on_every_rank(
             closure,
-            flat,
+            FlatParameters(trainable(self.param_groups)),
             f"{type(self).__name__} {self.name}",
             lambda: self._execute_here(closure),
-            state=lambda: {**packed(self.history, self.result), "x": flat.read(), "gradients": flat.gradients()},
-            take=lambda state: self._take_run(flat, state),
+            state=lambda: packed(self.history, self.result),
+            take=self._take_run,
         )
 
-    def _take_run(self, flat: FlatParameters, state: Mapping[str, Any]) -> None:
-        """Take the run of rank 0: history, result, and the values of the parameters and of `.grad`."""
-        self.history, self.result = unpacked(state)
+    def _take_run(self, run: Mapping[str, Any]) -> None:
+        """Take history and result of rank 0."""
+        self.history, self.result = unpacked(run)
         self._loaded = None
-        flat.write_final(state["x"])
-        for tensor, gradient in zip(flat.tensors, state["gradients"], strict=True):
-            tensor.grad = None if gradient is None else gradient.to(tensor)
 
     def _execute_here(self, closure: Closure) -> torch.Tensor:
         self.result, self.history = None, History(self.name)

@@ -29,8 +29,9 @@ def on_every_rank(
 ) -> T:
     """The return value of `work`, on every rank. With a closure of this process alone, simply `work()`.
 
-    what: in words, the same on every rank. state: on rank 0, what the work has left, also if it failed; take: receives
-    it on the other ranks. Raises DistributedError if the parameters differ, and where another rank has failed.
+    what: in words, the same on every rank. state: on rank 0, what the work has left besides parameters and `.grad`,
+    also if it failed; take: receives it on the other ranks. Raises DistributedError if the parameters differ, and where
+    another rank has failed.
     """
     ranks = closure.ranks if isinstance(closure, FullBatch) else None
     if ranks is None:
@@ -47,8 +48,11 @@ def on_every_rank(
                 package["error"] = described(error)
                 raise
             finally:
-                ranks.finish({**package, "state": state()})
+                ranks.finish({**package, "state": state(), "x": flat.read(), "gradients": flat.gradients()})
     package = serve(closure, flat, ranks)
+    flat.write_final(package["x"])
+    for tensor, gradient in zip(flat.tensors, package["gradients"], strict=True):
+        tensor.grad = None if gradient is None else gradient.to(tensor)
     take(package["state"])
     if package["error"] is None:
         return package["value"]  # type: ignore[no-any-return]

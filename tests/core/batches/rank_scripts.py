@@ -1,0 +1,246 @@
+"""What a rank does in `test_ranks.py`: `python -m tests.core.batches.rank_scripts NAME [ARGUMENT ...]`.
+
+A script prints lines of JSON. The environment is that of torchrun.
+"""
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+from torch.nn.functional import cross_entropy
+from torch.utils.data import DataLoader, TensorDataset
+
+from torchmin_nb import LeastSquaresWrapper, MinimizeWrapper, full_batch, shard
+from torchmin_nb.problems.pinn import POISSON
+
+WORLD = None
+INPUTS = torch.randn(103, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+LABELS = torch.randint(3, (103,), generator=torch.Generator().manual_seed(1))
+
+
+def tell(**facts):
+    print(json.dumps({"rank": dist.get_rank(), **facts}), flush=True)
+
+
+class Classifier:
+    """A model and its loss, over the shards of all ranks; before: called with the rank and the number of each batch."""
+
+    def __init__(self, before=lambda rank, batch: None, *, size=10, seed=2):
+        torch.manual_seed(seed)
+        self.model = torch.nn.Sequential(torch.nn.Linear(5, 4), torch.nn.Tanh(), torch.nn.Linear(4, 3)).double()
+        self.parameters = list(self.model.parameters())
+        self.before, self.calls = before, 0
+        data = DataLoader(shard(TensorDataset(INPUTS, LABELS)), batch_size=size, shuffle=True)
+        self.closure = full_batch(self.loss, data, extra=self.penalty, group=dist.group.WORLD)
+
+    def loss(self, batch):
+        self.calls += 1
+        self.before(dist.get_rank(), self.calls)
+        return cross_entropy(self.model(batch[0]), batch[1])
+
+    def penalty(self):
+        return 1e-2 * sum((p**2).sum() for p in self.parameters)
+
+
+def parity(engine, *methods):
+    """The first losses of each method, and what every rank has at the end."""
+    for method in methods:
+        made = Classifier()
+        limit = {"maxfun": 12} if method == "TNC" else {"maxiter": 6}
+        optimizer = MinimizeWrapper(made.parameters, dict(method=method, options=limit), engine=engine)
+        loss = optimizer.step(made.closure)
+        tell(
+            method=method,
+            losses=optimizer.history.loss.tolist(),
+            end=[float(p.detach().sum()) for p in made.parameters],
+            gradient=[float(p.grad.sum()) for p in made.parameters],
+            loss=loss.item(),
+            message=optimizer.result.message,
+            nfev=optimizer.result.nfev,
+        )
+
+
+def pinn():
+    made = POISSON.make(seed=0)
+    inner, outer = (part.to_dense() for part in pinn_points(made))
+    del inner, outer
+
+
+def pinn_points(made):
+    return made.parameters[:2]
+
+
+def reports():
+    """check, covariance, a run that is started, callbacks."""
+    made, seen = Classifier(), []
+    optimizer = MinimizeWrapper(
+        made.parameters,
+        dict(method="trust-exact", options=dict(gtol=1e-9)),
+        callbacks=[lambda it: seen.append(it.index)],
+    )
+    report = optimizer.check(made.closure)
+    run = optimizer.start(made.closure)
+    result = run.wait()
+    matrix = optimizer.covariance(made.closure).matrix
+    tell(
+        ok=report.ok,
+        seen=len(seen),
+        iterations=len(optimizer.history),
+        success=bool(result.success),
+        variances=matrix.diagonal().tolist(),
+    )
+
+
+def refusals():
+    """What is refused on every rank, with the reason."""
+    made = Classifier()
+    plain = MinimizeWrapper(made.parameters, "BFGS")
+    cases = {
+        "plain closure": lambda: plain.step(lambda: made.loss((INPUTS, LABELS))),
+        "called": made.closure,
+        "least squares": lambda: LeastSquaresWrapper(made.parameters, "trf").step(made.closure),
+        "values": lambda: MinimizeWrapper(Classifier(seed=2 + dist.get_rank()).parameters, "BFGS").step(made.closure),
+        "method": lambda: MinimizeWrapper(made.parameters, ["BFGS", "CG"][dist.get_rank()]).step(made.closure),
+        "shapes": lambda: MinimizeWrapper(made.parameters[dist.get_rank() :], "BFGS").step(made.closure),
+    }
+    for name, call in cases.items():
+        try:
+            call()
+        except Exception as error:
+            tell(case=name, error=type(error).__name__, text=str(error))
+        else:
+            tell(case=name, error=None)
+
+
+def faults():
+    """Errors, stops and budgets on either rank. The group is whole afterwards: each case follows the one before."""
+
+    def raising(rank, call, error=ValueError):
+        def before(here, number):
+            if here == rank and number == call:
+                raise error("broken")
+
+        return before
+
+    def stopping(here, number):
+        if here == 0 and number == 20:
+            holder["optimizer"].stop()
+
+    class Unpicklable(Exception):  # noqa: N818
+        def __init__(self, text):
+            super().__init__(text)
+            self.lock = threading.Lock()
+
+    holder = {}
+    method = lambda name: dict(method=name, options=dict(maxiter=50))  # noqa: E731
+    cases = {
+        "rank 0, first batch": (raising(0, 1), method("BFGS"), {}),
+        "rank 1, first batch": (raising(1, 1), method("BFGS"), {}),
+        "rank 0, later": (raising(0, 33), method("BFGS"), {}),
+        "rank 1, later": (raising(1, 33), method("BFGS"), {}),
+        "rank 1, in a product": (raising(1, 21), method("trust-ncg"), {}),
+        "rank 0, in a product": (raising(0, 36), method("trust-ncg"), {}),
+        "rank 1, in a Hessian": (raising(1, 9), method("trust-exact"), {}),
+        "rank 1, not to be pickled": (raising(1, 20, Unpicklable), method("BFGS"), {}),
+        "rank 1, rejected": (raising(1, 20, torch.linalg.LinAlgError), method("BFGS"), {}),
+        "rank 1, exits": (raising(1, 20, SystemExit), method("BFGS"), {}),
+        "stop": (stopping, method("L-BFGS-B"), {}),
+        "evaluations": (raising(0, 0), method("L-BFGS-B"), dict(max_evaluations=4)),
+        "seconds": (lambda rank, number: time.sleep(0.02), method("L-BFGS-B"), dict(max_seconds=0.3)),
+        "target": (raising(0, 0), method("L-BFGS-B"), dict(target_loss=1.1)),
+        "callback": (raising(0, 0), method("L-BFGS-B"), dict(callbacks=[lambda it: it.index == 2])),
+        "raising callback": (raising(0, 0), method("L-BFGS-B"), dict(callbacks=[lambda it: 1 / (it.index - 2)])),
+        "nothing": (raising(0, 0), method("L-BFGS-B"), {}),
+    }
+    for name, (before, arguments, more) in cases.items():
+        made = Classifier(before)
+        optimizer = holder["optimizer"] = MinimizeWrapper(made.parameters, arguments, start_check=False, **more)
+        begun, outcome, notes = time.monotonic(), "", []
+        try:
+            optimizer.step(made.closure)
+        except BaseException as error:
+            outcome, notes = f"{type(error).__name__}: {error}", getattr(error, "__notes__", [])
+        tell(
+            case=name,
+            outcome=outcome,
+            notes=notes,
+            status=None if optimizer.result is None else int(optimizer.result.status),
+            fun=None if optimizer.result is None else float(optimizer.result.fun),
+            end=[float(p.detach().sum()) for p in made.parameters],
+            seconds=time.monotonic() - begun,
+        )
+
+
+def early():
+    """Rank 1 fails in its first batch; rank 0 has ten slow ones, and stops at the end of the present one."""
+
+    def before(rank, number):
+        if rank == 1:
+            raise ValueError("broken")
+        time.sleep(0.5)
+
+    made, begun = Classifier(before, size=5), time.monotonic()
+    try:
+        MinimizeWrapper(made.parameters, "BFGS", start_check=False).step(made.closure)
+    except ValueError as error:
+        tell(seconds=time.monotonic() - begun, calls=made.calls, notes=error.__notes__)
+
+
+def paused(seconds):
+    """A pause that is longer than the timeout of the group."""
+    made, seconds = Classifier(), float(seconds)
+    optimizer = MinimizeWrapper(made.parameters, dict(method="BFGS", options=dict(maxiter=8)))
+    run = optimizer.start(made.closure, iterations=3)
+    if dist.get_rank() == 0:
+        run.wait_until_paused()
+        time.sleep(seconds)
+        run.resume()
+    run.wait()
+    tell(iterations=len(optimizer.history), success=bool(optimizer.result.success), loss=float(optimizer.result.fun))
+
+
+def killed(rank, how):
+    """One rank disappears in the middle of a run."""
+    rank, number = int(rank), {"SIGKILL": signal.SIGKILL, "SIGINT": signal.SIGINT, "SIGTERM": signal.SIGTERM}[how]
+
+    def before(here, call):
+        if here == rank and call == 20:
+            os.kill(os.getpid(), number)
+            time.sleep(0.5)
+
+    made, begun = Classifier(before), time.monotonic()
+    tell(ready=True)
+    try:
+        MinimizeWrapper(made.parameters, "BFGS", start_check=False).step(made.closure)
+    except BaseException as error:
+        tell(error=type(error).__name__, text=str(error), seconds=time.monotonic() - begun)
+
+
+def speed(milliseconds):
+    """Seconds of ten closure calls of so many milliseconds in one process, on this number of ranks."""
+    torch.manual_seed(0)
+    rows = int(float(milliseconds) * 70)
+    inputs, w = torch.randn(rows, 400), torch.nn.Parameter(torch.zeros(400, 30))
+    data = list(shard(list(inputs.split(rows // 8))))
+    closure = full_batch(lambda batch: (batch @ w).tanh().sub(0.1).square().mean(), data, group=dist.group.WORLD)
+    optimizer = MinimizeWrapper([w], dict(method="L-BFGS-B", options=dict(gtol=0, ftol=0)), max_evaluations=12)
+    optimizer.step(closure)
+    tell(seconds=optimizer.history.totals.elapsed, calls=optimizer.history.totals.nfev)
+
+
+def main():
+    torch.set_num_threads(1)
+    name, *arguments = sys.argv[1:]
+    timeout = timedelta(seconds=float(os.environ.get("GROUP_TIMEOUT", "60")))
+    dist.init_process_group("gloo", timeout=timeout)
+    globals()[name](*arguments)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,198 @@
+"""full_batch over several processes: the run of one process, on every rank; what ends it, and that nothing hangs."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+
+from tests.core.batches.rank_scripts import INPUTS, LABELS
+from torchmin_nb import MinimizeWrapper, shard
+from torchmin_nb.errors import ArgumentError, ArgumentTypeError, DistributedError
+
+ROOT = Path(__file__).parents[3]
+PROOF = bool(os.environ.get("TORCHMIN_NB_PROOF"))
+"""`make proof` runs every case; the ordinary tests one of each kind."""
+
+
+def free_port():
+    with socket.socket() as opened:
+        opened.bind(("127.0.0.1", 0))
+        return opened.getsockname()[1]
+
+
+def ranks(count, *arguments, timeout=120, **environment):
+    """What each rank told, in order, by rank; the exit codes. Fails if a rank has not ended after the timeout."""
+    common = {
+        **os.environ,
+        **dict(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(free_port()), WORLD_SIZE=str(count), OMP_NUM_THREADS="1"),
+        **environment,
+    }
+    command = [sys.executable, "-m", "tests.core.batches.rank_scripts", *map(str, arguments)]
+    started = [
+        subprocess.Popen(
+            command,
+            env={**common, "RANK": str(rank)},
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(count)
+    ]
+    told, errors = [], []
+    try:
+        for process in started:
+            out, error = process.communicate(timeout=timeout)
+            told.append([json.loads(line) for line in out.splitlines() if line.startswith("{")])
+            errors.append(error)
+    finally:
+        for process in started:
+            process.kill()
+            process.wait()
+    return told, [process.returncode for process in started], errors
+
+
+def in_one_process(method, engine):
+    torch.manual_seed(2)
+    model = torch.nn.Sequential(torch.nn.Linear(5, 4), torch.nn.Tanh(), torch.nn.Linear(4, 3)).double()
+    parameters = list(model.parameters())
+    limit = {"maxfun": 12} if method == "TNC" else {"maxiter": 6}
+    optimizer = MinimizeWrapper(parameters, dict(method=method, options=limit), engine=engine)
+    optimizer.step(lambda: cross_entropy(model(INPUTS), LABELS) + 1e-2 * sum((p**2).sum() for p in parameters))
+    return optimizer
+
+
+SCIPY = ["CG", "BFGS", "L-BFGS-B", "TNC", "SLSQP", "Newton-CG", "dogleg", "trust-ncg", "trust-krylov", "trust-exact"]
+SCIPY += ["trust-constr"]
+TORCH = ["CG", "BFGS", "L-BFGS-B", "Newton-CG", "dogleg", "trust-ncg", "trust-krylov", "trust-exact"]
+
+
+@pytest.mark.parametrize(
+    ("count", "engine", "methods"), [(2, "scipy", SCIPY), (2, "torch", TORCH), (4, "scipy", ["BFGS", "trust-ncg"])]
+)
+def test_the_run_is_that_of_one_process(count, engine, methods):
+    told, codes, errors = ranks(count, "parity", engine, *methods)
+    assert codes == [0] * count, errors
+    for lines in zip(*told, strict=True):
+        first, *others = lines
+        one = in_one_process(first["method"], engine)
+        tolerance = 1e-8 if first["method"] == "TNC" else 1e-10
+        assert first["losses"][:7] == pytest.approx(one.history.loss[:7].tolist(), rel=tolerance), first["method"]
+        assert first["nfev"] == one.result.nfev
+        for other in others:  # every rank ends with the same run and the same parameters, to the last bit
+            assert {**other, "rank": 0} == first
+
+
+def test_check_covariance_and_callbacks():
+    told, codes, errors = ranks(2, "reports")
+    assert codes == [0, 0], errors
+    (first,), (second,) = told
+    assert first["ok"]
+    assert first["success"]
+    assert first["seen"] == first["iterations"] > 3
+    assert second["seen"] == 0  # callbacks are called on rank 0
+    assert {**first, "seen": 0} == {**second, "rank": 0}
+    one = in_one_process("trust-exact", "scipy")
+    assert one is not None
+
+
+def test_what_is_refused():
+    told, codes, errors = ranks(2, "refusals")
+    assert codes == [0, 0], errors
+    expected = {
+        "plain closure": "full_batch(loss, loader, group=",
+        "called": "pass it to step()",
+        "least squares": "minimise the sum of squares",
+        "values": "parameter values of rank 1 differ from rank 0",
+        "method": "what is run of rank 1 differ from rank 0: MinimizeWrapper CG, not MinimizeWrapper BFGS",
+        "shapes": "shapes and dtypes of rank 1 differ",
+    }
+    for lines in told:
+        assert {line["case"]: line["error"] for line in lines} == dict.fromkeys(expected, "DistributedError")
+        for line in lines:
+            assert expected[line["case"]] in line["text"]
+
+
+ENDINGS = {"stop": 99, "evaluations": 102, "seconds": 103, "target": 104, "callback": 99}
+
+
+def test_faults_end_every_rank_alike():
+    told, codes, errors = ranks(2, "faults")
+    assert codes == [0, 0], errors
+    for first, second in zip(*told, strict=True):
+        name = first["case"]
+        assert (first["end"], first["fun"], first["status"]) == (second["end"], second["fun"], second["status"]), name
+        if name in ENDINGS:
+            assert first["outcome"] == second["outcome"] == ""
+            assert first["status"] == ENDINGS[name]
+        elif name in ("nothing", "rank 1, rejected"):
+            assert first["outcome"] == second["outcome"] == ""
+            assert first["status"] in (0, 1)
+        else:
+            assert first["outcome"], name
+            assert second["outcome"], name
+            failed = int(name.removeprefix("rank ")[0]) if name.startswith("rank") else 0
+            whole = first["outcome"] + "".join(first["notes"])
+            if name.startswith("rank"):
+                assert "broken" in whole
+                assert f"rank {failed}" in whole
+                assert "broken" in second["outcome"]
+            else:
+                assert "ZeroDivisionError" in whole
+                assert "rank 0 ended: ZeroDivisionError" in second["outcome"]
+
+
+def test_a_slow_rank_hears_of_an_error_between_its_batches():
+    told, codes, errors = ranks(2, "early")
+    assert codes == [0, 0], errors
+    (first,), _ = told
+    assert first["calls"] == 1  # of eleven
+    assert first["notes"] == ["raised in batch 0 of 11", "raised on rank 1"]
+
+
+def test_a_pause_longer_than_the_timeout_of_the_group():
+    told, codes, errors = ranks(2, "paused", 6, GROUP_TIMEOUT="4")
+    assert codes == [0, 0], errors
+    (first,), (second,) = told
+    assert first["iterations"] > 4
+    assert {**second, "rank": 0} == first
+
+
+KILLED = [(1, "SIGKILL"), (0, "SIGINT")]
+KILLED += [(0, "SIGKILL"), (1, "SIGTERM"), (1, "SIGINT"), (0, "SIGTERM")] if PROOF else []
+
+
+@pytest.mark.parametrize(("rank", "how"), KILLED)
+def test_a_rank_that_disappears_ends_the_others(rank, how):
+    told, _, errors = ranks(2, "killed", rank, how, GROUP_TIMEOUT="20", timeout=60)
+    other = told[1 - rank][-1]
+    assert "ready" not in other, errors
+    if how == "SIGINT":
+        assert told[rank][-1]["error"] == "KeyboardInterrupt"
+        assert other["error"] == "DistributedError"
+        assert "KeyboardInterrupt" in other["text"]
+    else:
+        assert other["error"] == "DistributedError"
+        assert "another rank is lost" in other["text"]
+
+
+def test_shard():
+    parts = [shard(list(range(10)))]
+    assert [list(part) for part in parts] == [list(range(10))]
+
+
+def test_a_group_needs_torch_distributed():
+    from torchmin_nb import full_batch
+
+    with pytest.raises(DistributedError, match="torchrun"):
+        full_batch(lambda batch: batch, [INPUTS], group=object())
+    assert issubclass(ArgumentTypeError, TypeError)
+    assert issubclass(ArgumentError, ValueError)
+    assert np.isfinite(INPUTS).all()
