@@ -17,9 +17,8 @@ from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, TensorDataset
 
 from torchmin_nb import LeastSquaresWrapper, MinimizeWrapper, full_batch, shard
-from torchmin_nb.problems.pinn import POISSON
+from torchmin_nb.errors import DistributedError
 
-WORLD = None
 INPUTS = torch.randn(103, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 LABELS = torch.randint(3, (103,), generator=torch.Generator().manual_seed(1))
 
@@ -66,33 +65,65 @@ def parity(engine, *methods):
         )
 
 
-def pinn():
-    made = POISSON.make(seed=0)
-    inner, outer = (part.to_dense() for part in pinn_points(made))
-    del inner, outer
+def points():
+    """Of the unit square, for a network that solves −Δu = f."""
+    return torch.rand(60, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
 
 
-def pinn_points(made):
-    return made.parameters[:2]
+class Pinn:
+    """A network u(x, y) with the loss mean (Δu + 2π² sin πx sin πy)², and the boundary as the extra term."""
+
+    def __init__(self):
+        torch.manual_seed(5)
+        self.model = torch.nn.Sequential(torch.nn.Linear(2, 6), torch.nn.Tanh(), torch.nn.Linear(6, 1)).double()
+        self.parameters = list(self.model.parameters())
+        side = torch.linspace(0, 1, 9, dtype=torch.float64)
+        self.edge = torch.cat([torch.stack([side, side * 0 + end], 1) for end in (0, 1)])
+
+    def loss(self, batch):
+        x = batch.clone().requires_grad_()
+        (slope,) = torch.autograd.grad(self.model(x).sum(), x, create_graph=True)
+        curvature = sum(torch.autograd.grad(slope[:, i].sum(), x, create_graph=True)[0][:, i] for i in (0, 1))
+        return (curvature + 2 * torch.pi**2 * torch.sin(torch.pi * batch).prod(1)).square().mean()
+
+    def boundary(self):
+        return 4 * self.model(self.edge).square().mean()
+
+
+def pinn(engine, *methods):
+    """The first losses of each method on a PINN."""
+    for method in methods:
+        made = Pinn()
+        batches = DataLoader(shard(points()), batch_size=8)
+        closure = full_batch(made.loss, batches, extra=made.boundary, group=dist.group.WORLD)
+        optimizer = MinimizeWrapper(made.parameters, dict(method=method, options=dict(maxiter=6)), engine=engine)
+        optimizer.step(closure)
+        tell(method=method, losses=optimizer.history.loss.tolist())
 
 
 def reports():
-    """check, covariance, a run that is started, callbacks."""
+    """check, covariance, a run that is started, callbacks; DistributedDataParallel, around the model and by itself."""
     made, seen = Classifier(), []
-    optimizer = MinimizeWrapper(
-        made.parameters,
-        dict(method="trust-exact", options=dict(gtol=1e-9)),
-        callbacks=[lambda it: seen.append(it.index)],
-    )
+    wrapped = torch.nn.parallel.DistributedDataParallel(made.model)
+    made.model = wrapped.module
+    method = dict(method="trust-exact", options=dict(gtol=1e-9))
+    optimizer = MinimizeWrapper(made.parameters, method, callbacks=[lambda iteration: seen.append(iteration.index)])
     report = optimizer.check(made.closure)
     run = optimizer.start(made.closure)
     result = run.wait()
     matrix = optimizer.covariance(made.closure).matrix
+    made, refused = Classifier(), ""
+    made.model = wrapped
+    try:
+        MinimizeWrapper(wrapped.parameters(), "BFGS").step(made.closure)
+    except DistributedError as error:
+        refused = str(error)
     tell(
         ok=report.ok,
         seen=len(seen),
         iterations=len(optimizer.history),
         success=bool(result.success),
+        refused=refused,
         variances=matrix.diagonal().tolist(),
     )
 

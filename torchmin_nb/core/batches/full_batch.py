@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from typing import Any, Literal, get_args
 
 import torch
@@ -17,7 +18,7 @@ from ..objective.residual_evaluator import CostOfResiduals
 from ..parameters.flat import FlatParameters
 from ..validation import one_of
 from .evaluator import BatchEvaluator
-from .parts import Part, refuse_batch_statistics
+from .parts import Part, refuse_batch_statistics, unwrapped_models
 from .ranked import RankedEvaluator
 from .ranks import Ranks
 from .residuals import BatchResiduals
@@ -120,7 +121,8 @@ class FullBatch(OwnEvaluator):
 
     def _closure_of(self, batch: Batch) -> Closure:
         def loss_of_batch() -> Any:
-            returned = self._loss(batch.data)
+            with nullcontext() if self._checked or self.ranks is None else unwrapped_models():
+                returned = self._loss(batch.data)
             if not self._checked and isinstance(returned, torch.Tensor) and returned.requires_grad:
                 refuse_batch_statistics(nodes_of(returned))
                 self._checked = True

@@ -6,11 +6,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple, Protocol
 
-from ...errors import ClosureError
+import torch
+from torch.nn.parallel import DistributedDataParallel
+
+from ...errors import ClosureError, DistributedError
 from ..autodiff.closure import Steering
 from .source import Source
 
-__all__ = ["Part", "Terms", "named", "parts_of", "refuse_batch_statistics"]
+__all__ = ["Part", "Terms", "named", "parts_of", "refuse_batch_statistics", "unwrapped_models"]
 
 
 class Part(NamedTuple):
@@ -53,6 +56,23 @@ def named(part: Part) -> Iterator[None]:
     except Exception as error:
         error.add_note(f"raised in {part.name}")
         raise
+
+
+@contextmanager
+def unwrapped_models() -> Iterator[None]:
+    """Raise DistributedError if DistributedDataParallel is called inside: it would add up gradients on its own."""
+
+    def refuse(module: torch.nn.Module, inputs: object) -> None:
+        if isinstance(module, DistributedDataParallel):
+            raise DistributedError(
+                "the loss calls a DistributedDataParallel, which adds up gradients on its own; call ddp.module instead"
+            )
+
+    hook = torch.nn.modules.module.register_module_forward_pre_hook(refuse)
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 def refuse_batch_statistics(nodes: set[Any]) -> None:
