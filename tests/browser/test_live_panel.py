@@ -146,6 +146,21 @@ def test_messages_that_were_lost_are_made_up_for(notebook):
     assert_as_history(book)
 
 
+def test_a_front_end_that_cannot_load_the_widget_shows_a_figure_and_says_why(notebook, page):
+    page.route("**/extensions/anywidget/**", lambda route: route.abort())
+    book = notebook("no-widget", [a_run(wait=0.05), HISTORY])
+    book.run_all()
+    page.get_by_text("This front end did not load the live widget").wait_for(timeout=30_000)
+    count = book.points()
+    book.wait_for_points(count + 10)
+    assert page.locator(".tmnb-panel").count() == 0
+    book.screenshot("panel-fallback")
+    page.locator(".jp-Notebook .jp-CodeCell .cm-content").last.click()
+    book.command("notebook:replace-selection", text="run.stop();")
+    book.command("notebook:run-cell")
+    book.wait_for_title("Stopped on request")
+
+
 def test_a_cell_that_blocks_shows_its_curves_while_it_does(notebook):
     cell = a_run(wait=0.05).replace("run = optimizer.start(closure)\nrun", "optimizer.step(closure);")
     cell = cell.replace("start_check=False", "callbacks=[Dashboard()], max_seconds=12, start_check=False")
