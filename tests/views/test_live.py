@@ -584,7 +584,9 @@ def test_without_widgets_the_figure_is_sent_again(cell, runs, monkeypatch, how):
     ended(cell, run)
     assert set(_instances) - before == set()
     assert len(cell.shown) == 1
-    assert all(set(data) == {PLOTLY, "text/plain"} for data in [*cell.shown, *(data for _, data in cell.updates)])
+    *sketches, last = [*cell.shown, *(data for _, data in cell.updates)]
+    assert all(set(data) == {"text/html", "text/plain"} for data in sketches)
+    assert set(last) == {PLOTLY, "text/plain"}
     assert points(cell.at(0))[0].size == len(run.history)
 
 

@@ -1,4 +1,4 @@
-"""Where a scene is shown: a live panel that gives way to a static figure, or a static figure that is sent again."""
+"""Where a scene is shown: a live panel that gives way to a static figure, or a picture that is sent again."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ class PanelScreen:
 
 
 class StaticScreen:
-    """For a notebook front end without widgets: the static figure, sent anew about once a second."""
+    """For a notebook front end without widgets: a picture, sent anew about once a second, and the figure at the end."""
 
     rate = 1.0
     share = 0.02
@@ -149,11 +149,12 @@ class StaticScreen:
     def open(self, scene: Scene) -> None:
         from IPython.display import display
 
-        self._display = display(scene.bundle(), raw=True, display_id=True)
+        self._display = display(scene.sketch(), raw=True, display_id=True)
 
     def draw(self, scene: Scene) -> int:
-        self._show((self._display, scene.bundle()))
-        return 40 * sum(columns.y.size for columns in scene.state().columns)
+        sketch = scene.sketch()
+        self._show((self._display, sketch))
+        return len(sketch["text/html"])
 
     def beat(self, *, whole: bool) -> int:
         return 0
@@ -194,7 +195,7 @@ class FallbackScreen(StaticScreen):
         if scene.buttons:
             notice += " run.pause(), run.advance(), run.resume() and run.stop() steer the run."
         told = {"text/html": html("<small>{notice}</small>", notice=notice), "text/plain": notice}
-        self._show((self._display, scene.bundle()), (self._words, told))
+        self._show((self._display, scene.sketch()), (self._words, told))
 
     def beat(self, *, whole: bool) -> int:
         assert self.panel.widget is not None
