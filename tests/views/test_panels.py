@@ -60,6 +60,13 @@ def test_a_violation_has_a_panel_where_it_is_reported():
     assert chosen_panels(history) == ("loss", "step norm", "constraint violation")
 
 
+def test_a_kkt_residual_is_beside_the_gradient_norm():
+    history = History("L-BFGS-B")
+    history.append(Iteration(0, 3.0, grad_norm=2.0, kkt_residual=0.5))
+    assert chosen_panels(history) == ("loss", "gradient norm", "KKT residual", "step norm")
+    np.testing.assert_array_equal(curve(history, "KKT residual").y, [0.5])
+
+
 def test_nothing_moves_when_the_first_numbers_come():
     for method in ("trust-ncg", "L-BFGS-B", "Nelder-Mead"):
         history = History(method)

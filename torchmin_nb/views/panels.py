@@ -46,6 +46,7 @@ PanelName = Literal[
     "loss",
     "loss - best",
     "gradient norm",
+    "KKT residual",
     "trust radius",
     "reduction ratio",
     "step norm",
@@ -84,6 +85,9 @@ PANELS = {
     "loss": Panel("loss", "loss"),
     "loss - best": Panel("loss − best", "loss"),
     "gradient norm": Panel("gradient norm", "grad_norm", missing="{names} uses no gradient here"),
+    "KKT residual": Panel(
+        "KKT residual", "kkt_residual", missing="no bounds or constraints", hint="what no multiplier explains"
+    ),
     "trust radius": Panel(
         "trust radius", "trust_radius", missing="no trust region in {names}:\nit chooses its step differently"
     ),
@@ -106,8 +110,8 @@ PANELS = {
 """What can be shown, one panel below the other."""
 
 AUTO: Literal["auto"] = "auto"
-"""Loss; then gradient norm, trust radius and reduction ratio (or else step norm), constraint violation and metrics,
-where there are any. A run that goes on has the panels for which its method will have numbers."""
+"""Loss; then gradient norm, KKT residual, trust radius and reduction ratio (or else step norm), constraint violation
+and metrics, where there are any. A run that goes on has the panels for which its method will have numbers."""
 
 _METRIC = "metrics/"
 """Begins the name of a panel that shows one metric."""
@@ -211,6 +215,8 @@ def _automatic(histories: list[History]) -> Iterator[str]:
     yield "loss"
     if reported("gradient norm"):
         yield "gradient norm"
+    if reported("KKT residual"):
+        yield "KKT residual"
     if reported("trust radius"):
         yield from ("trust radius", *(["reduction ratio"] if reported("reduction ratio") else []))
     elif not any(history.method in GLOBAL_METHODS for history in histories):
