@@ -115,6 +115,10 @@ and metrics, where there are any. A run that goes on has the panels for which it
 
 _METRIC = "metrics/"
 """Begins the name of a panel that shows one metric."""
+_SPREAD = f"{_METRIC}population_spread"
+_METRIC_ROWS = {_SPREAD: Panel("spread of the population", None, hint="standard deviation of its losses")}
+_REPEATED = ("generation", "convergence")
+"""What a search counts besides: the number of the iteration, and its spread divided by its mean and tolerance."""
 OWN_METRICS = 4
 """So many metrics have a panel each; those that come later share one."""
 
@@ -193,7 +197,7 @@ def chosen_panels(histories: Mapping[str, History] | History, panels: str | Sequ
 
 def panel_row(name: str) -> Panel:
     """The row of a panel that `chosen_panels` names."""
-    return PANELS[name] if name in PANELS else Panel(name.removeprefix(_METRIC), None)
+    return PANELS.get(name) or _METRIC_ROWS.get(name) or Panel(name.removeprefix(_METRIC), None)
 
 
 def drawn_log(name: str, values: Floats) -> bool:
@@ -223,7 +227,7 @@ def _automatic(histories: list[History]) -> Iterator[str]:
         yield "step norm"
     if reported("constraint violation"):
         yield "constraint violation"
-    if any(history.metrics for history in histories):
+    if _metric_names(histories):
         yield from _metric_panels(histories)
     if any(history.method in GLOBAL_METHODS for history in histories):
         yield "closure calls"
@@ -245,7 +249,9 @@ def _metric_panels(histories: Sequence[History]) -> list[str]:
 
 
 def _metric_names(histories: Iterable[History]) -> list[str]:
-    return list(dict.fromkeys(name for history in histories for name in history.metrics))
+    """A search's numbers that say nothing new have no panel."""
+    named = ((history.method in GLOBAL_METHODS, name) for history in histories for name in history.metrics)
+    return list(dict.fromkeys(name for search, name in named if not (search and name in _REPEATED)))
 
 
 def x_column(x: str) -> str:
