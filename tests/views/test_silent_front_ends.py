@@ -18,8 +18,15 @@ os.environ.pop("TORCHMIN_NB_FRONT_END", None)
 import torch
 from torchmin_nb import MinimizeWrapper
 from torchmin_nb.views import Dashboard, frontend, handshake, main_thread, session
-handshake._PATIENCE, main_thread._TICK = 0.6, 0.05
+handshake._PATIENCE, main_thread._TICK = 1.0, 0.1
 session._BEAT = 0.05
+
+class Told(dict):
+    def __setitem__(self, client, live):
+        super().__setitem__(client, live)
+        print("live" if live else "silent")
+
+frontend.LIVE = handshake.LIVE = Told()
 
 def optimizer(*callbacks, **limits):
     x = torch.nn.Parameter(torch.linspace(-1.2, 1.2, 12, dtype=torch.float64))
@@ -47,7 +54,7 @@ class Page:
     def __init__(self, client, *, loads=False, answers=False):
         self.client, self.loads, self.answers = client, loads, answers
         client.session.session = uuid.uuid4().hex  # as a page that was just opened
-        self.shown, self.states, self.models, self.panels = {}, {}, [], 0
+        self.shown, self.states, self.models, self.panels, self.printed = {}, {}, [], 0, ""
 
     def run(self, *cells):
         """Send all cells at once, as Run All does, and look on until they are done."""
@@ -73,6 +80,8 @@ class Page:
         content, kind = message["content"], message["msg_type"]
         if kind == "error":
             raise AssertionError("\n".join(content["traceback"]))
+        if kind == "stream":
+            self.printed += content["text"]
         if kind == "status":
             self.states[message["parent_header"].get("msg_id")] = content["execution_state"]
         elif kind == "display_data" or content.get("transient", {}).get("display_id") in self.shown:
@@ -151,7 +160,7 @@ def test_another_page_of_the_same_kernel_is_asked_anew(open_page):
     silent.run(STOP)
     other = open_page(loads=True, answers=True)
     other.run(RUN)
-    other.look_for(1.5)
+    other.look_for(2.0)
     assert (other.panels, other.figures) == (1, [])
 
 
@@ -164,7 +173,7 @@ def test_a_late_answer_brings_the_panel_back(open_page):
     page.wait_for(lambda: page.panels == 2)
     assert page.figures == []
     page.run(STOP, RUN)
-    page.look_for(1.5)
+    page.look_for(2.0)
     assert page.panels == 3
 
 
@@ -181,7 +190,7 @@ def test_one_that_drops_what_threads_send_gets_figures_from_the_main_thread(open
 def test_run_all_is_no_silence(open_page):
     page = open_page(loads=True, answers=True)
     page.run(RUN, *["time.sleep(0.3)"] * 5, *["import asyncio; await asyncio.sleep(0.3)"] * 4)
-    page.look_for(1.5)
+    page.look_for(2.0)
     assert (page.panels, page.figures) == (1, [])
 
 
@@ -189,26 +198,26 @@ def test_run_all_is_no_silence(open_page):
 def test_a_step_that_blocks_is_no_silence(open_page, step):
     page = open_page(loads=True, answers=True)
     page.run(step)
-    page.look_for(1.0)
+    page.look_for(2.0)
     page.run(RUN)
-    page.look_for(1.5)
+    page.look_for(2.0)
     assert page.panels == 2
 
 
 def test_a_widget_that_is_closed_leaves_no_verdict(open_page):
     page = open_page(answers=True)
     page.run(SHORT + "del made")
-    page.look_for(1.0)
+    page.look_for(2.0)
     page.loads = True
     page.run(RUN)
-    page.look_for(1.0)
+    page.look_for(2.0)
     assert page.panels == 2
 
 
 def test_blocking_steps_in_one_that_never_answers_are_static_from_the_second_on(open_page):
     page = open_page()
     page.run(SHORT)
-    page.look_for(1.5)
+    page.wait_for(lambda: "silent" in page.printed)
     page.run(SHORT)
     assert page.panels == 1
     assert len([data for data in page.shown.values() if PLOTLY in data]) == 2
@@ -217,6 +226,6 @@ def test_blocking_steps_in_one_that_never_answers_are_static_from_the_second_on(
 def test_nobody_is_asked_where_it_is_known(open_page):
     page = open_page()
     page.run("os.environ['TORCHMIN_NB_FRONT_END'] = 'notebook'", RUN)
-    page.look_for(1.5)
+    page.look_for(2.0)
     assert (page.panels, page.figures) == (1, [])
     page.run("del os.environ['TORCHMIN_NB_FRONT_END']")
