@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import shutil
@@ -27,6 +28,8 @@ FLAGS = [
     "--disable-sync",
 ]
 SCREENSHOTS = Path(__file__).parent / "screenshots"
+PATIENCE = 3 if os.environ.get("TORCHMIN_NB_OPENINGS") else 1
+"""How much longer than on an idle machine a test waits before it fails."""
 
 
 def pytest_collection_modifyitems(items):
@@ -152,16 +155,23 @@ class Notebook:
         self.page.goto(address)
         self.await_ready()
 
+    def in_another_page(self, page) -> Notebook:
+        """The same notebook in another page, as it was saved."""
+        other = copy.copy(self)
+        other.page = page
+        other.open(self.page.url)
+        return other
+
     def reload(self) -> None:
         """What a person does with F5."""
         self.page.reload()
         self.await_ready()
 
     def await_ready(self) -> None:
-        self.page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=60_000)
+        self.page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=60_000 * PATIENCE)
         self.wait("window.jupyterapp?.shell?.currentWidget?.sessionContext?.isReady")
         self.page.evaluate(KERNEL_ANSWERS)
-        self.page.wait_for_selector(IDLE, timeout=60_000, state="attached")
+        self.page.wait_for_selector(IDLE, timeout=60_000 * PATIENCE, state="attached")
 
     def command(self, name: str, **arguments: object) -> None:
         """Execute a JupyterLab command without waiting for its end."""
@@ -182,7 +192,7 @@ class Notebook:
 
     def press(self, name: str) -> None:
         """Click the button of this name, when it can be clicked."""
-        self.page.get_by_role("button", name=name, exact=True).click(timeout=60_000)
+        self.page.get_by_role("button", name=name, exact=True).click(timeout=60_000 * PATIENCE)
 
     def points(self) -> int:
         """How many points the first curve in the page has; -1 where there is no figure."""
@@ -193,7 +203,7 @@ class Notebook:
         return self.page.evaluate(WORDS)
 
     def wait(self, condition: str, seconds: float = 60) -> None:
-        self.page.wait_for_function(condition, timeout=seconds * 1000)
+        self.page.wait_for_function(condition, timeout=seconds * 1000 * PATIENCE)
 
     def wait_for_points(self, count: int, seconds: float = 60) -> None:
         self.wait(f"{POINTS} >= {count}", seconds)

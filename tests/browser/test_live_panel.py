@@ -2,57 +2,19 @@
 
 import time
 
-import numpy as np
 import pytest
 
+from tests.browser.panels import (
+    RESTART,
+    TICKS,
+    TITLES,
+    a_shown_run,
+    assert_as_history,
+    assert_ticks,
+    drawn,
+    held,
+)
 from tests.browser.test_run import a_run
-
-HISTORY = "import json; print('HISTORY', json.dumps([list(run.history.loss), list(run.history.trust_radius)]))"
-DRAWN = """(() => {
-    const plot = [...document.querySelectorAll('.js-plotly-plot')].at(PLACE);
-    return Object.fromEntries(plot._fullData.map(t => [t.yaxis + ' ' + t.mode, [...t.y]]));
-})()"""
-TITLES = "[...document.querySelectorAll('.js-plotly-plot .annotation-text')].map(t => t.textContent)"
-TICKS = """[...document.querySelectorAll('.js-plotly-plot')].at(0)._fullLayout._subplots.yaxis.map(id => [
-    ...document.querySelectorAll(`.js-plotly-plot .${id}tick text`)].map(t => t.textContent))"""
-
-
-def drawn(book, place=0):
-    """What the browser drew, by axis and mode."""
-    return book.page.evaluate(DRAWN.replace("PLACE", str(place)))
-
-
-def history(book):
-    """The columns of the history, asked of the kernel by a cell."""
-    book.page.locator(".jp-Notebook .jp-CodeCell .cm-content").last.click()
-    book.command("notebook:run-cell")
-    book.wait("[...document.querySelectorAll('pre')].some(p => p.textContent.startsWith('HISTORY'))")
-    text = book.page.locator("pre", has_text="HISTORY").last.text_content()
-    import json
-
-    return json.loads(text.removeprefix("HISTORY").strip())
-
-
-def held(book):
-    """Pause, and wait until it stands still."""
-    book.press("Pause")
-    book.wait_for_title("paused")
-    book.page.wait_for_timeout(400)
-
-
-def assert_as_history(book, place=0):
-    loss, radius = history(book)
-    shown = drawn(book, place)
-    lines = {name.split()[0]: y for name, y in shown.items() if "lines" in name}
-    np.testing.assert_array_equal(lines["y"], loss)
-    np.testing.assert_array_equal(lines["y3"], radius)
-
-
-def a_shown_run(notebook, name, wait=0.05, cells=(HISTORY,)):
-    book = notebook(name, [a_run(wait=wait), *cells])
-    book.run_all()
-    book.wait_for_points(4)
-    return book
 
 
 def test_what_is_drawn_is_the_history_and_three_ticks_are_on_every_axis(notebook):
@@ -62,9 +24,7 @@ def test_what_is_drawn_is_the_history_and_three_ticks_are_on_every_axis(notebook
     assert_as_history(book)
     titles = " ".join(book.page.evaluate(TITLES))
     assert all(title in titles for title in ("loss", "gradient norm", "trust radius", "reduction ratio"))
-    ticks = book.page.evaluate(TICKS)
-    assert len(ticks) == 4
-    assert all(len(set(labels)) >= 3 for labels in ticks)
+    assert_ticks(book)
     assert book.errors() == []
     book.press("Stop")
 
@@ -116,9 +76,7 @@ def test_two_views_of_one_panel_show_the_same(notebook):
 def test_a_kernel_that_is_restarted_is_told_and_the_buttons_go(notebook):
     book = a_shown_run(notebook, "restart")
     count = book.points()
-    book.page.evaluate("""async () => {
-        await window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart();
-    }""")
+    book.page.evaluate(RESTART)
     book.wait_for_title("kernel gone", 60)
     assert book.page.locator(".tmnb-button").count() == 0
     assert book.points() >= count
@@ -144,6 +102,23 @@ def test_messages_that_were_lost_are_made_up_for(notebook):
     book.wait_for_points(lost + 10, 20)
     held(book)
     assert_as_history(book)
+
+
+def test_a_front_end_that_cannot_load_the_widget_shows_a_picture_and_says_why(notebook, page):
+    page.route("**/extensions/anywidget/**", lambda route: route.abort())
+    book = notebook("no-widget", [a_run(wait=0.05), "run.stop()"])
+    page.evaluate("window.jupyterapp.shell.currentWidget.content.activeCellIndex = 0")
+    book.command("notebook:run-cell")
+    page.get_by_text("This front end did not load the live widget").wait_for(timeout=30_000)
+    drawn = "document.querySelector('.jp-OutputArea svg polyline').getAttribute('points').split(' ').length"
+    early = page.evaluate(drawn)
+    book.wait(f"{drawn} >= {early + 20}", 30)
+    assert page.locator(".tmnb-panel").count() == 0
+    book.screenshot("panel-fallback")
+    page.evaluate("window.jupyterapp.shell.currentWidget.content.activeCellIndex = 1")
+    book.command("notebook:run-cell")
+    book.wait_for_title("Stopped on request")
+    assert book.points() > early
 
 
 def test_a_cell_that_blocks_shows_its_curves_while_it_does(notebook):

@@ -30,12 +30,12 @@ def shell(request):
     ],
 )
 def test_a_kernel_is_watched_if_its_front_end_can_be_asked(monkeypatch, request_, expected):
-    monkeypatch.setattr(frontend, "_shell", lambda: shell(request_))
+    monkeypatch.setattr(frontend, "shell", lambda: shell(request_))
     assert front_end() == expected
 
 
 def test_ipython_without_a_kernel_is_a_terminal(monkeypatch):
-    monkeypatch.setattr(frontend, "_shell", lambda: SimpleNamespace())
+    monkeypatch.setattr(frontend, "shell", lambda: SimpleNamespace())
     assert front_end() == TERMINAL
 
 
@@ -53,21 +53,21 @@ def test_ipython_that_is_only_imported_is_a_terminal():
 
 
 def test_colab_is_static(monkeypatch):
-    monkeypatch.setattr(frontend, "_shell", lambda: shell({"content": {"allow_stdin": True}}))
+    monkeypatch.setattr(frontend, "shell", lambda: shell({"content": {"allow_stdin": True}}))
     monkeypatch.setitem(sys.modules, "google.colab", SimpleNamespace())
     assert front_end() == STATIC
 
 
 @pytest.mark.parametrize("missing", ["anywidget", "ipywidgets"])
 def test_a_watched_kernel_without_widgets_is_static(monkeypatch, missing):
-    monkeypatch.setattr(frontend, "_shell", lambda: shell({"content": {"allow_stdin": True}}))
+    monkeypatch.setattr(frontend, "shell", lambda: shell({"content": {"allow_stdin": True}}))
     monkeypatch.setattr(frontend, "find_spec", lambda name: None if name == missing else name)
     assert front_end() == STATIC
 
 
 @pytest.mark.parametrize("told", [NOTEBOOK, STATIC, HEADLESS, TERMINAL])
 def test_the_environment_overrules_what_is_found(monkeypatch, told):
-    monkeypatch.setattr(frontend, "_shell", lambda: shell({"content": {"allow_stdin": told == TERMINAL}}))
+    monkeypatch.setattr(frontend, "shell", lambda: shell({"content": {"allow_stdin": told == TERMINAL}}))
     monkeypatch.setenv("TORCHMIN_NB_FRONT_END", told)
     assert front_end() == told
 
@@ -81,5 +81,5 @@ def test_an_unknown_front_end_is_refused_with_those_that_are_known(monkeypatch, 
 
 def test_a_cell_has_a_number_where_there_are_cells(monkeypatch):
     assert cell() is None
-    monkeypatch.setattr(frontend, "_shell", lambda: SimpleNamespace(execution_count=12))
+    monkeypatch.setattr(frontend, "shell", lambda: SimpleNamespace(execution_count=12))
     assert cell() == 12

@@ -398,6 +398,30 @@ def test_other_histories_can_be_drawn_beside_every_run(cell, compare, expected):
         assert names(cell.at(2 * place)) == expected
 
 
+def branched(cell, **choices):
+    """A run whose dashboard goes on to a branch of it, which has ended too."""
+    x = start_point()
+    optimizer = optimizer_of(x, Dashboard(**choices), method="BFGS", engine="torch", keep_states=1)
+    first = ended(cell, optimizer.start(Gate(x)))
+    return first, ended(cell, first.branch(5, "trust-ncg"))
+
+
+def test_a_branch_is_drawn_beside_the_run_that_it_left(cell):
+    first, second = branched(cell)
+    assert names(cell.at(0)) == ["BFGS"]
+    assert names(cell.at(2)) == ["first run: BFGS", "trust-ncg"]
+    traces = cell.at(2)[PLOTLY]["data"]
+    own = next(place for place, trace in enumerate(traces) if trace["legendgroup"] == "trust-ncg")
+    np.testing.assert_array_equal(points(cell.at(2))[1], first.history.loss)
+    np.testing.assert_array_equal(points(cell.at(2), own)[1], second.history.loss)
+    assert first.history.loss[5] == second.history.loss[0]
+
+
+def test_a_branch_is_not_drawn_beside_its_run_twice(cell):
+    branched(cell, overlay=True)
+    assert names(cell.at(2)) == ["BFGS", "trust-ncg"]
+
+
 def test_two_dashboards_at_once_show_a_run_each(cell, runs):
     panels = [Dashboard(), Dashboard(x="seconds")]
     both = [runs(start_point(), panel, paused=True) for panel in panels]
@@ -584,7 +608,9 @@ def test_without_widgets_the_figure_is_sent_again(cell, runs, monkeypatch, how):
     ended(cell, run)
     assert set(_instances) - before == set()
     assert len(cell.shown) == 1
-    assert all(set(data) == {PLOTLY, "text/plain"} for data in [*cell.shown, *(data for _, data in cell.updates)])
+    *sketches, last = [*cell.shown, *(data for _, data in cell.updates)]
+    assert all(set(data) == {"text/html", "text/plain"} for data in sketches)
+    assert set(last) == {PLOTLY, "text/plain"}
     assert points(cell.at(0))[0].size == len(run.history)
 
 

@@ -15,6 +15,7 @@ from torchmin_nb.views.panels import (
     X_AXES,
     chosen_panels,
     convergence_data,
+    panel_row,
     thin,
 )
 from torchmin_nb.views.scene import Scene
@@ -58,6 +59,26 @@ def test_a_violation_has_a_panel_where_it_is_reported():
     history = History("COBYLA")
     history.append(Iteration(0, 1.0, constraint_violation=0.0))
     assert chosen_panels(history) == ("loss", "step norm", "constraint violation")
+
+
+def test_a_kkt_residual_is_beside_the_gradient_norm():
+    history = History("L-BFGS-B")
+    history.append(Iteration(0, 3.0, grad_norm=2.0, kkt_residual=0.5))
+    assert chosen_panels(history) == ("loss", "gradient norm", "KKT residual", "step norm")
+    np.testing.assert_array_equal(curve(history, "KKT residual").y, [0.5])
+
+
+def test_a_population_has_panels_for_best_spread_and_evaluations():
+    history = a_search(metrics=["generation", "convergence", "population_spread"])
+    assert chosen_panels(history) == ("loss", "metrics/population_spread", "closure calls")
+    assert panel_row("metrics/population_spread").title == "spread of the population"
+    np.testing.assert_array_equal(curve(history, "metrics/population_spread").y, history.metrics["population_spread"])
+    assert chosen_panels(a_search(metrics=["generation", "bias"]))[1:-1] == ("metrics/bias",)
+    assert "metrics/generation" in chosen_panels(a_history(metrics=["generation"]))
+
+
+def a_search(metrics):
+    return a_history("differential_evolution", radius=False, gradient=False, metrics=metrics)
 
 
 def test_nothing_moves_when_the_first_numbers_come():

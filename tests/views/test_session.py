@@ -56,6 +56,10 @@ class Listener:
 
     def chosen(self, name, value): ...
 
+    def fall_back(self, why): ...
+
+    def come_back(self): ...
+
 
 LISTENER = Listener()
 

@@ -77,9 +77,9 @@ def convergence_figure(
     x : {"iteration", "closure calls", "seconds"}, optional
         What the x axis shows. Default "iteration".
     panels : "auto", str or sequence of str, optional
-        Of "loss", "loss - best", "gradient norm", "trust radius", "reduction ratio", "step norm", "constraint
-        violation", "HVPs", "closure calls" and "metrics", a panel for each of them. Default "auto": what the runs
-        report.
+        Of "loss", "loss - best", "gradient norm", "KKT residual", "trust radius", "reduction ratio", "step norm",
+        "constraint violation", "HVPs", "closure calls" and "metrics", a panel for each of them. Default "auto": what
+        the runs report.
     scale : {"log", "linear"}, optional
         "log", the default, holds where all values are positive.
     title : str or None, optional

@@ -9,10 +9,13 @@ from typing import Any
 
 from ..errors import ArgumentError
 
-__all__ = ["HEADLESS", "NOTEBOOK", "STATIC", "TERMINAL", "cell", "front_end"]
+__all__ = ["HEADLESS", "LIVE", "NOTEBOOK", "STATIC", "TERMINAL", "asked_client", "cell", "front_end", "shell"]
 
 NOTEBOOK, STATIC, HEADLESS, TERMINAL = "notebook", "static", "headless", "terminal"
 _VARIABLE = "TORCHMIN_NB_FRONT_END"
+LIVE: dict[str, bool] = {}
+"""Whether widgets live in a client: in a page, by the name of its session. Those of which it is not known are missing.
+"""
 
 
 def front_end() -> str:
@@ -27,7 +30,7 @@ def front_end() -> str:
         if chosen not in known:
             raise ArgumentError(f"{_VARIABLE}={chosen!r} is not known; choose one of {', '.join(map(repr, known))}")
         return chosen
-    kernel = getattr(_shell(), "kernel", None)
+    kernel = getattr(shell(), "kernel", None)
     if kernel is None:
         return TERMINAL
     # A front end with a person behind it can be asked for input; nbclient says that it cannot.
@@ -36,15 +39,25 @@ def front_end() -> str:
         return HEADLESS
     # Colab does not show what widgets are sent from other threads than the main one.
     widgets = "google.colab" not in sys.modules and find_spec("anywidget") and find_spec("ipywidgets")
-    return NOTEBOOK if widgets else STATIC
+    return NOTEBOOK if widgets and LIVE.get(_client(kernel), True) else STATIC
+
+
+def asked_client() -> str | None:
+    """The client that sent the present request; None where it need not be asked whether widgets live in it."""
+    kernel = getattr(shell(), "kernel", None)
+    return None if kernel is None or _VARIABLE in os.environ else _client(kernel)
+
+
+def _client(kernel: Any) -> str:
+    return str(kernel.get_parent("shell").get("header", {}).get("session", ""))
 
 
 def cell() -> int | None:
     """The number of the cell that is running; None outside of notebooks."""
-    return getattr(_shell(), "execution_count", None)
+    return getattr(shell(), "execution_count", None)
 
 
-def _shell() -> Any:
+def shell() -> Any:
     """The running IPython shell; IPython is not imported for the question."""
     ipython = sys.modules.get("IPython")
     return None if ipython is None else ipython.get_ipython()

@@ -42,9 +42,9 @@ class Dashboard:
     x : {"iteration", "closure calls", "seconds"}, optional
         What the x axis shows. Default "iteration".
     panels : "auto", str or sequence of str, optional
-        Of "loss", "loss - best", "gradient norm", "trust radius", "reduction ratio", "step norm", "constraint
-        violation", "HVPs", "closure calls" and "metrics", a panel for each number that the closure records. Default
-        "auto": what the run reports.
+        Of "loss", "loss - best", "gradient norm", "KKT residual", "trust radius", "reduction ratio", "step norm",
+        "constraint violation", "HVPs", "closure calls" and "metrics", a panel for each number that the closure records.
+        Default "auto": what the run reports.
     scale : {"log", "linear", "loss - best"}, optional
         Scale of the y axes. Default "log".
     overlay : bool, optional

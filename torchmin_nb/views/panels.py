@@ -46,6 +46,7 @@ PanelName = Literal[
     "loss",
     "loss - best",
     "gradient norm",
+    "KKT residual",
     "trust radius",
     "reduction ratio",
     "step norm",
@@ -84,6 +85,9 @@ PANELS = {
     "loss": Panel("loss", "loss"),
     "loss - best": Panel("loss − best", "loss"),
     "gradient norm": Panel("gradient norm", "grad_norm", missing="{names} uses no gradient here"),
+    "KKT residual": Panel(
+        "KKT residual", "kkt_residual", missing="no bounds or constraints", hint="what no multiplier explains"
+    ),
     "trust radius": Panel(
         "trust radius", "trust_radius", missing="no trust region in {names}:\nit chooses its step differently"
     ),
@@ -106,11 +110,15 @@ PANELS = {
 """What can be shown, one panel below the other."""
 
 AUTO: Literal["auto"] = "auto"
-"""Loss; then gradient norm, trust radius and reduction ratio (or else step norm), constraint violation and metrics,
-where there are any. A run that goes on has the panels for which its method will have numbers."""
+"""Loss; then gradient norm, KKT residual, trust radius and reduction ratio (or else step norm), constraint violation
+and metrics, where there are any. A run that goes on has the panels for which its method will have numbers."""
 
 _METRIC = "metrics/"
 """Begins the name of a panel that shows one metric."""
+_SPREAD = f"{_METRIC}population_spread"
+_METRIC_ROWS = {_SPREAD: Panel("spread of the population", None, hint="standard deviation of its losses")}
+_REPEATED = ("generation", "convergence")
+"""What a search counts besides: the number of the iteration, and its spread divided by its mean and tolerance."""
 OWN_METRICS = 4
 """So many metrics have a panel each; those that come later share one."""
 
@@ -189,7 +197,7 @@ def chosen_panels(histories: Mapping[str, History] | History, panels: str | Sequ
 
 def panel_row(name: str) -> Panel:
     """The row of a panel that `chosen_panels` names."""
-    return PANELS[name] if name in PANELS else Panel(name.removeprefix(_METRIC), None)
+    return PANELS.get(name) or _METRIC_ROWS.get(name) or Panel(name.removeprefix(_METRIC), None)
 
 
 def drawn_log(name: str, values: Floats) -> bool:
@@ -211,13 +219,15 @@ def _automatic(histories: list[History]) -> Iterator[str]:
     yield "loss"
     if reported("gradient norm"):
         yield "gradient norm"
+    if reported("KKT residual"):
+        yield "KKT residual"
     if reported("trust radius"):
         yield from ("trust radius", *(["reduction ratio"] if reported("reduction ratio") else []))
     elif not any(history.method in GLOBAL_METHODS for history in histories):
         yield "step norm"
     if reported("constraint violation"):
         yield "constraint violation"
-    if any(history.metrics for history in histories):
+    if _metric_names(histories):
         yield from _metric_panels(histories)
     if any(history.method in GLOBAL_METHODS for history in histories):
         yield "closure calls"
@@ -239,7 +249,9 @@ def _metric_panels(histories: Sequence[History]) -> list[str]:
 
 
 def _metric_names(histories: Iterable[History]) -> list[str]:
-    return list(dict.fromkeys(name for history in histories for name in history.metrics))
+    """A search's numbers that say nothing new have no panel."""
+    named = ((history.method in GLOBAL_METHODS, name) for history in histories for name in history.metrics)
+    return list(dict.fromkeys(name for search, name in named if not (search and name in _REPEATED)))
 
 
 def x_column(x: str) -> str:

@@ -13,12 +13,15 @@ from .figures import Drawing, Scale, drawing, wrapped
 from .live_panel.header import Button, Header
 from .live_panel.state import PanelState, panel_state
 from .panels import AUTO, POINTS, chosen_panels, x_column
+from .vector_picture import svg
 
 __all__ = ["VIEW_SCALES", "Scene", "ViewScale"]
 
 ViewScale = Literal[Scale, "loss - best"]
 VIEW_SCALES: tuple[str, ...] = get_args(ViewScale)
 """What a person may choose for the y axes: the last shows loss − best in the loss panel."""
+_SKETCHED = 400
+"""Points of a curve while it grows."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,11 @@ class Scene:
             if choice == (self.x if axis == "xaxis" else self.scale) and axis in data[PLOTLY]["layout"]:
                 data[PLOTLY]["layout"][axis] |= {"range": list(ends), "tickmode": "auto"}
         return data
+
+    def sketch(self) -> dict[str, Any]:
+        """The static form while points arrive: cheap, and drawn again by every front end when it is sent again."""
+        text = wrapped(self.title)
+        return {"text/html": svg(self.drawing(_SKETCHED, recorded=0), text), "text/plain": text}
 
     @property
     def _excess(self) -> bool:

@@ -1,21 +1,25 @@
-"""Where a scene is shown: a live panel that gives way to a static figure, or a static figure that is sent again."""
+"""Where a scene is shown: a live panel that gives way to a static figure, or a picture that is sent again."""
 
 from __future__ import annotations
 
 import weakref
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from ..core.display.html import Html, html
+from .handshake import Handshake
 from .live_panel.widget import PanelWidget
+from .main_thread import main_thread
 from .scene import Scene
 from .weak_methods import weakly
 
-__all__ = ["PanelScreen", "PictureScreen", "Screen", "StaticScreen"]
+__all__ = ["FallbackScreen", "PanelScreen", "PictureScreen", "Screen", "StaticScreen"]
 
 
 _UNASKED = (1, 5, 10, 20, 40)
 """The beats with which plotly.js is sent though nobody asked: while a cell blocks, no view is heard. Not more often: a
 Jupyter server drops what goes beyond 1 MB a second, over three seconds."""
+_NOTHING = {"text/html": "", "text/plain": ""}
 
 
 class Screen(Protocol):
@@ -56,8 +60,11 @@ class PanelScreen:
     share = 0.005
 
     def __init__(self, listener: Any):
-        """listener: hears of buttons and choices, as its methods `pressed` and `chosen`."""
+        """listener: hears of buttons and choices, as its methods `pressed` and `chosen`; and by `fall_back` and
+        `come_back` that the widget is not seen, or seen after all.
+        """
         self._listener = listener
+        self._handshake: Handshake | None = None
         self._displays: tuple[Any, Any] | None = None
         self._beats = 0
         self.widget: PanelWidget | None = None
@@ -65,17 +72,19 @@ class PanelScreen:
     def open(self, scene: Scene) -> None:
         from IPython.display import display
 
+        self._handshake = Handshake(weakly(self._listener.fall_back), weakly(self._listener.come_back))
         self.widget = PanelWidget(
             scene.state(),
             scale=scene.scale,
             x=scene.x,
             pressed=weakly(self._listener.pressed),
             chosen=weakly(self._listener.chosen),
+            loaded=weakly(self._handshake.loaded),
+            heard=weakly(self._handshake.heard),
         )
         self._finalizer = weakref.finalize(self, _close, self.widget)
         self._finalizer.atexit = False  # the front end is gone by then
-        empty = {"text/html": "", "text/plain": ""}
-        self._displays = display(self.widget, display_id=True), display(empty, raw=True, display_id=True)
+        self._displays = display(self.widget, display_id=True), display(_NOTHING, raw=True, display_id=True)
 
     def draw(self, scene: Scene) -> int:
         assert self.widget is not None
@@ -93,35 +102,59 @@ class PanelScreen:
         """The panel stays until the end."""
 
     def end(self, scene: Scene) -> None:
+        assert self._displays is not None
+        for display, data in zip(self._displays, self.last_words(scene), strict=True):
+            display.update(data, raw=True)
+
+    def last_words(self, scene: Scene) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Of a run that is over: the figure that stays, and what is told below it."""
+        assert self.widget is not None
+        assert self._handshake is not None
+        self._handshake.end()
+        self.widget.publish(scene.state())
+        words = {"text/html": epilogue(scene), "text/plain": scene.header.line()}
+        return scene.bundle(zoom=self.widget.zoom), words
+
+    def free(self) -> None:
+        if self._handshake is not None:
+            self._handshake.cancel()
+        if self.widget is not None:
+            self._finalizer()
+
+    def given_up(self, why: str, scene: Scene) -> FallbackScreen:
+        """What takes its place where it is not seen."""
+        assert self._displays is not None
+        return FallbackScreen(self, self._displays, why, scene)
+
+    def show_again(self, scene: Scene) -> None:
+        """It is seen after all."""
         assert self.widget is not None
         assert self._displays is not None
         self.widget.publish(scene.state())
         figure, words = self._displays
-        figure.update(scene.bundle(zoom=self.widget.zoom), raw=True)
-        words.update({"text/html": epilogue(scene), "text/plain": scene.header.line()}, raw=True)
-
-    def free(self) -> None:
-        if self.widget is not None:
-            self._finalizer()
+        figure.update(self.widget)
+        words.update(_NOTHING, raw=True)
 
 
 class StaticScreen:
-    """For a notebook front end without widgets: the static figure, sent anew about once a second."""
+    """For a notebook front end without widgets: a picture, sent anew about once a second, and the figure at the end."""
 
     rate = 1.0
     share = 0.02
 
     def __init__(self) -> None:
         self._display: Any = None
+        self._shown: Sequence[tuple[Any, dict[str, Any]]] = ()
 
     def open(self, scene: Scene) -> None:
         from IPython.display import display
 
-        self._display = display(scene.bundle(), raw=True, display_id=True)
+        self._display = display(scene.sketch(), raw=True, display_id=True)
 
     def draw(self, scene: Scene) -> int:
-        self._display.update(scene.bundle(), raw=True)
-        return 40 * sum(columns.y.size for columns in scene.state().columns)
+        sketch = scene.sketch()
+        self._show((self._display, sketch))
+        return len(sketch["text/html"])
 
     def beat(self, *, whole: bool) -> int:
         return 0
@@ -130,10 +163,56 @@ class StaticScreen:
         """What is shown is static already."""
 
     def end(self, scene: Scene) -> None:
-        self._display.update(scene.bundle(), raw=True)
+        self._show((self._display, scene.bundle()))
 
     def free(self) -> None:
         """There is nothing to free."""
+
+    def _show(self, *shown: tuple[Any, dict[str, Any]]) -> None:
+        self._shown = shown
+        main = main_thread()
+        if main is None:
+            self._send()
+        else:
+            main.send(self._send)
+
+    def _send(self) -> None:
+        for display, data in self._shown:
+            display.update(data, raw=True)
+
+
+class FallbackScreen(StaticScreen):
+    """A static figure in the place of a PanelScreen that is not seen. Its widget goes on asking for an answer.
+
+    displays: of the figure and of the words below it. why: what the user is told.
+    """
+
+    def __init__(self, panel: PanelScreen, displays: tuple[Any, Any], why: str, scene: Scene):
+        super().__init__()
+        self.panel = panel
+        self._display, self._words = displays
+        notice = f"{why}; a figure is shown instead, once a second."
+        if scene.buttons:
+            notice += " run.pause(), run.advance(), run.resume() and run.stop() steer the run."
+        told = {"text/html": html("<small>{notice}</small>", notice=notice), "text/plain": notice}
+        self._show((self._display, scene.sketch()), (self._words, told))
+
+    def beat(self, *, whole: bool) -> int:
+        assert self.panel.widget is not None
+        self.panel.widget.beat()
+        return 0
+
+    def end(self, scene: Scene) -> None:
+        figure, words = self.panel.last_words(scene)
+        self._show((self._display, figure), (self._words, words))
+
+    def shown_again(self, scene: Scene) -> PanelScreen:
+        """The panel, which is seen after all."""
+        self.panel.show_again(scene)
+        return self.panel
+
+    def free(self) -> None:
+        self.panel.free()
 
 
 class PictureScreen:

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from typing import Any
 
 from ..errors import ViewWarning, text_of
 from .live_panel.sources import Moment, Source
@@ -46,9 +47,9 @@ class Session:
     ):
         self.source = source
         self.scene = scene
-        self._screen = make_screen(self)
-        self._pace = Pace(1 / min(rate, self._screen.rate), self._screen.share, traffic=_TRAFFIC, clock=clock)
+        self._rate = rate
         self._clock = clock
+        self._use(make_screen(self))
         self._lock = threading.RLock()
         self._ticker = Ticker(self.tick)
         self._drawn: object = None
@@ -82,6 +83,14 @@ class Session:
         self.source.press(action, count)
         with self._lock:
             self._pace.at_once()
+
+    def fall_back(self, why: str) -> None:
+        """The panel is not seen: a static figure takes its place."""
+        self._change(lambda panel: panel.given_up(why, self.now()))
+
+    def come_back(self) -> None:
+        """The panel is seen after all."""
+        self._change(lambda fallback: fallback.shown_again(self.now()))
 
     def tick(self) -> float | None:
         """Look at the source; the seconds to the next look, None when there is nothing more to see."""
@@ -125,6 +134,15 @@ class Session:
     def now(self) -> Scene:
         """What there is to show."""
         return self._of(self.source.moment())
+
+    def _change(self, change: Callable[[Any], Screen]) -> None:
+        with self._lock:
+            if not self._ended and not self.closed:
+                self.run_guarded(lambda: self._use(change(self._screen)))
+
+    def _use(self, screen: Screen) -> None:
+        self._screen = screen
+        self._pace = Pace(1 / min(self._rate, screen.rate), screen.share, traffic=_TRAFFIC, clock=self._clock)
 
     def _finish(self) -> None:
         self.closed = True

@@ -23,6 +23,7 @@ _SCALARS = (
     "trust_radius",
     "reduction_ratio",
     "constraint_violation",
+    "kkt_residual",
     "nfev",
 )
 _FLUSH_SECONDS = 10
@@ -39,7 +40,8 @@ class TensorBoard:
     """A callback that writes each iteration for TensorBoard; then run ``tensorboard --logdir runs``.
 
     Tags are the names of Iteration: loss, grad_norm, grad_norm_inf, step_norm, trust_radius, reduction_ratio,
-    constraint_violation and nfev, if the method reports them, and metrics/<name> for what the closure recorded.
+    constraint_violation, kkt_residual and nfev, if the method reports them, and metrics/<name> for what the closure
+    recorded.
 
     Parameters
     ----------

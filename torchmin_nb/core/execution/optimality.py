@@ -22,11 +22,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..methods.options import OptionSpec
+    from ..objective.constraints import ConstraintSet
     from ..objective.objective import Point
     from ..parameters.flat import FlatParameters
     from ..parameters.variables import Variables
 
-__all__ = ["EndingCheck", "Kkt", "kkt", "tolerances_in_words"]
+__all__ = ["EndingCheck", "IterateResidual", "Kkt", "kkt", "tolerances_in_words"]
 
 _STATIONARY, _COMPLEMENTARY = 1e-2, 5e-5
 """Largest parts of the KKT residual for a believable success. An error of the gradient changes the loss by its square;
@@ -40,6 +41,9 @@ _NEAR, _FAR = 1e-3, 1e2
 _UNMOVED = 1e-8
 _ROUNDS = 20
 _LARGEST = 2**24
+_LARGEST_OFTEN = 2**14
+"""Largest numbers of entries of the equations for the multipliers: at the end of a run, and at every iteration, where
+they take two milliseconds at most."""
 
 
 class Kkt(NamedTuple):
@@ -111,6 +115,61 @@ class _Box:
         room = np.where(slope > 0, self._below, self._above)
         with np.errstate(over="ignore", divide="ignore"):
             return 1 / (1 + (self._ratio * room) ** -2.0), room
+
+
+class EvaluatedIterate(Protocol):
+    """The part of an iterate that its residual needs: x and gradient, shape (n,)."""
+
+    x: Any
+    loss: float
+    gradient: Any
+
+
+class IterateResidual:
+    """The KKT residual of an iterate: the largest entry of the gradient that no multiplier explains.
+
+    With bounds alone it is that of the projected gradient, z − P(z − g). With constraints it is that of the Lagrangian,
+    with the multipliers that fit best. No constraint is differentiated by finite differences for it.
+    """
+
+    def __init__(self, objective: EndedObjective, variables: Variables, constraints: ConstraintSet | None = None):
+        self._objective, self._variables = objective, variables
+        self._constraints = constraints or None
+        self._latest: tuple[NDArray[np.float64], float | None] | None = None
+
+    def __call__(self, point: EvaluatedIterate) -> float | None:
+        """None where it is not known: without gradient, or with too many constraints for each iteration."""
+        if point.gradient is None or not np.isfinite(point.gradient).all() or not self._variables.n:
+            return None
+        if self._latest is None or not np.array_equal(self._latest[0], point.x):
+            self._latest = point.x, self._residual(point)
+        return self._latest[1]
+
+    def _residual(self, point: EvaluatedIterate) -> float | None:
+        variables, z = self._variables, self._variables.to_solver(point.x)
+        slope = np.asarray(variables.gradient_to_solver(point.gradient))
+        if self._constraints is None:
+            return _largest(slope if variables.bounds is None else _projected(slope, z, variables.bounds))
+        linearised = self._constraints.linearised(point.x) if self._constraints.differentiable else None
+        if linearised is None or sum(linearised.jacobian.shape) * len(linearised.values) > _LARGEST_OFTEN:
+            return None
+        units = _units(self._objective.first, variables, point.loss, point.gradient)
+        conditions = kkt(slope, z, variables.bounds, linearised, *units)
+        return None if conditions is None else _largest(conditions.stationarity)
+
+
+def _projected(slope: NDArray[np.float64], z: NDArray[np.float64], bounds: Bounds) -> NDArray[np.float64]:
+    return np.asarray(np.minimum(np.maximum(slope, z - bounds.ub), z - bounds.lb))
+
+
+def _units(
+    first: Point | None, variables: Variables, loss: float, gradient: NDArray[np.float64]
+) -> tuple[float, float]:
+    """Scales of loss and gradient: their sizes at a point, or the change since the first if that is larger."""
+    losses = [loss] if first is None else [loss, _OF_THE_GAIN * (first.loss - loss)]
+    gradients = [gradient] if first is None or first.gradient is None else [gradient, first.gradient]
+    slope = max(_largest(variables.gradient_to_solver(each)) for each in gradients) or 1.0
+    return max(map(abs, losses)) or slope, slope
 
 
 def _changing(
@@ -220,12 +279,7 @@ class EndingCheck:
         return kkt(slope, z, variables.bounds, self.linearised(result.x), loss_unit / weight, slope_unit)
 
     def _units(self, result: OptimizeResult, gradient: NDArray[np.float64]) -> tuple[float, float]:
-        """Scales of loss and gradient: their sizes at the end, or the change during the run if that is larger."""
-        first = self.objective.first
-        losses = [result.fun] if first is None else [result.fun, _OF_THE_GAIN * (first.loss - result.fun)]
-        gradients = [gradient] if first is None or first.gradient is None else [gradient, first.gradient]
-        slope = max(_largest(self.variables.gradient_to_solver(each)) for each in gradients) or 1.0
-        return max(map(abs, losses)) or slope, slope
+        return _units(self.objective.first, self.variables, result.fun, gradient)
 
     def _warn(self, result: OptimizeResult, gradient: NDArray[np.float64], *, suspect: bool) -> None:
         z = self.variables.to_solver(result.x)

@@ -59,6 +59,8 @@ class Recorder:
         history.errors = calls.errors  # not a copy: the dict is filled during the run
         self.last: Any = None
         """The point of the last iteration."""
+        self.residual: Callable[[Any], float | None] = _unknown
+        """The KKT residual at a point."""
         self._calls = calls
         self._callbacks = list(callbacks)
         self._evaluation_listeners: list[Callable[[Evaluation], Any]] = []
@@ -97,10 +99,14 @@ class Recorder:
         *,
         step: float | None = None,
         accepted: bool | None = None,
+        residual: float | None = None,
     ) -> None:
-        """Report an iteration that ends at this point. step: its length, computed if None. accepted: of the step."""
+        """Report an iteration that ends at this point.
+
+        step: its length, computed if None. accepted: of the step. residual: of the KKT conditions, if it is known.
+        """
         step = point.distance(self.last) if step is None else step
-        self._emit_iteration(point, region, step=step, accepted=accepted)
+        self._emit_iteration(point, region, step=step, accepted=accepted, residual=residual)
 
     @property
     def iterations(self) -> int:
@@ -108,7 +114,13 @@ class Recorder:
         return self.history[-1].index if len(self.history) else 0
 
     def _emit_iteration(
-        self, point: Recordable, region: TrustRegion, *, step: float | None, accepted: bool | None
+        self,
+        point: Recordable,
+        region: TrustRegion,
+        *,
+        step: float | None,
+        accepted: bool | None,
+        residual: float | None = None,
     ) -> None:
         counts = self._calls.counts
         two, largest = point.norms
@@ -122,6 +134,7 @@ class Recorder:
             reduction_ratio=region.ratio,
             accepted=accepted,
             constraint_violation=point.violation,
+            kkt_residual=self.residual(point) if residual is None else residual,
             nfev=counts.nfev,
             njev=counts.njev,
             nhev=counts.nhev,
@@ -155,6 +168,10 @@ class Recorder:
         answers = [_called(listener, evaluation) for listener in self._evaluation_listeners]
         self._calls.invalidate()
         return any(answer is _STOP for answer in answers)
+
+
+def _unknown(point: Any) -> None:
+    """The KKT residual of a run without bounds and constraints."""
 
 
 def _called(callback: Callable[..., Any], event: Iteration | Evaluation) -> Any:

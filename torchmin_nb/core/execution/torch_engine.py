@@ -91,7 +91,10 @@ class TorchRun:
         step = state.step_norm if self._variables.plain else None
         region = TrustRegion(state.radius, state.ratio)
         self._kept.offer(self._recorder.iterations + 1, state)
-        self._recorder.iterated(point, region, step=step, accepted=state.accepted)
+        residual = None
+        if self._variables.box is not None and hasattr(state, "optimality"):
+            residual = state.optimality * self._objective.loss_scale
+        self._recorder.iterated(point, region, step=step, accepted=state.accepted, residual=residual)
         if self._user is not None:
             self._objective.calls.write_parameters(point.x)
             self._user(point.position(), point.loss)

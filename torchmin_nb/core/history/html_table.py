@@ -54,6 +54,7 @@ _TABLE = {
     "trust_radius": "trust radius",
     "reduction_ratio": "reduction ratio",
     "constraint_violation": "constraint violation",
+    "kkt_residual": "KKT residual",
     "nfev": "closure calls",
     "nhvp": "HVPs",
     "elapsed": "seconds",

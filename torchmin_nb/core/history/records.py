@@ -36,6 +36,10 @@ class Iteration:
         Whether a trust-region step, or a hop of basin hopping, was taken.
     constraint_violation : float or None
         Largest violation of constraints and bounds; 0 if feasible.
+    kkt_residual : float or None
+        With bounds or constraints, the largest entry of the gradient that no multiplier explains, in units of the loss
+        over x/scale; 0 at a solution. With bounds alone it is the projected gradient. None without a gradient, and with
+        more constraints than can be examined at every iteration: about 100 of 50 parameters.
     nfev : int
         Closure calls so far.
     njev : int
@@ -69,6 +73,7 @@ class Iteration:
     reduction_ratio: float | None = None
     accepted: bool | None = None
     constraint_violation: float | None = None
+    kkt_residual: float | None = field(default=None, metadata={"added_later": True})
     nfev: int = 0
     njev: int = 0
     nhev: int = 0

@@ -149,6 +149,11 @@ class ConstraintSet:
     def __bool__(self) -> bool:
         return bool(self._constraints)
 
+    @property
+    def differentiable(self) -> bool:
+        """Whether every Jacobian is known without finite differences."""
+        return all(constraint.differences is None for constraint in self._constraints)
+
     def violation(self, x: NDArray[np.float64]) -> float:
         """The largest violation at x, of constraints and of bounds; 0 if feasible, infinite where one is NaN."""
         return max([outside(x, self._variables.box), *(constraint.violation(x) for constraint in self._constraints)])

@@ -19,7 +19,7 @@ from ..autodiff.side_effects import restored_afterwards
 from ..batches.full_batch import FullBatch
 from ..covariance.covariance import Covariance, covariance_of_residuals, named_values, warn_of_bounds
 from ..execution.engine import Engine
-from ..execution.optimality import EndingCheck, tolerances_in_words
+from ..execution.optimality import EndingCheck, IterateResidual, tolerances_in_words
 from ..execution.recorder import Recorder
 from ..execution.scipy_engine import ScipyEngine
 from ..execution.scipy_iterates import ScipyCallback, ScipyIterates
@@ -304,6 +304,8 @@ class LeastSquaresWrapper(DeviceOptimizer):
         recorder = Recorder(calls, self._new_history(flat, request.options), self.callbacks)
         kind, plan = self._objective_of(closure)
         objective = kind(calls, cost, plan, observer=recorder, bounds=variables.box)
+        if variables.box is not None:
+            recorder.residual = IterateResidual(objective, variables)
         iterates = ScipyIterates(
             objective,
             recorder,

@@ -20,7 +20,7 @@ from ..covariance.covariance import Covariance
 from ..covariance.of_loss import loss_covariance
 from ..execution.engine import Engine
 from ..execution.iterates import objective_of
-from ..execution.optimality import EndingCheck, tolerances_in_words
+from ..execution.optimality import EndingCheck, IterateResidual, tolerances_in_words
 from ..execution.recorder import Recorder
 from ..execution.scipy_engine import VIOLATIONS, ScipyEngine
 from ..execution.scipy_iterates import ScipyCallback, ScipyIterates
@@ -319,6 +319,8 @@ class MinimizeWrapper(DeviceOptimizer):
         )
         if spec.gradient != "none":
             variables.unreached = objective.unreached
+            if objective.violation is not None:
+                recorder.residual = IterateResidual(objective, variables, constraints)
         iterates = ScipyIterates(
             objective,
             recorder,

@@ -15,9 +15,16 @@ const MARKS = { circle: "●", square: "■", diamond: "◆", "triangle-up": "�
 export default {
   initialize({ model }) {
     // plotly.js may come before there is a view, and unasked: a kernel that a cell blocks hears no question.
+    // The kernel is told that this script runs, and that what its threads send arrives: not every front end shows it.
+    let heard = false;
     model.on("msg:custom", (content, buffers) => {
       if (content.type === "plotly") provide(content.version, buffers[0]);
+      if (content.type === "beat" && !heard) {
+        heard = true;
+        model.send({ type: "heard" });
+      }
     });
+    model.send({ type: "loaded" });
   },
   render({ model, el }) {
     const view = new View(model, el);

@@ -49,7 +49,7 @@ class Source(Protocol):
 
 
 class RunSource:
-    """A run in a thread. name: of its curves. beside: other histories, drawn with it."""
+    """A run in a thread, and beside a branch the run that it left. name: of its curves. beside: other histories."""
 
     def __init__(self, run: Run, name: str, beside: Mapping[str, History]):
         self.run = run
@@ -70,7 +70,7 @@ class RunSource:
         title = status_line(history, shown)
         if raised and history.message is None:  # it failed before the first closure call
             title = f"{history.method} · ended: Failed: {raised}"
-        return Moment({**self._beside, self._name: history}, header, title, buttons_of(state), over=over)
+        return Moment({**self._others(), self._name: history}, header, title, buttons_of(state), over=over)
 
     def press(self, action: str, count: int) -> None:
         """Steer the run: an action of a Button."""
@@ -82,6 +82,12 @@ class RunSource:
             self.run.stop()
         elif action in ("step", "many") and self.run.state in (PAUSED, PENDING):
             self.run.advance(count if action == "many" else 1)
+
+    def _others(self) -> Mapping[str, History]:
+        origin = self.run.origin
+        if origin is None or any(history is origin.history for history in self._beside.values()):
+            return self._beside
+        return {**self._beside, f"first run: {origin.history.method}": origin.history}
 
 
 class BlockingSource:

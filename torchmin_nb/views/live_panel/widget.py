@@ -28,7 +28,8 @@ class PanelWidget(anywidget.AnyWidget):
     """Shows a PanelState in every view of it.
 
     scale, x: what is chosen now; zoom: the ranges that a person chose, by axis and choice. pressed(action, count):
-    hears of buttons, in the kernel's thread; chosen(name, value): of scale and x axis.
+    hears of buttons, in the kernel's thread; chosen(name, value): of scale and x axis; loaded(): that the script runs
+    in a page; heard(): that a page got a beat.
     """
 
     answered = False
@@ -51,12 +52,15 @@ class PanelWidget(anywidget.AnyWidget):
         x: str = "iteration",
         pressed: Callable[[str, int], None] = lambda action, count: None,
         chosen: Callable[[str, str], None] = lambda name, value: None,
+        loaded: Callable[[], None] = lambda: None,
+        heard: Callable[[], None] = lambda: None,
     ):
         self._shown = shown
         self._seq = 0
         self._epoch = uuid.uuid4().hex[:8]
         self._sending = threading.RLock()
         self._pressed, self._chosen = pressed, chosen
+        self._answers = {"loaded": loaded, "heard": heard}
         super().__init__(scale=scale, x=x)
         self.on_msg(self._receive)
         self.observe(lambda change: self._chosen(change["name"], change["new"]), ["scale", "x"])
@@ -99,6 +103,8 @@ class PanelWidget(anywidget.AnyWidget):
             self.send_plotly()
         elif kind in ("whole", "ready"):
             self.send_whole()
+        elif kind in self._answers:
+            self._answers[kind]()
         elif kind == "press":
             self.send({"type": "ack", "number": content.get("number")})
             self._pressed(str(content.get("action")), int(content.get("count", 1)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, Unpack
 
@@ -34,8 +35,8 @@ _FEWEST = 5
 class DifferentialEvolutionWrapper(GlobalOptimizer):
     """`scipy.optimize.differential_evolution`: a population that mutates and recombines.
 
-    An iteration is a generation. Its metrics are ``generation`` and ``convergence``; the run ends when the latter is
-    above 1. Each point counts as one closure call.
+    An iteration is a generation. Its metrics are ``generation``, ``population_spread``, the standard deviation of the
+    members' losses, and ``convergence``; the run ends when that is above 1. Each point counts as one closure call.
 
     Parameters
     ----------
@@ -228,7 +229,10 @@ def _generation(search: Search, user: Callable[..., Any] | None) -> Callable[...
 
     def generation(intermediate_result: OptimizeResult) -> Any:
         state = intermediate_result
-        search.record_iteration({"generation": float(state.nit), "convergence": float(state.convergence)})
+        energies = state.population_energies
+        spread = float(np.std(energies[np.isfinite(energies)])) if np.isfinite(energies).any() else math.nan
+        numbers = {"generation": float(state.nit), "convergence": float(state.convergence), "population_spread": spread}
+        search.record_iteration(numbers)
         search.objective.control.before_work()  # without a feasible point SciPy evaluates linear constraints only
         if user is None:
             return False
