@@ -141,3 +141,13 @@ def test_the_buttons_by_state(state, labels, enabled):
     assert [button.label for button in buttons] == labels
     assert [button.enabled for button in buttons] == enabled
     assert all(button.tip for button in buttons)
+
+
+def test_the_batch_that_is_under_way():
+    history = a_history(2)
+    assert "batch" not in [fact.name for fact in header_of(history).facts]
+    history.progress.update(batch=37, batches=1100)
+    assert header_of(history).facts[-1] == ("batch", "37 of 1,100")
+    first = History("BFGS")
+    first.progress.update(batch=2, batches=3)
+    assert header_of(first, RUNNING).facts == (("batch", "2 of 3"),)

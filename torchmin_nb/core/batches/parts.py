@@ -41,11 +41,13 @@ class Terms(Protocol):
 
 def parts_of(terms: Terms, control: Steering) -> Iterator[Part]:
     """The batches of one pass; the run may end before each."""
-    for number, part in enumerate(terms.parts(), 1):
-        control.before_work()
-        control.batch = (number, terms.source.total or number)
-        yield part
-    control.batch = None
+    try:
+        for number, part in enumerate(terms.parts(), 1):
+            control.before_work()
+            control.batch = (number, terms.source.total or number)
+            yield part
+    finally:
+        control.batch = None
 
 
 @contextmanager

@@ -56,7 +56,7 @@ class Recorder:
         initial_radius: float | None = None,
     ):
         self.history = history
-        history.errors = calls.errors  # not a copy: the dict is filled during the run
+        history.errors, history.progress = calls.errors, calls.control.progress  # not copies: filled during the run
         self.last: Any = None
         """The point of the last iteration."""
         self.residual: Callable[[Any], float | None] = _unknown

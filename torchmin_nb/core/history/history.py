@@ -82,6 +82,8 @@ class History(Sequence[Iteration]):
         The whole cost: ``nfev``, ``njev``, ``nhev``, ``nhvp`` and ``seconds``.
     errors : dict of str to int
         How often the closure raised an error that stood for a NaN loss, by its name.
+    progress : dict of str to int
+        While a closure call goes over several batches: ``batch``, counted from 1, and ``batches``; else empty.
     evaluations : sequence of Evaluation
         The closure calls; empty unless `keep_evaluations`.
 
@@ -119,6 +121,7 @@ class History(Sequence[Iteration]):
         self.final_loss: float | None = None
         self.totals: Totals | None = None
         self.errors: dict[str, int] = {}
+        self.progress: dict[str, int] = {}
         self.keep_parameters = keep_parameters
         self.keep_evaluations = keep_evaluations
         self.evaluations: list[Evaluation] | Rows[Evaluation] = []
@@ -181,6 +184,7 @@ class History(Sequence[Iteration]):
         """
         self.success, self.status, self.message, self.final_loss = success, status, message, loss
         self.totals, self._early = totals, early
+        self.progress.clear()
 
     @property
     def ended_early(self) -> bool | None:

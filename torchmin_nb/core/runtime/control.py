@@ -203,8 +203,8 @@ class Control:
         self.max_evaluations = max_evaluations
         self.target_loss = target_loss
         self.pace = pace
-        self.batch: tuple[int, int] | None = None
-        """The batch on which a closure call works, counted from 1, and the number of batches."""
+        self.progress: dict[str, int] = {}
+        """Of a closure call over several batches: "batch", counted from 1, and "batches". Empty between two calls."""
         self._started = time.perf_counter()
         self._idle = 0.0
         self._iterations = iterations
@@ -215,6 +215,19 @@ class Control:
         self._over = False
         self._requested: Ending | None = None
         self._changed = threading.Condition()
+
+    @property
+    def batch(self) -> tuple[int, int] | None:
+        """The batch on which a closure call works, counted from 1, and the number of batches."""
+        now = dict(self.progress)
+        return (now["batch"], now["batches"]) if now else None
+
+    @batch.setter
+    def batch(self, batch: tuple[int, int] | None) -> None:
+        if batch is None:
+            self.progress.clear()
+        else:
+            self.progress.update(batch=batch[0], batches=batch[1])
 
     @property
     def elapsed(self) -> float:

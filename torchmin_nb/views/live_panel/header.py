@@ -113,8 +113,10 @@ def _waited_for(badge: str, iterations: int) -> str:
 
 
 def _facts(history: History, limits: Mapping[str, object]) -> tuple[tuple[Fact, ...], float | None]:
+    now = dict(history.progress)
+    batch = [Fact("batch", f"{now['batch']:,} of {now['batches']:,}")] if now else []
     if not len(history):
-        return (), None
+        return tuple(batch), None
     last = history[-1]
     totals = history.totals
     loss = last.loss if history.final_loss is None else history.final_loss
@@ -130,6 +132,7 @@ def _facts(history: History, limits: Mapping[str, object]) -> tuple[tuple[Fact, 
         *([Fact("gradient norm", f"{last.grad_norm:.3g}")] if last.grad_norm is not None else []),
         Fact("closure calls", _of(f"{calls:,}", known.get("max_evaluations"))),
         Fact("time", _time(seconds) + (f" / {_time(known['max_seconds'])}" if "max_seconds" in known else "")),
+        *batch,
     ]
     return tuple(facts), max(parts, default=None)
 
