@@ -24,8 +24,9 @@ PROMISED = {
     "torchmin_nb": """
         BasinHoppingWrapper BruteWrapper Callback Checkpoint ClosureReport Constraint Covariance
         DifferentialEvolutionWrapper DirectWrapper DualAnnealingWrapper Evaluation GLOBAL_METHODS History HistoryFile
-        Iteration LEAST_SQUARES_METHODS LeastSquaresWrapper METHODS MethodSpec MinimizeWrapper OptionSpec Result Run
-        SHGOWrapper SavedRun Status TensorBoard __version__ method minimize observe record unregister
+        Iteration LEAST_SQUARES_METHODS LeastSquaresWrapper METHODS MethodSpec MinimizeWrapper MultiStart OptionSpec Result Run
+        SHGOWrapper SavedRun StartRun Status TensorBoard __version__ method minimize multistart observe record
+        unregister
     """,
     "torchmin_nb.views": """
         Axis Chart Contours Dashboard INK Mark MethodExplorer Picture ProgressLine RUNS Region animated_html
