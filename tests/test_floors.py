@@ -22,7 +22,7 @@ ALLOWED = {
     "core.display": "",
     "core.validation": "",
     "core.storage": "",
-    "core.runtime": "",
+    "core.runtime": "validation",
     "core.solvers": "runtime",
     "core.history": "runtime storage display",
     "core.methods": "validation signatures storage runtime",

@@ -6,7 +6,7 @@ import functools
 import inspect
 import io
 import pickle
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import FunctionType, MethodType
 from typing import Any
 
@@ -50,6 +50,19 @@ class Packer:
                 f"{type(reason).__name__}: {text_of(reason)}. Make it inside the closure, leave it out, or use "
                 f"workers=1, which runs everything in this process"
             ) from error
+
+    def add_closure(self, closure: Callable[..., Any]) -> None:
+        """Pack a closure before anything else that holds the watched parameters, which it must take with it.
+
+        Raises WorkerError if it would not: then its parameters in the other process are not the optimizer's.
+        """
+        self.add("the closure", closure)
+        if not self.met:
+            raise WorkerError(
+                f"the closure does not take the optimizer's parameters with it to another process: it is a function of "
+                f"the module {closure.__module__!r}, which a worker process imports anew, with new parameters. Define "
+                f"the closure in the notebook or inside a function, or use workers=1"
+            )
 
 
 def unpack(data: bytes) -> list[Any]:

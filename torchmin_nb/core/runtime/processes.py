@@ -10,15 +10,22 @@ import pickle
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import suppress
+from numbers import Integral
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from ...errors import WorkerError
+from ...errors import ArgumentTypeError, WorkerError
+from ..validation import count
 from .workers import interruptible
 
-__all__ = ["cores", "in_processes"]
+__all__ = ["Answers", "Workers", "cores", "in_processes", "read_workers", "spread"]
+
+Workers = int | Callable[[Callable[[Any], Any], Sequence[Any]], Iterable[Any]]
+"""A number of processes, or a function like map."""
+Answers = Generator[tuple[int, Any], None, None]
+"""The place of each item, and what the function returned for it."""
 
 _START = (
     "import signal, sys; signal.signal(signal.SIGINT, signal.SIG_IGN); sys.path[:] = {path!r}; "
@@ -33,6 +40,39 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def read_workers(workers: Any) -> Workers:
+    """The number of processes, or a function like map. Raises ArgumentError or ArgumentTypeError."""
+    if callable(workers):
+        return workers  # type: ignore[no-any-return]
+    if isinstance(workers, bool) or not isinstance(workers, Integral):
+        raise ArgumentTypeError(
+            f"workers must be a number of processes, -1 for one on each core, or a function like map, got {workers!r}"
+        )
+    return cores() if workers == -1 else count("workers", workers)
+
+
+def spread(
+    function: Callable[[Any], Any],
+    items: Sequence[Any],
+    workers: Workers,
+    *,
+    threads: int = 1,
+    on_begin: Callable[[int], object] | None = None,
+    stopped: Callable[[], bool] = lambda: False,
+) -> Answers:
+    """`in_processes`, or the values of a function like map, in its order. Then on_begin is called for all at once."""
+    if not callable(workers):
+        yield from in_processes(function, items, workers, threads=threads, on_begin=on_begin, stopped=stopped)
+        return
+    for place in range(len(items)):
+        if on_begin is not None:
+            on_begin(place)
+    for place, answer in enumerate(workers(function, items)):
+        yield place, answer
+        if stopped():
+            return
+
+
 def in_processes(
     function: Callable[[Any], Any],
     items: Sequence[Any],
@@ -41,7 +81,7 @@ def in_processes(
     threads: int = 1,
     on_begin: Callable[[int], object] | None = None,
     stopped: Callable[[], bool] = lambda: False,
-) -> Generator[tuple[int, Any], None, None]:
+) -> Answers:
     """(index, function(item)) of each item, as they arrive. A WorkerError stands for the value of a worker that died.
 
     threads: of each process, for torch and BLAS. on_begin: called with the index of an item whose work begins.

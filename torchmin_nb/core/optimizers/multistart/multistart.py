@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from functools import partial
 from numbers import Integral, Real
@@ -20,7 +20,8 @@ from ...history.history import History
 from ...parameters.bounds import group_scale, read_bounds
 from ...parameters.flat import FlatParameters
 from ...runtime.control import Control, Status
-from ...runtime.processes import cores, in_processes
+from ...runtime.processes import Answers, Workers, read_workers, spread
+from ...runtime.torch_settings import torch_settings
 from ...signatures import shows_keywords
 from ...validation import count, number, positive
 from ..arguments import refuse_several_processes
@@ -28,16 +29,14 @@ from ..base import ScipyOptimizer
 from ..global_search.base import GlobalOptimizer
 from ..global_search.population import LossOfParameters
 from .result import MultiStart, StartRun, Tolerances
-from .running import Answer, RemoteStart, Start, run_from, torch_threads
+from .running import Answer, RemoteStart, Start, run_from
 from .screening import screen
 from .starts import Sampling, read_starts
 
-__all__ = ["Workers", "multistart", "read_workers"]
+__all__ = ["multistart"]
 
-Workers = int | Callable[[Callable[[Any], Any], Sequence[Any]], Iterable[Any]]
 OnResult = Callable[[StartRun, MultiStart], object]
 _Runs = Generator[StartRun | None, None, None]
-_Answers = Generator[tuple[int, Any], None, None]
 
 _CLOSE, _CLOSE_ROUNDINGS = 1e-4, 10.0
 
@@ -150,7 +149,7 @@ def multistart(
             f"{type(optimizer).__name__}; its arguments are (optimizer, closure, starts)"
         )
     closure = optimizer._closure(closure) if isinstance(optimizer, GlobalOptimizer) else require_closure(closure)
-    processes = read_workers(workers)
+    workers = read_workers(workers)
     count("threads", threads)
     positive("keep", keep, Integral)
     if loss is not None and keep is None:
@@ -161,14 +160,11 @@ def multistart(
     flat = optimizer._flat()
     boxes = [optimizer._bounds(flat), read_bounds(bounds, flat.n)]
     rows = read_starts(starts, flat, boxes[0] if bounds is None else boxes[1], sampling, rng)
-    tolerances = Tolerances.of(
-        read_tolerance("x_tolerance", x_tolerance, max(_CLOSE, _CLOSE_ROUNDINGS * flat.eps**0.5)),
-        read_tolerance("loss_tolerance", loss_tolerance, _CLOSE),
-        boxes,
-        group_scale(optimizer.param_groups, flat.tensors),
-        flat.n,
-    )
-    remote = None if processes == 1 else RemoteStart(optimizer, closure, threads, deadline)
+    x_close = _tolerance("x_tolerance", x_tolerance, max(_CLOSE, _CLOSE_ROUNDINGS * flat.eps**0.5))
+    loss_close = _tolerance("loss_tolerance", loss_tolerance, _CLOSE)
+    scale = group_scale(optimizer.param_groups, flat.tensors)
+    tolerances = Tolerances.of(x_close, loss_close, boxes, scale, flat.n)
+    remote = None if workers == 1 else RemoteStart(optimizer, closure, threads, deadline)
     control = Control()
     with optimizer._steered_by(control), _restored_after_errors(flat):
         with exclusive_parameters(flat.tensors):
@@ -177,10 +173,8 @@ def multistart(
         items = [Start(index, rows[index]) for index in order]
         if remote is None:
             runs = _here(items, optimizer, closure, threads, deadline, control)
-        elif processes is None:
-            runs = _elsewhere(items, optimizer, _by_map(workers, remote, items))
         else:
-            answers = in_processes(remote, items, processes, threads=threads, stopped=lambda: control.ending)
+            answers = spread(remote, items, workers, threads=threads, stopped=lambda: control.ending)
             runs = _elsewhere(items, optimizer, answers)
         shell = partial(MultiStart, tolerances=tolerances, total=len(items), screening=screening)
         found = _gathered(runs, shell, on_result, control)
@@ -188,18 +182,7 @@ def multistart(
     return found
 
 
-def read_workers(workers: Any) -> int | None:
-    """The number of processes, or None for a function like map. Raises ArgumentError or ArgumentTypeError."""
-    if callable(workers):
-        return None
-    if isinstance(workers, bool) or not isinstance(workers, Integral):
-        raise ArgumentTypeError(
-            f"workers must be a number of processes, -1 for one on each core, or a function like map, got {workers!r}"
-        )
-    return cores() if workers == -1 else count("workers", workers)
-
-
-def read_tolerance(name: str, value: Any, default: float) -> float:
+def _tolerance(name: str, value: Any, default: float) -> float:
     """A number of at least 0."""
     if number(name, value) is None:
         return default
@@ -229,16 +212,12 @@ def _here(
     control: Control,
 ) -> _Runs:
     for start in starts:
-        with torch_threads(threads):
+        with torch_settings(threads=threads):
             run = run_from(start, optimizer, closure, deadline, lambda: control.ending)
         yield run
 
 
-def _by_map(workers: Any, remote: RemoteStart, starts: Sequence[Start]) -> _Answers:
-    yield from enumerate(workers(remote, starts))
-
-
-def _elsewhere(starts: Sequence[Start], optimizer: ScipyOptimizer, answers: _Answers) -> _Runs:
+def _elsewhere(starts: Sequence[Start], optimizer: ScipyOptimizer, answers: Answers) -> _Runs:
     """The runs of workers as they arrive, with their warnings."""
     with exclusive_parameters(optimizer._flat().tensors), closing(answers):
         for place, answer in answers:
@@ -266,6 +245,7 @@ def _gathered(
                 ended = _why_end(run, control, lambda run: on_result is not None and on_result(run, shell(arrived)))
                 if ended and ended != _LATE:
                     break
+        ended = ended or ("stopped" if control.ending else "")
     except KeyboardInterrupt:
         ended = _INTERRUPTED
         if not arrived:
@@ -285,9 +265,7 @@ def _why_end(run: StartRun | None, control: Control, refused: Callable[[StartRun
         return _LATE
     if run.history.status == Status.INTERRUPTED:
         return _INTERRUPTED
-    if refused(run):
-        return "stopped by on_result"
-    return "stopped" if control.ending else ""
+    return "stopped by on_result" if refused(run) else "stopped" if control.ending else ""
 
 
 def _tell(on_result: OnResult | None, event: str, told: object) -> None:

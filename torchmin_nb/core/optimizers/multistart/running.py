@@ -5,23 +5,23 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ....errors import BusyError, WorkerError, text_of
+from ....errors import BusyError, text_of
 from ...autodiff.closure import Closure
 from ...methods.local import own_rows, put_rows
 from ...parameters.flat import trainable
 from ...runtime.packing import Packer, unpack
+from ...runtime.torch_settings import torch_settings
 from ..base import ScipyOptimizer
 from .result import StartRun
 
-__all__ = ["Answer", "RemoteStart", "Start", "run_from", "torch_threads"]
+__all__ = ["Answer", "RemoteStart", "Start", "run_from"]
 
 
 class Start(NamedTuple):
@@ -82,13 +82,7 @@ class RemoteStart:
         request = getattr(optimizer, "request", None)
         packer = Packer(trainable(optimizer.param_groups))
         packer.add("the registered method", own_rows([] if request is None else [request.spec.name]))
-        packer.add("the closure", closure)
-        if not packer.met:
-            raise WorkerError(
-                f"the closure does not take the optimizer's parameters with it to another process: it is a function of "
-                f"the module {closure.__module__!r}, which a worker process imports anew, with new parameters. Define "
-                f"the closure in the notebook or inside a function, or use workers=1"
-            )
+        packer.add_closure(closure)
         packer.add("the optimizer", optimizer._forgetful())
         self._data = packer.data
         self._threads = threads
@@ -99,7 +93,7 @@ class RemoteStart:
         """The run from a start, and its warnings."""
         rows, closure, optimizer = unpack(self._data)
         put_rows(rows)
-        with torch_threads(self._threads), _default_dtype(self._dtype), warnings.catch_warnings(record=True) as caught:
+        with torch_settings(threads=self._threads, dtype=self._dtype), warnings.catch_warnings(record=True) as caught:
             run = run_from(start, optimizer, closure, self._deadline)
         return Answer(run, tuple((_known(each.category), str(each.message)) for each in caught))
 
@@ -107,24 +101,3 @@ class RemoteStart:
 def _known(category: type[Warning]) -> type[Warning]:
     """A category that the other process has too."""
     return UserWarning if category.__module__ == "__main__" else category
-
-
-@contextmanager
-def torch_threads(number: int) -> Iterator[None]:
-    """Hold torch at this number of threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(number)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-@contextmanager
-def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(dtype)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(before)
