@@ -45,7 +45,7 @@ def multistart_figure(found: MultiStart, *, title: str = "") -> go.Figure:
     >>> closure = lambda: ((x**2 - 1) ** 2 + 0.3 * x).sum()
     >>> found = multistart(MinimizeWrapper([x], "BFGS"), closure, [[-2.0], [0.5], [3.0]])
     >>> [trace.name for trace in multistart_figure(found).data]
-    ['minimum 1 (1 run)', 'minimum 2 (2 runs)']
+    ['minimum 0 (1 run)', 'minimum 1 (2 runs)']
     """
     from .chart_figure import chart_figure
 
@@ -106,7 +106,7 @@ def _shown(minimum: int | None) -> int | None:
 
 def _mark(key: int | None, runs: Sequence[StartRun], places: dict[int, int], found: MultiStart) -> Mark:
     colour, _, marker = (INK, "", "x") if key is None else (INK, "", "circle") if key == len(RUNS) else style(key)
-    name = "without success" if key is None else "other minima" if key == len(RUNS) else f"minimum {key + 1}"
+    name = "without success" if key is None else "other minima" if key == len(RUNS) else f"minimum {key}"
     counted = f"{len(runs)} run" if len(runs) == 1 else f"{len(runs)} runs"
     return Mark(
         np.array([places[run.index] for run in runs], dtype=float),
@@ -121,5 +121,5 @@ def _mark(key: int | None, runs: Sequence[StartRun], places: dict[int, int], fou
 
 
 def _text(run: StartRun, minimum: int | None) -> str:
-    where = "" if minimum is None else f", minimum {minimum + 1}"
+    where = "" if minimum is None else f", minimum {minimum}"
     return f"{run.name}: loss {run.loss:.8g}{where}\n{run.ending}"

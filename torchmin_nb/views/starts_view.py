@@ -11,7 +11,7 @@ from ..core.validation import count
 from .following import screen_of
 from .frontend import HEADLESS, TERMINAL, front_end
 from .live_panel.sources import StartsSource
-from .panels import AUTO, PanelName, XAxis
+from .panels import PanelName, XAxis
 from .scene import Scene, ViewScale
 from .session import Session
 
@@ -30,7 +30,7 @@ class StartsView:
     x : {"iteration", "closure calls", "seconds"}, optional
         What the x axis shows. Default "iteration".
     panels : "auto", str or sequence of str, optional
-        As for `Dashboard`. Default "auto": what the runs report.
+        As for `Dashboard`. Default "loss".
     scale : {"log", "linear", "loss - best"}, optional
         Scale of the y axes. Default "log".
     runs : int, optional
@@ -57,7 +57,7 @@ class StartsView:
         self,
         *,
         x: XAxis = "iteration",
-        panels: Literal["auto"] | PanelName | Sequence[str] = AUTO,
+        panels: Literal["auto"] | PanelName | Sequence[str] = "loss",
         scale: ViewScale = "log",
         runs: int = 12,
         height: int | None = None,

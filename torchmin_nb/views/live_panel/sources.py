@@ -225,7 +225,7 @@ class StartsSource:
 
 def _of_start(run: StartRun, found: MultiStart) -> str:
     minimum = found.minimum_of(run)
-    where = "failed" if run.failed else "without success" if minimum is None else f"minimum {minimum + 1}"
+    where = "failed" if run.failed else "without success" if minimum is None else f"minimum {minimum}"
     return f"loss {run.loss:.6g} · {where}"
 
 

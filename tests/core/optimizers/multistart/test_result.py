@@ -93,12 +93,14 @@ def test_text_and_html():
     )
     text, page = repr(found), found._repr_html_()
     assert text.startswith("3 of 9 starts: 2 distinct minima, best loss -1, 1 failed, stopped\n")
-    assert re.search(r"^start 4 +-1 +1 +– +1 +5 +0.10 +done$", text, re.MULTILINE)
+    assert re.search(r"^start 4 +-1 +0 +– +1 +5 +0.10 +done$", text, re.MULTILINE)
     assert "&lt;b&gt;Error&lt;/b&gt;" in page
     assert "<b>Error" not in page
     assert page.count("<tr>") == 4
     many = MultiStart([run(index, 0.0, [index, 0]) for index in range(50)], PLAIN, 50)
     assert repr(many).endswith("… 30 more")
+    assert many._repr_html_().count("<tr>") == 21
+    assert "… 30 more" in many._repr_html_()
 
 
 def test_nothing_was_run():

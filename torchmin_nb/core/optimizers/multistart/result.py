@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, overload
@@ -251,23 +252,20 @@ class MultiStart(Sequence[StartRun]):
 
     def __repr__(self) -> str:
         rows = text_table([_HEAD, *map(self._cells, self[:_SHOWN])], align="<>>>>>><")
-        more = [f"… {len(self) - _SHOWN} more"] if len(self) > _SHOWN else []
-        return "\n".join([self.summary(), *([rows] if len(self) else []), *more])
+        return "\n".join(filter(None, [self.summary(), rows if len(self) else "", self._more()]))
 
     def _repr_html_(self) -> str:
         form = '<th style="text-align:{side}">{text}</th>'
         head = joined(html(form, side=side, text=text) for side, text in zip(_SIDES, _HEAD, strict=True))
-        rows = joined(map(self._row, self))
-        return html(
-            '<div><b>{summary}</b><div style="max-height:28em;overflow:auto"><table><thead><tr>{head}</tr></thead>'
-            "<tbody>{rows}</tbody></table></div></div>",
-            summary=self.summary(),
-            head=head,
-            rows=rows,
-        )
+        form = "<div><b>{summary}</b><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>{more}</div>"
+        rows = joined(map(self._row, self[:_SHOWN]))
+        return html(form, summary=self.summary(), head=head, rows=rows, more=self._more())
+
+    def _more(self) -> str:
+        return f"… {len(self) - _SHOWN} more" if len(self) > _SHOWN else ""
 
     def _row(self, run: StartRun) -> Html:
-        form = '<td style="text-align:{side}">{text}</td>'
+        form = '<td style="text-align:{side};white-space:nowrap">{text}</td>'
         cells = joined(html(form, side=side, text=text) for side, text in zip(_SIDES, self._cells(run), strict=True))
         return html("<tr>{cells}</tr>", cells=cells)
 
@@ -277,12 +275,12 @@ class MultiStart(Sequence[StartRun]):
         return (
             run.name,
             number_text(run.loss, ".8g"),
-            "–" if minimum is None else str(minimum + 1),
+            "–" if minimum is None else str(minimum),
             number_text(None if last is None else last.grad_norm, ".1e"),
             "–" if last is None else f"{last.index:,}",
             "–" if totals is None else f"{totals.nfev:,}",
             "–" if totals is None else f"{totals.seconds:.2f}",
-            run.ending if len(run.ending) <= 100 else f"{run.ending[:99]}…",
+            textwrap.shorten(run.ending, 80, placeholder="…"),
         )
 
 
