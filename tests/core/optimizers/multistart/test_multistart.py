@@ -2,6 +2,7 @@
 
 import functools
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import torch
 
 import torchmin_nb
 from torchmin_nb import (
+    METHODS,
     BasinHoppingWrapper,
     Constraint,
     DifferentialEvolutionWrapper,
@@ -78,6 +80,12 @@ def equal(found, other):
     return bool(same) and all(same)
 
 
+def pickling_map(function, starts):
+    """A map whose arguments and values go through pickle, as those of processes do."""
+    function = pickle.loads(pickle.dumps(function))
+    return [pickle.loads(pickle.dumps(function(pickle.loads(pickle.dumps(start))))) for start in starts]
+
+
 def joblib_map(function, starts):
     import joblib
 
@@ -94,10 +102,20 @@ def loky():
 @pytest.mark.parametrize("name", WRAPPERS)
 def test_copies_give_what_this_process_gives(name):
     here = multistart(*WRAPPERS[name](leaf()), GRID)
-    copies = multistart(*WRAPPERS[name](leaf()), GRID, map)
+    copies = multistart(*WRAPPERS[name](leaf()), GRID, pickling_map)
     assert len(here) == len(GRID)
     assert not here.failed
     assert equal(here, copies)
+
+
+@pytest.mark.parametrize(("name", "engine"), [(name, engine) for name in METHODS for engine in METHODS[name].engines])
+def test_every_method_travels(name, engine):
+    arguments = dict(minimizer_args=dict(method=name, options=dict(maxiter=8)), engine=engine)
+    here = multistart(*himmelblau(leaf(), **arguments), GRID[:2])
+    copies = multistart(*himmelblau(leaf(), **arguments), GRID[:2], pickling_map)
+    assert not here.failed
+    assert equal(here, copies)
+    assert copies.best.result.keys() == here.best.result.keys()
 
 
 def test_processes_give_what_this_process_gives():
