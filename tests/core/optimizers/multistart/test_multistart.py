@@ -335,14 +335,57 @@ print([run.loss for run in here] == [run.loss for run in there], closure().item(
 """
 
 
+HERE = {**os.environ, "PYTHONPATH": str(Path(torchmin_nb.__file__).parent.parent)}
+
+
 def test_a_script_without_a_guard_and_its_lambdas(tmp_path):
     """As in a notebook, the functions are those of __main__, and the script is not run again by the workers."""
     (tmp_path / "script.py").write_text(SCRIPT)
-    here = {**os.environ, "PYTHONPATH": str(Path(torchmin_nb.__file__).parent.parent)}
     done = subprocess.run(
-        [sys.executable, tmp_path / "script.py"], capture_output=True, text=True, check=True, env=here
+        [sys.executable, tmp_path / "script.py"], capture_output=True, text=True, check=True, env=HERE
     )
     assert done.stdout.split() == ["True", "True"]
+
+
+INTERRUPTED = """
+import os, signal, time
+import torch
+from torchmin_nb import MinimizeWrapper, multistart
+
+x = torch.nn.Parameter(torch.zeros(1, dtype=torch.float64))
+parent = os.getpid()
+
+def closure():
+    if x == 1.0:  # the second start never ends
+        open("worker", "w").write(str(os.getpid()))
+        signal.pause()
+    return x.square().sum()
+
+def interrupt(run, found):
+    while not os.path.exists("worker"):
+        time.sleep(0.05)
+    os.killpg(os.getpgid(0), signal.SIGINT)  # as a terminal does, to all processes
+
+found = multistart(MinimizeWrapper([x], "BFGS"), closure, [2.0, 1.0], workers=2, on_result=interrupt)
+print(len(found), found.ended)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_an_interrupt_ends_the_processes(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=HERE,
+        cwd=tmp_path,
+        start_new_session=True,
+    )
+    assert done.stdout.split() == ["1", "interrupted"]
+    assert done.stderr == ""
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "worker").read_text()), 0)
 
 
 def test_a_registered_method_travels():

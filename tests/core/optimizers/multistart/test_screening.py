@@ -59,6 +59,8 @@ def test_the_best_starts(together):
     screening = screen(ROWS, lambda: loss([x]), loss if together else None, FlatParameters([x]))
     assert screening.together == together
     assert screening.best(5) == np.argsort(expected(ROWS), kind="stable")[:5].tolist()
+    assert x.tolist() == [0, 0, 0]
+    assert x.grad is None
 
 
 def test_residuals_and_errors():

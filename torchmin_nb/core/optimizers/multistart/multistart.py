@@ -12,6 +12,7 @@ from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
+from scipy.optimize import Bounds
 
 from ....errors import ArgumentError, ArgumentTypeError, BusyError, ClosureError
 from ...autodiff.closure import Closure, require_closure
@@ -39,6 +40,7 @@ OnResult = Callable[[StartRun, MultiStart], object]
 _Runs = Generator[StartRun | None, None, None]
 
 _CLOSE, _CLOSE_ROUNDINGS = 1e-4, 10.0
+_LATE, _INTERRUPTED = "the time (max_seconds) was over", "interrupted"
 
 
 @shows_keywords()
@@ -160,10 +162,7 @@ def multistart(
     flat = optimizer._flat()
     boxes = [optimizer._bounds(flat), read_bounds(bounds, flat.n)]
     rows = read_starts(starts, flat, boxes[0] if bounds is None else boxes[1], sampling, rng)
-    x_close = _tolerance("x_tolerance", x_tolerance, max(_CLOSE, _CLOSE_ROUNDINGS * flat.eps**0.5))
-    loss_close = _tolerance("loss_tolerance", loss_tolerance, _CLOSE)
-    scale = group_scale(optimizer.param_groups, flat.tensors)
-    tolerances = Tolerances.of(x_close, loss_close, boxes, scale, flat.n)
+    tolerances = _tolerances(optimizer, flat, boxes, x_tolerance, loss_tolerance)
     remote = None if workers == 1 else RemoteStart(optimizer, closure, threads, deadline)
     control = Control()
     with optimizer._steered_by(control), _restored_after_errors(flat):
@@ -180,6 +179,14 @@ def multistart(
         found = _gathered(runs, shell, on_result, control)
         _leave_at_best(optimizer, flat, found)
     return found
+
+
+def _tolerances(
+    optimizer: ScipyOptimizer, flat: FlatParameters, boxes: Sequence[Bounds | None], x: float | None, loss: float
+) -> Tolerances:
+    x_close = _tolerance("x_tolerance", x, max(_CLOSE, _CLOSE_ROUNDINGS * flat.eps**0.5))
+    loss_close = _tolerance("loss_tolerance", loss, _CLOSE)
+    return Tolerances.of(x_close, loss_close, boxes, group_scale(optimizer.param_groups, flat.tensors), flat.n)
 
 
 def _tolerance(name: str, value: Any, default: float) -> float:
@@ -242,8 +249,9 @@ def _gathered(
             for run in runs:
                 if run is not None:
                     arrived.append(run)
-                ended = _why_end(run, control, lambda run: on_result is not None and on_result(run, shell(arrived)))
-                if ended and ended != _LATE:
+                why = _why_end(run, control, lambda run: on_result is not None and on_result(run, shell(arrived)))
+                ended = why or ended
+                if why and why != _LATE:
                     break
         ended = ended or ("stopped" if control.ending else "")
     except KeyboardInterrupt:
@@ -254,9 +262,6 @@ def _gathered(
         found = shell(arrived, ended=ended)
         _tell(on_result, "on_end", found)
     return found
-
-
-_LATE, _INTERRUPTED = "the time (max_seconds) was over", "interrupted"
 
 
 def _why_end(run: StartRun | None, control: Control, refused: Callable[[StartRun], object]) -> str:

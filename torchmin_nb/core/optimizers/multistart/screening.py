@@ -32,10 +32,21 @@ class Screening(NamedTuple):
 def screen(
     rows: NDArray[np.float64], closure: Closure, loss: LossOfParameters | None, flat: FlatParameters
 ) -> Screening:
-    """The losses at rows of shape (k, n); NaN where the closure raises an error. Moves the parameters.
+    """The losses at rows of shape (k, n); NaN where the closure raises an error. The parameters are put back.
 
     Raises InconsistentClosureError if `loss` and the closure differ.
     """
+    before = flat.read()
+    try:
+        return _screened(rows, closure, loss, flat)
+    finally:
+        flat.write_final(before)
+        flat.clear_gradients()
+
+
+def _screened(
+    rows: NDArray[np.float64], closure: Closure, loss: LossOfParameters | None, flat: FlatParameters
+) -> Screening:
     population = population_of(closure, loss, flat)
     if population is not None:
         losses = _together(rows, closure, population, flat)
