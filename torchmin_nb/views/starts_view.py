@@ -36,7 +36,7 @@ class StartsView:
     runs : int, optional
         Number of runs that are drawn, the best ones. Default 12.
     height : int or None, optional
-        Least height of the figure in pixels. Default None: what the panels need.
+        Least height of the figure in pixels; None for what the panels need. Default 420.
 
     Raises
     ------
@@ -60,7 +60,7 @@ class StartsView:
         panels: Literal["auto"] | PanelName | Sequence[str] = "loss",
         scale: ViewScale = "log",
         runs: int = 12,
-        height: int | None = None,
+        height: int | None = 420,
     ):
         self._scene = Scene({}, x=x, panels=panels, scale=scale, height=height)
         self._runs = count("runs", runs)

@@ -265,8 +265,10 @@ class MultiStart(Sequence[StartRun]):
         return f"… {len(self) - _SHOWN} more" if len(self) > _SHOWN else ""
 
     def _row(self, run: StartRun) -> Html:
-        form = '<td style="text-align:{side};white-space:nowrap">{text}</td>'
-        cells = joined(html(form, side=side, text=text) for side, text in zip(_SIDES, self._cells(run), strict=True))
+        form = '<td style="text-align:{side};{space}">{text}</td>'
+        spaces = ["white-space:nowrap"] * (len(_SIDES) - 1) + ["min-width:12em"]
+        columns = zip(_SIDES, spaces, self._cells(run), strict=True)
+        cells = joined(html(form, side=side, space=space, text=text) for side, space, text in columns)
         return html("<tr>{cells}</tr>", cells=cells)
 
     def _cells(self, run: StartRun) -> tuple[str, ...]:
