@@ -22,6 +22,7 @@ from torchmin_nb import (
     LeastSquaresWrapper,
     MinimizeWrapper,
     Status,
+    full_batch,
     method,
     multistart,
     unregister,
@@ -434,6 +435,21 @@ def test_warnings_of_the_workers_arrive():
     optimizer.param_groups[0]["bounds"] = (-5, 5)
     with pytest.warns(StartWarning, match="1 starting values are outside their bounds"):
         multistart(optimizer, closure, [[6.0, 0.0]], map)
+
+
+def test_a_loss_over_batches_travels():
+    def fit():
+        torch.manual_seed(0)
+        model = torch.nn.Linear(2, 1).double()
+        batches = [torch.randn(5, 2, dtype=torch.float64) for _ in range(3)]
+        closure = full_batch(lambda batch: (model(batch).squeeze() - batch.prod(1)).square().mean(), batches)
+        return MinimizeWrapper(model.parameters(), "L-BFGS-B"), closure
+
+    here = multistart(*fit(), np.eye(3), keep=2)
+    assert len(here) == 2
+    assert not here.failed
+    assert len(here.minima) == 1
+    assert equal(here, multistart(*fit(), np.eye(3), pickling_map, keep=2))
 
 
 # Arguments

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 from scipy.optimize import Bounds
 
-from ....errors import ArgumentError, ArgumentTypeError, BusyError, ClosureError
+from ....errors import ArgumentError, ArgumentTypeError, BusyError, ClosureError, DistributedError
 from ...autodiff.closure import Closure, require_closure
+from ...batches.full_batch import FullBatch
 from ...execution.run import exclusive_parameters
 from ...history.history import History
 from ...parameters.bounds import group_scale, read_bounds
@@ -119,6 +120,8 @@ def multistart(
         If all runs failed.
     BusyError
         If another run is moving the same parameters.
+    DistributedError
+        If torch.distributed uses several processes.
 
     Notes
     -----
@@ -158,7 +161,7 @@ def multistart(
         raise ArgumentError("loss= is for keep=, which computes the losses at all starts together; pass keep too")
     seconds = positive("max_seconds", max_seconds, Real)
     deadline = None if seconds is None else time.time() + seconds
-    refuse_several_processes()
+    _refuse_ranks(closure)
     flat = optimizer._flat()
     boxes = [optimizer._bounds(flat), read_bounds(bounds, flat.n)]
     rows = read_starts(starts, flat, boxes[0] if bounds is None else boxes[1], sampling, rng)
@@ -179,6 +182,15 @@ def multistart(
         found = _gathered(runs, shell, on_result, control)
         _leave_at_best(optimizer, flat, found)
     return found
+
+
+def _refuse_ranks(closure: Closure) -> None:
+    if isinstance(closure, FullBatch) and closure.ranks is not None:
+        raise DistributedError(
+            "multistart cannot run on several ranks: they would not agree on the next start; call step on every rank, "
+            "once for each start, or pass full_batch without group="
+        )
+    refuse_several_processes(closure)
 
 
 def _tolerances(
