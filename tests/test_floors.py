@@ -22,7 +22,7 @@ ALLOWED = {
     "core.display": "",
     "core.validation": "",
     "core.storage": "",
-    "core.runtime": "",
+    "core.runtime": "validation",
     "core.solvers": "runtime",
     "core.history": "runtime storage display",
     "core.methods": "validation signatures storage runtime",
@@ -33,8 +33,8 @@ ALLOWED = {
     "core.covariance": "display runtime parameters autodiff objective",
     "core.execution": "validation display runtime solvers history methods parameters objective",
     "core.optimizers": """
-        validation signatures storage runtime solvers history methods parameters autodiff objective batches covariance
-        execution
+        validation signatures display storage runtime solvers history methods parameters autodiff objective batches
+        covariance execution
     """,
     "core.callbacks": "validation storage runtime history parameters optimizers",
     "problems": "_public nist core",

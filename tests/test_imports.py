@@ -24,13 +24,15 @@ PROMISED = {
     "torchmin_nb": """
         BasinHoppingWrapper BruteWrapper Callback Checkpoint ClosureReport Constraint Covariance
         DifferentialEvolutionWrapper DirectWrapper DualAnnealingWrapper Evaluation GLOBAL_METHODS History HistoryFile
-        Iteration LEAST_SQUARES_METHODS LeastSquaresWrapper METHODS MethodSpec MinimizeWrapper OptionSpec Result Run
-        SHGOWrapper SavedRun Status TensorBoard __version__ method minimize observe record unregister
+        Iteration LEAST_SQUARES_METHODS LeastSquaresWrapper METHODS MethodSpec MinimizeWrapper MultiStart OptionSpec
+        Result Run SHGOWrapper SavedRun StartRun Status TensorBoard __version__ method minimize multistart observe
+        record unregister
     """,
     "torchmin_nb.views": """
-        Axis Chart Contours Dashboard INK Mark MethodExplorer Picture ProgressLine RUNS Region animated_html
+        Axis Chart Contours Dashboard INK Mark MethodExplorer Picture ProgressLine RUNS Region StartsView animated_html
         chart_figure chart_picture convergence_figure follow landscape_chart landscape_figure landscape_picture
-        order_figure order_picture profile_figure profile_picture show step_figure step_picture style
+        multistart_figure multistart_picture order_figure order_picture profile_figure profile_picture show
+        step_figure step_picture style
     """,
     "torchmin_nb.solvers": "Ending Problem Sample Solver State",
     "torchmin_nb.analysis": """

@@ -35,6 +35,7 @@ from .core.optimizers.global_search import (
 )
 from .core.optimizers.least_squares import LeastSquaresWrapper
 from .core.optimizers.minimize import MinimizeWrapper
+from .core.optimizers.multistart import MultiStart, StartRun, multistart
 from .core.optimizers.observe import observe
 from .core.runtime.control import Status
 from .core.signatures import shares_parameters, shows_keywords
@@ -61,17 +62,20 @@ __all__ = [
     "LeastSquaresWrapper",
     "MethodSpec",
     "MinimizeWrapper",
+    "MultiStart",
     "OptionSpec",
     "Result",
     "Run",
     "SHGOWrapper",
     "SavedRun",
+    "StartRun",
     "Status",
     "TensorBoard",
     "__version__",
     "full_batch",
     "method",
     "minimize",
+    "multistart",
     "observe",
     "record",
     "shard",

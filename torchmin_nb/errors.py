@@ -15,6 +15,7 @@ TorchminError
 ├── MemoryBudgetError (RuntimeError)      arrays of the method would not fit in memory
 ├── DistributedError (RuntimeError)       more than one process
 ├── BusyError (RuntimeError)              another run is moving the parameters, or a run would wait for itself
+├── WorkerError (RuntimeError)            an object cannot be sent to a worker process, or such a process has ended
 ├── HistoryError (ValueError)             a stored history that cannot be read
 └── StorageError (RuntimeError)           a file that is to keep a run cannot be written, or a kept one read
 
@@ -54,6 +55,7 @@ __all__ = [
     "UnknownMethodError",
     "UnknownOptionError",
     "ViewWarning",
+    "WorkerError",
 ]
 
 
@@ -141,6 +143,10 @@ class DistributedError(TorchminError, RuntimeError):
 
 class BusyError(TorchminError, RuntimeError):
     """Another run is moving the same parameters, or a run is asked to wait for itself."""
+
+
+class WorkerError(TorchminError, RuntimeError):
+    """An object cannot be sent to a worker process, or a worker process has ended."""
 
 
 class HistoryError(TorchminError, ValueError):

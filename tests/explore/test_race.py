@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from torchmin_nb import method
-from torchmin_nb.errors import BusyError
+from torchmin_nb.errors import BusyError, WorkerError
 from torchmin_nb.explore import Call, Race, of_function, of_model, race, run, unregister
 
 CALL = Call("Rosenbrock", "BFGS", max_evaluations=30)
@@ -132,3 +132,68 @@ def test_a_students_method_races_scipys():
         unregister("newton")
     assert own.solved
     assert own.iterations < theirs.iterations
+
+
+# Workers
+
+
+def alike(rows, others):
+    """Whether two races had the same runs, bit for bit."""
+    pairs = list(zip(rows, others, strict=True))
+    assert pairs
+    return all(
+        one.name == other.name
+        and one.call is other.call
+        and one.history.loss.tolist() == other.history.loss.tolist()
+        and (one.loss, one.iterations, one.closure_calls, one.products, one.solved, one.reason)
+        == (other.loss, other.iterations, other.closure_calls, other.products, other.solved, other.reason)
+        for one, other in pairs
+    )
+
+
+def test_copies_and_processes_run_the_same_race():
+    entries = [*calls(), Call("Rosenbrock", "SGD")]
+    here = race(entries)
+    begun = []
+    assert alike(here, race(entries, workers=map))
+    assert alike(here, race(entries, workers=2, on_begin=lambda index, call: begun.append(index)))
+    assert sorted(begun) == [0, 1, 2, 3, 4]
+
+
+def test_a_users_model_and_a_students_method_travel():
+    model = torch.nn.Linear(2, 1, dtype=torch.float64)
+    subject = of_model(model, lambda: model(torch.eye(2).double()).square().sum())
+
+    @method("halve")
+    def halve(fun, x0):
+        for _ in range(5):
+            x0 = x0 / 2
+            yield x0
+
+    entries = calls(Call(subject, "BFGS"), ["BFGS", "halve"])
+    try:
+        model.weight.data.fill_(7.0)
+        copies = race(entries, workers=map)
+        assert (model.weight == 7).all()
+        assert alike(copies, race(entries))
+    finally:
+        unregister("halve")
+
+
+class Rows(Race):
+    """A race that is stopped by its first row."""
+
+    def __iter__(self):
+        for row in super().__iter__():
+            self.stop()
+            yield row
+
+
+def test_stop_ends_the_processes():
+    assert len(Rows(calls(), workers=map).run_all()) == 1
+
+
+def test_what_cannot_travel_is_named():
+    lock = threading.Lock()
+    with pytest.raises(WorkerError, match=r"the keywords cannot be sent .*callbacks.* → lock, of type lock"):
+        race(calls(), workers=map, callbacks=lambda iteration: lock.locked())

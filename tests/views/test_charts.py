@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from tests.analysis.runs import a_run, rosenbrock
-from torchmin_nb import Constraint, History
+from torchmin_nb import Constraint, History, MinimizeWrapper, multistart
 from torchmin_nb.analysis import (
     cost_table,
     data_profile,
@@ -40,6 +40,7 @@ from torchmin_nb.views.landscape import landscape_chart, level_labels
 from torchmin_nb.views.order_chart import order_chart
 from torchmin_nb.views.palette import HIDDEN_BUTTONS, INK
 from torchmin_nb.views.profile_chart import profile_chart
+from torchmin_nb.views.starts_chart import multistart_chart
 from torchmin_nb.views.step_chart import step_chart
 
 WINDOW = ((-2.0, 2.0), (-1.0, 3.0))
@@ -61,6 +62,12 @@ def _landscape(function=rosenbrock, histories=None, **options):
 
 def _step(method, k):
     return step_chart(step_data(rosenbrock, RUNS[method], k), method, rosenbrock)
+
+
+def _starts():
+    x = torch.nn.Parameter(torch.zeros(2, dtype=torch.float64))
+    optimizer = MinimizeWrapper([{"params": [x], "bounds": (-6, 6)}], "L-BFGS-B")
+    return multistart(optimizer, lambda: (x - 5 * torch.sin(2 * x)).square().sum() + x[0] + 7, 40, rng=0)
 
 
 CHARTS = {
@@ -86,6 +93,7 @@ CHARTS = {
     "no order": lambda: order_chart(order_data(History("BFGS", keep_parameters=True), minimizer=(1, 1))),
     "performance": lambda: profile_chart(performance_profile(TABLE), "Profiles"),
     "data": lambda: profile_chart(data_profile(TABLE, {"p": 2, "q": 2})),
+    "starts": lambda: multistart_chart(_starts(), "Starts"),
     "odd text": lambda: Chart(
         (Mark(np.arange(3.0), np.arange(3.0), "$a_{ <b>"),),
         Axis("100 % · x²"),

@@ -1,20 +1,27 @@
-"""Methods run one after another from the same start, with the same budget; each run becomes a row of the table."""
+"""Methods run from the same start, with the same budget, alone or in processes; each run becomes a row of the table."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
+from dataclasses import replace
+from operator import itemgetter
 from typing import Unpack
 
 from ..core.history.history import History
+from ..core.methods.local import own_rows, put_rows
 from ..core.optimizers.base import ScipyOptimizer
 from ..core.optimizers.common import COMMON, Common
+from ..core.runtime.packing import Packer, unpack
+from ..core.runtime.processes import Workers, read_workers, spread
+from ..core.runtime.torch_settings import torch_settings
 from ..core.signatures import shares_parameters, shows_keywords
 from ..errors import BusyError
 from ..problems import Problem
 from .call import Call
 from .plan import build
+from .subject import Subject
 from .table import RunRow, row_of
 
 __all__ = ["Race", "race", "run"]
@@ -59,10 +66,11 @@ def race(
     *,
     names: Sequence[str] | None = None,
     warm: bool = True,
+    workers: Workers = 1,
     on_begin: Callable[[int, Call], None] | None = None,
     **common: Unpack[Common],
 ) -> list[RunRow]:
-    """Run several calls one after another. See `Race`.
+    """Run several calls, one after another or in processes. See `Race`.
 
     Parameters
     ----------
@@ -72,6 +80,8 @@ def race(
         Names of the rows. Default: the methods, with their engines if named.
     warm : bool, optional
         Evaluate closure and gradient once before each run. Default True.
+    workers : int or map-like callable, optional
+        Number of processes, as for `Race`. Default 1: everything runs in this process.
     on_begin : callable or None, optional
         Called with (index, call) before each run.
     {shared}
@@ -79,12 +89,14 @@ def race(
     Returns
     -------
     list of RunRow
-        A row for each run.
+        A row for each run, in the order of the calls.
 
     Raises
     ------
     BusyError
         If another run is moving the same parameters.
+    WorkerError
+        If a call or a callback cannot be sent to a process.
 
     Examples
     --------
@@ -92,15 +104,16 @@ def race(
     >>> [(row.name, row.solved) for row in race([call, call.with_method("BFGS", engine="torch")])]
     [('BFGS', True), ('BFGS (torch)', True)]
     """
-    return Race(list(calls), names=names, warm=warm, on_begin=on_begin, **common).run_all()
+    return Race(list(calls), names=names, warm=warm, workers=workers, on_begin=on_begin, **common).run_all()
 
 
 @shares_parameters(Common)
 class Race:
-    """Runs of several calls, one after another. Iterate over it: each row comes as soon as its run has ended.
+    """Runs of several calls. Iterate over it: each row comes as soon as its run has ended.
 
-    Runs never overlap. Each has the machine to itself, with the BLAS threads that it would have alone
-    (``blas_threads="auto"``); a number holds all to the same.
+    With ``workers=1`` runs never overlap. Each has the machine to itself, with the BLAS threads that it would have
+    alone (``blas_threads="auto"``); a number holds all to the same. With more workers, losses and counts are the same,
+    and seconds are those of runs that share the machine.
 
     Parameters
     ----------
@@ -113,6 +126,9 @@ class Race:
     warm : bool, optional
         Evaluate closure and gradient once before each run, outside all counts, so that the first run does not pay for
         what torch does only once. Default True.
+    workers : int or map-like callable, optional
+        Number of processes, -1 for one on each core, or a function like ``map``, as for `multistart`. Each process has
+        one thread and its own copy of the problem; callbacks are called there. Default 1.
     on_begin : callable or None, optional
         Called with (index, call) before each run.
     {shared}
@@ -122,7 +138,7 @@ class Race:
     calls : list of Call
         The runs.
     rows : list of RunRow
-        The rows so far.
+        The rows so far, as they arrived.
 
     Examples
     --------
@@ -139,6 +155,7 @@ class Race:
         *,
         names: Sequence[str] | None = None,
         warm: bool = True,
+        workers: Workers = 1,
         on_begin: Callable[[int, Call], None] | None = None,
         **common: Unpack[Common],
     ):
@@ -146,6 +163,8 @@ class Race:
         self.rows: list[RunRow] = []
         self._names = [call.label for call in self.calls] if names is None else list(names)
         self._warm = warm
+        self._workers = read_workers(workers)
+        self._arrived: list[int] = []
         self._on_begin = on_begin
         self._common = common
         self._stopped = threading.Event()
@@ -157,25 +176,50 @@ class Race:
         return self._stopped.is_set()
 
     def stop(self) -> None:
-        """End the present run at its next closure call, and begin no other. Any thread may call it."""
+        """End the present run at its next closure call, and begin no other. Any thread may call it.
+
+        The runs of worker processes are ended at once, without a row.
+        """
         self._stopped.set()
         running = self._running
         if running is not None:
             running.stop()
 
     def run_all(self) -> list[RunRow]:
-        """Run all calls and return the rows, a list of RunRow; those so far if it was stopped."""
-        return list(self)
+        """Run all calls and return the rows in their order, a list of RunRow; those so far if it was stopped."""
+        rows = list(self)
+        return [row for _, row in sorted(zip(self._arrived[-len(rows) :], rows, strict=False), key=itemgetter(0))]
 
     def __iter__(self) -> Iterator[RunRow]:
+        for index, row in self._here() if self._workers == 1 else self._elsewhere():
+            self.rows.append(row)
+            self._arrived.append(index)
+            yield row
+
+    def _here(self) -> Iterator[tuple[int, RunRow]]:
         for index, (call, name) in enumerate(zip(self.calls, self._names, strict=True)):
             if self.stopped:
                 return
-            if self._on_begin is not None:
-                self._on_begin(index, call)
-            row = self._run(call, name)
-            self.rows.append(row)
-            yield row
+            self._begun(index)
+            yield index, self._run(call, name)
+
+    def _elsewhere(self) -> Iterator[tuple[int, RunRow]]:
+        if self.stopped:
+            return
+        run = RemoteCall(self._warm, self._common)
+        pairs = list(zip(self.calls, self._names, strict=True))
+        items = [packed_call(call, name) for call, name in pairs]
+        with closing(spread(run, items, self._workers, on_begin=self._begun, stopped=self._stopped.is_set)) as answers:
+            for index, answer in answers:
+                call, name = pairs[index]
+                if isinstance(answer, RunRow):
+                    yield index, replace(answer, call=call)
+                else:
+                    yield index, row_of(call, History(call.method), None, name=name, error=answer)
+
+    def _begun(self, index: int) -> None:
+        if self._on_begin is not None:
+            self._on_begin(index, self.calls[index])
 
     def _run(self, call: Call, name: str) -> RunRow:
         problem, optimizer, failure = None, None, None
@@ -200,6 +244,39 @@ class Race:
         passed = self._common.get("callbacks", ())
         callbacks = [passed] if callable(passed) else list(passed)
         return {**self._common, "callbacks": [*callbacks, lambda iteration: self.stopped]}
+
+
+class RemoteCall:
+    """Runs packed calls in another process: a function for any `map`. Raises WorkerError for callbacks that cannot go.
+
+    The row comes back without its call, which may hold the user's model.
+    """
+
+    def __init__(self, warm: bool, common: Common):
+        packer = Packer()
+        packer.add("the keywords", (warm, dict(common)))
+        self._data = packer.data
+
+    def __call__(self, packed: bytes) -> RunRow:
+        """The row of a call."""
+        ((warm, common),) = unpack(self._data)
+        rows, *_, call, name = unpack(packed)
+        put_rows(rows)
+        with torch_settings(threads=1):
+            (row,) = Race([call], names=[name], warm=warm, **common).run_all()
+        return replace(row, call=Call(row.problem, row.method))
+
+
+def packed_call(call: Call, name: str) -> bytes:
+    """A call for another process. Raises WorkerError if it cannot go there, or would leave its parameters here."""
+    own = call.problem if isinstance(call.problem, Subject) else None
+    packer = Packer(own.parameters if own is not None else ())
+    packer.add("the registered method", own_rows([call.method]))
+    if own is not None and own.closure is not None:
+        packer.add_closure(own.closure)
+    packer.add("the call", call)
+    packer.add("its name", name)
+    return packer.data
 
 
 def _warm_up(problem: Problem) -> None:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from .order_chart import order_figure, order_picture
     from .palette import INK, RUNS, style
     from .profile_chart import profile_figure, profile_picture
+    from .starts_chart import multistart_figure, multistart_picture
+    from .starts_view import StartsView
     from .step_chart import step_figure, step_picture
 
 __all__ = [
@@ -36,6 +38,7 @@ __all__ = [
     "Picture",
     "ProgressLine",
     "Region",
+    "StartsView",
     "animated_html",
     "chart_figure",
     "chart_picture",
@@ -44,6 +47,8 @@ __all__ = [
     "landscape_chart",
     "landscape_figure",
     "landscape_picture",
+    "multistart_figure",
+    "multistart_picture",
     "order_figure",
     "order_picture",
     "profile_figure",
@@ -65,6 +70,7 @@ _LAZY = {
     "MethodExplorer": ".explorer",
     "Picture": ".chart_picture",
     "Region": ".chart",
+    "StartsView": ".starts_view",
     "animated_html": ".animate",
     "chart_figure": ".chart_figure",
     "chart_picture": ".chart_picture",
@@ -73,6 +79,8 @@ _LAZY = {
     "landscape_chart": ".landscape",
     "landscape_figure": ".landscape",
     "landscape_picture": ".landscape",
+    "multistart_figure": ".starts_chart",
+    "multistart_picture": ".starts_chart",
     "order_figure": ".order_chart",
     "order_picture": ".order_chart",
     "profile_figure": ".profile_chart",

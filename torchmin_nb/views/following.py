@@ -14,7 +14,7 @@ from .scene import Scene, ViewScale
 from .screens import PanelScreen, PictureScreen, Screen, StaticScreen
 from .session import Session
 
-__all__ = ["Follower", "follow"]
+__all__ = ["Follower", "follow", "screen_of"]
 
 _Path = str | os.PathLike[str]
 
@@ -102,7 +102,7 @@ class Follower:
             print(*self._lines(), sep="\n")
             return
         self._cell = cell()
-        self._session = Session(self._source, self._scene, lambda session: _screen(where, session), rate=5.0)
+        self._session = Session(self._source, self._scene, lambda session: screen_of(where, session), rate=5.0)
         self._session.open()
         if where == HEADLESS:
             self._session.settle()
@@ -126,7 +126,8 @@ class Follower:
         return f"<Follower of {self._source.moment().header.line()}>"
 
 
-def _screen(where: str, session: Session) -> Screen:
+def screen_of(where: str, session: Session) -> Screen:
+    """The screen of a session in this front end."""
     if where == HEADLESS:
         return PictureScreen()
     return StaticScreen() if where == STATIC else PanelScreen(session)

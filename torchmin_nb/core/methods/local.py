@@ -7,8 +7,8 @@ Options, defaults and their meaning: https://docs.scipy.org/doc/scipy/reference/
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, fields
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -27,7 +27,9 @@ __all__ = [
     "MethodName",
     "MethodSpec",
     "find_method",
+    "own_rows",
     "put_own",
+    "put_rows",
     "take_own",
 ]
 
@@ -704,6 +706,23 @@ def take_own(name: str) -> MethodSpec:
     if name not in _own:
         raise UnknownMethodError(f"no method {name!r} is registered; registered are {', '.join(_own) or 'none'}")
     return _own.pop(name)
+
+
+def own_rows(names: Iterable[str]) -> list[dict[str, Any]]:
+    """The fields of those of these methods that a user has registered, for `put_rows` in another process."""
+    return [_plain_fields(_own[name]) for name in dict.fromkeys(names) if name in _own]
+
+
+def _plain_fields(row: MethodSpec) -> dict[str, Any]:
+    """Without the defaults, which the other process has, and without mapping proxies, which no pickle takes."""
+    values = {each.name: getattr(row, each.name) for each in fields(row) if getattr(row, each.name) != each.default}
+    return {name: dict(value) if isinstance(value, Mapping) else value for name, value in values.items()}
+
+
+def put_rows(rows: Iterable[Mapping[str, Any]]) -> None:
+    """Register what `own_rows` returned."""
+    for row in rows:
+        put_own(MethodSpec(**row))
 
 
 def _row(name: str) -> MethodSpec:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from numbers import Integral
-from typing import Any, Unpack
+from typing import Any, Self, Unpack
 
 import torch
 from scipy.optimize import Bounds, OptimizeResult
@@ -193,6 +194,13 @@ class ScipyOptimizer(torch.optim.Optimizer):
             held=self._steered_by(control),
             branching=self._branching(closure),
         )
+
+    def _forgetful(self) -> Self:
+        """A copy for the same parameters that remembers no earlier run."""
+        fresh = copy.copy(self)
+        fresh.callbacks = list(self.callbacks)
+        fresh.history, fresh.result, fresh._loaded = History(self.name), None, None
+        return fresh
 
     def _branching(self, closure: Closure) -> Branching | None:
         """The function that starts a branch of a run of this closure; None if branches are not possible."""

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from numbers import Integral
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -114,6 +113,11 @@ class DeviceOptimizer(ScipyOptimizer):
         super().load_state_dict({name: value for name, value in state_dict.items() if name != "solver"})
         self._saved = self._resume_from = solver
 
+    def _forgetful(self) -> Self:
+        fresh = super()._forgetful()
+        fresh._saved = fresh._resume_from = None
+        return fresh
+
     def _begin_states(self) -> Saved | None:
         """Prepare to keep the states of a new run. Returns the state from which it continues, if any."""
         resume_from, self._resume_from, self._saved = self._resume_from, None, None
@@ -171,11 +175,12 @@ class DeviceOptimizer(ScipyOptimizer):
                 f"iteration {iteration} was not kept; kept are {', '.join(map(str, kept)) or 'none'}, and the last: "
                 f"keep_states=1 keeps every iteration within memory_budget"
             )
-        branched, saved = copy.copy(self), None
+        branched, saved = self._forgetful(), None
         branched._requested_engine = self._requested_engine if engine is None else read_engine(engine)
         branched._take_arguments(self._changed(method, options or {}))
-        branched.callbacks = list(self.callbacks) if callbacks is None else read_callbacks(callbacks)
-        branched.history, branched.result, branched._saved = History(branched.name), None, None
+        branched.history = History(branched.name)
+        if callbacks is not None:
+            branched.callbacks = read_callbacks(callbacks)
         variables = self._variables(self._flat(), self._bounds(self._flat()))
         if isinstance(state, State):
             x = variables.to_user(state.sample.x.to("cpu", torch.float64).numpy())

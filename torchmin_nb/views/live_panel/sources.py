@@ -11,11 +11,12 @@ from typing import NamedTuple, Protocol
 from ...core.callbacks.history_file import HistoryTail
 from ...core.execution.run import FAILED, FINISHED, PAUSED, PENDING, STOPPED, Run
 from ...core.history.history import History
+from ...core.optimizers.multistart.result import MultiStart, StartRun
 from ...errors import ArgumentError, text_of
 from ..words import status_line
-from .header import WAITING, Button, Header, buttons_of, header_of
+from .header import WAITING, Button, Fact, Header, buttons_of, header_of
 
-__all__ = ["BlockingSource", "FileSource", "Moment", "RunSource", "Source"]
+__all__ = ["BlockingSource", "FileSource", "Moment", "RunSource", "Source", "StartsSource"]
 
 _OVER = (STOPPED, FINISHED, FAILED)
 _NOTHING = History()
@@ -173,6 +174,59 @@ class FileSource:
         if header.badge not in ("running", WAITING) or quiet < self._QUIET:
             return header
         return header._replace(verdict=f"Nothing was written for {quiet / 60:.0f} min: it works on, or was killed.")
+
+
+class StartsSource:
+    """The runs of `multistart` so far. total: number of starts. shown: so many of the best are drawn."""
+
+    def __init__(self, total: int, shown: int):
+        self.found: MultiStart | None = None
+        self._total = total
+        self._shown = shown
+        self._over = False
+
+    def end(self, found: MultiStart) -> None:
+        """Nothing more will come."""
+        self.found, self._over = found, True
+
+    def moment(self) -> Moment:
+        found, over = self.found, self._over
+        if found is None or not found:
+            waiting = Header(WAITING, f"{self._total} starts", verdict="The first runs are under way.")
+            header = Header(STOPPED, "", verdict=found.summary(), tone="warning") if found is not None else waiting
+            return Moment({}, header, header.line(), over=over)
+        best = [run for run in found if len(run.history)][: self._shown]
+        header = self._header(found, over)
+        return Moment(
+            {run.name: run.history for run in best},
+            header,
+            f"{header.method} · {found.summary()}",
+            notes={run.name: _of_start(run, found) for run in best},
+            over=over,
+        )
+
+    def press(self, action: str, count: int) -> None:
+        """There are no buttons: the cell blocks, and an interrupt of the kernel ends the runs."""
+
+    def _header(self, found: MultiStart, over: bool) -> Header:
+        best = found.best
+        facts = [
+            Fact("starts", f"{len(found)} / {self._total}"),
+            *([] if best.failed else [Fact("best loss", f"{best.loss:.6g}")]),
+            Fact("distinct minima", str(len(found.minima))),
+            *([Fact("failed", str(len(found.failed)))] if found.failed else []),
+        ]
+        badge = "running" if not over else STOPPED if found.ended else FINISHED
+        shown = f"The {self._shown} best runs are drawn." if len(found) > self._shown else ""
+        verdict = " ".join(filter(None, [f"It ended early: {found.ended}." if found.ended else "", shown]))
+        tone = "" if not over else "warning" if found.ended else "good"
+        return Header(badge, best.history.method, tuple(facts), len(found) / self._total, verdict, tone=tone)
+
+
+def _of_start(run: StartRun, found: MultiStart) -> str:
+    minimum = found.minimum_of(run)
+    where = "failed" if run.failed else "without success" if minimum is None else f"minimum {minimum}"
+    return f"loss {run.loss:.6g} · {where}"
 
 
 def _names(paths: Sequence[str | os.PathLike[str]]) -> list[str]:
