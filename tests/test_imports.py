@@ -25,8 +25,8 @@ PROMISED = {
         BasinHoppingWrapper BruteWrapper Callback Checkpoint ClosureReport Constraint Covariance
         DifferentialEvolutionWrapper DirectWrapper DualAnnealingWrapper Evaluation GLOBAL_METHODS History HistoryFile
         Iteration LEAST_SQUARES_METHODS LeastSquaresWrapper METHODS MethodSpec MinimizeWrapper MultiStart OptionSpec
-        Result Run SHGOWrapper SavedRun StartRun Status TensorBoard __version__ method minimize multistart observe
-        record unregister
+        Result Run SHGOWrapper SavedRun StartRun Status TensorBoard __version__ full_batch method minimize multistart
+        observe record shard unregister
     """,
     "torchmin_nb.views": """
         Axis Chart Contours Dashboard INK Mark MethodExplorer Picture ProgressLine RUNS Region StartsView animated_html

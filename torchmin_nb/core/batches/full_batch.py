@@ -157,7 +157,8 @@ def shard(dataset: Any, group: Any = None) -> Subset[Any]:
     >>> len(shard(list(range(10))))
     10
     """
-    rank, size = (dist.get_rank(group), dist.get_world_size(group)) if dist.is_initialized() else (0, 1)
+    several = dist.is_available() and dist.is_initialized()
+    rank, size = (dist.get_rank(group), dist.get_world_size(group)) if several else (0, 1)
     if len(dataset) < size:
         raise ArgumentError(f"{len(dataset)} samples for {size} ranks: each rank needs at least one")
     return Subset(dataset, range(rank, len(dataset), size))

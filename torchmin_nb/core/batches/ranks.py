@@ -18,7 +18,6 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.distributed as dist
-from torch._C._distributed_c10d import PrefixStore
 
 from ...errors import ArgumentTypeError, DistributedError, text_of
 from ..autodiff.closure import Steering
@@ -73,7 +72,9 @@ class Ranks:
         members = dist.get_process_group_ranks(group)
         self.rank, self.size, self._leader = dist.get_rank(group), len(members), members[0]
         self._orders = dist.new_group(members, backend="gloo", use_local_synchronization=True)
-        self._store = PrefixStore(f"torchmin_nb/{_named()}", dist.distributed_c10d._get_default_store())
+        self._store = dist.PrefixStore(  # type: ignore[attr-defined]
+            f"torchmin_nb/{_named()}", dist.distributed_c10d._get_default_store()
+        )
         self._lock = threading.RLock()
         self._exchanges = 0
         self._last_order = time.monotonic()
