@@ -1,0 +1,48 @@
+"""The peak memory of a run over 100 batches, beside that over one: each in a process of its own."""
+
+import subprocess
+import sys
+
+import pytest
+
+SCRIPT = """
+import resource, sys
+import torch
+from torchmin_nb import LeastSquaresWrapper, MinimizeWrapper, full_batch
+
+torch.set_num_threads(1)
+method, engine, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
+w = torch.nn.Parameter(torch.zeros(4, 400))
+
+def batch(index):
+    return torch.randn(8000, 4, generator=torch.Generator().manual_seed(index))
+
+def hidden(inputs):
+    return (inputs @ w).tanh()
+
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+if method == "lm":
+    optimizer = LeastSquaresWrapper([w], dict(method="gauss-newton", solver="cg", max_iter=2), engine=engine, start_check=False)
+    closure = full_batch(lambda inputs: hidden(inputs).sum(1) - 1, batch, count=count, reduction="sum")
+else:
+    arguments = dict(method=method, options=dict(maxiter=2))
+    optimizer = MinimizeWrapper([w], arguments, engine=engine, start_check=False, max_evaluations=2)
+    closure = full_batch(lambda inputs: (hidden(inputs).sum(1) - 1).square().mean(), batch, count=count)
+optimizer.step(closure)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+CASES = [("L-BFGS-B", "scipy"), ("trust-ncg", "torch"), ("lm", "torch")]
+
+
+def peak(method, engine, count):
+    """In kilobytes, above what the imports take."""
+    command = [sys.executable, "-c", SCRIPT, method, engine, str(count)]
+    return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in kilobytes on Linux")
+@pytest.mark.parametrize(("method", "engine"), CASES)
+def test_a_hundred_batches_take_the_memory_of_one(method, engine):
+    one, hundred = peak(method, engine, 1), peak(method, engine, 100)
+    assert one > 30_000  # a batch is what takes the memory
+    assert hundred <= 1.2 * one + 8_000, (one, hundred)
