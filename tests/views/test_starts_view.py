@@ -65,6 +65,14 @@ def test_the_panel_follows_the_runs_and_leaves_its_picture(cell):
     assert f"6 starts: {len(found.minima)} distinct minima" in str(figure)
 
 
+@pytest.mark.parametrize("front_end", ["static", "headless"])
+def test_front_ends_without_widgets_have_its_picture(cell, monkeypatch, front_end):
+    monkeypatch.setenv("TORCHMIN_NB_FRONT_END", front_end)
+    multistart(*himmelblau(), GRID[:3], on_result=StartsView())
+    assert not any(isinstance(shown, PanelWidget) for shown in cell.shown)
+    assert "3 starts: " in str([cell.at(place) for place in range(len(cell.shown))])
+
+
 def test_an_early_end_is_told(cell):
     found = multistart(*himmelblau(), GRID, max_seconds=1e-9, on_result=StartsView())
     assert len(found) == 0
