@@ -97,10 +97,9 @@ def test_a_picture_that_cannot_be_drawn_says_why(hand):
     hand.enter("Rosenbrock")
     hand.show("Powell")
     hand.pictures.view.value = STEP
-    picture = hand.pictures.figures[1]
-    assert "a step of Powell cannot be drawn" in picture.layout.annotations[0].text
-    assert not picture.data
-    assert not picture.layout.xaxis.visible
+    picture = hand.pictures.panel.whole()["picture"]
+    assert picture["hint"].startswith("A step of Powell cannot be drawn")
+    assert picture["traces"] == []
 
 
 def test_clicks_are_heard_on_a_plane_problem_only(hand):

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..chart import Chart, wrapped_lines
+from ..chart import Chart
 from ..chart_figure import chart_sketch
 from ..live_panel.state import Sketch
-from ..plotly_text import plotly_text
 
 __all__ = ["compact", "sketch_of"]
 
 _RIGHT = 158
 """Pixels right of the axes, for the legend and the colour bar."""
-_WIDTH = 44
-"""Characters a line of words in place of a picture."""
 _LEGEND = {"x": 1.02, "xanchor": "left", "font": {"size": 11}, "bgcolor": "rgba(0,0,0,0)", "tracegroupgap": 0}
 _LOW = {"y": 0, "yanchor": "bottom", "maxheight": 0.58}
 _HIGH = {"y": 1, "yanchor": "top", "maxheight": 1}
@@ -34,32 +30,28 @@ _BAR = {
 
 
 def sketch_of(chart: Chart, *, name: str, height: int) -> Sketch:
-    """A chart without its title and notes, which stand in the panel; one without layers says its notes in their place.
+    """A chart without its title and notes, which stand in the panel; the notes in place of a chart without layers.
 
     height: of all, in pixels.
     """
+    if not chart.layers:
+        return Sketch(name, (), {"height": height}, " ".join(chart.notes))
     traces, look = chart_sketch(chart)
     layout = {
         **look,
         "height": height,
-        "annotations": [] if chart.layers else [_words(chart.notes)],
+        "annotations": [],
         "uirevision": name,
-        "xaxis": _axis(look["xaxis"], shown=bool(chart.layers)),
-        "yaxis": _axis(look["yaxis"], shown=bool(chart.layers)),
+        "xaxis": _axis(look["xaxis"]),
+        "yaxis": _axis(look["yaxis"]),
         "margin": {"l": 56, "r": _RIGHT, "t": 14, "b": 42},
         "legend": {**_LEGEND, **(_LOW if chart.contours() else _HIGH)},
     }
     return Sketch(name, [_light(trace) for trace in traces], layout)
 
 
-def _axis(axis: dict[str, Any], *, shown: bool) -> dict[str, Any]:
-    return {**axis, "autorange": axis["range"] is None, "visible": shown}
-
-
-def _words(notes: Sequence[str]) -> dict[str, Any]:
-    lines = [line for note in notes for line in wrapped_lines(note, _WIDTH)]
-    place = {"xref": "paper", "yref": "paper", "x": 0.5, "y": 0.5, "showarrow": False}
-    return {**place, "text": plotly_text("\n".join(lines)), "font": {"size": 13}}
+def _axis(axis: dict[str, Any]) -> dict[str, Any]:
+    return {**axis, "autorange": axis["range"] is None}
 
 
 def _light(trace: dict[str, Any]) -> dict[str, Any]:

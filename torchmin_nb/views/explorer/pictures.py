@@ -26,7 +26,7 @@ from .fields import Range
 from .jobs import SamplingJob
 from .parts import button, dropdown, line
 from .stage import HESSIAN, LANDSCAPE, ORDER, PCA, PROFILE, Shown, Stage, blank
-from .words import explained
+from .words import explained, sentence
 
 __all__ = ["Pictures"]
 
@@ -194,7 +194,7 @@ class Pictures:
         try:
             return stage.chart(view, replace(self._shown, up_to=self._up_to()))
         except TorchminError as error:
-            return blank(explained(error))
+            return blank(sentence(explained(error)))
         except (ValueError, RuntimeError, TypeError) as error:
             return blank(f"This picture cannot be drawn: {error}")
 

@@ -150,6 +150,7 @@ function cursor(x, ink) {
 }
 
 function picture(state, zoom, ink) {
+  if (state.picture.hint) return null;
   const layout = structuredClone(state.picture.layout);
   layout.font = { ...layout.font, color: ink };
   for (const name of ["xaxis", "yaxis"]) {
@@ -328,7 +329,7 @@ class View {
     return new Plot(
       this,
       () => picture(this.state, this.model.get("zoom"), this.ink()),
-      () => this.unread(),
+      () => this.state.picture.hint || this.unread(),
       (name) => `${PICTURE}${name} ${this.state.picture.name}`,
     );
   }

@@ -45,12 +45,13 @@ class Legend(NamedTuple):
 class Sketch(NamedTuple):
     """A Plotly figure beside the curves, whose arrays are sent as bytes.
 
-    name: of what its axes show: while it stays, the ranges that a person chose stay.
+    name: of what its axes show: while it stays, the ranges that a person chose stay. hint: what is said in its place.
     """
 
     name: str
     traces: Sequence[Mapping[str, Any]]
     layout: Mapping[str, Any]
+    hint: str = ""
 
     @property
     def nbytes(self) -> int:

@@ -104,7 +104,8 @@ def _redrawn(old: Sketch | None, new: Sketch | None, buffers: Buffers) -> dict[s
     shown = () if old is None else old.traces
     keep = next((place for place, pair in enumerate(zip(shown, new.traces, strict=False)) if not _equal(*pair)), None)
     keep = min(len(shown), len(new.traces)) if keep is None else keep
-    if old is not None and keep == len(old.traces) == len(new.traces) and _equal(old.layout, new.layout):
+    same = old is not None and _equal(old._replace(traces=()), new._replace(traces=()))
+    if same and keep == len(shown) == len(new.traces):
         return {}
 
     def stored(data: bytes) -> int:
