@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 from ..chart import Chart
 from ..chart_figure import chart_sketch
 from ..live_panel.state import Sketch
+from ..palette import CLEAR
 
 __all__ = ["compact", "sketch_of"]
 
 _RIGHT = 158
 """Pixels right of the axes, for the legend and the colour bar."""
-_LEGEND = {"x": 1.02, "xanchor": "left", "font": {"size": 11}, "bgcolor": "rgba(0,0,0,0)", "tracegroupgap": 0}
+_LEGEND = {"x": 1.02, "xanchor": "left", "font": {"size": 11}, "bgcolor": CLEAR, "tracegroupgap": 0}
 _LOW = {"y": 0, "yanchor": "bottom", "maxheight": 0.58}
 _HIGH = {"y": 1, "yanchor": "top", "maxheight": 1}
 _BAR = {
