@@ -128,7 +128,7 @@ def assert_drawn(panel, wanted):
 def test_nothing_moves_at_run_pause_stop_and_race_and_each_press_is_answered(panel):
     page = panel.page
     before = page.evaluate(PLACES)
-    panel.choose("Speed", "5 a second")
+    panel.choose("Speed", "1 a second")
     panel.book.press("Run")
     panel.book.wait("/starting|running/.test(document.querySelector('.tmnb-badge').textContent)", 10)
     panel.wait_for_status("running")

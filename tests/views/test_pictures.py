@@ -157,4 +157,6 @@ def test_runs_are_told_once_in_the_legends(hand):
     assert not named & {"trust-exact", "BFGS"}
     assert "start" in named
     hand.show("BFGS")
-    assert hand.path("BFGS").showlegend
+    assert [entry["group"] for entry in hand.pictures.panel.whole()["legend"]] == ["BFGS"]
+    hand.pictures.view.value = PROFILE
+    assert hand.pictures.panel.whole()["picture"]["hint"]

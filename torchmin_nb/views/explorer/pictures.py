@@ -144,7 +144,7 @@ class Pictures:
         histories = self._shown.histories
         header, buttons = (Header("ready", ""), ()) if before is None else (before.header, before.buttons)
         panels = _fitting(histories, self._height)
-        state = panel_state(histories, header, buttons, panels=panels, height=self._height)
+        state = panel_state(histories, header, buttons, panels=panels, height=self._height, told=1)
         return state._replace(
             layout={**state.layout, "height": self._height},
             hint="" if histories else _HINT,

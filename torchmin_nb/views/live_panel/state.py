@@ -90,8 +90,12 @@ def panel_state(
     panels: str | Sequence[str] = "auto",
     height: int | None = None,
     notes: Mapping[str, str] | None = None,
+    told: int = 2,
 ) -> PanelState:
-    """The state of a panel. notes: what the legend says of runs, by name. Raises ArgumentError for unknown panels."""
+    """The state of a panel. Raises ArgumentError for unknown panels.
+
+    notes: what the legend says of runs, by name. told: from so many runs on there is a legend.
+    """
     chosen = chosen_panels(histories, panels)
     runs = convergence_data(histories, panels=chosen, points=POINTS, recorded=0)
     look = {**layout(runs, chosen, title=None, height=height), "showlegend": "metrics" in chosen}
@@ -100,7 +104,7 @@ def panel_state(
     return PanelState(
         header,
         buttons,
-        _legend(runs, notes or {}) if len(runs) > 1 else (),
+        _legend(runs, notes or {}) if len(runs) >= told else (),
         _without_axes(look, names),
         {x: x_axis_of(_last(histories, column), whole=x != "seconds") for x, column in X_AXES.items()},
         {name: _y_axes(runs, panel, best) for name, panel in zip(names, chosen, strict=True)},
