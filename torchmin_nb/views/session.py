@@ -48,7 +48,7 @@ class Session:
         self._lock = threading.RLock()
         self._ticker = Ticker(self.tick)
         self._drawn: object = None
-        self._pulse = Pulse(self._screen.beat, traffic=_TRAFFIC, clock=clock)
+        self._pulse = Pulse(lambda whole: self._screen.beat(whole=whole), traffic=_TRAFFIC, clock=clock)
         self._open_until = 0.0
         self._ended = False
         self.closed = False

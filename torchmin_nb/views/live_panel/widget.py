@@ -23,6 +23,11 @@ _UNASKED = (1, 5, 10, 20, 40)
 Jupyter server drops what goes beyond 1 MB a second, over three seconds."""
 
 
+def _sent(name: str) -> str:
+    """A file of this folder without its indentation, as each panel sends it again."""
+    return "\n".join(map(str.strip, (_FILES / name).read_text(encoding="utf-8").splitlines()))
+
+
 def _current(_: object, widget: PanelWidget) -> dict[str, Any]:
     return widget.whole()
 
@@ -39,8 +44,8 @@ class PanelWidget(anywidget.AnyWidget):
     """Whether any view in this kernel was ever heard of: then its page asks for what it lacks."""
 
     # As text: anywidget would watch files for changes.
-    _esm = (_FILES / "panel.js").read_text(encoding="utf-8")
-    _css = (_FILES / "panel.css").read_text(encoding="utf-8")
+    _esm = _sent("panel.js")
+    _css = _sent("panel.css")
 
     state = traitlets.Any().tag(sync=True, to_json=_current, from_json=lambda value, widget: None)
     scale = traitlets.Unicode("log").tag(sync=True)
