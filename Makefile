@@ -12,8 +12,10 @@ SYSTEM  = $(shell command -v $(PYTHON) 2>/dev/null || command -v python3.11 2>/d
 demo: $(VENV)/.ready
 	$(BIN)/python -m torchmin_nb demo
 
+# Prints the address to open. app/voila.json has the settings: a token in the address; an idle kernel whose page is closed
+# ends after ten minutes.
 explorer: $(VENV)-app/.ready
-	$(VENV)-app/bin/voila app/explorer.ipynb
+	JUPYTER_CONFIG_PATH=app JUPYTER_PATH=app $(VENV)-app/bin/voila app/explorer.ipynb
 
 test: $(VENV)/.ready
 	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/browser

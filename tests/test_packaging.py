@@ -2,6 +2,7 @@
 
 import ast
 import importlib.metadata
+import json
 import os
 import re
 import shutil
@@ -139,6 +140,17 @@ def test_what_the_makefile_runs_exists():
         assert (ROOT / path).is_file(), path
     for module in set(modules) - {"pytest", "venv"}:
         assert (ROOT / module).is_dir() or (ROOT / f"{module}.py").is_file(), module
+
+
+def test_the_page_of_the_explorer_asks_for_a_token_ends_idle_kernels_and_has_a_title():
+    app = ROOT / "app"
+    settings = json.loads((app / "voila.json").read_text())
+    assert settings["Voila"]["auto_token"]
+    assert 0 < settings["MappingKernelManager"]["cull_idle_timeout"] <= 3600
+    assert (app / "voila" / "templates" / settings["VoilaConfiguration"]["template"] / "index.html.j2").is_file()
+    book = json.loads((app / "explorer.ipynb").read_text())
+    assert book["metadata"]["title"]
+    assert "".join(book["cells"][0]["source"]).startswith("# ")
 
 
 def test_continuous_integration_checks_and_tests():

@@ -30,9 +30,19 @@ class Audience:
     def __init__(self):
         self.lock, self.clock = threading.RLock(), Clock()
         self.told, self.raises = [], None
+        self.beats = []
         self.conductor = Conductor(
-            self.lock, show=self.show, finish=self.finish, fail=lambda error: self.told.append(error), clock=self.clock
+            self.lock,
+            show=self.show,
+            finish=self.finish,
+            fail=lambda error: self.told.append(error),
+            beat=self.beat,
+            clock=self.clock,
         )
+
+    def beat(self, *, whole):
+        self.beats.append(whole)
+        return 0
 
     def show(self, job):
         self.note("show", job)
@@ -75,6 +85,19 @@ def test_a_job_is_shown_when_there_is_something_new_and_not_too_often(audience):
     audience.clock.now += 10
     conductor.look()
     assert len(audience.told) == 3
+
+
+def test_the_views_hear_that_the_kernel_is_there_and_get_all_that_is_new_again(audience):
+    conductor, job = audience.conductor, Job()
+    conductor.begin(job)
+    for _ in range(60):
+        audience.clock.now += 0.1
+        conductor.look()
+    assert len(audience.beats) == 6 - 1
+    assert sum(audience.beats) == 1
+    job.ended = True
+    conductor.look()
+    assert audience.beats[5:] == [False]
 
 
 def test_the_end_is_told_once_and_nothing_runs_after_it(audience):
@@ -170,7 +193,7 @@ def test_a_race_gives_its_rows_once_and_a_profile_over_several_starts():
     assert [row.name for row in contest.take()] == ["BFGS 0", "trust-exact 0", "BFGS 1", "trust-exact 1"]
     assert contest.take() == []
     assert contest.seen == (3, 4)
-    assert contest.words == "Race: run 4 of 4, trust-exact on Rosenbrock"
+    assert contest.words == "Run 4 of 4: trust-exact on Rosenbrock."
     profile = contest.profile()
     assert profile.problems == 2
     assert profile.at("trust-exact", 1e9) == 1.0

@@ -54,6 +54,26 @@ def ran(explorer, name):
     return ended(explorer)
 
 
+def enabled(explorer):
+    """The labels of the buttons that can be pressed in a view."""
+    return {button["label"] for button in explorer.panel.whole()["buttons"] if button["enabled"]}
+
+
+def press(explorer, action):
+    """What a view sends at a click."""
+    explorer.panel._handle_custom_msg({"type": "press", "action": action, "count": 1, "number": 1}, [])
+
+
+def badges(explorer, monkeypatch):
+    """All that the badge says from now on."""
+    said = []
+    publish = explorer.panel.publish
+    monkeypatch.setattr(
+        explorer.panel, "publish", lambda state: said.append(state.header.badge) or publish(state), raising=False
+    )
+    return said
+
+
 def bowl(x):
     return ((x - 3) ** 2).sum()
 
@@ -69,6 +89,12 @@ def test_at_first_there_is_a_problem_a_method_and_a_picture_and_all_drawers_are_
     assert not curves.data
     assert [trace.type for trace in picture.data].count("contour") == 1
     assert explorer.walk.disabled
+    state = explorer.panel.whole()
+    assert (state["header"]["badge"], state["header"]["method"]) == ("ready", "trust-exact")
+    assert "Press Run" in state["header"]["verdict"]
+    assert "no run yet" in state["hint"]
+    assert state["looks"] == []
+    assert enabled(explorer) == {"Run", "Step"}
 
 
 def test_a_run_is_drawn_told_and_becomes_a_row(explorer):
@@ -76,10 +102,11 @@ def test_a_run_is_drawn_told_and_becomes_a_row(explorer):
     row = ended(explorer)
     assert row.solved
     assert row.method == "trust-exact"
-    assert "finished" in explorer.status.value
-    assert explorer.status.value.endswith("solved")
+    assert "finished" in explorer.status
+    assert explorer.status.endswith("solved")
     curves, picture = explorer.figures
-    assert len(curves.data[0].x) == len(row.history)
+    assert curves.data[0].y.tolist() == row.history.loss.tolist()
+    assert len(explorer.panel.whole()["columns"][0][3]) == row.history.loss.nbytes
     assert "trust-exact" in [trace.name for trace in picture.data]
     assert "rejected trial" in [trace.name for trace in picture.data]
     assert explorer.compare.view.html.count('data-run="trust-exact"') == 1
@@ -97,9 +124,57 @@ def test_the_slider_walks_the_run_back_and_forth(explorer):
     radius = ((circle.x - path.x[-1]) ** 2 + (circle.y - path.y[-1]) ** 2) ** 0.5
     assert radius == pytest.approx(row.history.trust_radius[4], rel=1e-5)
     assert explorer.walk.text == f"4 of {last}"
-    assert explorer.figures[0].layout.shapes[0].x0 == 4
+    cursor = explorer.panel.whole()["cursor"]
+    assert cursor["iteration"] == 4
+    assert cursor["closure calls"] == row.history.nfev[4]
     explorer.walk.value = last
-    assert not explorer.figures[0].layout.shapes
+    assert explorer.panel.whole()["cursor"] is None
+
+
+def test_run_is_answered_before_the_run_is_made(explorer, monkeypatch):
+    said, make = badges(explorer, monkeypatch), explorer.call.make
+
+    def slow(call, **keywords):
+        assert said[-1] == "starting"
+        return make(**keywords)
+
+    monkeypatch.setattr(type(explorer.call), "make", slow)
+    press(explorer, "run")
+    assert ended(explorer).solved
+    assert said[0] == "starting"
+    assert said[-1] == "finished"
+
+
+def test_the_buttons_follow_the_run_and_nothing_changes_its_height(explorer):
+    heights = {explorer.panel.whole()["layout"]["height"]}
+    press(explorer, "step")
+    run = explorer._bench.conductor.run_job.run
+    assert run.wait_until_paused(LONG)
+    while "Resume" not in enabled(explorer):
+        explorer._bench.conductor.look()
+    assert enabled(explorer) == {"Resume", "Step", "Stop"}
+    press(explorer, "stop")
+    ended(explorer)
+    assert enabled(explorer) == {"Run", "Step"}
+    explorer.method.value = "Nelder-Mead"
+    press(explorer, "run")
+    ended(explorer)
+    state = explorer.panel.whole()
+    heights |= {state["layout"]["height"], state["picture"]["layout"]["height"]}
+    assert len(heights) == 1
+
+
+def test_the_contours_are_sent_once_and_what_follows_is_small(explorer, monkeypatch):
+    sent = []
+    monkeypatch.setattr(explorer.panel, "send", lambda content, buffers=None: sent.append((content, buffers or [])))
+    explorer.run_button.click()
+    ended(explorer)
+    deltas = [(content, buffers) for content, buffers in sent if content["type"] == "delta"]
+    assert any("picture" in content for content, _ in deltas)
+    assert all(content["picture"]["keep"] >= 1 for content, _ in deltas if "picture" in content)
+    assert all(sum(map(len, buffers)) < 50_000 for _, buffers in deltas)
+    whole = explorer.panel.whole()["picture"]["traces"]
+    assert max(len(trace["z"]["bytes"]) for trace in whole if "z" in trace) > 50_000
 
 
 def test_every_picture_can_be_shown(explorer):
@@ -108,11 +183,11 @@ def test_every_picture_can_be_shown(explorer):
     captions = {}
     for view in explorer.view.options:
         explorer.view.value = view
-        captions[view] = explorer.caption.value
-        assert not explorer.alert.value
+        captions[view] = explorer.caption.value or explorer.panel.whole()["picture"]["hint"]
+        assert not explorer.alert
     assert "step is taken" in captions["Inside the step"]
     assert "order" in captions["Order of convergence"]
-    assert "race" in captions["Performance profile"]
+    assert "tab Race" in captions["Performance profile"]
 
 
 def test_a_run_is_paused_stepped_resumed_and_stopped(explorer):
@@ -185,13 +260,13 @@ def test_a_wrong_value_is_refused_in_place_with_the_reason(explorer, option, val
     assert explorer.call is None
     explorer.run_button.click()
     assert not explorer.running
-    assert option in explorer.alert.value
+    assert option in explorer.alert
     assert explorer.drawers.selected_index == OPTIONS
     explorer.options.reset.click()
     assert "tm-wrong" not in explorer.options.fields[option].note.value
     explorer.run_button.click()
     assert ended(explorer).solved
-    assert not explorer.alert.value
+    assert not explorer.alert
 
 
 def test_options_of_a_method_return_with_it(explorer):
@@ -227,10 +302,7 @@ def test_settings_are_sliders_and_make_another_problem(explorer):
 
 
 def test_a_click_on_the_contours_sets_the_start(explorer):
-    contour = next(trace for trace in explorer.figures[1].data if trace.type == "contour")
-    points = type("Points", (), {"xs": [0.5], "ys": [2.0]})()
-    for act in contour._click_callbacks:
-        act(contour, points, None)
+    explorer.panel._handle_custom_msg({"type": "point", "x": 0.5, "y": 2.0}, [])
     assert explorer._bench.form.problem.start.value == "0.5, 2"
     assert "next start" in [trace.name for trace in explorer.figures[1].data]
     explorer.run_button.click()
@@ -294,7 +366,7 @@ def test_a_larger_problem_is_seen_in_planes_sampled_on_demand(explorer):
         assert explorer.sample_button.layout.display == ""
         explorer.sample_button.click()
         assert explorer.wait(LONG)
-        assert not explorer.alert.value
+        assert not explorer.alert
         assert "contour" in [trace.type for trace in explorer.figures[1].data]
         assert explorer.sample_button.layout.display == "none"
 
@@ -331,17 +403,20 @@ def test_runs_are_pinned_hidden_renamed_sorted_and_deleted(explorer):
 @pytest.mark.parametrize("x", ["closure calls", "seconds"])
 def test_curves_overlay_against_another_axis(explorer, x):
     row = ran(explorer, "CG")
-    explorer.x.value = x
+    explorer.panel.x = x
     column = {"closure calls": row.history.nfev, "seconds": row.history.elapsed}[x]
     assert explorer.figures[0].data[0].x == pytest.approx(column, rel=1e-5)
 
 
 def test_a_race_runs_the_chosen_methods_from_one_start(explorer):
+    assert {"BFGS", "Nelder-Mead"} < set(explorer.race.methods.value) < set(explorer.race.methods.enabled)
+    explorer.race.methods.value = []
     explorer.race.go.click()
     assert "Select" in explorer.race.message.value
     explorer.race.methods.value = ["BFGS", "trust-ncg", "CG"]
     explorer.race.go.click()
     assert explorer.wait(LONG)
+    assert "3 runs, 3 solved" in explorer.status
     assert explorer.table.names == ("BFGS", "trust-ncg", "CG")
     starts = {tuple(row.history.parameters[0]) for row in explorer.table.rows}
     assert len(starts) == 1
@@ -424,10 +499,10 @@ def raises(x):
 )
 def test_a_wrong_problem_is_told_with_its_remedy_and_the_panel_stays_alive(of_function, arguments, keywords, told):
     explorer = of_function(*arguments, **keywords)
-    assert told in explorer.alert.value
+    assert told in explorer.alert
     explorer.run_button.click()
     assert ended(explorer).solved
-    assert not explorer.alert.value
+    assert not explorer.alert
 
 
 def test_a_closure_that_fails_on_the_way_is_told_and_is_a_row(of_function):
@@ -443,8 +518,8 @@ def test_a_closure_that_fails_on_the_way_is_told_and_is_a_row(of_function):
     calls.extend([1] * (55 - len(calls)))
     row = ran(explorer, "BFGS")
     assert row.failed
-    assert "out of data" in explorer.alert.value
-    assert "run again" in explorer.alert.value
+    assert "out of data" in explorer.alert
+    assert "run again" in explorer.alert
     explorer.problem.value = "Beale"
     assert ran(explorer, "BFGS").solved
 
@@ -473,20 +548,21 @@ def test_running_its_cell_again_shows_the_same_state_once(monkeypatch):
     first._bench.form.problem.settings["condition"].value = 3.0
     first.method.value = "CG"
     first.options.fields["gtol"].input.value = "1e-3"
+    first.panel.scale = "linear"
     first.run_button.click()
     ended(first)
-    figures = first.figures
+    curves = first.panel.whole()["columns"]
     second = MethodExplorer()
     assert second.call == first.call
     assert second.table.names == ("CG",)
-    assert all(figure.comm is None for figure in figures)
+    assert first.panel.comm is None
     second._ipython_display_()
     second._ipython_display_()
     assert cell.shown[-2:] == [second.widget, second.widget]
-    assert cell.at(1) == {"text/plain": "The explorer is shown in another cell."}
-    assert len(second.figures[0].data) == len(figures[0].data)
+    assert second.panel.whole()["columns"] == curves
+    assert second.panel.scale == "linear"
     second.close()
-    assert "application/vnd.plotly.v1+json" in cell.at(2)
+    assert all("application/vnd.plotly.v1+json" in cell.at(place) for place in (1, 2))
 
 
 def test_closing_stops_the_run_and_frees_thread_and_widgets():
@@ -541,10 +617,9 @@ def test_elsewhere_it_is_a_line_or_a_picture(explorer, capsys, monkeypatch):
     assert {"image/png", "text/plain"} <= set(cell.at(0))
 
 
-def test_buttons_have_names_and_no_icons(explorer):
+def test_buttons_have_names_and_tips(explorer):
     for each in (explorer.run_button, explorer.pause_button, explorer.step_button, explorer.stop_button):
         assert each.description.isalpha()
-        assert not each.icon
         assert each.tooltip
 
 
@@ -602,7 +677,7 @@ def test_every_method_reaches_the_answer_or_is_disabled_or_is_known_to_fail(expl
             continue
         end = ran(explorer, name)
         assert not end.failed
-        assert not explorer.alert.value
+        assert not explorer.alert
         failed |= set() if end.solved else {name}
     assert failed == {name for of, name in EXPECTED_TO_FAIL if of == problem and name in explorer.method.enabled}
 

@@ -9,7 +9,7 @@ import pytest
 from tests.views.histories import a_history, waves
 from torchmin_nb import History, Iteration
 from torchmin_nb.views.live_panel.header import header_of
-from torchmin_nb.views.live_panel.state import EXCESS, panel_state
+from torchmin_nb.views.live_panel.state import EXCESS, Sketch, panel_state
 from torchmin_nb.views.live_panel.wire import delta, whole
 from torchmin_nb.views.panels import POINTS
 
@@ -151,8 +151,78 @@ def test_a_delta_has_only_the_words_and_axes_that_changed():
     assert message["header"]["badge"] == "paused"
 
 
-def test_a_panel_that_comes_cannot_be_told_by_a_delta():
-    assert delta(state_of(a_history(ended=False)), state_of(a_history(metrics=["bias"], ended=False))) is None
+def test_a_panel_that_comes_brings_the_look_and_all_curves():
+    old, new = state_of(a_history(ended=False)), state_of(a_history(metrics=["bias"], ended=False))
+    message, buffers = delta(old, new)
+    for part in ("layout", "looks", "x_axes", "y_axes", "best"):
+        assert message[part] == whole(new)[part]
+    assert [part["keep"] for part in message["points"]] == [0] * len(new.columns)
+    empty = [[[]] * 4] * len(new.columns)
+    assert_same(applied(empty, message, buffers), [decoded(part) for part in whole(new)["columns"]])
+
+
+# The picture beside the curves
+
+
+def sketch(name="plane", *, length=3, height=300):
+    ground = {"type": "contour", "z": np.arange(6.0).reshape(2, 3), "levels": [{"at": np.array([1, 2], np.int32)}]}
+    path = {"type": "scatter", "x": np.arange(length, dtype=np.float32), "name": "run", "fill": None}
+    return Sketch(name, [ground, path], {"height": height})
+
+
+def unpacked(value, buffers=()):
+    """What a view makes of a part of a figure."""
+    if isinstance(value, list):
+        return [unpacked(part, buffers) for part in value]
+    if not isinstance(value, dict):
+        return value
+    if "bytes" in value:
+        data = value["bytes"] if isinstance(value["bytes"], bytes) else buffers[value["bytes"]]
+        return np.frombuffer(data, value["dtype"]).reshape(value["shape"])
+    return {name: unpacked(part, buffers) for name, part in value.items()}
+
+
+def with_picture(picture):
+    return state_of(a_history(length=4, ended=False))._replace(picture=picture)
+
+
+def test_a_picture_is_sent_whole_with_its_arrays_as_bytes():
+    sent = unpacked(whole(with_picture(sketch()))["picture"])
+    np.testing.assert_array_equal(sent["traces"][0]["z"], [[0, 1, 2], [3, 4, 5]])
+    assert sent["traces"][0]["levels"][0]["at"].tolist() == [1, 2]
+    assert sent["traces"][1]["x"].dtype == np.float32
+    assert (sent["name"], sent["layout"], sent["traces"][1]["fill"]) == ("plane", {"height": 300}, None)
+
+
+@pytest.mark.parametrize(
+    ("new", "keep", "sent"),
+    [
+        (sketch(length=5), 1, [5]),
+        (sketch(height=400), 2, []),
+        (sketch("order")._replace(traces=sketch().traces[1:]), 0, [3]),
+        (sketch()._replace(traces=sketch().traces[:1]), 1, []),
+    ],
+    ids=["longer", "layout", "other", "shorter"],
+)
+def test_only_what_is_new_of_a_picture_is_sent(new, keep, sent):
+    message, buffers = delta(with_picture(sketch()), with_picture(new))
+    part = unpacked(message["picture"], buffers)
+    assert part["keep"] == keep
+    assert [trace["x"].size for trace in part["traces"]] == sent
+    assert part["layout"] == new.layout
+
+
+def test_arrays_of_a_picture_follow_those_of_the_curves():
+    old = state_of(a_history(length=3, ended=False))._replace(picture=sketch())
+    message, buffers = delta(old, with_picture(sketch(length=7)))
+    assert len(buffers) == 4 * len(message["points"]) + 1
+    assert unpacked(message["picture"], buffers)["traces"][0]["x"].tolist() == list(range(7))
+
+
+def test_a_picture_that_stays_is_not_sent_and_one_that_goes_is_told():
+    assert "picture" not in delta(with_picture(sketch()), with_picture(sketch()))[0]
+    assert delta(with_picture(sketch()), with_picture(None))[0]["picture"] is None
+    assert "picture" not in delta(with_picture(None), with_picture(None))[0]
 
 
 def test_opening_sends_less_than_50_kb():

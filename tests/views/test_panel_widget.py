@@ -60,15 +60,39 @@ def test_the_synced_state_is_complete_at_any_time(widget):
     assert widget.get_state()["state"]["header"]["badge"] == "running"
 
 
-def test_more_than_a_delta_can_tell_is_sent_whole(widget):
-    widget.publish(state_of(9, metrics=["bias"]))
-    assert kinds(widget) == ["state"]
-
-
 @pytest.mark.parametrize("question", ["whole", "ready"])
 def test_a_view_that_asks_gets_the_whole(widget, question):
     ask(widget, type=question)
     assert kinds(widget) == ["state"]
+
+
+def test_a_view_that_has_the_last_state_already_gets_nothing(widget):
+    widget.publish(state_of(5))
+    known = widget.whole()
+    widget.sent.clear()
+    ask(widget, type="ready", seq=known["seq"], epoch=known["epoch"])
+    assert widget.sent == []
+    ask(widget, type="ready", seq=known["seq"] - 1, epoch=known["epoch"])
+    assert kinds(widget) == ["state"]
+
+
+def test_a_press_is_acknowledged_after_it_was_heard_and_even_if_that_fails(widget):
+    def fails(action, count):
+        assert widget.sent == []
+        raise RuntimeError("no run")
+
+    widget._pressed = fails
+    with pytest.raises(RuntimeError, match="no run"):
+        widget._receive(widget, {"type": "press", "action": "run", "number": 4}, [])
+    assert widget.sent == [({"type": "ack", "number": 4}, None)]
+
+
+def test_a_click_on_the_picture_is_told(monkeypatch):
+    clicks = []
+    made = PanelWidget(state_of(3), pointed=clicks.append)
+    ask(made, type="point", x=1, y=2.5)
+    assert clicks == [(1.0, 2.5)]
+    made.close()
 
 
 def test_plotly_is_sent_to_who_asks_and_is_what_the_package_has(widget):
@@ -128,7 +152,7 @@ def test_plotly_comes_unasked_while_no_view_was_ever_heard_and_not_too_often(mon
 
     sent = []
     monkeypatch.setattr("IPython.display.display", lambda *shown, **how: None)
-    monkeypatch.setattr(PanelWidget, "send_plotly", lambda widget: sent.append(screen._beats))
+    monkeypatch.setattr(PanelWidget, "send_plotly", lambda widget: sent.append(widget._beats))
     monkeypatch.setattr(PanelWidget, "answered", False)
     screen = PanelScreen(Listener())
     screen.open(Scene({"run": a_history(ended=False)}))

@@ -1,4 +1,4 @@
-"""The explorer's two figures on their own: shown runs by the test, and steered as a person does."""
+"""The explorer's curves and picture on their own: shown runs by the test, and steered as a person does."""
 
 import threading
 
@@ -18,7 +18,11 @@ class Hand:
     def __init__(self):
         self.lock, self.clicks, self.asked = threading.RLock(), [], []
         self.pictures = Pictures(
-            height=340, lock=self.lock, clicked=self.clicks.append, sample=lambda: self.asked.append(1)
+            height=370,
+            lock=self.lock,
+            pressed=lambda *_: None,
+            clicked=self.clicks.append,
+            sample=lambda: self.asked.append(1),
         )
 
     def enter(self, problem):
@@ -41,8 +45,7 @@ def hand():
     made = Hand()
     yield made
     pictures = made.pictures
-    free(*pictures.places, pictures.walk, pictures.view, pictures.x, pictures.scale)
-    free(pictures.sample_button, pictures.caption)
+    free(pictures.panel, pictures.walk, pictures.view, pictures.sample_button, pictures.caption)
 
 
 def test_without_a_problem_there_is_nothing_and_without_a_run_its_ground(hand):
@@ -75,9 +78,8 @@ def test_the_cursor_stands_at_the_iteration_whatever_the_axis(hand, x):
     hand.enter("Rosenbrock")
     history = hand.show("trust-exact")
     hand.pictures.walk.value = 5
-    hand.pictures.x.value = x
     column = {"closure calls": history.nfev, "seconds": history.elapsed}[x]
-    assert hand.pictures.figures[0].layout.shapes[0].x0 == column[5]
+    assert hand.pictures.panel.whole()["cursor"][x] == column[5]
 
 
 def test_another_problem_keeps_the_picture_where_it_has_it(hand):
@@ -95,15 +97,16 @@ def test_a_picture_that_cannot_be_drawn_says_why(hand):
     hand.enter("Rosenbrock")
     hand.show("Powell")
     hand.pictures.view.value = STEP
-    assert "a step of Powell cannot be drawn" in hand.pictures.caption.value
-    assert not hand.pictures.figures[1].data
+    picture = hand.pictures.panel.whole()["picture"]
+    assert picture["hint"].startswith("A step of Powell cannot be drawn")
+    assert picture["traces"] == []
 
 
 def test_clicks_are_heard_on_a_plane_problem_only(hand):
     hand.enter("Rosenbrock")
-    hand.pictures._canvas._clicked((1.0, 2.0))
+    hand.pictures.panel._handle_custom_msg({"type": "point", "x": 1, "y": 2}, [])
     hand.enter("Wood")
-    hand.pictures._canvas._clicked((3.0, 4.0))
+    hand.pictures.panel._handle_custom_msg({"type": "point", "x": 3, "y": 4}, [])
     assert hand.clicks == [(1.0, 2.0)]
 
 
@@ -125,22 +128,35 @@ def test_a_plane_is_sampled_when_it_is_asked_for(hand):
 
 def test_a_choice_that_comes_while_another_thread_draws_is_drawn_after_it(hand):
     hand.enter("Rosenbrock")
-    history = hand.show("trust-exact")
-    choosing = threading.Thread(target=lambda: setattr(hand.pictures.x, "value", "closure calls"))
+    hand.show("trust-exact")
+    choosing = threading.Thread(target=lambda: setattr(hand.pictures.walk, "value", 3.0))
     with hand.lock, hand.pictures._quietly():
         choosing.start()
         choosing.join(0.2)
         assert choosing.is_alive()
     choosing.join(LONG)
-    assert hand.pictures.figures[0].data[0].x == pytest.approx(history.nfev)
+    assert len(hand.path("trust-exact").x) == 4
 
 
-def test_other_figures_show_the_same(hand):
+@pytest.mark.parametrize(("height", "shown"), [(100, 1), (370, 2), (500, 2), (504, 3)])
+def test_so_many_panels_as_there_is_room_for(hand, height, shown):
+    pictures = Pictures(height=height, lock=hand.lock, pressed=print, clicked=print, sample=print)
+    hand.pictures = pictures
     hand.enter("Rosenbrock")
     hand.show("trust-exact")
-    hand.pictures.walk.value = 4
-    old = hand.pictures.figures
-    hand.pictures.renew()
-    assert all(figure.comm is None for figure in old)
-    assert [place.children for place in hand.pictures.places] == [(figure,) for figure in hand.pictures.figures]
-    assert len(hand.path("trust-exact").x) == 5
+    state = pictures.panel.whole()
+    assert list(state["y_axes"]) == ["yaxis", "yaxis2", "yaxis3"][:shown]
+    assert state["layout"]["height"] == state["picture"]["layout"]["height"] == max(height, 232)
+
+
+def test_runs_are_told_once_in_the_legends(hand):
+    hand.enter("Rosenbrock")
+    hand.show("trust-exact", "BFGS")
+    assert [entry["group"] for entry in hand.pictures.panel.whole()["legend"]] == ["trust-exact", "BFGS"]
+    named = {trace.name for trace in hand.pictures.figures[1].data if trace.showlegend}
+    assert not named & {"trust-exact", "BFGS"}
+    assert "start" in named
+    hand.show("BFGS")
+    assert [entry["group"] for entry in hand.pictures.panel.whole()["legend"]] == ["BFGS"]
+    hand.pictures.view.value = PROFILE
+    assert hand.pictures.panel.whole()["picture"]["hint"]

@@ -10,9 +10,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["FEW_DECADES", "Axis", "axis_of", "x_axis_of"]
+__all__ = ["Axis", "axis_of", "x_axis_of"]
 
-FEW_DECADES = 1.3
+_POWERS_ALONE = 1.3
 """Over fewer decades than this, a log axis is labelled between the powers of ten too."""
 _FEWEST, _MOST = 3, 6
 _LARGEST = 1e306
@@ -63,7 +63,7 @@ def _log_axis(low: float, high: float) -> Axis:
 
 
 def _log_ticks(first: float, last: float) -> tuple[tuple[float, ...], tuple[str, ...]]:
-    if last - first > FEW_DECADES:
+    if last - first > _POWERS_ALONE:
         for step in _DECADES:
             powers = range(step * math.ceil(first / step), math.floor(last) + 1, step)
             if _FEWEST <= len(powers) <= _MOST:

@@ -10,14 +10,13 @@ import plotly.graph_objects as go
 from .._public import called_as_its_function
 from ..core.display.html import Html, html
 from .chart import FEW_DECADES, Axis, Chart, Contours, Layer, Mark, Region, wrapped_lines
-from .palette import GRID, HIDDEN_BUTTONS, INK
+from .palette import CLEAR, GRID, HIDDEN_BUTTONS, INK, LOOK
 from .plotly_text import plotly_text
 
 __all__ = ["chart_figure", "chart_sketch"]
 
 called_as_its_function(__name__)
 
-_CLEAR = "rgba(0,0,0,0)"
 _LINE_HEIGHT = 18
 _LEFT, _HEADING = 72, 14
 _TITLE_WIDTH = 70
@@ -141,7 +140,7 @@ def _region(layer: Region) -> list[dict[str, Any]]:
         "legendgroup": layer.name,
         "line": {"color": layer.colour, "width": 2},
         "contours": {"type": "constraint", "operation": ">", "value": 0},
-        "fillcolor": _tint(layer.colour, 0.16) if layer.shade else _CLEAR,
+        "fillcolor": _tint(layer.colour, 0.16) if layer.shade else CLEAR,
     }
     return [line]
 
@@ -158,16 +157,11 @@ def _layout(chart: Chart, height: int) -> dict[str, Any]:
     legend = _LEGEND_ROW * _rows(names)
     square = {"scaleanchor": "x", "scaleratio": 1} if chart.square else {}
     return {
+        **LOOK,
         "height": height + top + legend,
-        "autosize": True,
-        "uirevision": "keep",
-        "paper_bgcolor": _CLEAR,
-        "plot_bgcolor": _CLEAR,
-        "font": {"color": INK, "size": 12},
         "margin": {"l": _LEFT, "r": 24, "t": top, "b": 56 + legend},
         "modebar": {"remove": HIDDEN_BUTTONS},
         "hovermode": "closest",
-        "hoverlabel": {"bgcolor": "rgba(40,40,40,0.92)", "font": {"color": "#f2f2f2"}},
         "annotations": [_heading(title, top)] if title else [],
         "legend": {
             "orientation": "h",
@@ -176,7 +170,7 @@ def _layout(chart: Chart, height: int) -> dict[str, Any]:
             "y": 0,
             "yref": "container",
             "yanchor": "bottom",
-            "bgcolor": _CLEAR,
+            "bgcolor": CLEAR,
         },
         "xaxis": {**_axis(chart.x, 20), "constrain": "domain", "showgrid": not chart.contours()},
         "yaxis": {**_axis(chart.y, 8), "constrain": "domain", "showgrid": not chart.contours(), **square},

@@ -17,12 +17,13 @@ from .._public import called_as_its_function
 from .chart import FEW_DECADES, Axis, Chart, Contours, Mark, Region, wrapped_lines
 from .palette import DASHES, INK
 
-__all__ = ["Picture", "chart_picture", "plain", "small_png", "write_out"]
+__all__ = ["LINES", "Picture", "chart_picture", "plain", "small_png"]
 
 called_as_its_function(__name__)
 
-_LINES: dict[str, Any] = dict(zip(DASHES, ("-", "--", ":", "-.", (0, (8, 2)), (0, (8, 2, 1, 2))), strict=True))
-_LINES[""] = "none"
+LINES: dict[str, Any] = dict(zip(DASHES, ("-", "--", ":", "-.", (0, (8, 2)), (0, (8, 2, 1, 2))), strict=True))
+"""The dashes as matplotlib has them."""
+LINES[""] = "none"
 _MARKS = {
     "circle": "o",
     "square": "s",
@@ -136,7 +137,7 @@ def _mark(axes: Any, mark: Mark) -> None:
         mark.x,
         mark.y,
         color=mark.colour,
-        linestyle=_LINES[mark.dash],
+        linestyle=LINES[mark.dash],
         linewidth=mark.width * 0.8,
         marker=_MARKS[mark.marker],
         markersize=mark.size * (1.1 if mark.marker == "star" else 0.8),
@@ -206,12 +207,12 @@ def _axis(axis: Any, set_scale: Any, set_limits: Any, spec: Axis, values: list[A
         set_limits(*spec.range)
     low, high = axis.get_view_interval()
     if spec.log and _WRITTEN_OUT[0] <= low and high <= _WRITTEN_OUT[1] and high < 10**FEW_DECADES * low:
-        write_out(axis)
+        _write_out(axis)
     elif not spec.log and _whole(values):
         axis.get_major_locator().set_params(integer=True)
 
 
-def write_out(axis: Any) -> None:
+def _write_out(axis: Any) -> None:
     """Plain numbers, 1, 2 and 5, on a logarithmic axis of few decades."""
     axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))

@@ -12,7 +12,7 @@ from ..core.history.history import History
 from ..core.signatures import shows_keywords
 from ..errors import ArgumentError
 from .axes import Axis, axis_of, x_axis_of
-from .palette import GRID, HIDDEN_BUTTONS, INK, RUNS, WARNING, style
+from .palette import CLEAR, GRID, HIDDEN_BUTTONS, INK, LOOK, MARKED, RUNS, WARNING, style
 from .panels import (
     AUTO,
     PANELS,
@@ -47,8 +47,6 @@ __all__ = [
 
 Scale = Literal["log", "linear"]
 SCALES: tuple[str, ...] = get_args(Scale)
-_MARKED = 60
-"""Up to this many points, each is marked."""
 TITLE_HEIGHT, _LEGEND_LINE = 66, 21
 """Pixels above the panels: for three lines of title, and for a line of the legend."""
 _TITLE_LINES = 3
@@ -301,7 +299,7 @@ def _line(curve: Curve, index: int, metrics: list[str], several: bool) -> dict[s
         own, dash, symbol = style(place)
         colour = colour if several else own
     look: dict[str, Any] = {
-        "mode": "lines+markers" if curve.x.size <= _MARKED else "lines",
+        "mode": "lines+markers" if curve.x.size <= MARKED else "lines",
         "line": {"color": colour, "dash": dash, "width": 2},
         "marker": {"symbol": symbol, "size": 5, "color": colour},
     }
@@ -354,21 +352,16 @@ _AXIS: dict[str, Any] = {
     "nticks": 6,
 }
 _LOOK: dict[str, Any] = {
-    "autosize": True,
-    "uirevision": "keep",
-    "paper_bgcolor": "rgba(0,0,0,0)",
-    "plot_bgcolor": "rgba(0,0,0,0)",
-    "font": {"color": INK, "size": 12},
+    **LOOK,
     "modebar": {
         "orientation": "h",
-        "bgcolor": "rgba(0,0,0,0)",
+        "bgcolor": CLEAR,
         "color": INK,
         "activecolor": RUNS[0],
         "remove": HIDDEN_BUTTONS,
     },
     "hovermode": "x unified",
     "hoversubplots": "axis",
-    "hoverlabel": {"bgcolor": "rgba(40,40,40,0.92)", "font": {"color": "#f2f2f2"}},
 }
 
 

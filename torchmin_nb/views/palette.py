@@ -2,7 +2,21 @@
 
 from __future__ import annotations
 
-__all__ = ["DASHES", "GRID", "HIDDEN_BUTTONS", "INK", "MARKERS", "POWERS", "RUNS", "WARNING", "style"]
+from typing import Any
+
+__all__ = [
+    "CLEAR",
+    "DASHES",
+    "GRID",
+    "HIDDEN_BUTTONS",
+    "INK",
+    "LOOK",
+    "MARKED",
+    "MARKERS",
+    "RUNS",
+    "WARNING",
+    "style",
+]
 
 # Okabe & Ito (2008), without black and yellow, which vanish on one of the two themes.
 RUNS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
@@ -12,10 +26,20 @@ WARNING = "#D55E00"
 INK = "#7a7a7a"
 """Text: contrast of 4.3:1 on white and of 4.4:1 on the dark theme's near-black."""
 GRID = "rgba(128, 128, 128, 0.25)"
-POWERS = 10
-"""Pixels of the powers of ten on a log axis: Plotly writes them a quarter larger than requested."""
+CLEAR = "rgba(0,0,0,0)"
+MARKED = 60
+"""Up to so many points of a curve, each is marked."""
 HIDDEN_BUTTONS = ("lasso2d", "select2d", "autoScale2d", "sendChartToCloud")
 """Plotly's buttons that serve nothing here; the last would upload the figure and its data."""
+LOOK: dict[str, Any] = {
+    "autosize": True,
+    "uirevision": "keep",
+    "paper_bgcolor": CLEAR,
+    "plot_bgcolor": CLEAR,
+    "font": {"color": INK, "size": 12},
+    "hoverlabel": {"bgcolor": "rgba(40,40,40,0.92)", "font": {"color": "#f2f2f2"}},
+}
+"""Of the layout of every Plotly figure."""
 
 
 def style(index: int) -> tuple[str, str, str]:

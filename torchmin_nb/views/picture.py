@@ -10,15 +10,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
 from .axes import Axis
-from .chart_picture import plain, small_png
+from .chart_picture import LINES, plain, small_png
 from .figures import LANE, x_axis, y_axis
-from .palette import DASHES, INK, WARNING, style
+from .palette import INK, MARKED, WARNING, style
 from .panels import RATIO, REJECTED, Curve, RunCurves, panel_row
 
 __all__ = ["png"]
-
-_LINES = dict(zip(DASHES, ("-", "--", ":", "-.", (0, (8, 2)), (0, (8, 2, 1, 2))), strict=True))
-_MARKED = 60
 
 
 def png(
@@ -50,9 +47,9 @@ def _draw(axis: Any, curve: Curve, name: str, index: int, place: int, *, several
         curve.x,
         curve.y,
         color=colour,
-        linestyle=_LINES[dash],
+        linestyle=LINES[dash],
         linewidth=1.5,
-        marker="o" if curve.x.size <= _MARKED else None,
+        marker="o" if curve.x.size <= MARKED else None,
         markersize=3,
         label=curve.label or name,
     )

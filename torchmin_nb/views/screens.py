@@ -16,9 +16,6 @@ from .weak_methods import weakly
 __all__ = ["FallbackScreen", "PanelScreen", "PictureScreen", "Screen", "StaticScreen"]
 
 
-_UNASKED = (1, 5, 10, 20, 40)
-"""The beats with which plotly.js is sent though nobody asked: while a cell blocks, no view is heard. Not more often: a
-Jupyter server drops what goes beyond 1 MB a second, over three seconds."""
 _NOTHING = {"text/html": "", "text/plain": ""}
 
 
@@ -66,7 +63,6 @@ class PanelScreen:
         self._listener = listener
         self._handshake: Handshake | None = None
         self._displays: tuple[Any, Any] | None = None
-        self._beats = 0
         self.widget: PanelWidget | None = None
 
     def open(self, scene: Scene) -> None:
@@ -92,11 +88,7 @@ class PanelScreen:
 
     def beat(self, *, whole: bool) -> int:
         assert self.widget is not None
-        self._beats += 1
-        self.widget.beat()
-        if not PanelWidget.answered and self._beats in _UNASKED:
-            self.widget.send_plotly()
-        return self.widget.send_whole() if whole else 0
+        return self.widget.beat(whole=whole)
 
     def settle(self, scene: Scene) -> None:
         """The panel stays until the end."""

@@ -14,17 +14,12 @@ from ..errors import ViewWarning, text_of
 from .live_panel.sources import Moment, Source
 from .scene import Scene
 from .screens import Screen
-from .ticker import POLL, Pace, Ticker
+from .ticker import POLL, Pace, Pulse, Ticker
 
 __all__ = ["Session", "scene_at", "warn_dropped"]
 
 _TRAFFIC = 25_000
 """Bytes a second that redraws may send: 1.5 MB a minute."""
-_BEAT, _WHOLE = 1.0, 5.0
-"""Seconds between two signs of life, and between two states that are sent whole while there is something new: a view
-that missed a message cannot always say so, since the kernel hears nothing while a cell blocks."""
-
-
 _REVISIT = 60.0
 """Seconds that a run which is over already is shown live, to be looked at with another scale or x axis."""
 
@@ -53,8 +48,7 @@ class Session:
         self._lock = threading.RLock()
         self._ticker = Ticker(self.tick)
         self._drawn: object = None
-        self._beat_due = self._whole_due = clock() + _BEAT
-        self._stale = False
+        self._pulse = Pulse(lambda whole: self._screen.beat(whole=whole), traffic=_TRAFFIC, clock=clock)
         self._open_until = 0.0
         self._ended = False
         self.closed = False
@@ -157,20 +151,10 @@ class Session:
             return
         key = moment.key()
         if key != self._drawn and self._pace.due:
-            self._drawn, self._stale = key, True
+            self._drawn = key
+            self._pulse.drawn()
             self._pace.draw(lambda: self._screen.draw(self._of(moment)))
-        self._keep_alive()
-
-    def _keep_alive(self) -> None:
-        now = self._clock()
-        if now < self._beat_due:
-            return
-        whole = self._stale and now >= self._whole_due
-        sent = self._screen.beat(whole=whole)
-        self._beat_due = now + _BEAT
-        if whole:
-            self._stale = False
-            self._whole_due = now + max(_WHOLE, 2 * sent / _TRAFFIC)
+        self._pulse.tick()
 
     def _of(self, moment: Moment) -> Scene:
         return scene_at(self.scene, moment)

@@ -11,10 +11,13 @@ from functools import partial
 
 from ..core.runtime.workers import WorkerThread
 
-__all__ = ["POLL", "Pace", "Ticker"]
+__all__ = ["POLL", "Pace", "Pulse", "Ticker"]
 
 POLL = 0.05
 """Seconds between two looks at a run."""
+_BEAT, _WHOLE = 1.0, 5.0
+"""Seconds between two signs of life, and between two states that are sent whole while there is something new: a view
+that missed a message cannot always say so, since the kernel hears nothing while a cell blocks."""
 
 
 class Ticker:
@@ -70,3 +73,35 @@ class Pace:
         sent = draw()
         cost = time.thread_time() - begun
         self._due = self._clock() + max(self._interval, cost / self._share, sent / self._traffic)
+
+
+class Pulse:
+    """Signs of life for the views of a panel.
+
+    beat(whole=...): sends one, with all that is shown if `whole`, and returns the bytes sent. traffic, clock: of Pace.
+    """
+
+    def __init__(
+        self, beat: Callable[..., int], *, traffic: float = math.inf, clock: Callable[[], float] = time.monotonic
+    ):
+        self._beat = beat
+        self._traffic = traffic
+        self._clock = clock
+        self._stale = False
+        self._beat_due = self._whole_due = clock() + _BEAT
+
+    def drawn(self) -> None:
+        """There is something new."""
+        self._stale = True
+
+    def tick(self) -> None:
+        """Send what is due."""
+        now = self._clock()
+        if now < self._beat_due:
+            return
+        whole = self._stale and now >= self._whole_due
+        sent = self._beat(whole=whole)
+        self._beat_due = now + _BEAT
+        if whole:
+            self._stale = False
+            self._whole_due = now + max(_WHOLE, 2 * sent / self._traffic)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Hashable
 from contextlib import AbstractContextManager
 
 from ...core.runtime.workers import interruptible
-from ..ticker import POLL, Pace, Ticker
+from ..ticker import POLL, Pace, Pulse, Ticker
 from .jobs import Job, RunJob
 
 __all__ = ["Conductor"]
@@ -24,7 +24,8 @@ class Conductor:
 
     Both are called in the clock's thread, with the lock held. If one of them raises, `fail(error)` is called.
 
-    lock: whoever draws in the kernel's thread holds it too. clock: seconds, monotonic.
+    beat: for a Pulse, which tells the views that the kernel is there while a job runs. lock: whoever draws in the
+    kernel's thread holds it too. clock: seconds, monotonic.
     """
 
     def __init__(
@@ -34,6 +35,7 @@ class Conductor:
         show: Callable[[Job], object],
         finish: Callable[[Job], object],
         fail: Callable[[Exception], object],
+        beat: Callable[..., int] = lambda *, whole: 0,
         clock: Callable[[], float] = time.monotonic,
     ):
         self._lock = lock
@@ -41,6 +43,8 @@ class Conductor:
         self._job: Job | None = None
         self._seen: Hashable = None
         self._pace = Pace(_INTERVAL, _SHARE, clock=clock)
+        self._pulse = Pulse(beat, clock=clock)
+        self._beat = beat
         self._ticker: Ticker | None = None
         self._idle = threading.Event()
         self._idle.set()
@@ -114,9 +118,12 @@ class Conductor:
                 self._finish(job)
             finally:
                 self._idle.set()
+            self._beat(whole=False)  # a view that missed the end asks
         elif (seen := job.seen) != self._seen and self._pace.due:
             self._seen = seen
+            self._pulse.drawn()
             self._pace.draw(lambda: self._shown(job))
+        self._pulse.tick()
 
     def _shown(self, job: Job) -> int:
         self._show(job)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -13,7 +12,6 @@ from ...core.history.history import History
 from ...core.signatures import shares_parameters
 from ...explore import Call, Form, Reading, RunTable, Subject, Traits, subject_of
 from ..frontend import HEADLESS, TERMINAL, front_end
-from ..weak_methods import weakly
 from . import remember
 from .words import explained
 from .workbench import Workbench
@@ -34,7 +32,8 @@ class MethodExplorer:
     ----------
     {shared}
     height : int, optional
-        Height of the two figures in pixels. Default 340.
+        Height of the curves and of the picture beside them, in pixels. Default 370, with room for two panels of
+        curves; 500 has room for three.
 
     Attributes
     ----------
@@ -44,16 +43,18 @@ class MethodExplorer:
         The menu of methods.
     engine : widget
         The choice of the engine.
-    run_button : widget
-        Starts a run.
-    pause_button : widget
+    run_button : object
+        Starts a run. ``run_button.click()`` does what a click does.
+    pause_button : object
         Pauses the run, and resumes it.
-    step_button : widget
+    step_button : object
         Makes one iteration, then pauses.
-    stop_button : widget
+    stop_button : object
         Ends the run at the best point seen.
     speed : widget
         How long each iteration is held.
+    panel : widget
+        Curves and picture. Its `x` and `scale` are the x axis and the scale of the curves.
     view : widget
         What the picture beside the curves shows.
     walk : widget
@@ -90,7 +91,7 @@ class MethodExplorer:
         bounds: tuple[Any, Any] | None = None,
         constraints: Sequence[Any] = (),
         residuals: Callable[..., torch.Tensor] | None = None,
-        height: int = 340,
+        height: int = 370,
     ):
         subject: Subject | None = None
         message = ""
@@ -110,8 +111,7 @@ class MethodExplorer:
         self._bench = Workbench(subject, message=message, height=height)
         weakref.finalize(self, self._bench.close)
         self._name_widgets()
-        self._display: Any = None
-        self._late = False
+        self._displays: list[Any] = []
         self._place = remember.place_here()
         before = _cells.previous(self._place)
         if before is not None:
@@ -121,15 +121,14 @@ class MethodExplorer:
     def _name_widgets(self) -> None:
         bench = self._bench
         form, steering, pictures = bench.form, bench.steering, bench.pictures
-        self.widget, self.drawers, self.alert = bench.widget, bench.drawers, bench.alert
+        self.widget, self.drawers, self.panel = bench.widget, bench.drawers, pictures.panel
         self.problem, self.method, self.engine = form.problem.menu, form.method.menu, form.method.engine
         self.options, self.budget, self.speed = form.options, form.budget, form.speed
         self.compare, self.race, self.files = bench.compare, bench.race, bench.files
         self.run_button, self.pause_button = steering.run, steering.pause
-        self.step_button, self.stop_button, self.status = steering.step, steering.stop, steering.status
-        self.x, self.scale, self.walk = pictures.x, pictures.scale, pictures.walk
-        self.view, self.sample_button, self.caption = pictures.view, pictures.sample_button, pictures.caption
-        self.problem.on_msg(weakly(self._attached))
+        self.step_button, self.stop_button = steering.step, steering.stop
+        self.walk, self.view = pictures.walk, pictures.view
+        self.sample_button, self.caption = pictures.sample_button, pictures.caption
 
     # What it says
 
@@ -159,8 +158,18 @@ class MethodExplorer:
         return self.compare.table
 
     @property
+    def status(self) -> str:
+        """What the panel says of the run, the race or the sampling, in one line."""
+        return self._bench.header.line()
+
+    @property
+    def alert(self) -> str:
+        """What the panel says is wrong; empty if nothing is."""
+        return self._bench.alert
+
+    @property
     def figures(self) -> tuple[Any, Any]:
-        """The two FigureWidgets: the curves, and the picture beside them."""
+        """Two plain Plotly figures of what is seen: the curves, and the picture beside them."""
         return self._bench.pictures.figures
 
     def histories(self) -> dict[str, History]:
@@ -208,19 +217,9 @@ class MethodExplorer:
         if where == HEADLESS:
             display(self._picture(), raw=True)
             return
-        if self._display is not None:
-            self._display.update({"text/plain": "The explorer is shown in another cell."}, raw=True)
-            self._bench.renew()
         self._bench.offer_methods()
         _cells.register(self._place, self)
-        self._display = display(self.widget, display_id=True)
-
-    def _attached(self, *_: Any) -> None:
-        """It stands in a page. Voilà's come when all cells are done, and know figures as they were made."""
-        voila = os.environ.get("SERVER_SOFTWARE", "").startswith("voila")
-        if voila and not self._bench.closed and not self._late:
-            self._late = True
-            self._bench.renew()
+        self._displays.append(display(self.widget, display_id=True))
 
     def _picture(self) -> dict[str, Any]:
         from ..bundle import bundle, picture
@@ -243,11 +242,12 @@ class MethodExplorer:
         with self._bench.lock:
             if self._bench.closed:
                 return
-            left = self._picture() if picture and self._display is not None else None
+            left = self._picture() if picture and self._displays else None
             self._bench.close()
             _cells.unregister(self)
         if left is not None:
-            self._display.update(left, raw=True)
+            for each in self._displays:
+                each.update(left, raw=True)
 
     def __repr__(self) -> str:
         count = len(self.table)

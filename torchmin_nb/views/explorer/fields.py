@@ -70,10 +70,11 @@ class Menu(anywidget.AnyWidget):
 
 
 class Checks(anywidget.AnyWidget):
-    """Tick boxes under headings; value: the ticked ones."""
+    """Tick boxes under headings; value: the ticked ones. every: the name of the tick that stands for all."""
 
     _esm = _script("checks.js")
     label = traitlets.Unicode().tag(sync=True)
+    every = traitlets.Unicode("all").tag(sync=True)
     groups: Any = traitlets.List().tag(sync=True)
     value = traitlets.List(traitlets.Unicode()).tag(sync=True)
 

@@ -101,7 +101,7 @@ class RaceJob:
     def words(self) -> str:
         """Which run is under way."""
         call = self.calls[min(self.at, len(self.calls) - 1)]
-        return f"Race: run {self.at + 1} of {len(self.calls)}, {call.label} on {call.title}"
+        return f"Run {self.at + 1} of {len(self.calls)}: {call.label} on {call.title}."
 
     def take(self) -> list[RunRow]:
         """The rows that have come since the last call."""

@@ -13,7 +13,6 @@ from .form_panel import FormPanel
 from .parts import column, row
 from .pictures import Pictures
 from .race_panel import RacePanel
-from .steering import Steering
 
 __all__ = ["BUDGET", "COMPARE", "OPTIONS", "SETTINGS", "build_layout"]
 
@@ -24,12 +23,10 @@ SETTINGS, OPTIONS, BUDGET, COMPARE = map(_DRAWERS.index, ("Settings", "Options",
 
 def build_layout(
     form: FormPanel,
-    steering: Steering,
     pictures: Pictures,
     compare: ComparePanel,
     race: RacePanel,
     files: Files,
-    alert: widgets.HTML,
 ) -> tuple[widgets.VBox, widgets.Tab]:
     """The whole panel, and its drawers, all shut."""
     drawers = [
@@ -38,18 +35,15 @@ def build_layout(
     ]
     tab = widgets.Tab(drawers, titles=_DRAWERS, selected_index=None, layout=widgets.Layout(margin="4px 0 0 0"))
     tab.selected_index = None  # with titles it has opened the first
-    buttons = (steering.run, steering.pause, steering.step, steering.stop)
     root = column(
         widgets.HTML(html("<style>{style}</style>", style=Html(STYLE)), layout=widgets.Layout(display="none")),
         row(
             column(form.problem.menu, form.problem.card, name="tm-half"),
             column(row(form.method.menu, form.method.engine, name="tm-menus"), form.method.card, name="tm-half"),
         ),
-        row(*buttons, form.speed, steering.status, name="tm-bar"),
-        alert,
-        _side_by_side(*pictures.places),
+        pictures.panel,
         _side_by_side(
-            row(pictures.x, pictures.scale, pictures.walk, name="tm-bar"),
+            row(pictures.walk, form.speed, name="tm-bar"),
             row(pictures.view, pictures.sample_button, name="tm-bar"),
         ),
         pictures.caption,
@@ -60,7 +54,7 @@ def build_layout(
 
 
 def _side_by_side(*each: Any) -> Any:
-    """The figures, and what steers them under each."""
+    """What steers each figure, under it."""
     made = row(*each)
     made.add_class("tm-figures")
     return made

@@ -18,6 +18,10 @@ from .words import default_words
 __all__ = ["BudgetPanel", "OptionField", "OptionsPanel", "option_field"]
 
 _LOWEST = -16.0
+_CLOSURE_CALL = (
+    "A closure call computes the loss once, and its gradient if the method needs it; SciPy calls it an evaluation. "
+    "An iteration takes one or more of them, so they are the fairer measure of the work."
+)
 
 
 class OptionField:
@@ -137,7 +141,9 @@ class BudgetPanel:
         self.evaluations = _budget("Closure calls", "", "The run ends after this number; empty: no limit")
         self.seconds = _budget("Seconds", seconds, "The run ends after this time; empty: no limit")
         self.message = line("", "tm-note")
-        self.drawer = column(row(self.iterations, self.evaluations, self.seconds), self.message)
+        self.drawer = column(
+            row(self.iterations, self.evaluations, self.seconds), line(_CLOSURE_CALL, "tm-note"), self.message
+        )
         for field in (self.iterations, self.evaluations, self.seconds):
             field.observe(lambda _: changed("budget"), "value")
 

@@ -9,6 +9,7 @@ from typing import Any
 import ipywidgets as widgets
 
 from ...explore import Call, Entry, Traits, fit, groups, traits
+from ...explore.catalogue import LOCAL
 from ...problems import PROBLEMS
 from .fields import Checks, Choice
 from .parts import button, column, line, row
@@ -21,7 +22,10 @@ class RacePanel:
 
     def __init__(self, race: Callable[[], None]):
         self._rows: dict[str, Entry] = {}
-        self.methods = Checks(label="Methods, from the same start and with the same budget")
+        self._usual: list[str] = []
+        self.methods = Checks(
+            label="Methods, from the same start and with the same budget", every="all that fit this problem"
+        )
         self.problems = Checks(label="Further problems, for a performance profile")
         self.starts = widgets.BoundedIntText(
             1,
@@ -42,7 +46,11 @@ class RacePanel:
         self.drawer = column(row(self.go, self.starts, self.message, name="tm-bar"), self.methods, more)
 
     def offer(self, known: Traits) -> None:
-        """Put up the methods that fit such a problem, by each of their engines."""
+        """Put up the methods that fit such a problem, by each of their engines.
+
+        Until a person chooses others, the local ones by SciPy are ticked.
+        """
+        untouched = self.methods.value == self._usual
         rows = {family: _by_each_engine(entries) for family, entries in groups().items()}
         self._rows = {row.label: row for entries in rows.values() for row in entries}
         self.methods.offer(
@@ -51,6 +59,10 @@ class RacePanel:
                 for family, entries in rows.items()
             }
         )
+        local = [label for label, row in self._rows.items() if row.kind == LOCAL and row.engine == "scipy"]
+        self._usual = [label for label in self.methods.enabled if label in local]
+        if untouched:
+            self.methods.value = self._usual
 
     def calls(self, call: Call, options: Callable[[str, str], Mapping[str, Any]]) -> list[Call]:
         """The runs of the ticked methods on the ticked problems; options(method, engine) are each one's own."""

@@ -18,6 +18,7 @@ __all__ = [
     "outcome",
     "problem_card",
     "seconds_words",
+    "sentence",
     "subject_card",
     "suggestion_card",
 ]
@@ -26,7 +27,7 @@ __all__ = [
 def problem_card(spec: ProblemSpec, traits: Traits) -> Html:
     """What makes it hard, its known answer, and its size."""
     form = "{hard}<br><b>Answer</b> {answer} · {size}"
-    return html(form, hard=_sentence(spec.hard), answer=spec.answer, size=_size(traits))
+    return html(form, hard=sentence(spec.hard), answer=spec.answer, size=_size(traits))
 
 
 def subject_card(subject: Subject, traits: Traits) -> Html:
@@ -133,7 +134,8 @@ def explained(error: BaseException) -> str:
     )
 
 
-def _sentence(text: str) -> str:
+def sentence(text: str) -> str:
+    """With a capital letter and a full stop."""
     return text[:1].upper() + text[1:] + ("" if text.endswith(".") else ".")
 
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import threading
 from contextlib import suppress
-from typing import Any
 
 from ...explore import Call, RunRow, Subject, Traits, traits
+from ..live_panel.header import Header
 from ..palette import style
-from ..words import status_line
 from . import remember
 from .compare_panel import ComparePanel
 from .conductor import Conductor
@@ -16,14 +15,14 @@ from .fields import Files
 from .form_panel import FormPanel
 from .jobs import Job, RaceJob, RunJob
 from .layout import BUDGET, COMPARE, OPTIONS, SETTINGS, build_layout
-from .parts import free, line
+from .parts import free
 from .pictures import Pictures
 from .race_panel import RacePanel, race_names
 from .stage import Shown, Stage
-from .steering import Steering
+from .steering import Steering, of_job, of_race, of_row, ready, starting, with_error
 from .take_away import FILES, code_of, made_file
 from .timing import timed
-from .words import alert, explained, outcome
+from .words import explained
 
 __all__ = ["Workbench"]
 
@@ -34,7 +33,7 @@ _OVERLAID = 12
 class Workbench:
     """Form, pictures, runs and table, tied together; `widget` is all of it.
 
-    subject: the user's own problem. message: to be said at first. height: of the two figures, in pixels.
+    subject: the user's own problem. message: to be said at first. height: of curves and picture, in pixels.
     lock: held by all that draws or begins, in the kernel's thread and in the clock's.
 
     Its widgets hold it, and so it lives until it is closed.
@@ -43,20 +42,23 @@ class Workbench:
     def __init__(self, subject: Subject | None, *, message: str, height: int):
         self.lock = threading.RLock()
         self.closed = False
+        self.alert = ""
+        self.header = ready(None)
         self._focus = ""
         self._message = message
-        self.conductor = Conductor(self.lock, show=self._follow, finish=self._finish, fail=self._failed)
+        self.conductor = Conductor(
+            self.lock, show=self._follow, finish=self._finish, fail=self._failed, beat=self._beat
+        )
         self.form = FormPanel(subject, self._changed)
         self.steering = Steering(run=self._start, pause=self.conductor.pause, step=self._step, stop=self.conductor.stop)
-        self.pictures = Pictures(height=height, lock=self.lock, clicked=self._clicked, sample=self._sample)
+        self.pictures = Pictures(
+            height=height, lock=self.lock, pressed=self.steering.press, clicked=self._clicked, sample=self._sample
+        )
         self.compare = ComparePanel(self._changed)
         self.race = RacePanel(self._start_race)
         self.files = Files(files=list(FILES))
         self.files.on_want(lambda key: made_file(key, self.compare.table))
-        self.alert = line()
-        self.widget, self.drawers = build_layout(
-            self.form, self.steering, self.pictures, self.compare, self.race, self.files, self.alert
-        )
+        self.widget, self.drawers = build_layout(self.form, self.pictures, self.compare, self.race, self.files)
         self._restage()
 
     @property
@@ -75,11 +77,6 @@ class Workbench:
             self.form.offer_methods()
             self.race.offer(self.form.traits)
 
-    def renew(self) -> None:
-        """Other figures, for another place of display."""
-        with self.lock:
-            self.pictures.renew()
-
     def close(self) -> None:
         """Stop what runs, and free all widgets. Takes no lock: the garbage collector calls it anywhere."""
         self.closed = True
@@ -90,18 +87,18 @@ class Workbench:
 
     def memory(self) -> remember.Memory:
         """What is chosen and what was run, for `recall`."""
-        return remember.Memory(self.form.choices(), remember.values(self._axes()), self.compare.table)
+        panel = self.pictures.panel
+        axes = {"x": panel.x, "scale": panel.scale, "zoom": panel.zoom}
+        return remember.Memory(self.form.choices(), axes, self.compare.table)
 
     def recall(self, memory: remember.Memory) -> None:
         """Show the same."""
         self.compare.table = memory.table
         self.form.recall(memory.choices)
-        remember.put_back(memory.axes, self._axes())
+        for name, value in memory.axes.items():
+            setattr(self.pictures.panel, name, value)
         self.compare.refresh()
         self._refocus()
-
-    def _axes(self) -> dict[str, Any]:
-        return {"x": self.pictures.x, "scale": self.pictures.scale}
 
     # Changes
 
@@ -145,16 +142,38 @@ class Workbench:
         return Stage(call, problem), known if self.conductor.running else timed(known, problem)
 
     def _show_reading(self) -> None:
-        """Say in place what is wrong with a field; show the code of what is right."""
-        reading = self.form.show_messages()
-        if not self._focus:
-            self._show_code(reading.call)
+        """Say in place what is wrong with a field; then the code of the run in focus and how it ended, or without one
+        the code of what Run would start.
+        """
+        call = self.form.show_messages().call
+        if self.conductor.job is not None:
+            return
+        if self._focus in self.compare.table.names:
+            row = self.compare.table[self._focus]
+            self._show_code(row.call)
+            self._tell(of_row(row))
+        else:
+            self._show_code(call)
+            self._tell(ready(call))
 
     def _show_code(self, call: Call | None) -> None:
         self.files.code = "" if call is None else code_of(call)
 
     def _say(self, message: str) -> None:
-        self.alert.value = alert(message)
+        """What is wrong, until something else is said; empty: nothing is."""
+        self.alert = message
+        self._tell(self.header)
+
+    def _tell(self, header: Header) -> None:
+        """Have the panel say this, and offer what can be done now."""
+        self.header = header
+        job = self.conductor.job
+        self.steering.show(job)
+        self.race.go.disabled = self.pictures.sample_button.disabled = job is not None
+        self.pictures.tell(with_error(header, self.alert), self.steering.buttons)
+
+    def _beat(self, *, whole: bool) -> int:
+        return self.pictures.panel.beat(whole=whole)
 
     def _clicked(self, point: tuple[float, float]) -> None:
         with self.lock:
@@ -172,9 +191,12 @@ class Workbench:
             if fit is not None and not fit:
                 self._say(f"{call.label} does not fit this problem: {fit.reason}. Choose another method.")
                 return None
+            self.alert = ""
+            self._tell(starting(call))
             try:
                 run_job = RunJob(call, self.compare.free_name(call.label), paused=paused)
             except Exception as error:
+                self._refocus()
                 self._say(explained(error))
                 return None
             self._focus = run_job.name
@@ -200,7 +222,6 @@ class Workbench:
         with self.lock:
             job = None if self.conductor.running or self.closed else self.pictures.sampling()
             if job is not None:
-                self.steering.status.value = "Sampling the loss …"
                 self._begin(job)
 
     def _checked(self) -> Call | None:
@@ -216,46 +237,40 @@ class Workbench:
         return reading.call
 
     def _begin(self, job: Job) -> None:
-        self._say("")
+        self.alert = ""
         self.conductor.begin(job)
-        self._show_state()
+        self._tell(of_job(job))
 
     # Jobs go on, and end
 
     def _follow(self, job: Job) -> None:
         """There is something new to see of it."""
-        self._show_state()
+        self._tell(of_job(job))
         if isinstance(job, RunJob):
-            self.steering.status.value = status_line(job.history, job.state)
             with suppress(Exception):  # the history grows during the drawing; `finish` reports an error that remains
                 self._draw()
-        elif isinstance(job, RaceJob):
-            self.steering.status.value = job.words
-            if self._gather(job):
-                self._draw()
+        elif isinstance(job, RaceJob) and self._gather(job):
+            self._draw()
 
     def _finish(self, job: Job) -> None:
+        if job.error is not None:
+            self.alert = explained(job.error)
         try:
             if isinstance(job, RunJob):
                 self._focus = self.compare.add(job.row)
-                self._show_focus()
             elif isinstance(job, RaceJob):
                 self._end_race(job)
-            else:
-                self.steering.status.value = ""
             self._draw()
-            if job.error is not None:
-                self._say(explained(job.error))
         finally:
-            self._show_state()
+            self._show_reading()
+            if isinstance(job, RaceJob):
+                self._tell(of_race(job))
 
     def _end_race(self, race: RaceJob) -> None:
         self._gather(race)
         profile = race.profile()
         if profile is not None:
             self.pictures.set_profile(profile)
-        solved = sum(bool(row.solved) for row in race.rows)
-        self.steering.status.value = f"Race: {len(race.rows)} runs, {solved} solved"
         self.drawers.selected_index = COMPARE
 
     def _gather(self, race: RaceJob) -> list[RunRow]:
@@ -266,11 +281,6 @@ class Workbench:
 
     def _failed(self, error: Exception) -> None:
         self._say(f"The picture cannot be drawn: {error}")
-
-    def _show_state(self) -> None:
-        job = self.conductor.job
-        self.steering.show(job)
-        self.race.go.disabled = self.pictures.sample_button.disabled = job is not None
 
     # The runs
 
@@ -287,16 +297,9 @@ class Workbench:
         if self.conductor.run_job is None:
             chosen = [name for name in self.compare.chosen if self._here(self.compare.table[name].call)]
             self._focus = chosen[-1] if chosen else self._latest()
-            if self._focus:
-                self._show_focus()
+            self.alert = ""
+            self._show_reading()
         self._draw()
-
-    def _show_focus(self) -> None:
-        """The code of the run, and how it ended."""
-        row = self.compare.table[self._focus]
-        self._show_code(row.call)
-        how = outcome(row.history, row.solved)
-        self.steering.status.value = status_line(row.history) + (f" · {how}" if how else "")
 
     def _draw(self) -> None:
         shown = self.shown

@@ -24,12 +24,16 @@ class Fact(NamedTuple):
 
 
 class Button(NamedTuple):
-    """action: what the kernel is told when it is pressed. tip: what it does, for readers and screen readers."""
+    """action: what the kernel is told when it is pressed. tip: what it does, for readers and screen readers.
+
+    says: what the badge says until the kernel has heard it.
+    """
 
     action: str
     label: str
     tip: str
     enabled: bool = True
+    says: str = ""
 
 
 class Header(NamedTuple):

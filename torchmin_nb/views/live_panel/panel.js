@@ -1,14 +1,16 @@
-// The live panel. The picture is a function of the state that the kernel sends: the whole as the trait `state`, and
-// numbered deltas as messages. A view that is made late, or missed a delta, asks for the whole. plotly.js comes from
-// the kernel, once for each page. Nothing is fetched.
+// The live panel: curves, and where the state has one a picture beside them. What is shown is a function of the state
+// that the kernel sends: the whole as the trait `state`, and numbered deltas as messages. A view that is made late, or
+// missed a delta, asks for the whole. plotly.js comes from the kernel, once for each page. Nothing is fetched.
 
 const MARKED = 60; // up to so many points, each is marked
 const SILENT = 12_000, GONE = 30_000; // milliseconds without a word from the kernel
 const HEARD = 1_500, ASK_AGAIN = 8_000;
-const OVER = ["finished", "stopped", "failed"];
-const SIGNS = { running: "▶", paused: "❚❚", finished: "✓", stopped: "■", failed: "✕", gone: "⚠" };
+const IDLE = ["ready", "finished", "stopped", "failed"]; // nothing is expected of the kernel
+const SIGNS = { ready: "○", running: "▶", paused: "❚❚", finished: "✓", stopped: "■", failed: "✕", gone: "⚠" };
 const SCALES = { log: "log", linear: "linear", "loss - best": "loss − best" };
 const X_AXES = { iteration: 0, "closure calls": 1, seconds: 2 };
+const PICTURE = "picture."; // begins the names of its axes among the ranges that a person chose
+const DTYPES = { int32: Int32Array, float32: Float32Array, float64: Float64Array };
 const DASHES = { solid: "", dash: "6 4", dot: "2 3", dashdot: "6 3 2 3", longdash: "10 4", longdashdot: "10 3 2 3" };
 const MARKS = { circle: "●", square: "■", diamond: "◆", "triangle-up": "▲", pentagon: "⬟", star: "★" };
 
@@ -83,7 +85,20 @@ function columns([iteration, calls, seconds, y]) {
   return [typed(iteration, Int32Array), typed(calls, Int32Array), typed(seconds, Float32Array), typed(y, Float64Array)];
 }
 
+function unpacked(value, buffers) {
+  if (Array.isArray(value)) return value.map((part) => unpacked(part, buffers));
+  if (value === null || typeof value !== "object") return value;
+  if ("bytes" in value) return numbers(value, value.bytes instanceof DataView ? value.bytes : buffers[value.bytes]);
+  return Object.fromEntries(Object.entries(value).map(([name, part]) => [name, unpacked(part, buffers)]));
+}
+
+function numbers({ dtype, shape: [rows, columns] }, view) {
+  const all = typed(view, DTYPES[dtype]);
+  return columns === undefined ? all : Array.from({ length: rows }, (_, row) => all.subarray(row * columns, (row + 1) * columns));
+}
+
 function joined(old, keep, added) {
+  if (!keep) return added;
   const all = new old.constructor(keep + added.length);
   all.set(old.subarray(0, keep));
   all.set(added, keep);
@@ -91,18 +106,27 @@ function joined(old, keep, added) {
 }
 
 function applied(state, message, buffers) {
-  const next = { ...state, ...message, x_axes: { ...state.x_axes, ...message.x_axes }, y_axes: {}, columns: [...state.columns] };
-  for (const name of Object.keys(state.y_axes)) next.y_axes[name] = { ...state.y_axes[name], ...message.y_axes[name] };
+  const next = { ...state, ...message, columns: message.looks ? [] : [...state.columns] };
+  if (!message.looks) {
+    next.x_axes = { ...state.x_axes, ...message.x_axes };
+    next.y_axes = {};
+    for (const name of Object.keys(state.y_axes)) next.y_axes[name] = { ...state.y_axes[name], ...message.y_axes[name] };
+  }
   message.points.forEach(({ curve, keep }, place) => {
     const added = columns(buffers.slice(4 * place, 4 * place + 4));
-    next.columns[curve] = state.columns[curve].map((column, part) => joined(column, keep, added[part]));
+    next.columns[curve] = added.map((column, part) => joined(next.columns[curve]?.[part], keep, column));
   });
+  if (message.picture) {
+    const picture = unpacked(message.picture, buffers);
+    next.picture = { ...picture, traces: [...(state.picture?.traces.slice(0, picture.keep) ?? []), ...picture.traces] };
+  }
   return next;
 }
 
-// The picture
+// The curves, and the picture beside them, as Plotly takes them
 
-function figure(state, choice, zoom, ink) {
+function curves(state, choice, zoom, ink) {
+  if (!state.looks.length) return null;
   const layout = structuredClone(state.layout);
   layout.font = { ...layout.font, color: ink };
   const lane = layout.annotations.filter((note) => note.name).find((note) => note.name === "loss");
@@ -117,7 +141,23 @@ function figure(state, choice, zoom, ink) {
     Object.assign(layout[name], { type: axis.log ? "log" : "linear", range: range ?? axis.range, autorange: false }, ticks);
   }
   layout.xaxis.title.text = choice.x;
+  if (state.cursor) layout.shapes = [...layout.shapes, cursor(state.cursor[choice.x], ink)];
   return { layout, traces: state.looks.map((look, curve) => trace(look, state, curve, choice)) };
+}
+
+function cursor(x, ink) {
+  return { type: "line", x0: x, x1: x, y0: 0, y1: 1, yref: "paper", line: { color: ink, width: 1, dash: "dot" } };
+}
+
+function picture(state, zoom, ink) {
+  if (state.picture.hint) return null;
+  const layout = structuredClone(state.picture.layout);
+  layout.font = { ...layout.font, color: ink };
+  for (const name of ["xaxis", "yaxis"]) {
+    const range = zoom[`${PICTURE}${name} ${state.picture.name}`];
+    if (range) Object.assign(layout[name], { range, autorange: false });
+  }
+  return { layout, traces: state.picture.traces.map((trace) => ({ ...trace })) };
 }
 
 function zoomKey(name, choice) {
@@ -159,6 +199,93 @@ function tell(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
+class Plot {
+  // One Plotly figure. drawing(): its traces and layout, or null where words stand in its place.
+  constructor(view, drawing, words, axisKey) {
+    Object.assign(this, { view, drawing, words, axisKey });
+    this.place = made("div", "tmnb-figure", view.figures, { role: "img" });
+    this.empty = made("div", "tmnb-empty", this.place);
+    const signal = view.abort.signal;
+    this.place.addEventListener("pointerdown", () => (this.dragging = true), { signal });
+    for (const name of ["pointerup", "pointercancel"]) {
+      window.addEventListener(name, () => { this.dragging = false; if (this.late) this.draw(); }, { signal });
+    }
+    this.sizes = new ResizeObserver(() => this.resized());
+    this.sizes.observe(this.place);
+  }
+
+  remove() {
+    this.sizes.disconnect();
+    if (this.drawn) this.view.plotly.purge(this.drawn);
+    this.place.remove();
+  }
+
+  resized() {
+    if (this.drawn && this.width !== this.place.clientWidth && this.place.clientWidth) {
+      this.width = this.place.clientWidth;
+      this.view.plotly.Plots.resize(this.drawn);
+    } else if (!this.drawn && this.height) this.draw();
+  }
+
+  draw(height = this.height) {
+    this.height = height;
+    this.place.style.height = `${height}px`;
+    tell(this.empty, this.words() ?? "");
+    if (!this.view.plotly || this.frame) return;
+    this.frame = requestAnimationFrame(() => { this.frame = null; this.drawNow(); });
+  }
+
+  drawNow() {
+    const { plotly, root, hidden } = this.view;
+    this.late = this.dragging;
+    if (this.late || !this.place.clientWidth || !root.isConnected) return;
+    const drawing = this.drawing();
+    if (this.drawn) this.drawn.style.visibility = drawing ? "visible" : "hidden";
+    if (!drawing) return;
+    const { layout, traces } = drawing;
+    for (const one of traces) if (hidden.has(one.legendgroup)) one.visible = false;
+    const first = !this.drawn;
+    if (first) this.drawn = made("div", "tmnb-plot", this.place);
+    this.width = this.place.clientWidth;
+    plotly.react(this.drawn, traces, layout, this.config());
+    if (!first) return;
+    this.drawn.on("plotly_relayout", (change) => this.zoomed(change));
+    this.drawn.on("plotly_doubleclick", () => this.unzoom());
+    this.drawn.on("plotly_click", ({ points: [{ x, y, data }] }) => {
+      if (data.type === "contour") this.view.model.send({ type: "point", x, y });
+    });
+  }
+
+  config() {
+    const reset = { name: "Reset axes", title: "Reset axes", icon: this.view.plotly.Icons.home, click: () => this.unzoom() };
+    return {
+      displaylogo: false,
+      doubleClick: false,
+      responsive: false,
+      modeBarButtons: [["toImage", "zoom2d", "pan2d", "zoomIn2d", "zoomOut2d", reset]],
+    };
+  }
+
+  axes() {
+    return Object.keys(this.drawn.layout).filter((name) => /^[xy]axis/.test(name));
+  }
+
+  zoomed(change) {
+    const zoom = { ...this.view.model.get("zoom") };
+    for (const name of this.axes()) {
+      const moved = `${name}.range[0]` in change || `${name}.range` in change;
+      if (moved) zoom[this.axisKey(name)] = [...this.drawn.layout[name].range];
+    }
+    this.view.keepZoom(zoom);
+  }
+
+  unzoom() {
+    const zoom = { ...this.view.model.get("zoom") };
+    for (const name of this.axes()) delete zoom[this.axisKey(name)];
+    this.view.keepZoom(zoom);
+  }
+}
+
 class View {
   constructor(model, el) {
     this.model = model;
@@ -173,7 +300,7 @@ class View {
     this.build(el);
     this.listen();
     this.take();
-    model.send({ type: "ready" });
+    model.send({ type: "ready", seq: this.seq, epoch: this.epoch });
   }
 
   build(el) {
@@ -189,8 +316,36 @@ class View {
     this.legend = made("div", "tmnb-legend", this.root);
     this.scale = this.choice(bar, "y axes", "scale", SCALES);
     this.x = this.choice(bar, "x axis", "x", Object.fromEntries(Object.keys(X_AXES).map((x) => [x, x])));
-    this.figure = made("div", "tmnb-figure", this.root, { role: "img" });
-    this.empty = made("div", "tmnb-empty", this.figure);
+    this.figures = made("div", "tmnb-figures", this.root);
+    this.curves = new Plot(
+      this,
+      () => curves(this.state, this.choices(), this.model.get("zoom"), this.ink()),
+      () => (this.state.looks.length ? this.unread() : this.state.hint),
+      (name) => zoomKey(name, this.choices()),
+    );
+  }
+
+  beside() {
+    return new Plot(
+      this,
+      () => picture(this.state, this.model.get("zoom"), this.ink()),
+      () => this.state.picture.hint || this.unread(),
+      (name) => `${PICTURE}${name} ${this.state.picture.name}`,
+    );
+  }
+
+  choices() {
+    return { scale: this.scale.value, x: this.x.value };
+  }
+
+  ink() {
+    return getComputedStyle(this.root).color;
+  }
+
+  unread() {
+    const { error } = shared(this.state.plotly);
+    if (this.plotly) return "";
+    return error ? `The curves cannot be drawn on this page: ${error}` : "The curves come as soon as the page has plotly.js …";
   }
 
   choice(parent, label, name, options) {
@@ -217,27 +372,21 @@ class View {
       comm_live_update: () => { this.lost = true; this.show(); },
     };
     for (const [name, act] of Object.entries(this.events)) this.model.on(name, act);
-    this.sizes = new ResizeObserver(() => this.resized());
-    this.sizes.observe(this.figure);
     this.themes = new MutationObserver(redraw);
     for (const element of [document.documentElement, document.body]) {
       this.themes.observe(element, { attributes: true, attributeFilter: ["class", "style", "data-jp-theme-name", "data-vscode-theme-kind"] });
     }
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw, { signal: this.abort.signal });
-    this.figure.addEventListener("pointerdown", () => (this.dragging = true), { signal: this.abort.signal });
-    for (const name of ["pointerup", "pointercancel"]) {
-      window.addEventListener(name, () => { this.dragging = false; if (this.late) this.draw(); }, { signal: this.abort.signal });
-    }
     this.clock = setInterval(() => this.tick(), 1000);
   }
 
   remove() {
     for (const [name, act] of Object.entries(this.events)) this.model.off(name, act);
     this.abort.abort();
-    this.sizes.disconnect();
     this.themes.disconnect();
     clearInterval(this.clock);
-    if (this.drawn) this.plotly.purge(this.drawn);
+    this.curves.remove();
+    this.picture?.remove();
     this.root.remove();
   }
 
@@ -248,7 +397,7 @@ class View {
     if (!whole?.columns || (whole.epoch === this.epoch && whole.seq < this.seq)) return;
     this.hear();
     ({ seq: this.seq, epoch: this.epoch } = whole);
-    this.state = { ...whole, columns: whole.columns.map(columns) };
+    this.state = { ...whole, columns: whole.columns.map(columns), picture: unpacked(whole.picture) };
     this.load(whole.plotly);
     this.show();
   }
@@ -282,13 +431,13 @@ class View {
   tick() {
     if (this.state === null) return;
     if (!this.plotly) this.load(this.state.plotly);
-    if (OVER.includes(this.state.header.badge)) return;
+    if (this.sent.at !== null && Date.now() - this.sent.at > HEARD) this.showWords();
+    if (IDLE.includes(this.state.header.badge)) return;
     const silence = Date.now() - this.heard;
     const was = [this.lost, this.silent];
     this.silent = silence > SILENT;
     this.lost ||= silence > GONE;
     if (was[0] !== this.lost || was[1] !== this.silent) this.show();
-    if (this.sent.at !== null && Date.now() - this.sent.at > HEARD) this.showWords();
   }
 
   // plotly.js
@@ -309,9 +458,9 @@ class View {
   // To the kernel
 
   press(button) {
-    this.sent = { number: this.sent.number + 1, at: Date.now() };
+    this.sent = { number: this.sent.number + 1, at: Date.now(), says: button.says };
     this.model.send({ type: "press", action: button.action, count: this.count, number: this.sent.number });
-    this.showButtons();
+    this.show();
   }
 
   acknowledged(number) {
@@ -325,13 +474,16 @@ class View {
   show() {
     const { header } = this.state;
     const gone = this.lost ? "kernel gone" : this.silent ? "no answer" : null;
-    const sign = gone ? SIGNS.gone : header.badge === "finished" && header.tone === "warning" ? "!" : SIGNS[header.badge] ?? "…";
-    this.badge.dataset.state = gone ? "gone" : header.tone === "warning" ? "warning" : header.badge;
-    tell(this.badge, `${sign} ${gone ?? header.badge}`);
+    const said = this.sent.at === null ? "" : this.sent.says;
+    const badge = gone ?? (said || header.badge);
+    const warned = badge === header.badge && header.tone === "warning";
+    const sign = gone ? SIGNS.gone : badge === "finished" && warned ? "!" : SIGNS[badge] ?? "…";
+    this.badge.dataset.state = gone ? "gone" : warned ? "warning" : badge;
+    tell(this.badge, `${sign} ${badge}`);
     tell(this.method, header.method);
     this.showWords();
     this.root.setAttribute("aria-label", `Run of ${header.method}`);
-    this.figure.setAttribute("aria-label", `Curves of the run: ${header.line}`);
+    this.curves.place.setAttribute("aria-label", `Curves of the run: ${header.line}`);
     this.progress.style.visibility = header.progress === null ? "hidden" : "visible";
     this.progress.value = header.progress ?? 0;
     this.showFacts(header.facts);
@@ -408,10 +560,11 @@ class View {
 
   showWords() {
     const { header } = this.state;
-    const waits = this.sent.at !== null && Date.now() - this.sent.at > HEARD;
+    const waited = this.sent.at === null ? 0 : Date.now() - this.sent.at;
     const text = this.lost ? "The kernel was restarted or is gone: this is the last that was heard of the run."
       : this.silent ? "The kernel does not answer at the moment."
-      : waits ? "The kernel is busy with a cell, and hears buttons when that has ended. The square button ■ of the notebook's toolbar interrupts it."
+      : waited > GONE ? "There is no answer: the kernel works on a cell, or was restarted. Then run the cell of this panel again."
+      : waited > HEARD ? "The kernel is busy with a cell, and hears buttons when that has ended. The square button ■ of the notebook's toolbar interrupts it."
       : null;
     tell(this.verdict, text ?? header.verdict);
     this.verdict.title = text ? "" : header.original;
@@ -419,61 +572,17 @@ class View {
     this.verdict.setAttribute("role", header.tone === "error" ? "alert" : "status");
   }
 
-  resized() {
-    if (this.drawn && this.width !== this.figure.clientWidth && this.figure.clientWidth) {
-      this.width = this.figure.clientWidth;
-      this.plotly.Plots.resize(this.drawn);
-    } else if (!this.drawn) this.draw();
-  }
-
   draw() {
     if (this.state === null) return;
     this.scale.value = this.model.get("scale");
     this.x.value = this.model.get("x");
-    this.figure.style.height = `${this.state.layout.height}px`;
-    const { error } = shared(this.state.plotly);
-    const waits = error ? `The curves cannot be drawn on this page: ${error}` : "The curves come as soon as the page has plotly.js …";
-    tell(this.empty, this.plotly ? "" : waits);
-    if (!this.plotly || this.frame) return;
-    this.frame = requestAnimationFrame(() => { this.frame = null; this.drawNow(); });
-  }
-
-  drawNow() {
-    this.late = this.dragging;
-    if (this.late || !this.figure.clientWidth || !this.root.isConnected) return;
-    this.choices = { scale: this.scale.value, x: this.x.value };
-    const { layout, traces } = figure(this.state, this.choices, this.model.get("zoom"), getComputedStyle(this.root).color);
-    for (const one of traces) if (this.hidden.has(one.legendgroup)) one.visible = false;
-    const first = !this.drawn;
-    if (first) this.drawn = made("div", "tmnb-plot", this.figure);
-    this.width = this.figure.clientWidth;
-    this.plotly.react(this.drawn, traces, layout, this.config());
-    if (!first) return;
-    this.drawn.on("plotly_relayout", (change) => this.zoomed(change));
-    this.drawn.on("plotly_doubleclick", () => this.unzoom());
-  }
-
-  config() {
-    const reset = { name: "Reset axes", title: "Reset axes", icon: this.plotly.Icons.home, click: () => this.unzoom() };
-    return {
-      displaylogo: false,
-      doubleClick: false,
-      responsive: false,
-      modeBarButtons: [["toImage", "zoom2d", "pan2d", "zoomIn2d", "zoomOut2d", reset]],
-    };
-  }
-
-  zoomed(change) {
-    const zoom = { ...this.model.get("zoom") };
-    for (const [name, axis] of Object.entries(this.drawn.layout)) {
-      const moved = `${name}.range[0]` in change || `${name}.range` in change;
-      if (moved) zoom[zoomKey(name, this.choices)] = [...axis.range];
-    }
-    this.keepZoom(zoom);
-  }
-
-  unzoom() {
-    this.keepZoom({});
+    const { picture } = this.state;
+    this.root.classList.toggle("tmnb-pair", Boolean(picture));
+    if (picture) this.picture ??= this.beside();
+    else { this.picture?.remove(); this.picture = null; }
+    this.curves.draw(this.state.layout.height);
+    this.picture?.draw(picture.layout.height);
+    this.picture?.place.setAttribute("aria-label", picture.name);
   }
 
   keepZoom(zoom) {

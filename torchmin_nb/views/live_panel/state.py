@@ -1,4 +1,4 @@
-"""PanelState: all that a panel shows, as a pure function of the histories and of the header; the picture follows."""
+"""PanelState: all that a panel shows, as a pure function of the histories and of the header; the curves follow."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..palette import style
 from ..panels import POINTS, X_AXES, RunCurves, chosen_panels, convergence_data
 from .header import Button, Header
 
-__all__ = ["EXCESS", "Columns", "Legend", "PanelState", "panel_state"]
+__all__ = ["EXCESS", "Columns", "Legend", "PanelState", "Sketch", "panel_state"]
 
 EXCESS = "loss - best"
 """The scale that shows by how much each loss is above the best of all."""
@@ -42,9 +42,30 @@ class Legend(NamedTuple):
     symbol: str
 
 
+class Sketch(NamedTuple):
+    """A Plotly figure beside the curves, whose arrays are sent as bytes.
+
+    name: of what its axes show: while it stays, the ranges that a person chose stay. hint: what is said in its place.
+    """
+
+    name: str
+    traces: Sequence[Mapping[str, Any]]
+    layout: Mapping[str, Any]
+    hint: str = ""
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes of its arrays."""
+        parts = [part for trace in self.traces for part in trace.values()]
+        return sum(part.nbytes for part in parts if isinstance(part, np.ndarray))
+
+
 class PanelState(NamedTuple):
     """layout: of a Plotly figure, with neither ranges nor ticks. x_axes: by X_AXES; y_axes: by the layout's names of
     axes, each by scale. looks: the traces without their points, which columns holds. best: the lowest loss of all runs.
+
+    hint: what is said in place of the curves where there are none. cursor: by X_AXES, where a line is drawn across all
+    curves. picture: what is drawn beside them.
     """
 
     header: Header
@@ -56,6 +77,9 @@ class PanelState(NamedTuple):
     looks: Sequence[Mapping[str, Any]]
     columns: Sequence[Columns]
     best: float
+    hint: str = ""
+    cursor: Mapping[str, float] | None = None
+    picture: Sketch | None = None
 
 
 def panel_state(
@@ -66,8 +90,12 @@ def panel_state(
     panels: str | Sequence[str] = "auto",
     height: int | None = None,
     notes: Mapping[str, str] | None = None,
+    told: int = 2,
 ) -> PanelState:
-    """The state of a panel. notes: what the legend says of runs, by name. Raises ArgumentError for unknown panels."""
+    """The state of a panel. Raises ArgumentError for unknown panels.
+
+    notes: what the legend says of runs, by name. told: from so many runs on there is a legend.
+    """
     chosen = chosen_panels(histories, panels)
     runs = convergence_data(histories, panels=chosen, points=POINTS, recorded=0)
     look = {**layout(runs, chosen, title=None, height=height), "showlegend": "metrics" in chosen}
@@ -76,7 +104,7 @@ def panel_state(
     return PanelState(
         header,
         buttons,
-        _legend(runs, notes or {}) if len(runs) > 1 else (),
+        _legend(runs, notes or {}) if len(runs) >= told else (),
         _without_axes(look, names),
         {x: x_axis_of(_last(histories, column), whole=x != "seconds") for x, column in X_AXES.items()},
         {name: _y_axes(runs, panel, best) for name, panel in zip(names, chosen, strict=True)},

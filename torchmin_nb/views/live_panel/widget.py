@@ -18,6 +18,14 @@ from .wire import delta, whole
 __all__ = ["PanelWidget"]
 
 _FILES = files(__package__)
+_UNASKED = (1, 5, 10, 20, 40)
+"""The beats with which plotly.js is sent though nobody asked: while a cell blocks, no view is heard. Not more often: a
+Jupyter server drops what goes beyond 1 MB a second, over three seconds."""
+
+
+def _sent(name: str) -> str:
+    """A file of this folder without its indentation, as each panel sends it again."""
+    return "\n".join(map(str.strip, (_FILES / name).read_text(encoding="utf-8").splitlines()))
 
 
 def _current(_: object, widget: PanelWidget) -> dict[str, Any]:
@@ -28,16 +36,16 @@ class PanelWidget(anywidget.AnyWidget):
     """Shows a PanelState in every view of it.
 
     scale, x: what is chosen now; zoom: the ranges that a person chose, by axis and choice. pressed(action, count):
-    hears of buttons, in the kernel's thread; chosen(name, value): of scale and x axis; loaded(): that the script runs
-    in a page; heard(): that a page got a beat.
+    hears of buttons, in the kernel's thread; chosen(name, value): of scale and x axis; pointed((x, y)): of clicks on
+    the contours of the picture; loaded(): that the script runs in a page; heard(): that a page got a beat.
     """
 
     answered = False
     """Whether any view in this kernel was ever heard of: then its page asks for what it lacks."""
 
     # As text: anywidget would watch files for changes.
-    _esm = (_FILES / "panel.js").read_text(encoding="utf-8")
-    _css = (_FILES / "panel.css").read_text(encoding="utf-8")
+    _esm = _sent("panel.js")
+    _css = _sent("panel.css")
 
     state = traitlets.Any().tag(sync=True, to_json=_current, from_json=lambda value, widget: None)
     scale = traitlets.Unicode("log").tag(sync=True)
@@ -52,6 +60,7 @@ class PanelWidget(anywidget.AnyWidget):
         x: str = "iteration",
         pressed: Callable[[str, int], None] = lambda action, count: None,
         chosen: Callable[[str, str], None] = lambda name, value: None,
+        pointed: Callable[[tuple[float, float]], None] = lambda point: None,
         loaded: Callable[[], None] = lambda: None,
         heard: Callable[[], None] = lambda: None,
     ):
@@ -59,7 +68,8 @@ class PanelWidget(anywidget.AnyWidget):
         self._seq = 0
         self._epoch = uuid.uuid4().hex[:8]
         self._sending = threading.RLock()
-        self._pressed, self._chosen = pressed, chosen
+        self._beats = 0
+        self._pressed, self._chosen, self._pointed = pressed, chosen, pointed
         self._answers = {"loaded": loaded, "heard": heard}
         super().__init__(scale=scale, x=x)
         self.on_msg(self._receive)
@@ -73,12 +83,9 @@ class PanelWidget(anywidget.AnyWidget):
     def publish(self, state: PanelState) -> int:
         """Show this state from now on; returns about the bytes that were sent."""
         with self._sending:
-            step = delta(self._shown, state)
+            message, buffers = delta(self._shown, state)
             self._shown = state
             self._seq += 1
-            if step is None:
-                return self.send_whole()
-            message, buffers = step
             self.send({"type": "delta", "seq": self._seq, "epoch": self._epoch, **message}, buffers)
             return sum(map(len, buffers)) + 1_000
 
@@ -86,11 +93,19 @@ class PanelWidget(anywidget.AnyWidget):
         """Sync the state, for views that missed something; returns about the bytes that were sent."""
         with self._sending:
             self.send_state("state")
-            return 4_000 + sum(array.nbytes for columns in self._shown.columns for array in columns[1:])
+            curves = sum(array.nbytes for columns in self._shown.columns for array in columns[1:])
+            return 4_000 + curves + (0 if self._shown.picture is None else self._shown.picture.nbytes)
 
-    def beat(self) -> None:
-        """Tell the views that the kernel is there, and the number of the last delta."""
+    def beat(self, *, whole: bool = False) -> int:
+        """Tell the views that the kernel is there, and the number of the last delta; whole: with the state.
+
+        Returns about the bytes that were sent.
+        """
+        self._beats += 1
         self.send({"type": "beat", "seq": self._seq, "epoch": self._epoch})
+        if not PanelWidget.answered and self._beats in _UNASKED:
+            self.send_plotly()
+        return self.send_whole() if whole else 0
 
     def send_plotly(self) -> None:
         """Send plotly.js to the page."""
@@ -101,13 +116,20 @@ class PanelWidget(anywidget.AnyWidget):
         kind = content.get("type")
         if kind == "plotly":
             self.send_plotly()
-        elif kind in ("whole", "ready"):
+        elif kind == "whole":
             self.send_whole()
         elif kind in self._answers:
             self._answers[kind]()
+        elif kind == "ready":
+            if (content.get("epoch"), content.get("seq")) != (self._epoch, self._seq):
+                self.send_whole()
         elif kind == "press":
-            self.send({"type": "ack", "number": content.get("number")})
-            self._pressed(str(content.get("action")), int(content.get("count", 1)))
+            try:
+                self._pressed(str(content.get("action")), int(content.get("count", 1)))
+            finally:
+                self.send({"type": "ack", "number": content.get("number")})
+        elif kind == "point":
+            self._pointed((float(content["x"]), float(content["y"])))
 
     def __repr__(self) -> str:
         return self._shown.header.line()

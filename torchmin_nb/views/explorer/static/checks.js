@@ -1,4 +1,4 @@
-// A field set of tick boxes under headings; what cannot be chosen says why.
+// A field set of tick boxes under headings; what cannot be chosen says why. The first tick stands for all that can.
 function render({ model, el }) {
   el.classList.add("tm-checks");
   const fields = document.createElement("fieldset");
@@ -20,6 +20,15 @@ function render({ model, el }) {
     }
     return label;
   }
+  function every() {
+    const label = document.createElement("label");
+    const box = document.createElement("input");
+    box.type = "checkbox";
+    box.dataset.every = "";
+    label.className = "tm-every";
+    label.append(box, " " + model.get("every"));
+    return label;
+  }
   function fill() {
     const legend = document.createElement("legend");
     legend.textContent = model.get("label");
@@ -31,14 +40,20 @@ function render({ model, el }) {
       return group;
     });
     const held = fields.contains(document.activeElement) ? document.activeElement.dataset.value : null;
-    fields.replaceChildren(legend, ...groups);
+    fields.replaceChildren(legend, every(), ...groups);
+    show();
     if (held) fields.querySelector(`[data-value="${CSS.escape(held)}"]`)?.focus();
   }
   function show() {
-    for (const box of fields.querySelectorAll("input")) box.checked = model.get("value").includes(box.dataset.value);
+    const boxes = [...fields.querySelectorAll("input[data-value]")];
+    for (const box of boxes) box.checked = model.get("value").includes(box.dataset.value);
+    const first = fields.querySelector("input[data-every]");
+    first.checked = boxes.every((box) => box.checked || box.disabled);
+    first.indeterminate = !first.checked && boxes.some((box) => box.checked);
   }
-  fields.addEventListener("change", () => {
-    const boxes = [...fields.querySelectorAll("input:checked")];
+  fields.addEventListener("change", ({ target }) => {
+    const all = "every" in target.dataset;
+    const boxes = [...fields.querySelectorAll("input[data-value]:enabled")].filter((box) => (all ? target : box).checked);
     model.set("value", boxes.map((box) => box.dataset.value));
     model.save_changes();
   });

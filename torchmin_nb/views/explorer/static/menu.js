@@ -1,26 +1,10 @@
 // A native select with headings and disabled choices: the keyboard and screen readers know it.
 // Once the panel stands in the page: JupyterLab takes arrow keys and Enter for the notebook unless the focused element
-// itself says that they are its own, and figures learn their width from the window only.
-function settle(el, model, tries = 50) {
+// itself says that they are its own.
+function settle(el, tries = 50) {
   const panel = el.closest(".tm-explorer");
-  if (!panel) {
-    if (tries) setTimeout(() => settle(el, model, tries - 1), 100);
-    return;
-  }
-  if (panel.dataset.settled) return;
-  panel.dataset.settled = "true";
-  model.send({ shown: true });
-  const own = ({ target }) => target.setAttribute("data-lm-suppress-shortcuts", "true");
-  panel.addEventListener("focusin", own);
-  let due = 0;
-  const resize = () => {
-    clearTimeout(due);
-    due = setTimeout(() => window.dispatchEvent(new Event("resize")), 150);
-  };
-  new ResizeObserver(resize).observe(panel);
-  new MutationObserver((changes) => {
-    if (changes.some(({ target }) => target.classList?.contains("js-plotly-plot"))) resize();
-  }).observe(panel, { childList: true, subtree: true });
+  if (panel) panel.addEventListener("focusin", ({ target }) => target.setAttribute("data-lm-suppress-shortcuts", "true"));
+  else if (tries) setTimeout(() => settle(el, tries - 1), 100);
 }
 
 function render({ model, el }) {
@@ -59,6 +43,6 @@ function render({ model, el }) {
   model.on("change:value", show);
   model.on("change:hint", show);
   fill();
-  settle(el, model);
+  settle(el);
 }
 export default { render };
