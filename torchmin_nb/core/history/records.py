@@ -73,12 +73,12 @@ class Iteration:
     reduction_ratio: float | None = None
     accepted: bool | None = None
     constraint_violation: float | None = None
-    kkt_residual: float | None = field(default=None, metadata={"added_later": True})
+    kkt_residual: float | None = field(default=None, metadata={"added_later": 2})
     nfev: int = 0
     njev: int = 0
     nhev: int = 0
     nhvp: int = 0
-    rejected_errors: int = field(default=0, metadata={"added_later": True})
+    rejected_errors: int = field(default=0, metadata={"added_later": 1})
     elapsed: float = 0.0
     metrics: Mapping[str, float] = field(default_factory=dict)
 

@@ -1,7 +1,7 @@
 """The fields of stored records, by name, so that files and pickles of earlier versions can be read.
 
 A renamed field has `metadata["earlier_name"]`. A field that was inserted between others when pickles were still
-lists of values has `metadata["added_later"]`. Both need a default.
+lists of values has `metadata["added_later"]`, a number that says in which order. Both need a default.
 """
 
 from __future__ import annotations
@@ -43,5 +43,7 @@ def set_fields(record: Any, state: Any) -> None:
 
 def _named(record: Any, values: list[Any]) -> dict[str, Any]:
     all_fields = fields(record)
-    then = [each for each in all_fields if len(values) == len(all_fields) or "added_later" not in each.metadata]
-    return dict(zip((each.name for each in then), values, strict=False))
+    added = sorted(each.metadata["added_later"] for each in all_fields if "added_later" in each.metadata)
+    missing = added[len(added) - max(0, len(all_fields) - len(values)) :]
+    then = [each.name for each in all_fields if each.metadata.get("added_later") not in missing]
+    return dict(zip(then, values, strict=False))
