@@ -40,6 +40,11 @@ MUTANTS = [
         ("constant", "tau=1e-5", "tau=1e-2"),
     ),
     *_in_cells(
+        "10_gradient_free",
+        ("constant", "slide(4.0, 0.6)", "slide(4.0, 0.7)"),
+        ("constant", "SIGMA = 0.01", "SIGMA = 0.02"),
+    ),
+    *_in_cells(
         "11_nelder_mead",
         ("constant", "c + 2 * (c - worst)", "c + 1.5 * (c - worst)"),
         ("constant", "np.linalg.det(corners[1:] - corners[0])) / 2", "np.linalg.det(corners[1:] - corners[0])) / 3"),
@@ -52,12 +57,24 @@ MUTANTS = [
         ("constant", "x - (d @ hessian @ (x - 1)) /", "x - 0.9 * (d @ hessian @ (x - 1)) /"),
     ),
     *_in_cells(
+        "13_cobyla",
+        ("constant", "rho = 0.5", "rho = 0.4"),
+        ("constant", "[sign < 0], 0.985)", "[sign < 0], 0.95)"),
+    ),
+    *_in_cells(
+        "14_cobyqa",
+        ("constant", "(f[1:3] - f[3:5]) / 2", "(f[1:3] - f[3:5]) / 3"),
+        ("text", "f[1:3] - 2 * f[0] +", "f[1:3] - f[0] +"),
+    ),
+    *_in_cells(
         "20_first_order",
+        ("picture", "(conditions, values) for name", "(conditions, values[::-1]) for name"),
         ("constant", "rate = factor * 2 / 30", "rate = factor * 1.5 / 30"),
         ("constant", "momentum=((root - 1) / (root + 1)) ** 2)\n    plain", "momentum=0.0)\n    plain"),
     ),
     *_in_cells(
         "21_cg",
+        ("picture", "(h.nfev, h.grad_norm)", "(h.nfev, h.loss)"),
         ("text", "after @ (after - before) / (before @ before))", "after @ after / (before @ before))"),
         ("constant", "[1.0, 10.0, 100.0] * 10", "[1.0, 10.0, 50.0, 70.0, 100.0] * 6"),
     ),
@@ -84,9 +101,15 @@ MUTANTS = [
     ),
     *_in_cells(
         "32_l_bfgs_b",
+        ("picture", '(memory, chain), "Breast', '(memory, cancer), "Breast'),
         ("text", "alphas.append(si @ q / (yi @ si))", "alphas.append(yi @ q / (yi @ si))"),
         ("text", "(s[-1] @ y[-1]) / (y[-1] @ y[-1]) * q", "(s[0] @ y[0]) / (y[0] @ y[0]) * q"),
         ("constant", "old = max(0, k - 3)", "old = max(0, k - 5)"),
+    ),
+    *_in_cells(
+        "40_newton_and_trust_region",
+        ("constant", "sizes = {method: 8 * METHODS", "sizes = {method: 4 * METHODS"),
+        ("constant", "+ c * history.totals.nhvp", "+ 2 * c * history.totals.nhvp"),
     ),
     *_in_cells(
         "41_newton_cg",
@@ -127,6 +150,11 @@ MUTANTS = [
         ("constant", "if ratio > 0.75 and on_boundary", "if ratio > 0.9 and on_boundary"),
     ),
     *_in_cells(
+        "46_tnc",
+        ("constant", ".numpy() / np.linalg.norm(v)\n", ".numpy() / (2 * np.linalg.norm(v))\n"),
+        ("picture", "(history.nfev + history.nhvp, history.grad_norm)", "(history.nfev, history.grad_norm)"),
+    ),
+    *_in_cells(
         "50_constrained",
         ("constant", "Constraint(lambda: x.prod(), lower=25)", "Constraint(lambda: x.prod(), lower=24)"),
         ("constant", "v += 1.0 * c(x).item()", "v += 0.3 * c(x).item()"),
@@ -149,10 +177,31 @@ MUTANTS = [
         ("constant", "2 if ratio >= 0.3 else 0", "3 if ratio >= 0.3 else 0"),
     ),
     *_in_cells(
+        "60_global_search",
+        ("constant", "math.log(0.01)", "math.log(0.05)"),
+    ),
+    *_in_cells(
+        "61_basin_hopping",
+        ("text", "{np.exp(x[0]):.2f} and", "{np.exp(x[3]):.2f} and"),
+    ),
+    *_in_cells(
         "62_dual_annealing",
         ("constant", "visit=2.62, initial=5230.0", "visit=2.5, initial=5230.0"),
         ("constant", "visit=2.62, initial=5230.0", "visit=2.62, initial=5000.0"),
         ("text", "sorted((12 * optimizer.result.x)", "sorted((10 * optimizer.result.x)"),
+    ),
+    *_in_cells(
+        "63_differential_evolution",
+        ("constant", "sorted((12 * search.result.x)", "sorted((10 * search.result.x)"),
+    ),
+    *_in_cells(
+        "64_shgo_direct_brute",
+        ("constant", "third = intervals[c] / 3", "third = intervals[c] / 2"),
+    ),
+    *_in_cells(
+        "70_least_squares",
+        ("constant", "jacobian = torch.func.jacrev", "jacobian = 2 * torch.func.jacrev"),
+        ("picture", "(range(len(pure)), pure)", "(range(len(pure)), damped[: len(pure)])"),
     ),
     *_in_cells(
         "80_how_the_hessian_is_made",
