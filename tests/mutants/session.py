@@ -22,7 +22,7 @@ __all__ = ["noticed"]
 
 _IMPORTED_ONCE = ["torch", "scipy.optimize", "plotly.graph_objects", "matplotlib.figure", "ipywidgets", __name__]
 _NOT_COMPARED = {"image/png", "image/jpeg"}
-_SECONDS = 600
+_LIMIT = 300
 Cells = Sequence[tuple[int, NotebookNode]]
 
 
@@ -38,25 +38,34 @@ def noticed(mutants: Sequence[Mutant]) -> list[str | None]:
     found: dict[Mutant, str | None] = {}
     for mutant in mutants:
         if mutant.module:
-            found[mutant] = _answer(servers, _with_library, mutant)
+            found[mutant] = _outcome(servers, _with_library, mutant)
     in_cells = [mutant for mutant in mutants if not mutant.module]
     if in_cells:
         found |= _answer(servers, _with_cells, notebook, in_cells)
     return [found[mutant] for mutant in mutants]
 
 
-def _answer(context: BaseContext, function: Callable[..., Any], *args: Any) -> Any:
-    """What a function returns in a process of its own, which may hang."""
+def _outcome(context: BaseContext, function: Callable[..., str | None], *args: Any) -> str | None:
+    """Of a mutation, in a process of its own: a run that hangs or dies is noticed too."""
+    try:
+        where: str | None = _answer(context, function, *args, seconds=_LIMIT)
+    except TimeoutError:
+        return f"no end in {_LIMIT} seconds"
+    except EOFError:
+        return "the process died"
+    return where
+
+
+def _answer(context: BaseContext, function: Callable[..., Any], *args: Any, seconds: float | None = None) -> Any:
+    """What a function returns in a process of its own. Raises what it raises, TimeoutError, or EOFError if it dies."""
     reader, writer = context.Pipe(duplex=False)
     process = context.Process(target=_send, args=(writer, function, args))  # type: ignore[attr-defined]
     process.start()
     writer.close()
     try:
-        if not reader.poll(_SECONDS):
-            return "no end"
+        if not reader.poll(seconds):
+            raise TimeoutError
         answer = reader.recv()
-    except EOFError:
-        answer = "the process died"
     finally:
         process.kill()
         process.join()
@@ -87,7 +96,7 @@ def _with_cells(notebook: str, mutants: Sequence[Mutant]) -> dict[Mutant, str | 
     for place, (index, _) in enumerate(cells):
         for mutant in mutants:
             if mutant.cell == index:
-                found[mutant] = _answer(forks, _failure, shell, _changed(cells[place:], mutant))
+                found[mutant] = _outcome(forks, _failure, shell, _changed(cells[place:], mutant))
         if len(found) == len(mutants):
             break
         if failure := _failure(shell, cells[place : place + 1]):
