@@ -7,7 +7,7 @@ OLDEST  = $(addprefix tests/core/,objective execution methods optimizers paramet
           test_loss_at_the_end.py test_methods.py test_options.py test_parity.py test_search_args.py test_status.py)
 SYSTEM  = $(shell command -v $(PYTHON) 2>/dev/null || command -v python3.11 2>/dev/null || command -v python)
 
-.PHONY: demo explorer test test-oldest check lab notebooks student bench proof clean
+.PHONY: demo explorer test test-oldest check lab notebooks mutants student bench proof clean
 
 demo: $(VENV)/.ready
 	$(BIN)/python -m torchmin_nb demo
@@ -35,6 +35,9 @@ lab: $(VENV)/.ready
 
 notebooks: $(VENV)/.ready
 	$(BIN)/python notebooks/execute.py
+
+mutants: $(VENV)/.ready
+	$(BIN)/python -m tests.mutants.run
 
 student: $(VENV)/.ready
 	$(BIN)/python notebooks/student.py $(ID)
