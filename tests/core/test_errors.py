@@ -213,7 +213,7 @@ def test_step_without_a_closure(p):
 def test_several_processes(monkeypatch, p):
     monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
     monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 4)
-    with _refused(DistributedError, RuntimeError, match="4 processes.*single process"):
+    with _refused(DistributedError, RuntimeError, match="4 processes.*full_batch"):
         MinimizeWrapper([p]).step(lambda: pytest.fail("called"))
 
 

@@ -34,11 +34,15 @@ def test_every_axis_is_labelled():
     assert titles(figure) == ["loss", "gradient norm", "trust radius", "reduction ratio"]
 
 
+CONSTRAINED = ("constraint violation", "KKT residual")
+"""Panels of runs with constraints or bounds."""
+
+
 @pytest.mark.parametrize("panel", PANELS)
 def test_each_panel_has_its_label_and_its_curve(panel):
     figure = convergence_figure(a_history(metrics=["bias"]), panels=panel)
     assert titles(figure) == ["bias" if panel == "metrics" else PANELS[panel].title]
-    assert figure.data[0].y.size or panel == "constraint violation"
+    assert figure.data[0].y.size or panel in CONSTRAINED
     assert "yaxis2" not in figure.layout or figure.layout.yaxis2.domain is None
 
 
@@ -160,7 +164,8 @@ def test_a_method_without_trust_region_says_so():
 
 
 @pytest.mark.parametrize(
-    ("panel", "text"), [("metrics", "optimizer.record"), ("constraint violation", "no constraint")]
+    ("panel", "text"),
+    [("metrics", "optimizer.record"), ("constraint violation", "no constraint"), ("KKT residual", "no bounds")],
 )
 def test_an_empty_panel_says_why(panel, text):
     figure = convergence_figure(a_history(), panels=("loss", panel))
@@ -259,7 +264,7 @@ def test_hovering_over_the_first_panel_tells_the_whole_record():
     assert all(trace.customdata is None and "customdata" not in trace.hovertemplate for trace in others[:-1])
 
 
-@pytest.mark.parametrize("panel", [name for name in PANELS if name not in ("constraint violation", "reduction ratio")])
+@pytest.mark.parametrize("panel", [name for name in PANELS if name not in (*CONSTRAINED, "reduction ratio")])
 def test_the_whole_record_goes_with_whichever_panel_comes_first(panel):
     figure = convergence_figure(a_history(metrics=["bias"]), panels=(panel, "HVPs", "closure calls"))
     assert len(figure.data[0].customdata) == len(figure.data[0].x) > 0

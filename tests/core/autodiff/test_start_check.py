@@ -261,7 +261,7 @@ def test_a_graph_freed_by_an_earlier_run_is_named(p):
     prediction = p**3
     (prediction.sum()).backward()
     for closure in (lambda: prediction.square().sum(), lambda: _backward(lambda: prediction, 0)()):
-        with pytest.raises(ClosureError, match=r"outside the closure.*inside the closure"):
+        with pytest.raises(ClosureError, match=r"before the closure call.*inside the closure"):
             MinimizeWrapper([p], "BFGS").step(closure)
 
 

@@ -32,7 +32,7 @@ from ..runtime.control import STOPPED, Control
 from ..validation import positive
 from .arguments import GROUP_DEFAULTS, group_errors, known_group_keys, refuse_several_processes, require_state_form
 from .common import NONFINITE_ERRORS, Common, read_common
-from .several_processes import on_every_rank
+from .several_processes import has_ranks, on_every_rank
 from .state import packed, unpacked
 
 __all__ = ["ScipyOptimizer"]
@@ -125,7 +125,7 @@ class ScipyOptimizer(torch.optim.Optimizer):
         refuse_several_processes(closure)
         control = Control(**self._budgets)
         with exclusive_parameters(trainable(self.param_groups)), self._steered_by(control):
-            return self._execute(closure)
+            return self._execute_on_ranks(closure) if has_ranks(closure) else self._execute(closure)
 
     def start(self, closure: Closure, *, iterations: int | None = None, pace: float = 0.0, paused: bool = False) -> Run:
         """Do the same as `step` in a worker thread. Returns at once, with the Run to watch and steer it.
@@ -215,13 +215,14 @@ class ScipyOptimizer(torch.optim.Optimizer):
         finally:
             self._running = None
 
-    def _execute(self, closure: Closure) -> torch.Tensor:
+    def _execute_on_ranks(self, closure: Closure) -> torch.Tensor:
+        """`_execute` on rank 0; the other ranks evaluate, and take the run."""
         self._groups_changed()
         return on_every_rank(
             closure,
             FlatParameters(trainable(self.param_groups)),
             f"{type(self).__name__} {self.name}",
-            lambda: self._execute_here(closure),
+            lambda: self._execute(closure),
             state=lambda: packed(self.history, self.result),
             take=self._take_run,
         )
@@ -231,7 +232,8 @@ class ScipyOptimizer(torch.optim.Optimizer):
         self.history, self.result = unpacked(run)
         self._loaded = None
 
-    def _execute_here(self, closure: Closure) -> torch.Tensor:
+    def _execute(self, closure: Closure) -> torch.Tensor:
+        self._groups_changed()
         self.result, self.history = None, History(self.name)
         try:
             if self._loaded is not None and not self.supports_warm_start:
@@ -253,7 +255,8 @@ class ScipyOptimizer(torch.optim.Optimizer):
     @torch.optim.Optimizer.profile_hook_step
     def _execute_with_hooks(self, closure: Closure) -> torch.Tensor:
         """Like torch's wrapper of `step`: a pre hook may replace the closure, a post hook can read the result."""
-        return self._execute(require_closure(closure))
+        closure = require_closure(closure)
+        return self._execute_on_ranks(closure) if has_ranks(closure) else self._execute(closure)
 
     @contextmanager
     def _callbacks_bound(self) -> Iterator[None]:

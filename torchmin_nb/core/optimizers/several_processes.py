@@ -13,9 +13,14 @@ from ..batches.ranked import serve
 if TYPE_CHECKING:
     from ..parameters.flat import FlatParameters
 
-__all__ = ["on_every_rank"]
+__all__ = ["has_ranks", "on_every_rank"]
 
 T = TypeVar("T")
+
+
+def has_ranks(closure: object) -> bool:
+    """Whether a closure is of several processes."""
+    return isinstance(closure, FullBatch) and closure.ranks is not None
 
 
 def on_every_rank(

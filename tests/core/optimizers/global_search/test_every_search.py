@@ -142,7 +142,7 @@ METRICS = {
     "basinhopping": {"candidate", "minima"},
     "dual_annealing": {"temperature", "minima"},
     "shgo": {"candidate", "sampled", "minima"},
-    "differential_evolution": {"generation", "convergence", "minima"},
+    "differential_evolution": {"generation", "convergence", "population_spread", "minima"},
     "direct": set(),
     "brute": {"searched"},  # minima too, where the descent is an improvement
 }
