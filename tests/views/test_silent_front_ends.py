@@ -206,7 +206,7 @@ def test_a_step_that_blocks_is_no_silence(open_page, step):
 
 def test_a_widget_that_is_closed_leaves_no_verdict(open_page):
     page = open_page(answers=True)
-    page.run(SHORT + "del made")
+    page.run(SHORT + "del made; import gc; gc.collect()")
     page.look_for(2.0)
     page.loads = True
     page.run(RUN)

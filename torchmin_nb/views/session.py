@@ -15,6 +15,7 @@ from .live_panel.sources import Moment, Source
 from .scene import Scene
 from .screens import Screen
 from .ticker import POLL, Pace, Pulse, Ticker
+from .weak_methods import weakly
 
 __all__ = ["Session", "scene_at", "warn_dropped"]
 
@@ -48,7 +49,7 @@ class Session:
         self._lock = threading.RLock()
         self._ticker = Ticker(self.tick)
         self._drawn: object = None
-        self._pulse = Pulse(lambda whole: self._screen.beat(whole=whole), traffic=_TRAFFIC, clock=clock)
+        self._pulse = Pulse(weakly(self._beat), traffic=_TRAFFIC, clock=clock)  # no cycle: dropped, it is freed at once
         self._open_until = 0.0
         self._ended = False
         self.closed = False
@@ -137,6 +138,9 @@ class Session:
     def _use(self, screen: Screen) -> None:
         self._screen = screen
         self._pace = Pace(1 / min(self._rate, screen.rate), screen.share, traffic=_TRAFFIC, clock=self._clock)
+
+    def _beat(self, *, whole: bool) -> int:
+        return self._screen.beat(whole=whole)
 
     def _finish(self) -> None:
         self.closed = True

@@ -13,8 +13,8 @@ def weakly(method: Callable[..., Any]) -> Callable[..., Any]:
     """A bound method for a widget to call, that does not keep its object alive."""
     held = weakref.WeakMethod(method)
 
-    def call(*arguments: Any) -> Any:
+    def call(*arguments: Any, **keywords: Any) -> Any:
         living = held()
-        return None if living is None else living(*arguments)
+        return None if living is None else living(*arguments, **keywords)
 
     return call
