@@ -179,6 +179,16 @@ def faults():
         "rank 0, in a product": (raising(0, 36), method("trust-ncg"), {}),
         "rank 1, in a Hessian": (raising(1, 9), method("trust-exact"), {}),
         "rank 1, not to be pickled": (raising(1, 20, Unpicklable), method("BFGS"), {}),
+        "rank 0, of a connection": (
+            raising(0, 20, lambda text: RuntimeError(f"connection {text}")),
+            method("BFGS"),
+            {},
+        ),
+        "rank 1, of a connection": (
+            raising(1, 20, lambda text: RuntimeError(f"connection {text}")),
+            method("BFGS"),
+            {},
+        ),
         "rank 1, rejected": (raising(1, 20, torch.linalg.LinAlgError), method("BFGS"), {}),
         "rank 1, exits": (raising(1, 20, SystemExit), method("BFGS"), {}),
         "stop": (stopping, method("L-BFGS-B"), {}),

@@ -120,7 +120,7 @@ class Ranks:
 
         Raises what a rank raised, with a note that names the rank.
         """
-        with self._lock, _lost_ranks_named():
+        with self._lock:
             self._send(order)
             return self._together(compute)
 
@@ -138,13 +138,14 @@ class Ranks:
         compute: this rank's share of an order. arrived: called with each sum over all ranks.
         """
         self.own_error = None
-        with self._deferring_interrupts(), _lost_ranks_named():
+        with self._deferring_interrupts():
             while (order := self._received()).kind is not OrderKind.END:
                 if order.kind is not OrderKind.NOTHING:
                     with suppress(BaseException):  # rank 0 decides what an error means
                         arrived(order, self._together(partial(compute, order)))
             package: list[Any] = [None]
-            dist.broadcast_object_list(package, src=self._leader, group=self._orders)
+            with _lost_ranks_named():
+                dist.broadcast_object_list(package, src=self._leader, group=self._orders)
         return package[0]
 
     # Both
@@ -167,12 +168,14 @@ class Ranks:
         self._exchanges += 1
         length = float(share.numel())
         state = torch.tensor([float(error is not None), length, -length], dtype=torch.float64)
-        dist.all_reduce(state, dist.ReduceOp.MAX, group=self._orders)
+        with _lost_ranks_named():
+            dist.all_reduce(state, dist.ReduceOp.MAX, group=self._orders)
         if state[0]:
             raise self._first_error(error)
         if state[1] != -state[2]:
             raise DistributedError("the ranks computed vectors of different lengths; build the model alike on each")
-        dist.all_reduce(share, group=self.group)
+        with _lost_ranks_named():
+            dist.all_reduce(share, group=self.group)
         return share
 
     def _first_error(self, own: BaseException | None) -> BaseException:
@@ -195,19 +198,22 @@ class Ranks:
     def _send(self, order: Order) -> None:
         n = 0 if order.x is None else order.x.numel()
         header = torch.tensor([order.kind, order.level, n, order.v is not None])
-        dist.broadcast(header, src=self._leader, group=self._orders)
-        for vector in (order.x, order.v):
-            if vector is not None:
-                dist.broadcast(vector.to(self.device, torch.float64), src=self._leader, group=self.group)
+        with _lost_ranks_named():
+            dist.broadcast(header, src=self._leader, group=self._orders)
+            for vector in (order.x, order.v):
+                if vector is not None:
+                    dist.broadcast(vector.to(self.device, torch.float64), src=self._leader, group=self.group)
         self._last_order = time.monotonic()
 
     def _received(self) -> Order:
         header = torch.zeros(4, dtype=torch.int64)
-        dist.broadcast(header, src=self._leader, group=self._orders)
-        kind, level, length, has_v = header.tolist()
-        vectors = [torch.empty(length, dtype=torch.float64, device=self.device) for _ in range(bool(length) + has_v)]
-        for vector in vectors:
-            dist.broadcast(vector, src=self._leader, group=self.group)
+        with _lost_ranks_named():
+            dist.broadcast(header, src=self._leader, group=self._orders)
+            kind, level, length, has_v = header.tolist()
+            count = bool(length) + has_v
+            vectors = [torch.empty(length, dtype=torch.float64, device=self.device) for _ in range(count)]
+            for vector in vectors:
+                dist.broadcast(vector, src=self._leader, group=self.group)
         x, v = (*vectors, None, None)[:2]
         return Order(OrderKind(kind), x, v, level)
 
@@ -308,7 +314,7 @@ def _unpacked(packed: bytes, rank: int) -> BaseException:
 
 @contextmanager
 def _lost_ranks_named() -> Iterator[None]:
-    """Translate torch's errors about lost connections."""
+    """Translate torch's errors about lost connections. Only around what is sent: the user's errors pass unchanged."""
     try:
         yield
     except (dist.DistError, RuntimeError) as error:
