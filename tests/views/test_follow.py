@@ -8,21 +8,17 @@ import time
 import numpy as np
 import pytest
 
-from tests.views.shown import LONG, PLOTLY, Cell, optimizer_of, rosenbrock, start_point, stepped
+from tests.views.shown import LONG, PLOTLY, optimizer_of, rosenbrock, start_point, stepped
 from torchmin_nb import HistoryFile
 from torchmin_nb.errors import ArgumentError, HistoryError
-from torchmin_nb.views import follow, session
+from torchmin_nb.views import follow
 from torchmin_nb.views.live_panel.sources import FileSource
 from torchmin_nb.views.live_panel.widget import PanelWidget
 
 
 @pytest.fixture
-def cell(monkeypatch):
-    """The cells of a live notebook; nothing ticks but the test, and each look reads the files."""
-    cell = Cell()
-    monkeypatch.setenv("TORCHMIN_NB_FRONT_END", "notebook")
-    monkeypatch.setattr("IPython.display.display", cell.display)
-    monkeypatch.setattr(session, "Ticker", cell.ticker)
+def cell(cell, monkeypatch):
+    """The cells of a live notebook; each look reads the files."""
     monkeypatch.setattr(FileSource, "_POLL", 0.0)
     return cell
 

@@ -31,20 +31,10 @@ from tests.views.shown import (
     title,
 )
 from torchmin_nb.errors import ArgumentError, ViewWarning
-from torchmin_nb.views import Dashboard, ProgressLine, live, session
+from torchmin_nb.views import Dashboard, ProgressLine, live
 from torchmin_nb.views.live_panel.widget import PanelWidget
 from torchmin_nb.views.panels import PANELS
 from torchmin_nb.views.screens import PanelScreen
-
-
-@pytest.fixture
-def cell(monkeypatch):
-    """The cells of a live notebook; nothing ticks but the test."""
-    cell = Cell()
-    monkeypatch.setenv("TORCHMIN_NB_FRONT_END", "notebook")
-    monkeypatch.setattr("IPython.display.display", cell.display)
-    monkeypatch.setattr(session, "Ticker", cell.ticker)
-    return cell
 
 
 @pytest.fixture

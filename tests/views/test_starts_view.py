@@ -3,23 +3,13 @@
 import pytest
 import torch
 
-from tests.views.shown import PLOTLY, Cell
+from tests.views.shown import PLOTLY
 from torchmin_nb import MinimizeWrapper, multistart
 from torchmin_nb.errors import ArgumentError
-from torchmin_nb.views import StartsView, session
+from torchmin_nb.views import StartsView
 from torchmin_nb.views.live_panel.widget import PanelWidget
 
 GRID = [[a, b] for a in (-4.0, 0.0, 4.0) for b in (-4.0, 4.0)]
-
-
-@pytest.fixture
-def cell(monkeypatch):
-    """The cells of a live notebook; nothing ticks but the test."""
-    cell = Cell()
-    monkeypatch.setenv("TORCHMIN_NB_FRONT_END", "notebook")
-    monkeypatch.setattr("IPython.display.display", cell.display)
-    monkeypatch.setattr(session, "Ticker", cell.ticker)
-    return cell
 
 
 def himmelblau():

@@ -168,6 +168,9 @@ def faults():
             super().__init__(text)
             self.lock = threading.Lock()
 
+    def of_a_connection(text):
+        return RuntimeError(f"connection {text}")
+
     holder = {}
     method = lambda name: dict(method=name, options=dict(maxiter=50))  # noqa: E731
     cases = {
