@@ -17,7 +17,7 @@ import os, threading, time
 os.environ.pop("TORCHMIN_NB_FRONT_END", None)
 import torch
 from torchmin_nb import MinimizeWrapper
-from torchmin_nb.views import Dashboard, frontend, handshake, main_thread, session
+from torchmin_nb.views import Dashboard, frontend, handshake, main_thread, screens as screens_module, session
 handshake._PATIENCE, main_thread._TICK = 1.0, 0.1
 session._BEAT = 0.05
 
@@ -46,6 +46,16 @@ RUN = "made, closure = optimizer(); run = made.start(closure); run"
 STEP = "made, closure = optimizer(Dashboard(), {}); made.step(closure);"
 SHORT, LONGER = STEP.format("max_evaluations=10"), STEP.format("max_seconds=2")
 STOP = "run.stop()"
+DROPPED = """
+import gc
+def screens():
+    return sum(isinstance(each, screens_module.PanelScreen) for each in gc.get_objects())
+before = screens()
+{step}
+del made
+while screens() > before:  # the thread of the view may be at work still
+    time.sleep(0.05)
+"""
 
 
 class Page:
@@ -206,7 +216,7 @@ def test_a_step_that_blocks_is_no_silence(open_page, step):
 
 def test_a_widget_that_is_closed_leaves_no_verdict(open_page):
     page = open_page(answers=True)
-    page.run(SHORT + "del made; import gc; gc.collect()")
+    page.run(DROPPED.format(step=SHORT))
     page.look_for(2.0)
     page.loads = True
     page.run(RUN)

@@ -58,9 +58,10 @@ class PanelScreen:
 
     def __init__(self, listener: Any):
         """listener: hears of buttons and choices, as its methods `pressed` and `chosen`; and by `fall_back` and
-        `come_back` that the widget is not seen, or seen after all.
+        `come_back` that the widget is not seen, or seen after all. It is not kept alive.
         """
-        self._listener = listener
+        names = ("fall_back", "come_back", "pressed", "chosen")
+        self._hears = {name: weakly(getattr(listener, name)) for name in names}
         self._handshake: Handshake | None = None
         self._displays: tuple[Any, Any] | None = None
         self.widget: PanelWidget | None = None
@@ -68,13 +69,13 @@ class PanelScreen:
     def open(self, scene: Scene) -> None:
         from IPython.display import display
 
-        self._handshake = Handshake(weakly(self._listener.fall_back), weakly(self._listener.come_back))
+        self._handshake = Handshake(self._hears["fall_back"], self._hears["come_back"])
         self.widget = PanelWidget(
             scene.state(),
             scale=scene.scale,
             x=scene.x,
-            pressed=weakly(self._listener.pressed),
-            chosen=weakly(self._listener.chosen),
+            pressed=self._hears["pressed"],
+            chosen=self._hears["chosen"],
             loaded=weakly(self._handshake.loaded),
             heard=weakly(self._handshake.heard),
         )

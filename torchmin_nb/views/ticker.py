@@ -24,7 +24,7 @@ class Ticker:
     """Calls `tick` again and again in a daemon thread; it returns the seconds to the next call, or None for the end."""
 
     def __init__(self, tick: Callable[[], float | None]):
-        self._tick = tick
+        self._tick: Callable[[], float | None] = tick
         self._stopped = threading.Event()
 
     def start(self) -> None:
@@ -41,6 +41,11 @@ class Ticker:
         wait: float | None = 0.0
         while wait is not None and not self._stopped.wait(wait):
             wait = self._tick()
+        self._tick = _over  # no cycle is left: what ticked is freed at once
+
+
+def _over() -> None:
+    """There are no more ticks."""
 
 
 class Pace:
