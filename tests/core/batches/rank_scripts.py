@@ -128,6 +128,48 @@ def reports():
     )
 
 
+def mirrored():
+    """Callbacks on every rank: what they receive, a stop and an error of rank 1."""
+
+    class Listener:
+        def __init__(self, on_rank, act):
+            self.seen, self.on_rank, self.act = [], on_rank, act
+
+        def on_start(self, history):
+            self.seen.append("start")
+
+        def __call__(self, iteration):
+            here = sum(float(p.detach().sum()) for p in made.parameters)
+            self.seen.append([iteration.index, iteration.loss, here])
+            if dist.get_rank() == self.on_rank and iteration.index == 3:
+                return self.act()
+            return None
+
+        def on_end(self, history):
+            self.seen.append(len(history))
+
+    def interrupted():
+        os.kill(os.getpid(), signal.SIGINT)
+
+    for case, act in {
+        "nothing": lambda: None,
+        "stop": lambda: True,
+        "error": lambda: 1 / 0,
+        "interrupt": interrupted,
+    }.items():
+        made = Classifier()
+        made.closure.callbacks = "every rank"
+        listener, outcome = Listener(0 if case == "interrupt" else 1, act), ""
+        # The interrupt comes after the last closure call.
+        method = dict(method="BFGS", options=dict(maxiter=3 if case == "interrupt" else 5))
+        optimizer = MinimizeWrapper(made.parameters, method, callbacks=[listener])
+        try:
+            optimizer.step(made.closure)
+        except BaseException as error:
+            outcome = f"{type(error).__name__}: {error} {getattr(error, '__notes__', '')}"
+        tell(case=case, seen=listener.seen, outcome=outcome, status=int(optimizer.result.status))
+
+
 def refusals():
     """What is refused on every rank, with the reason."""
     made = Classifier()

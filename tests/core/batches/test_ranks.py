@@ -121,6 +121,25 @@ def test_check_covariance_and_callbacks():
     assert first["variances"] == pytest.approx(matrix.diagonal().tolist(), rel=1e-6)
 
 
+def test_callbacks_on_every_rank():
+    told, codes, errors = ranks(2, "mirrored")
+    assert codes == [0, 0], errors
+    by_case = [{line["case"]: line for line in lines} for lines in told]
+    iterations = {"nothing": 5, "stop": 3, "error": 3, "interrupt": 3}
+    for case, count in iterations.items():
+        first, second = (lines[case] for lines in by_case)
+        assert first["seen"] == second["seen"], case
+        assert [each[0] for each in first["seen"][1:-1]] == list(range(count + 1))
+        assert (first["seen"][0], first["seen"][-1]) == ("start", count + 1)
+        assert first["status"] == second["status"]
+    outcomes = {case: [lines[case]["outcome"] for lines in by_case] for case in iterations}
+    assert outcomes["nothing"] == outcomes["stop"] == ["", ""]
+    assert by_case[0]["stop"]["status"] == 99
+    assert all("ZeroDivisionError" in outcome and "raised on rank 1" in outcome for outcome in outcomes["error"])
+    # The run was complete, so only the interrupted rank has an error.
+    assert outcomes["interrupt"] == ["KeyboardInterrupt:  ", ""]
+
+
 def test_what_is_refused():
     told, codes, errors = ranks(2, "refusals")
     assert codes == [0, 0], errors

@@ -27,6 +27,7 @@ from .source import Batch, Source
 __all__ = ["FullBatch", "full_batch", "shard"]
 
 Reduction = Literal["mean", "sum"]
+CallbackRanks = Literal["rank 0", "every rank"]
 
 
 class FullBatch(OwnEvaluator):
@@ -39,8 +40,9 @@ class FullBatch(OwnEvaluator):
         reduction: Reduction,
         extra: Callable[[], Any] | None,
         ranks: Ranks | None = None,
+        callbacks: CallbackRanks = "rank 0",
     ):
-        self.source, self.reduction, self.ranks = source, reduction, ranks
+        self.source, self.reduction, self.ranks, self.callbacks = source, reduction, ranks, callbacks
         self.extra = None if extra is None else Part("the extra term", extra, 1.0)
         self._loss = loss
         self._checked = False
@@ -174,6 +176,7 @@ def full_batch(
     device: torch.device | str | int | None = None,
     count: int | None = None,
     group: Any = None,
+    callbacks: CallbackRanks = "rank 0",
 ) -> FullBatch:
     """The loss over all batches as one deterministic closure, in the memory of one batch.
 
@@ -199,11 +202,13 @@ def full_batch(
         Move the tensors of each batch there. The next batch is fetched while this one is used. Default: leave them.
     count : int or None, optional
         The number of batches, if `batches` is a function of the index.
-
     group : ProcessGroup or None, optional
         A process group of torch.distributed, such as ``torch.distributed.group.WORLD``: the loss is that of the batches
         of all ranks, each with its own part of the data (see `shard`). Every rank then calls ``step``; rank 0 runs the
         method, the others evaluate, and all end with the same parameters, result and history. Default: this process.
+    callbacks : {"rank 0", "every rank"}, optional
+        With `group`: where the optimizer's callbacks are called. On every rank they receive each iteration, `on_start`
+        and `on_end`, and each may stop the run; an iteration then takes one more exchange. Default "rank 0".
 
     Returns
     -------
@@ -213,7 +218,7 @@ def full_batch(
     Raises
     ------
     ArgumentError
-        If `reduction` is unknown, or the sampler repeats samples or drops others in each pass.
+        If `reduction` or `callbacks` is unknown, or the sampler repeats samples or drops others in each pass.
     DistributedError
         If `group` is given and torch.distributed is not initialised.
     ArgumentTypeError
@@ -240,5 +245,6 @@ def full_batch(
         if not callable(function) and not (name == "extra" and function is None):
             raise ArgumentTypeError(f"{name} must be callable, got {type(function).__name__}")
     one_of("reduction", reduction, get_args(Reduction))
+    one_of("callbacks", callbacks, get_args(CallbackRanks))
     source = Source(batches, size=size, device=device, count=count)
-    return FullBatch(loss, source, reduction, extra, None if group is None else Ranks(group))
+    return FullBatch(loss, source, reduction, extra, None if group is None else Ranks(group), callbacks)

@@ -16,7 +16,7 @@ from .ranks import Attentive, Order, OrderKind, Ranks
 if TYPE_CHECKING:
     from ..parameters.flat import FlatParameters
 
-__all__ = ["RankedEvaluator", "serve"]
+__all__ = ["RankedEvaluator", "position", "serve"]
 
 _LEVELS = list(LEVELS)
 
@@ -53,8 +53,7 @@ class RankedEvaluator(BatchEvaluator):
         return RankedGraph(parts, self)
 
     def _order(self, kind: OrderKind, **more: Any) -> Order:
-        tensors = [tensor.detach() for tensor in self.flat.tensors]
-        return Order(kind, self.flat.join(tensors, torch.float64, self._ranks.device), **more)
+        return Order(kind, position(self.flat, self._ranks), **more)
 
 
 class RankedGraph(BatchGraph):
@@ -67,8 +66,11 @@ class RankedGraph(BatchGraph):
         return self._evaluator.dense(compute)
 
 
-def serve(terms: Terms, flat: FlatParameters, ranks: Ranks) -> Any:
-    """Evaluate the batches of this rank, whenever rank 0 orders it; returns what it sends at the end of the run."""
+def serve(terms: Terms, flat: FlatParameters, ranks: Ranks, told: Callable[[Any], bool]) -> Any:
+    """Evaluate the batches of this rank, whenever rank 0 orders it; returns what it sends at the end of the run.
+
+    told: called with what rank 0 tells at a point; returns a vote, of which rank 0 gets the sum.
+    """
     evaluator = BatchEvaluator(terms, flat, Attentive(ranks, None))
 
     def share(order: Order) -> torch.Tensor:
@@ -79,6 +81,8 @@ def serve(terms: Terms, flat: FlatParameters, ranks: Ranks) -> Any:
         if order.kind is OrderKind.PRODUCT:
             assert order.v is not None
             return evaluator.product(order.v.to(flat.tensors[0].device), extra=False)
+        if order.kind is OrderKind.TELL:
+            return torch.tensor([told(ranks.broadcast())])
         device = flat.tensors[0].device
         return DenseHessian(flat.n).summed(evaluator.pieces(extra=False), flat.n, _nothing, device=device).reshape(-1)
 
@@ -87,6 +91,11 @@ def serve(terms: Terms, flat: FlatParameters, ranks: Ranks) -> Any:
             evaluator.divisor = terms.divisor(_unpacked(whole, flat).samples)
 
     return ranks.follow(share, arrived)
+
+
+def position(flat: FlatParameters, ranks: Ranks) -> torch.Tensor:
+    """The parameters' values, to be sent."""
+    return flat.join([tensor.detach() for tensor in flat.tensors], torch.float64, ranks.device)
 
 
 def _packed(total: Total) -> torch.Tensor:

@@ -40,6 +40,7 @@ class OrderKind(IntEnum):
     PRODUCT = 2
     HESSIAN = 3
     END = 4
+    TELL = 5
 
 
 class Order(NamedTuple):
@@ -81,6 +82,7 @@ class Ranks:
         self.own_error: BaseException | None = None
         """What this rank raised last in an exchange."""
         self.interrupted = False
+        """Whether an interrupt has come that was not raised yet."""
 
     @property
     def device(self) -> torch.device:
@@ -114,6 +116,7 @@ class Ranks:
         finally:
             over.set()
             beat.join()
+        self.raise_interrupt()
 
     def lead(self, order: Order, compute: Callable[[], torch.Tensor]) -> torch.Tensor:
         """Order, compute this rank's share, and return the sum over all ranks, in float64.
@@ -126,9 +129,9 @@ class Ranks:
 
     def finish(self, package: Mapping[str, Any]) -> None:
         """End the run on the other ranks. Nothing is raised if some of them are lost: the run has its error already."""
-        with self._lock, suppress(DistributedError), _lost_ranks_named():
+        with self._lock, suppress(DistributedError):
             self._send(Order(OrderKind.END))
-            dist.broadcast_object_list([dict(package)], src=self._leader, group=self._orders)
+            self.broadcast(dict(package))
 
     # The other ranks
 
@@ -143,12 +146,22 @@ class Ranks:
                 if order.kind is not OrderKind.NOTHING:
                     with suppress(BaseException):  # rank 0 decides what an error means
                         arrived(order, self._together(partial(compute, order)))
-            package: list[Any] = [None]
-            with _lost_ranks_named():
-                dist.broadcast_object_list(package, src=self._leader, group=self._orders)
-        return package[0]
+            return self.broadcast()
 
-    # Both
+    # All
+
+    def broadcast(self, value: Any = None) -> Any:
+        """The value of rank 0, on every rank: a part of the share of an order."""
+        held = [value]
+        with _lost_ranks_named():
+            dist.broadcast_object_list(held, src=self._leader, group=self._orders)
+        return held[0]
+
+    def raise_interrupt(self) -> None:
+        """Raise the interrupt that has come, once."""
+        if self.interrupted:
+            self.interrupted = False
+            raise KeyboardInterrupt
 
     def someone_failed(self) -> bool:
         """Whether another rank has failed in the present exchange."""
@@ -268,8 +281,7 @@ class Attentive:
 
     def before_work(self) -> None:
         """See Steering."""
-        if self._ranks.interrupted:
-            raise KeyboardInterrupt
+        self._ranks.raise_interrupt()
         if self._control is not None:
             self._control.require_running()
         now = time.monotonic()

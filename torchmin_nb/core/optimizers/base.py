@@ -6,7 +6,7 @@ import copy
 import inspect
 import warnings
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from numbers import Integral
 from typing import Any, Self, Unpack
@@ -32,7 +32,7 @@ from ..runtime.control import STOPPED, Control
 from ..validation import positive
 from .arguments import GROUP_DEFAULTS, group_errors, known_group_keys, refuse_several_processes, require_state_form
 from .common import NONFINITE_ERRORS, Common, read_common
-from .several_processes import has_ranks, on_every_rank
+from .several_processes import Mirror, has_ranks, on_every_rank, relays
 from .state import packed, unpacked
 
 __all__ = ["ScipyOptimizer"]
@@ -218,19 +218,33 @@ class ScipyOptimizer(torch.optim.Optimizer):
     def _execute_on_ranks(self, closure: Closure) -> torch.Tensor:
         """`_execute` on rank 0; the other ranks evaluate, and take the run."""
         self._groups_changed()
-        return on_every_rank(
-            closure,
-            FlatParameters(trainable(self.param_groups)),
-            f"{type(self).__name__} {self.name}",
-            lambda: self._execute(closure),
-            state=lambda: packed(self.history, self.result),
-            take=self._take_run,
-        )
+        flat = FlatParameters(trainable(self.param_groups))
+        mirror = Mirror(self.callbacks, self._new_history(flat))
 
-    def _take_run(self, run: Mapping[str, Any]) -> None:
-        """Take history and result of rank 0."""
-        self.history, self.result = unpacked(run)
-        self._loaded = None
+        def take(run: Mapping[str, Any]) -> None:
+            self.history, self.result = unpacked(run)
+            self._loaded = None
+            mirror.end(self.history)
+
+        with self._more_callbacks(relays(closure, flat)):
+            return on_every_rank(
+                closure,
+                flat,
+                f"{type(self).__name__} {self.name}",
+                lambda: self._execute(closure),
+                state=lambda: packed(self.history, self.result),
+                take=take,
+                told=mirror,
+            )
+
+    @contextmanager
+    def _more_callbacks(self, more: Iterable[Callback]) -> Iterator[None]:
+        """Call these too."""
+        own, self.callbacks = self.callbacks, [*self.callbacks, *more]
+        try:
+            yield
+        finally:
+            self.callbacks = own
 
     def _execute(self, closure: Closure) -> torch.Tensor:
         self._groups_changed()
