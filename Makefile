@@ -49,7 +49,7 @@ proof: $(VENV)/.ready
 	$(BIN)/python -m tests.published.proof
 	$(BIN)/python -m tests.published.least_squares
 	TORCHMIN_NB_STUDENTS=20 $(BIN)/python -m pytest tests/exercises -n 2 --dist loadfile
-	TORCHMIN_NB_PROOF=1 $(BIN)/python -m pytest tests/core/batches/test_ranks.py
+	TORCHMIN_NB_PROOF=1 $(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/browser
 	TORCHMIN_NB_OPENINGS=20 $(BIN)/python -m pytest tests/browser/test_panel_proof.py
 
 clean:

@@ -1238,6 +1238,7 @@ WAYS = {
     ("method", "jacobian"),
     [("lm", "dense"), ("trf", "dense"), ("dogbox", "dense"), ("trf", "operator"), ("dogbox", "operator")],
 )
+@pytest.mark.crossed
 def test_least_squares_leave_the_model_to_be_freed(method, jacobian, callbacks, way):
     x = torch.nn.Parameter(torch.tensor(START, dtype=torch.float64))
     alive = weakref.ref(x)

@@ -158,6 +158,7 @@ def assert_same_run(one, other):
 @pytest.mark.parametrize("form", [name for name in FORMS if name != "idiom"])
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("method", "problem"), CASES, ids=CASE_IDS)
+@pytest.mark.crossed
 def test_every_form_of_the_closure_makes_the_same_run(method, problem, dtype, form):
     assert_same_run(run(method, problem, dtype, "idiom"), run(method, problem, dtype, form))
 

@@ -42,6 +42,7 @@ def belongs(made, loss):
 @pytest.mark.parametrize("start", STARTS, ids=map(str, STARTS))
 @EACH_LOSS
 @pytest.mark.parametrize("method", METHODS)
+@pytest.mark.crossed
 def test_of_a_local_method(method, function, start):
     if SCIPY < (1, 17) and method in ("trust-exact", "dogleg"):
         pytest.skip("this SciPy's trust-exact may never end where the Hessian is not finite or zero")

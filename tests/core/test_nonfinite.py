@@ -55,6 +55,7 @@ def _require_sound(optimizer, start, returned, p, wall):
 @pytest.mark.parametrize("bad", BAD.values(), ids=BAD)
 @pytest.mark.parametrize("wall", WALLS.values(), ids=WALLS)
 @pytest.mark.parametrize("method", METHODS)
+@pytest.mark.crossed
 def test_every_method_backs_off_from_a_wall(method, wall, bad):
     p = _parameter()
 

@@ -5,6 +5,7 @@ The oracle is the same run with a loss that is NaN there and has a graph: what a
 
 import math
 import warnings
+from functools import cache
 
 import numpy as np
 import pytest
@@ -100,6 +101,7 @@ def _run(closure, arguments, **kwargs):
     return optimizer, [each for each in caught if issubclass(each.category, ClosureWarning)]
 
 
+@cache
 def _reference(arguments, **kwargs):
     x = _leaf(*START)
     return _run(Answering(x, lambda: _rosenbrock(x) * torch.nan), arguments, **kwargs)[0].result
@@ -117,6 +119,7 @@ def _require_same_run(optimizer, closure, reference):
 @pytest.mark.parametrize("backward", [False, True], ids=["returned", "backward inside"])
 @pytest.mark.parametrize("answer", NONFINITE)
 @EACH
+@pytest.mark.crossed
 def test_a_loss_that_is_not_finite_needs_no_graph(method, answer, backward):
     closure = Answering(_leaf(*START), NONFINITE[answer], backward=backward and method in GRADIENT)
     optimizer, warned = _run(closure, method)
@@ -128,6 +131,7 @@ def test_a_loss_that_is_not_finite_needs_no_graph(method, answer, backward):
 @pytest.mark.parametrize("backward", [False, True], ids=["returned", "backward inside"])
 @pytest.mark.parametrize("answer", FINITE)
 @pytest.mark.parametrize("method", GRADIENT)
+@pytest.mark.crossed
 def test_a_finite_constant_is_a_rejected_trial(method, answer, backward):
     closure = Answering(_leaf(*START), FINITE[answer], backward=backward)
     optimizer, warned = _run(closure, method)
@@ -142,6 +146,7 @@ def test_a_finite_constant_is_a_rejected_trial(method, answer, backward):
 
 @pytest.mark.parametrize("answer", ["1e6 tensor", "float", "integer"])
 @pytest.mark.parametrize("method", [name for name in METHODS if name not in GRADIENT])
+@pytest.mark.crossed
 def test_a_number_is_an_ordinary_loss_without_gradients(method, answer):
     x = _leaf(*START)
     outside = {"hit": False}

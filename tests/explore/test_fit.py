@@ -73,6 +73,7 @@ def test_a_gradient_free_method_is_refused_by_its_calls_alone():
 
 @pytest.mark.parametrize("problem", ["Rosenbrock", "Rosenbrock in a box", "Rosenbrock in a disc", "HS71", "NIST MGH09"])
 @pytest.mark.parametrize("row", BY_ENGINE.values(), ids=BY_ENGINE)
+@pytest.mark.crossed
 def test_what_fits_begins_and_what_does_not_is_refused_by_the_wrapper(row, problem):
     """The rule agrees with the wrappers: a method that fits makes ten closure calls, others cannot be made."""
     call = Call(problem, row.name, max_evaluations=10, max_iterations=2, engine=row.engine)

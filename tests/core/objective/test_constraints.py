@@ -331,6 +331,7 @@ def _reference(constraints, free=slice(None)):
 @pytest.mark.parametrize("name", SCIPYS)
 @pytest.mark.filterwarnings("ignore:delta_grad == 0.0:UserWarning")  # SciPy's quasi-Newton on linear differences
 @pytest.mark.filterwarnings("ignore:Singular Jacobian matrix:UserWarning")
+@pytest.mark.crossed
 def test_scipys_constraints(name, translated, method):
     constraints = SCIPYS[name]
     free = slice(None) if translated != "fixed" else np.array([True, False, True])

@@ -102,6 +102,7 @@ def test_what_an_engine_cannot_do_is_refused_at_once(method, keywords, error, wo
 @pytest.mark.parametrize("translated", ["plain", "scaled", "groups"])
 @pytest.mark.parametrize("name", PROBLEMS)
 @pytest.mark.parametrize("method", [name for name in SHARED if name != "trust-krylov"])
+@pytest.mark.crossed
 def test_in_float64_the_iterates_are_scipys(method, name, translated):
     if translated != "plain" and name not in ("Rosenbrock 5", "Wood"):
         pytest.skip("one problem of each kind")
@@ -355,24 +356,28 @@ def test_states_are_kept_within_the_budget():
 CONTINUE = """
 import sys, torch
 from torchmin_nb import MinimizeWrapper
-x = torch.nn.Parameter(torch.load(sys.argv[1] + ".x"))
-optimizer = MinimizeWrapper([x], sys.argv[2], engine="torch", keep_parameters=True)
-optimizer.load_state_dict(torch.load(sys.argv[1]))
-optimizer.step(lambda: (100 * (x[1:] - x[:-1] ** 2) ** 2 + (1 - x[:-1]) ** 2).sum())
-torch.save(torch.tensor(optimizer.history.parameters, dtype=torch.float64), sys.argv[1] + ".path")
+states, paths = torch.load(sys.argv[1]), {}
+for method, (state, start) in states.items():
+    x = torch.nn.Parameter(start)
+    optimizer = MinimizeWrapper([x], method, engine="torch", keep_parameters=True)
+    optimizer.load_state_dict(state)
+    optimizer.step(lambda: (100 * (x[1:] - x[:-1] ** 2) ** 2 + (1 - x[:-1]) ** 2).sum())
+    paths[method] = torch.tensor(optimizer.history.parameters, dtype=torch.float64)
+torch.save(paths, sys.argv[1])
 """
 
 
-@pytest.mark.parametrize("method", [CURVED[0], "BFGS", "L-BFGS-B"])
-def test_a_state_goes_on_bit_for_bit_in_a_new_process(method, tmp_path):
-    whole = run(method, keep_parameters=True)
-    x = parameter()
-    part = run(method, x, options={"maxiter": 6})
-    file = str(tmp_path / "state.pt")
-    torch.save(part.state_dict(), file)
-    torch.save(x.detach(), file + ".x")
-    subprocess.run([sys.executable, "-c", CONTINUE, file, method], check=True, timeout=120)
-    np.testing.assert_array_equal(torch.load(file + ".path").numpy(), np.array(whole.history.parameters)[6:])
+def test_states_go_on_bit_for_bit_in_a_new_process(tmp_path):
+    states, file = {}, str(tmp_path / "states.pt")
+    for name in (CURVED[0], "BFGS", "L-BFGS-B"):
+        x = parameter()
+        states[name] = run(name, x, options={"maxiter": 6}).state_dict(), x.detach()
+    torch.save(states, file)
+    subprocess.run([sys.executable, "-c", CONTINUE, file], check=True, timeout=120)
+    for name, path in torch.load(file).items():
+        whole = run(name, keep_parameters=True)
+        np.testing.assert_array_equal(path.numpy(), np.array(whole.history.parameters)[6:])
+    assert len(torch.load(file)) == 3
 
 
 @EACH

@@ -140,6 +140,7 @@ def trained(build, closure, dtype, steps=STEPS):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 @pytest.mark.parametrize("form", CLOSURES)
 @pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.crossed
 def test_parameters_state_gradients_and_calls_are_those_of_a_training_loop(name, form, dtype):
     build, closure = OPTIMIZERS[name], CLOSURES[form]
     plain, losses = trained(build, closure, dtype)

@@ -272,6 +272,7 @@ def test_a_fixed_variable_may_start_anywhere_and_moves_quietly():
 @pytest.mark.filterwarnings("ignore:Values in x were outside bounds:RuntimeWarning")  # SLSQP of SciPy < 1.16
 @pytest.mark.parametrize("scale", [None, 0.3])
 @pytest.mark.parametrize("budget", [1, 3, 7, 15, 30])
+@pytest.mark.crossed
 def test_the_best_point_of_a_stopped_run_is_inside(method, scale, budget):
     """Against a record of its own. Outside the loss is lower: COBYLA and trust-constr do look there."""
     low, high = np.array([0.1, -0.7]), np.array([0.9, 0.7])
