@@ -24,6 +24,7 @@ from .core.methods.local import METHODS, MethodSpec
 from .core.methods.options import OptionSpec
 from .core.methods.user import method, unregister
 from .core.objective.constraints import Constraint
+from .core.optimizers.curve_fit import CurveFit, curve_fit
 from .core.optimizers.functional import minimize
 from .core.optimizers.global_search import (
     BasinHoppingWrapper,
@@ -52,6 +53,7 @@ __all__ = [
     "ClosureReport",
     "Constraint",
     "Covariance",
+    "CurveFit",
     "DifferentialEvolutionWrapper",
     "DirectWrapper",
     "DualAnnealingWrapper",
@@ -72,6 +74,7 @@ __all__ = [
     "Status",
     "TensorBoard",
     "__version__",
+    "curve_fit",
     "full_batch",
     "method",
     "minimize",

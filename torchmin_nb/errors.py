@@ -162,7 +162,7 @@ class ClosureWarning(UserWarning):
 
 
 class ConvergenceWarning(UserWarning):
-    """A method reports success where it is not shown: the KKT residual is not small."""
+    """A fit did not converge, or a method reports success where it is not shown: the KKT residual is not small."""
 
 
 class CovarianceWarning(UserWarning):
