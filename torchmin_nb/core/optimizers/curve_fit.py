@@ -211,13 +211,13 @@ def curve_fit(
     >>> print(curve_fit(lambda t, slope, offset: slope * t + offset, t, y))
     parameter  value ± standard error
     ─────────  ──────────────────────
-    slope      1.990 ± 0.018
-    offset     1.033 ± 0.075
+    slope      1.990 ± 0.017
+    offset     1.033 ± 0.073
     <BLANKLINE>
     data: 8
     degrees of freedom: 6
-    sum of squares: 0.0790476
-    residual deviation: 0.1148
+    sum of squares: 0.0761905
+    residual deviation: 0.1127
     ended: converged
     """
     if not callable(function):
