@@ -55,7 +55,7 @@ ORDER = [
 ]
 ROWS = {"LeastSquaresSpec": LeastSquaresSpec, "GlobalSpec": GlobalSpec}
 """Rows of public tables, whose classes are not exported."""
-HANDED_OUT = {"Result", "Run", "Status", "Picture"}
+HANDED_OUT = {"Comparison", "Result", "Run", "Status", "Picture"}
 """Classes that users are handed and never make."""
 RESULT_FIELDS = {"x", "fun", "jac", "success", "status", "message", "nit", "nfev", "history"}
 """Keys of a Result, which is a dict."""

@@ -22,11 +22,12 @@ PACKAGE = Path(torchmin_nb.__file__).parent
 NOTEBOOK = ("plotly", "ipywidgets", "IPython", "matplotlib", "pandas", "anywidget", "sklearn", "mlxtend", "tensorboard")
 PROMISED = {
     "torchmin_nb": """
-        BasinHoppingWrapper BruteWrapper Callback Checkpoint ClosureReport Constraint Covariance CurveFit
+        BasinHoppingWrapper BruteWrapper Callback Checkpoint ClosureReport Comparison Constraint Covariance
+        CurveFit
         DifferentialEvolutionWrapper DirectWrapper DualAnnealingWrapper Evaluation GLOBAL_METHODS History HistoryFile
         Iteration LEAST_SQUARES_METHODS LeastSquaresWrapper METHODS MethodSpec MinimizeWrapper MultiStart OptionSpec
-        Result Run SHGOWrapper SavedRun StartRun Status TensorBoard __version__ curve_fit full_batch method minimize
-        multistart observe record shard unregister
+        Result Run SHGOWrapper SavedRun StartRun Status TensorBoard __version__ compare curve_fit full_batch method
+        minimize multistart observe record shard unregister
     """,
     "torchmin_nb.views": """
         Axis Chart Contours Dashboard INK Mark MethodExplorer Picture ProgressLine RUNS Region StartsView animated_html
@@ -41,9 +42,9 @@ PROMISED = {
         trajectory_plane
     """,
     "torchmin_nb.explore": """
-        Advice COLUMNS Call Entry Fit Form Race Reading RunRow RunTable Subject Suggestion Traits build catalogue entry
-        fit groups measured method of_function of_model plan race read_form report_html row_of run script subject_of
-        suggest traits unregister
+        Advice COLUMNS Call Compared Entry Fit Form Race Reading RunRow RunTable Subject Suggestion Traits build
+        catalogue entry fit groups measured method of_function of_model plan race read_form report_html row_of run
+        script subject_of suggest traits unregister
     """,
     "torchmin_nb.problems": "PROBLEMS Problem ProblemSpec Setting Split digits",
 }

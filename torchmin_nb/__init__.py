@@ -1,5 +1,6 @@
 """SciPy's optimizers for PyTorch, made for the notebook."""
 
+from contextlib import suppress
 from typing import Any
 
 from ._public import publish
@@ -11,7 +12,7 @@ from .core.callbacks.checkpoint import Checkpoint, SavedRun
 from .core.callbacks.history_file import HistoryFile
 from .core.callbacks.tensorboard import TensorBoard
 from .core.covariance.covariance import Covariance
-from .core.display.hooks import animated_by, panel_shown_by, run_watched_by
+from .core.display.hooks import animated_by, comparison_shown_by, panel_shown_by, run_watched_by
 from .core.execution.result import Result
 from .core.execution.run import Run
 from .core.history.callbacks import Callback
@@ -41,6 +42,7 @@ from .core.optimizers.observe import observe
 from .core.runtime.control import Status
 from .core.signatures import shares_parameters, shows_keywords
 from .core.storage.earlier_modules import find_earlier_modules
+from .explore.comparison import Comparison, compare
 
 __all__ = [
     "GLOBAL_METHODS",
@@ -51,6 +53,7 @@ __all__ = [
     "Callback",
     "Checkpoint",
     "ClosureReport",
+    "Comparison",
     "Constraint",
     "Covariance",
     "CurveFit",
@@ -74,6 +77,7 @@ __all__ = [
     "Status",
     "TensorBoard",
     "__version__",
+    "compare",
     "curve_fit",
     "full_batch",
     "method",
@@ -118,7 +122,25 @@ def _watch_run(run: Run, interval: float) -> None:
         watch_run(run, interval)
 
 
+def _show_comparison(comparison: Comparison) -> None:
+    """The same for a comparison."""
+    with suppress(ModuleNotFoundError):
+        from .views.comparison_view import show_comparison
+
+        show_comparison(comparison)
+
+
+def _comparison_page(comparison: Comparison) -> str:
+    """The same for the figure of a comparison."""
+    try:
+        from .views.comparison_view import comparison_page
+    except ModuleNotFoundError:
+        return ""
+    return comparison_page(comparison)
+
+
 panel_shown_by(_show_run)
+comparison_shown_by(_show_comparison, _comparison_page)
 run_watched_by(_watch_run)
 animated_by(_animated)
 shares_parameters(landscape_data)(

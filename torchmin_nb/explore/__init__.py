@@ -4,6 +4,7 @@ from .._public import called_as_its_function, publish
 from ..core.methods.user import method, unregister
 from .call import Call, Form, Reading, read_form
 from .catalogue import Entry, catalogue, entry, groups
+from .comparison import Compared
 from .fit import Fit, fit
 from .plan import build, plan
 from .race import Race, race, run
@@ -18,6 +19,7 @@ __all__ = [
     "COLUMNS",
     "Advice",
     "Call",
+    "Compared",
     "Entry",
     "Fit",
     "Form",

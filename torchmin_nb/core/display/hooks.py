@@ -5,11 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["animated_by", "animated_page", "panel_shown_by", "run_watched_by", "show_panel", "watch_run"]
+__all__ = [
+    "animated_by",
+    "animated_page",
+    "comparison_page",
+    "comparison_shown_by",
+    "panel_shown_by",
+    "run_watched_by",
+    "show_comparison",
+    "show_panel",
+    "watch_run",
+]
 
 _animate: Callable[..., str] | None = None
 _show_panel: Callable[[Any], None] | None = None
 _watch_run: Callable[[Any, float], None] | None = None
+_show_comparison: Callable[[Any], None] | None = None
+_comparison_page: Callable[[Any], str] | None = None
 
 
 def animated_by(render: Callable[..., str]) -> None:
@@ -52,3 +64,20 @@ def watch_run(run: Any, interval: float) -> None:
         print(repr(run))
     else:
         _watch_run(run, interval)
+
+
+def comparison_shown_by(show: Callable[[Any], None], page: Callable[[Any], str]) -> None:
+    """Register the function that shows a comparison while it runs, and the one that makes its figure as HTML."""
+    global _show_comparison, _comparison_page
+    _show_comparison, _comparison_page = show, page
+
+
+def show_comparison(comparison: Any) -> None:
+    """Show a comparison while it runs, if views are registered."""
+    if _show_comparison is not None:
+        _show_comparison(comparison)
+
+
+def comparison_page(comparison: Any) -> str:
+    """The figure of a comparison as HTML that needs no network; empty if no views are registered."""
+    return "" if _comparison_page is None else _comparison_page(comparison)

@@ -11,6 +11,7 @@ import numpy as np
 from scipy.optimize import OptimizeResult
 
 from ..objective.objective import ROUNDING, Objective, Point
+from ..parameters.arrays import length
 from ..runtime.control import CALLBACK, ITERATIONS, Abort, StopRun
 from .kept_states import KeptStates
 from .recorder import Recorder
@@ -129,7 +130,7 @@ class ScipyIterates:
         trial = self._objective.trials.at(x)
         if trial is None:
             near = self._objective.nearest(x)
-            if near is not None and float(np.linalg.norm(near.x - x)) <= ROUNDING * float(np.linalg.norm(x)):
+            if near is not None and length(near.x - x) <= ROUNDING * length(x):
                 return replace(near, x=x, violation=None)
             trial = self._objective.trials.nearest(x)
         return Point(x, trial.loss, None, dict(trial.metrics))

@@ -17,7 +17,7 @@ from ...errors import NonFiniteStartError
 from ..autodiff.closure import ClosureResult
 from ..autodiff.hessian import DenseHessian, HvpGraph, finite_difference_product
 from ..autodiff.side_effects import preserved_buffers
-from ..parameters.arrays import as_array
+from ..parameters.arrays import as_array, length
 from ..parameters.bounds import outside
 from ..runtime.control import NONFINITE_CURVATURE, NONFINITE_GRADIENT, Abort, StopRun
 from .calls import Calls, Counts
@@ -88,7 +88,7 @@ class Point:
         """2-norm and largest entry of the gradient, if there is one."""
         if self.gradient is None:
             return None, None
-        return float(np.linalg.norm(self.gradient)), float(np.abs(self.gradient).max())
+        return length(self.gradient), float(np.abs(self.gradient).max())
 
     def position(self) -> NDArray[np.float64]:
         """x itself."""
@@ -96,7 +96,7 @@ class Point:
 
     def distance(self, other: Point) -> float:
         """The distance from another point."""
-        return float(np.linalg.norm(self.x - other.x))
+        return length(self.x - other.x)
 
 
 class Observer(Protocol):
@@ -199,7 +199,7 @@ class Objective:
         A solver that scales its variables returns its end point with rounding errors.
         """
         near = self.cached_point(x) or self.nearest(x)
-        if near is not None and float(np.linalg.norm(near.x - x)) <= ROUNDING * float(np.linalg.norm(x)):
+        if near is not None and length(near.x - x) <= ROUNDING * length(x):
             return near
         return self._at(x)
 
@@ -207,7 +207,7 @@ class Objective:
         """The nearest cached point to x with a finite loss, if any. Never evaluates."""
         kept = [point for point in (*self._memo, self.best) if point is not None and not point.undefined]
         known = [point for point in kept if math.isfinite(point.loss)]
-        return min(known, key=lambda point: float(np.linalg.norm(point.x - x)), default=None)
+        return min(known, key=lambda point: length(point.x - x), default=None)
 
     def has_better_than(self, x: NDArray[np.float64], loss: float) -> bool:
         """Whether the best point is better than x with this loss: feasible points before others, then by loss.

@@ -1,4 +1,4 @@
-"""Return values of user functions, as an array or a matrix of the expected shape."""
+"""Return values of user functions, as an array or a matrix of the expected shape; the length of a vector."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-__all__ = ["as_array", "as_matrix"]
+__all__ = ["as_array", "as_matrix", "length"]
 
 
 def as_array(value: Any, name: str, shape: tuple[int, ...]) -> NDArray[np.float64]:
@@ -38,3 +38,11 @@ def as_matrix(matrix: Any, name: str = "", shape: tuple[int, int] | None = None)
     if shape is not None and matrix.shape != shape:
         raise ArgumentError(f"{name} returned a matrix of shape {matrix.shape}; return one of shape {shape}")
     return matrix
+
+
+def length(v: NDArray[np.float64]) -> float:
+    """The 2-norm of a vector, also if the squares of its entries overflow: then without a warning."""
+    with np.errstate(over="ignore"):
+        norm = float(np.linalg.norm(v))
+    largest = float(np.abs(v).max(initial=0.0)) if norm == math.inf else 0.0
+    return largest * float(np.linalg.norm(v / largest)) if 0 < largest < math.inf else norm

@@ -1,0 +1,706 @@
+"""`compare`: methods on your own model, with the same start and budget, ranked, with the code of the best."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from numbers import Integral
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import torch
+
+from ..core.autodiff.closure_check import check_closure
+from ..core.display.hooks import comparison_page, show_comparison
+from ..core.display.html import Html, html, html_page, joined
+from ..core.display.tables import text_table
+from ..core.execution.run import Run
+from ..core.history.history import History
+from ..core.history.records import Iteration
+from ..core.parameters.flat import FlatParameters, trainable
+from ..core.runtime.workers import WorkerThread, interruptible
+from ..core.storage.atomic_files import write_text
+from ..core.validation import count, positive
+from ..errors import ArgumentError, ArgumentTypeError, BusyError, text_of
+from .contenders import Contender, Limits, contenders
+
+__all__ = ["Compared", "Comparison", "compare"]
+
+_BUDGET = 500
+_SHIFT = 0.1
+"""Starts besides the model's own: each tensor is moved by this share of its size, at random."""
+_CLOSE = 1.2
+"""Costs up to this ratio count as equal: the recommendation is sure if it is within this of the best on each start."""
+_ENOUGH = 3
+"""Starts that are needed to be sure."""
+_WORST = 10.0
+"""The ratio of costs that counts for a run that does not get there."""
+
+_CELL = '<td style="text-align:{side};padding:2px 8px;border-bottom:1px solid rgba(128,128,128,.35)">{cell}</td>'
+_HEADING = _CELL.replace("td", "th")
+
+_claims: set[int] = set()
+_claims_lock = threading.Lock()
+
+
+@dataclass(frozen=True, eq=False)
+class Compared:
+    """One run of a comparison.
+
+    Attributes
+    ----------
+    name : str
+        The method, with its settings.
+    start : int
+        Number of the start; 0 is where the model was.
+    loss : float
+        The lowest loss within the budget; infinite if there is none.
+    grad_norm : float or None
+        2-norm of the gradient there.
+    evaluations : int
+        Number of closure calls.
+    products : int
+        Number of Hessian-vector products.
+    cost : float
+        What was spent: evaluations and priced products, or seconds.
+    seconds : float
+        Wall-clock seconds.
+    reached : float
+        What was spent until the loss was as low as the best of this start; infinite if it never was.
+    ended : str
+        Why it ended, in words.
+    failed : bool
+        Whether it raised an error; `ended` has it.
+    history : History
+        Its iterations.
+
+    See Also
+    --------
+    compare : makes them, and has an example.
+    """
+
+    name: str
+    start: int
+    loss: float
+    grad_norm: float | None
+    evaluations: int
+    products: int
+    cost: float
+    seconds: float
+    reached: float
+    ended: str
+    failed: bool
+    history: History
+
+
+@dataclass
+class _Finished:
+    """A run, before it is known how low the others get."""
+
+    contender: Contender
+    start: int
+    history: History
+    error: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class _Budget:
+    """amount: in units of a closure call, or seconds. price: of a product, in closure calls."""
+
+    amount: float
+    seconds: bool
+    price: float
+
+    @property
+    def limits(self) -> Limits:
+        return Limits(None, self.amount) if self.seconds else Limits(math.ceil(self.amount), None)
+
+    def spent(self, iteration: Iteration) -> float:
+        """What was spent up to this iteration."""
+        return iteration.elapsed if self.seconds else iteration.nfev + self.price * iteration.nhvp
+
+    def over(self, iteration: Iteration) -> bool:
+        """A callback: whether the budget is spent."""
+        return not self.seconds and self.spent(iteration) >= self.amount
+
+    def words(self) -> str:
+        """The unit."""
+        return "seconds" if self.seconds else "evaluations"
+
+
+class Comparison:
+    """Methods compared on one model, while they run and afterwards. Shown, it is a ranked table with a recommendation.
+
+    Attributes
+    ----------
+    names : list of str
+        The methods, in the order in which they run.
+    rows : list of Compared
+        The runs that have ended, best first.
+    best : Compared or None
+        The recommended method's run from the model's own start.
+    sure : bool
+        Whether the recommended method was the best, or within a factor of 1.2 of it, on each of at least three starts.
+    recommendation : str
+        Which method to take, why, and how sure it is.
+    code : str
+        Python code that runs the recommended method with its panel; it uses the names `model` and `closure`.
+    histories : dict of str to History
+        The histories by name, also of the run that goes on.
+    over : bool
+        Whether all runs have ended.
+
+    Examples
+    --------
+    >>> x = torch.nn.Parameter(torch.tensor([3.0, 4.0], dtype=torch.float64))
+    >>> comparison = compare([x], lambda: (x**4).sum(), ["CG", "Adam"], budget=50, background=True)
+    >>> comparison.wait().over, [row.name for row in comparison.rows]
+    (True, ['CG', 'torch.Adam'])
+    """
+
+    def __init__(
+        self,
+        parameters: Sequence[torch.Tensor],
+        modules: Sequence[torch.nn.Module],
+        closure: Callable[[], Any],
+        methods: Sequence[Contender],
+        budget: _Budget,
+        starts: list[Callable[[], None]],
+        *,
+        accuracy: float,
+        label: str,
+    ):
+        self.names = [each.name for each in methods]
+        self._contenders = list(methods)
+        self._closure, self._budget, self._accuracy, self._label = closure, budget, accuracy, label
+        self._starts = starts
+        self._state = _ModelState(parameters, modules)
+        self._finished: list[_Finished] = []
+        self._current: tuple[str, Run] | None = None
+        self._paused = self._stopped = self._over = False
+        self._error: BaseException | None = None
+        self._lock = threading.Lock()
+        self._ended = threading.Event()
+        self._listeners: list[Callable[[], object]] = []
+        self._thread = WorkerThread(self._work, name="torchmin_nb compare", stop=self.stop)
+
+    # Steering
+
+    def pause(self) -> None:
+        """Pause the run that is under way at its next closure call."""
+        with self._lock:
+            self._paused = True
+            if self._current is not None:
+                self._current[1].pause()
+
+    def resume(self) -> None:
+        """Go on."""
+        with self._lock:
+            self._paused = False
+            if self._current is not None:
+                self._current[1].resume()
+
+    def stop(self) -> None:
+        """End the run that is under way, and begin no other. The rows so far stay."""
+        with self._lock:
+            self._stopped = True
+            if self._current is not None:
+                self._current[1].stop()
+
+    def wait(self, timeout: float | None = None) -> Comparison:
+        """Wait for the end. A KeyboardInterrupt stops the comparison, which then has the rows so far.
+
+        Parameters
+        ----------
+        timeout : float or None, optional
+            Seconds to wait. Default: no limit.
+
+        Returns
+        -------
+        Comparison
+            This one.
+
+        Raises
+        ------
+        TimeoutError
+            If it has not ended by then. It goes on.
+        """
+        try:
+            if not interruptible(lambda seconds: self._ended.wait(seconds) or None, timeout):
+                raise TimeoutError(f"the comparison has not ended after {timeout} s; it goes on")
+        except KeyboardInterrupt:
+            self.stop()
+            self._ended.wait()
+        if self._error is not None:
+            raise self._error
+        return self
+
+    def start(self) -> None:
+        """Begin. `compare` calls it."""
+        self._thread.start()
+
+    def when_over(self, listener: Callable[[], object]) -> None:
+        """Have a function called when all runs have ended. Views call it.
+
+        Parameters
+        ----------
+        listener : callable
+            Called without arguments, in the comparison's thread.
+        """
+        self._listeners.append(listener)
+
+    # What came out
+
+    @property
+    def over(self) -> bool:
+        """Whether all runs have ended."""
+        return self._over
+
+    @property
+    def paused(self) -> bool:
+        """Whether it was asked to pause."""
+        return self._paused
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it was asked to stop."""
+        return self._stopped
+
+    @property
+    def total(self) -> int:
+        """The number of all runs."""
+        return len(self._contenders) * len(self._starts)
+
+    @property
+    def rows(self) -> list[Compared]:
+        """The runs that have ended, best first."""
+        finished = list(self._finished)
+        rows = []
+        for start in sorted({each.start for each in finished}):
+            runs = [each for each in finished if each.start == start]
+            level = self._level([each.history for each in runs])
+            rows += [self._compared(each, level) for each in runs]
+        return sorted(rows, key=lambda row: (row.start, row.failed, row.reached, row.loss))
+
+    @property
+    def best(self) -> Compared | None:
+        """The recommended method's run from the model's own start."""
+        ranked = self._ranked()
+        return next((row for row in self.rows if ranked and row.name == ranked[0][0] and row.start == 0), None)
+
+    @property
+    def sure(self) -> bool:
+        """Whether the recommendation is sure: see the class."""
+        ratios = self._ratios()
+        if not self.over or self._stopped or not ratios or len(self._starts) < _ENOUGH:
+            return False
+        return all(ratio <= _CLOSE for ratio in ratios[self._ranked()[0][0]])
+
+    @property
+    def recommendation(self) -> str:
+        """Which method to take, why, and how sure it is."""
+        best, ranked, unit = self.best, self._ranked(), self._budget.words()
+        if best is None or not math.isfinite(best.loss):
+            return "No method lowered the loss. See why each of them ended, and try optimizer.check(closure)."
+        words = [f"{best.name}: loss {best.loss:.6g}, reached with {best.reached:.3g} {unit}."]
+        if len(ranked) > 1:
+            name, ratio = ranked[1][0], ranked[1][1] / ranked[0][1]
+            if ratio >= _WORST / 2:
+                words.append(f"The next, {name}, did not get as low within the budget.")
+            elif ratio <= _CLOSE:
+                words.append(f"{name} is as good: it took {ratio:.2f} times as much.")
+            else:
+                words.append(f"The next, {name}, took {ratio:.1f} times as much.")
+        words.append(self._certainty())
+        return " ".join(words)
+
+    @property
+    def code(self) -> str:
+        """Code that runs the recommended method with its panel."""
+        best = self.best
+        if best is None:
+            return ""
+        contender = next(each for each in self._contenders if each.name == best.name)
+        return contender.code(self._label, self._budget.limits, max(1, best.history[-1].index))
+
+    @property
+    def histories(self) -> dict[str, History]:
+        """The histories by name, also of the run that goes on: those of the first start."""
+        now = {each.contender.name: each.history for each in list(self._finished) if each.start == 0}
+        current = self._current
+        if current is not None and current[0] not in now:
+            now[current[0]] = current[1].history
+        return {name: now[name] for name in self.names if name in now}
+
+    def table(self) -> str:
+        """The runs as a text table, best first."""
+        cells = [list(map(str, row)) for row in self._cells()]
+        return text_table(cells, align="<" + ">" * (len(cells[0]) - 2) + "<")
+
+    def write_html(self, path: str | Path) -> str:
+        """Write one self-contained page: the recommendation, the table, the curves, the code.
+
+        Parameters
+        ----------
+        path : str or Path
+            The file.
+
+        Returns
+        -------
+        str
+            The page.
+        """
+        title = f"{len(self.names)} methods compared"
+        page = html_page(title, html("<h1>{title}</h1>{body}", title=title, body=self._html(comparison_page(self))))
+        write_text(path, page)
+        return page
+
+    def __repr__(self) -> str:
+        if not self._finished:
+            return f"<Comparison of {', '.join(self.names)}: no run has ended>"
+        return "\n\n".join(filter(None, [self.table(), self.recommendation, self.code]))
+
+    def _repr_html_(self) -> str:
+        return self._html("")
+
+    # The runs
+
+    def _work(self) -> None:
+        try:
+            for start, place in enumerate(self._starts):
+                for contender in self._contenders:
+                    if self._stopped:
+                        return
+                    self._state.put_back()
+                    place()
+                    self._run(contender, start)
+        except BaseException as error:
+            self._error = error
+        finally:
+            self._state.put_back()
+            self._state.release()
+            self._over = True
+            for listener in self._listeners:
+                listener()
+            self._ended.set()
+
+    def _run(self, contender: Contender, start: int) -> None:
+        run, error, begun = None, "", time.perf_counter()
+        try:
+            run = self._begin(contender)
+            if run is None:
+                return
+            run.wait()
+        except BusyError:
+            raise
+        except Exception as raised:
+            error = f"{type(raised).__name__}: {text_of(raised)}"
+        history = History(contender.name) if run is None else run.history
+        with self._lock:
+            self._finished.append(_Finished(contender, start, history, error, time.perf_counter() - begun))
+            self._current = None
+
+    def _begin(self, contender: Contender) -> Run | None:
+        """The run, under way; None after a stop, which finds either no run or this one."""
+        with self._lock:
+            if self._stopped:
+                return None
+            parameters, limits = self._state.parameters, self._budget.limits
+            run = contender.start(parameters, self._closure, limits, [self._budget.over], paused=self._paused)
+            self._current = contender.name, run
+            return run
+
+    # Ranks
+
+    def _level(self, histories: Sequence[History]) -> float:
+        """The loss that counts as the best of one start."""
+        lowest = min(map(self._lowest, histories), default=math.inf)
+        first = max((history[0].loss for history in histories if len(history)), default=math.inf)
+        return lowest + self._accuracy * max(first - lowest, 0.0) if math.isfinite(lowest) else -math.inf
+
+    def _lowest(self, history: History) -> float:
+        return min((each.loss for each in self._paid(history) if math.isfinite(each.loss)), default=math.inf)
+
+    def _paid(self, history: History) -> Iterator[Iteration]:
+        """The iterations within the budget."""
+        return (each for each in list(history) if self._budget.spent(each) <= self._budget.amount)
+
+    def _compared(self, finished: _Finished, level: float) -> Compared:
+        history, totals = finished.history, finished.history.totals
+        paid = [each for each in self._paid(history) if math.isfinite(each.loss)]
+        lowest = min(paid, key=lambda each: each.loss, default=None)
+        last = history[-1] if len(history) else None
+        return Compared(
+            name=finished.contender.name,
+            start=finished.start,
+            loss=math.inf if lowest is None else lowest.loss,
+            grad_norm=None if lowest is None else lowest.grad_norm,
+            evaluations=totals.nfev if totals else 0 if last is None else last.nfev,
+            products=totals.nhvp if totals else 0 if last is None else last.nhvp,
+            cost=0.0 if last is None else self._budget.spent(last),
+            seconds=finished.seconds,
+            reached=next((self._budget.spent(each) for each in paid if each.loss <= level), math.inf),
+            ended=finished.error or self._ending(history),
+            failed=bool(finished.error),
+            history=history,
+        )
+
+    def _ending(self, history: History) -> str:
+        message = (history.message or "").strip()
+        spent = len(history) > 0 and self._budget.spent(history[-1]) >= self._budget.amount
+        return "The budget is spent." if spent or "budget" in message else message
+
+    def _ratios(self) -> dict[str, list[float]]:
+        """By method, what it spent on each start in ratio to the best, if all methods have run from that start."""
+        rows, ratios = self.rows, {name: list[float]() for name in self.names}
+        for start in {row.start for row in rows}:
+            runs = [row for row in rows if row.start == start]
+            least = min(row.reached for row in runs)
+            if len(runs) < len(self.names) and start > 0:
+                continue
+            for row in runs:
+                ratio = row.reached / max(least, 1e-9) if math.isfinite(row.reached) else math.inf
+                ratios[row.name].append(min(ratio, _WORST))
+        return {name: values for name, values in ratios.items() if values}
+
+    def _ranked(self) -> list[tuple[str, float]]:
+        """The methods by the mean ratio, geometric over the starts; equal ones by loss, or by seconds."""
+        means = {name: math.exp(fmean(map(math.log, values))) for name, values in self._ratios().items()}
+        rows = self.rows
+        losses = {name: fmean(min(row.loss, 1e300) for row in rows if row.name == name) for name in means}
+        seconds = {name: sum(row.seconds for row in rows if row.name == name) for name in means}
+        equal = lambda ratio, name: (round(ratio, 2), 0.0 if ratio < _WORST else losses[name], seconds[name])  # noqa: E731
+        return sorted(means.items(), key=lambda pair: equal(pair[1], pair[0]))
+
+    def _certainty(self) -> str:
+        starts = len(self._starts)
+        if self._stopped:
+            return "Not sure: the comparison was stopped."
+        if starts < _ENOUGH:
+            return f"Not sure: seen from {starts} start{'s' * (starts > 1)} only; starts={_ENOUGH} tries more."
+        if self.sure:
+            return f"Sure: the best, or within {_CLOSE:g} of it, from each of {starts} starts."
+        return f"Not sure: it was not the best from each of {starts} starts."
+
+    # Display
+
+    def _cells(self) -> list[list[str]]:
+        """One line for each method, best first: its run from the first start, and what all its runs have spent."""
+        ratios, ranks = self._ratios(), [name for name, _ in self._ranked()]
+        rows = sorted((row for row in self.rows if row.start == 0), key=lambda row: ranks.index(row.name))
+        spent = "× least " + self._budget.words()
+        head = ["method", "loss", "gradient norm", "evaluations", "products", "seconds", spent, "how it ended"]
+        lines = [
+            [
+                row.name,
+                f"{row.loss:.6g}" if math.isfinite(row.loss) else "–",
+                "–" if row.grad_norm is None else f"{row.grad_norm:.1e}",
+                f"{row.evaluations:,}",
+                f"{row.products:,}",
+                f"{row.seconds:.2f}",
+                _range(ratios[row.name]),
+                row.ended,
+            ]
+            for row in rows
+        ]
+        return [head, *lines]
+
+    def _html(self, figure: str) -> Html:
+        head, *rows = self._cells()
+        sides = ["left", *["right"] * (len(head) - 2), "left"]
+
+        def line(form: str, cells: list[str]) -> Html:
+            pairs = zip(cells, sides, strict=True)
+            return html("<tr>{cells}</tr>", cells=joined(html(form, cell=cell, side=side) for cell, side in pairs))
+
+        return html(
+            "<p><b>{words}</b></p><div class='wide'><table style='border-collapse:collapse'><thead>{head}</thead>"
+            "<tbody>{rows}</tbody></table></div>{figure}{code}",
+            words=self.recommendation if self._finished else "No run has ended.",
+            head=line(_HEADING, head),
+            rows=joined(line(_CELL, row) for row in rows),
+            figure=Html(figure),
+            code=html("<pre><code>{code}</code></pre>", code=self.code) if self.code else "",
+        )
+
+
+def _range(ratios: list[float]) -> str:
+    """Of all starts; a dash for a run that did not get as low as the best."""
+    ends = ["–" if ratio >= _WORST else f"{ratio:.2f}" for ratio in (min(ratios), max(ratios))]
+    return ends[0] if ends[0] == ends[1] else " to ".join(ends)
+
+
+class _ModelState:
+    """Parameters, gradients and buffers as they were; reserved until `release`. Raises BusyError."""
+
+    def __init__(self, parameters: Sequence[torch.Tensor], modules: Sequence[torch.nn.Module]):
+        self.parameters = list(parameters)
+        self._flat = FlatParameters(self.parameters)
+        self._x = self._flat.read()
+        self._gradients = [None if each.grad is None else each.grad.clone() for each in parameters]
+        self._buffers = [(buffer, buffer.detach().clone()) for module in modules for buffer in module.buffers()]
+        self._ids = {id(each) for each in parameters}
+        with _claims_lock:
+            if self._ids & _claims:
+                raise BusyError("another comparison moves these parameters; wait for it, or stop it")
+            _claims.update(self._ids)
+
+    def put_back(self) -> None:
+        """Restore all of it."""
+        self._flat.write_final(self._x)
+        for parameter, gradient in zip(self.parameters, self._gradients, strict=True):
+            parameter.grad = None if gradient is None else gradient.clone()
+        for buffer, value in self._buffers:
+            buffer.data.copy_(value)
+
+    def release(self) -> None:
+        """Another comparison may move the parameters."""
+        with _claims_lock:
+            _claims.difference_update(self._ids)
+
+
+def compare(
+    model: torch.nn.Module | Sequence[torch.Tensor],
+    closure: Callable[[], Any],
+    methods: Sequence[str | tuple[str, Mapping[str, Any]]] = ("L-BFGS-B", "trust-ncg", "torch.LBFGS", "Adam"),
+    *,
+    budget: float | None = None,
+    seconds: float | None = None,
+    starts: int | Sequence[Callable[[], object]] = 1,
+    product_cost: float | None = None,
+    accuracy: float = 1e-5,
+    seed: int = 0,
+    background: bool = False,
+) -> Comparison:
+    """Compare methods on your own model: each begins where the model is, and has the same budget.
+
+    In a notebook the curves are drawn while the methods run, one after another, in one panel. Afterwards the model is
+    as it was: parameters, gradients and buffers. An error of a method is a row of the table.
+
+    Parameters
+    ----------
+    model : torch.nn.Module or sequence of torch.Tensor
+        The model, or its parameters. Those with ``requires_grad=False`` are left out.
+    closure : callable
+        Computes the loss, as for `MinimizeWrapper`. It needs the same data each time.
+    methods : sequence of str or (str, dict), optional
+        Names of METHODS, and optimizers of torch as "Adam" or "torch.LBFGS". Settings follow in a dict:
+        ``("BFGS", dict(engine="torch"))``, ``("Adam", dict(lr=0.01))``, ``("trust-ncg", dict(gtol=1e-8))``.
+    budget : float or None, optional
+        What each run may spend: closure calls, and Hessian-vector products at their price. Default 500.
+    seconds : float or None, optional
+        Seconds for each run, in place of `budget`.
+    starts : int or sequence of callables, optional
+        Number of starts, which shows whether the ranks depend on it. The first is where the model is; for others each
+        tensor is moved at random by a tenth of its size. Or functions that put the model to its other starts, such as
+        ``model.reset_parameters``. Default 1.
+    product_cost : float or None, optional
+        The price of a product in closure calls. Default: measured.
+    accuracy : float, optional
+        Losses that differ by less than this share of the whole decrease count as equal; what counts then is what was
+        spent. Default 1e-5.
+    seed : int, optional
+        Seed of the random starts. Default 0.
+    background : bool, optional
+        True: return at once, and compare in a thread. The panel then has buttons, as the cell does not block. Default
+        False.
+
+    Returns
+    -------
+    Comparison
+        The ranked table, the recommendation, and the code of the best. `stop` and `pause` steer it from another
+        thread, or with ``background=True``.
+
+    Raises
+    ------
+    ArgumentError
+        If a number is not positive, no parameter is trainable, or settings of a method are wrong.
+    ArgumentTypeError
+        If the closure is not callable.
+    UnknownMethodError
+        If there is no such method.
+    BusyError
+        If another run or comparison moves the same parameters.
+    ClosureError
+        If the closure cannot be evaluated.
+
+    Examples
+    --------
+    >>> x = torch.nn.Parameter(torch.tensor([-1.2, 1.0], dtype=torch.float64))
+    >>> closure = lambda: (1 - x[0]) ** 2 + 100 * (x[1] - x[0] ** 2) ** 2
+    >>> comparison = compare([x], closure, ["Adam", "BFGS", "L-BFGS-B"], budget=100)
+    >>> comparison.best.name, comparison.sure, x.tolist()
+    ('BFGS', False, [-1.2, 1.0])
+    >>> print(comparison.code)
+    from torchmin_nb import MinimizeWrapper
+    from torchmin_nb.views import Dashboard
+    <BLANKLINE>
+    optimizer = MinimizeWrapper(parameters, "BFGS", callbacks=[Dashboard()])
+    optimizer.step(closure)
+    """
+    if not callable(closure):
+        raise ArgumentTypeError(f"the closure must be a function without arguments, got {type(closure).__name__}")
+    if budget is not None and seconds is not None:
+        raise ArgumentError("budget and seconds exclude each other; pass one of them")
+    module = isinstance(model, torch.nn.Module)
+    listed = list(model.parameters()) if isinstance(model, torch.nn.Module) else list(model)
+    parameters = trainable([{"params": listed}])
+    chosen = contenders(methods)
+    price = positive("product_cost", product_cost)
+    amount = (
+        positive("budget", _BUDGET if budget is None else budget) if seconds is None else positive("seconds", seconds)
+    )
+    if price is None and seconds is None and any(each.products for each in chosen):
+        price = _measured_price(closure, parameters)
+    comparison = Comparison(
+        parameters,
+        [model] if isinstance(model, torch.nn.Module) else [],
+        closure,
+        chosen,
+        _Budget(float(amount), seconds is not None, price or 1.0),
+        _read_starts(starts, parameters, seed),
+        accuracy=float(positive("accuracy", accuracy)),
+        label="model.parameters()" if module else "parameters",
+    )
+    show_comparison(comparison)
+    comparison.start()
+    return comparison if background else comparison.wait()
+
+
+def _read_starts(starts: Any, parameters: Sequence[torch.Tensor], seed: int) -> list[Callable[[], None]]:
+    if isinstance(starts, Integral):
+        number = count("starts", starts)
+        return [_stay, *(_moved(parameters, seed + index) for index in range(1, number))]
+    functions = list(starts)
+    if not all(map(callable, functions)):
+        raise ArgumentTypeError("starts must be a number, or functions that put the model to a start")
+    return [_stay, *functions]
+
+
+def _stay() -> None:
+    """The model is where it was."""
+
+
+def _moved(parameters: Sequence[torch.Tensor], seed: int) -> Callable[[], None]:
+    def move() -> None:
+        generator = torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            for parameter in parameters:
+                size = float(parameter.square().mean().sqrt()) or 1.0
+                noise = torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype)
+                parameter.add_(noise.to(parameter.device), alpha=_SHIFT * size)
+
+    return move
+
+
+def _measured_price(closure: Callable[[], Any], parameters: Sequence[torch.Tensor]) -> float:
+    """Of a product, in closure calls."""
+    report = check_closure(closure, FlatParameters(list(parameters)), directions=1)
+    if report.seconds_per_product is None or not report.seconds_per_call:
+        return 2.0
+    return round(min(max(report.seconds_per_product / report.seconds_per_call, 1.0), 20.0), 1)

@@ -1,0 +1,77 @@
+"""The panel of a comparison: the curves of its methods over each other while they run, with buttons."""
+
+from __future__ import annotations
+
+import math
+
+from ..core.execution.run import FINISHED, PAUSED, RUNNING, STOPPED
+from ..explore.comparison import Compared, Comparison
+from .figures import convergence_figure
+from .following import screen_of
+from .frontend import HEADLESS, TERMINAL, front_end
+from .live_panel.header import Button, Fact, Header
+from .live_panel.sources import Moment
+from .scene import Scene
+from .session import Session
+
+__all__ = ["ComparisonSource", "comparison_page", "show_comparison"]
+
+_PANELS = ("loss", "gradient norm")
+_STOP = Button("stop", "Stop", "End the comparison; the rows so far stay")
+_PAUSE = Button("pause", "Pause", "Stand still after this closure call")
+_RESUME = Button("resume", "Resume", "Go on")
+
+
+class ComparisonSource:
+    """What the panel of a comparison shows."""
+
+    def __init__(self, comparison: Comparison):
+        self._comparison = comparison
+
+    def moment(self) -> Moment:
+        """See Source."""
+        comparison, rows = self._comparison, self._comparison.rows
+        over = comparison.over
+        badge = (
+            STOPPED if over and comparison.stopped else FINISHED if over else PAUSED if comparison.paused else RUNNING
+        )
+        best = min(rows, key=lambda row: row.loss, default=None)
+        facts = [Fact("runs", f"{len(rows)} / {comparison.total}")]
+        if best is not None and math.isfinite(best.loss):
+            facts.append(Fact("best loss", f"{best.loss:.6g} ({best.name})"))
+        words = comparison.recommendation if over else ""
+        tone = "" if not over else "warning" if comparison.stopped else "good"
+        title = f"{len(comparison.names)} methods compared"
+        header = Header(badge, title, tuple(facts), len(rows) / comparison.total, words, tone=tone)
+        buttons = () if over else (_RESUME if comparison.paused else _PAUSE, _STOP)
+        notes = {row.name: _note(row) for row in rows if row.start == 0}
+        return Moment(comparison.histories, header, title, buttons, notes, over=over)
+
+    def press(self, action: str, count: int) -> None:
+        """See Source."""
+        {"pause": self._comparison.pause, "resume": self._comparison.resume, "stop": self._comparison.stop}[action]()
+
+
+def show_comparison(comparison: Comparison) -> None:
+    """Show a comparison that is about to begin, in the cell that is running. In a terminal nothing is shown."""
+    where = front_end()
+    if where == TERMINAL:
+        return
+    scene = Scene({}, x="closure calls", panels=_PANELS, scale="log")
+    session = Session(ComparisonSource(comparison), scene, lambda session: screen_of(where, session), rate=5.0)
+    session.open()
+    comparison.when_over(lambda: session.run_guarded(session.close))
+    if where != HEADLESS:
+        session.watch()
+
+
+def comparison_page(comparison: Comparison) -> str:
+    """The curves as HTML with its scripts."""
+    if not any(len(history) for history in comparison.histories.values()):
+        return ""
+    figure = convergence_figure(comparison.histories, x="closure calls", panels=_PANELS)
+    return str(figure.to_html(full_html=False, include_plotlyjs=True))
+
+
+def _note(row: Compared) -> str:
+    return "failed" if row.failed else f"loss {row.loss:.4g}"
