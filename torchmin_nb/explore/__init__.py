@@ -4,10 +4,10 @@ from .._public import called_as_its_function, publish
 from ..core.methods.user import method, unregister
 from .call import Call, Form, Reading, read_form
 from .catalogue import Entry, catalogue, entry, groups
-from .comparison import Compared
 from .fit import Fit, fit
 from .plan import build, plan
 from .race import Race, race, run
+from .ranking import Compared
 from .report import report_html
 from .script import script
 from .subject import Subject, of_function, of_model, subject_of

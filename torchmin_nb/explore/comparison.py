@@ -5,11 +5,9 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from numbers import Integral
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 import torch
@@ -20,117 +18,24 @@ from ..core.display.html import Html, html, html_page, joined
 from ..core.display.tables import text_table
 from ..core.execution.run import Run
 from ..core.history.history import History
-from ..core.history.records import Iteration
 from ..core.parameters.flat import FlatParameters, trainable
 from ..core.runtime.workers import WorkerThread, interruptible
 from ..core.storage.atomic_files import write_text
 from ..core.validation import count, positive
 from ..errors import ArgumentError, ArgumentTypeError, BusyError, text_of
-from .contenders import Contender, Limits, contenders
+from .contenders import Contender, contenders
+from .ranking import CLOSE, ENOUGH, Budget, Compared, Finished, Ranking
 
-__all__ = ["Compared", "Comparison", "compare"]
+__all__ = ["Comparison", "compare"]
 
 _BUDGET = 500
 _SHIFT = 0.1
 """Starts besides the model's own: each tensor is moved by this share of its size, at random."""
-_CLOSE = 1.2
-"""Costs up to this ratio count as equal: the recommendation is sure if it is within this of the best on each start."""
-_ENOUGH = 3
-"""Starts that are needed to be sure."""
-_WORST = 10.0
-"""The ratio of costs that counts for a run that does not get there."""
-
 _CELL = '<td style="text-align:{side};padding:2px 8px;border-bottom:1px solid rgba(128,128,128,.35)">{cell}</td>'
 _HEADING = _CELL.replace("td", "th")
 
 _claims: set[int] = set()
 _claims_lock = threading.Lock()
-
-
-@dataclass(frozen=True, eq=False)
-class Compared:
-    """One run of a comparison.
-
-    Attributes
-    ----------
-    name : str
-        The method, with its settings.
-    start : int
-        Number of the start; 0 is where the model was.
-    loss : float
-        The lowest loss within the budget; infinite if there is none.
-    grad_norm : float or None
-        2-norm of the gradient there.
-    evaluations : int
-        Number of closure calls.
-    products : int
-        Number of Hessian-vector products.
-    cost : float
-        What was spent: evaluations and priced products, or seconds.
-    seconds : float
-        Wall-clock seconds.
-    reached : float
-        What was spent until the loss was as low as the best of this start; infinite if it never was.
-    ended : str
-        Why it ended, in words.
-    failed : bool
-        Whether it raised an error; `ended` has it.
-    history : History
-        Its iterations.
-
-    See Also
-    --------
-    compare : makes them, and has an example.
-    """
-
-    name: str
-    start: int
-    loss: float
-    grad_norm: float | None
-    evaluations: int
-    products: int
-    cost: float
-    seconds: float
-    reached: float
-    ended: str
-    failed: bool
-    history: History
-
-
-@dataclass
-class _Finished:
-    """A run, before it is known how low the others get."""
-
-    contender: Contender
-    start: int
-    history: History
-    error: str
-    seconds: float
-
-
-@dataclass(frozen=True)
-class _Budget:
-    """amount: in units of a closure call, or seconds. price: of a product, in closure calls."""
-
-    amount: float
-    seconds: bool
-    price: float
-
-    @property
-    def limits(self) -> Limits:
-        return Limits(None, self.amount) if self.seconds else Limits(math.ceil(self.amount), None)
-
-    def spent(self, iteration: Iteration) -> float:
-        """What was spent up to this iteration."""
-        return iteration.elapsed if self.seconds else iteration.nfev + self.price * iteration.nhvp
-
-    def over(self, iteration: Iteration) -> bool:
-        """A callback: whether the budget is spent."""
-        return not self.seconds and self.spent(iteration) >= self.amount
-
-    def words(self) -> str:
-        """The unit."""
-        return "seconds" if self.seconds else "evaluations"
 
 
 class Comparison:
@@ -169,7 +74,7 @@ class Comparison:
         modules: Sequence[torch.nn.Module],
         closure: Callable[[], Any],
         methods: Sequence[Contender],
-        budget: _Budget,
+        budget: Budget,
         starts: list[Callable[[], None]],
         *,
         accuracy: float,
@@ -180,7 +85,7 @@ class Comparison:
         self._closure, self._budget, self._accuracy, self._label = closure, budget, accuracy, label
         self._starts = starts
         self._state = _ModelState(parameters, modules)
-        self._finished: list[_Finished] = []
+        self._finished: list[Finished] = []
         self._current: tuple[str, Run] | None = None
         self._paused = self._stopped = self._over = False
         self._error: BaseException | None = None
@@ -277,47 +182,30 @@ class Comparison:
         return len(self._contenders) * len(self._starts)
 
     @property
+    def ranking(self) -> Ranking:
+        """The ranks of the runs that have ended."""
+        return Ranking(list(self._finished), self.names, self._budget, self._accuracy)
+
+    @property
     def rows(self) -> list[Compared]:
         """The runs that have ended, best first."""
-        finished = list(self._finished)
-        rows = []
-        for start in sorted({each.start for each in finished}):
-            runs = [each for each in finished if each.start == start]
-            level = self._level([each.history for each in runs])
-            rows += [self._compared(each, level) for each in runs]
-        return sorted(rows, key=lambda row: (row.start, row.failed, row.reached, row.loss))
+        return self.ranking.rows
 
     @property
     def best(self) -> Compared | None:
         """The recommended method's run from the model's own start."""
-        ranked = self._ranked()
-        return next((row for row in self.rows if ranked and row.name == ranked[0][0] and row.start == 0), None)
+        return self.ranking.best
 
     @property
     def sure(self) -> bool:
         """Whether the recommendation is sure: see the class."""
-        ratios = self._ratios()
-        if not self.over or self._stopped or not ratios or len(self._starts) < _ENOUGH:
-            return False
-        return all(ratio <= _CLOSE for ratio in ratios[self._ranked()[0][0]])
+        return self.over and not self._stopped and self.ranking.beyond_doubt
 
     @property
     def recommendation(self) -> str:
         """Which method to take, why, and how sure it is."""
-        best, ranked, unit = self.best, self._ranked(), self._budget.words()
-        if best is None or not math.isfinite(best.loss):
-            return "No method lowered the loss. See why each of them ended, and try optimizer.check(closure)."
-        words = [f"{best.name}: loss {best.loss:.6g}, reached with {best.reached:.3g} {unit}."]
-        if len(ranked) > 1:
-            name, ratio = ranked[1][0], ranked[1][1] / ranked[0][1]
-            if ratio >= _WORST / 2:
-                words.append(f"The next, {name}, did not get as low within the budget.")
-            elif ratio <= _CLOSE:
-                words.append(f"{name} is as good: it took {ratio:.2f} times as much.")
-            else:
-                words.append(f"The next, {name}, took {ratio:.1f} times as much.")
-        words.append(self._certainty())
-        return " ".join(words)
+        ranking = self.ranking
+        return f"{ranking.words()} {self._certainty(ranking)}"
 
     @property
     def code(self) -> str:
@@ -326,12 +214,13 @@ class Comparison:
         if best is None:
             return ""
         contender = next(each for each in self._contenders if each.name == best.name)
-        return contender.code(self._label, self._budget.limits, max(1, best.history[-1].index))
+        steps = best.history[-1].index if len(best.history) else 1
+        return contender.code(self._label, self._budget.limits, max(1, steps))
 
     @property
     def histories(self) -> dict[str, History]:
         """The histories by name, also of the run that goes on: those of the first start."""
-        now = {each.contender.name: each.history for each in list(self._finished) if each.start == 0}
+        now = {each.name: each.history for each in list(self._finished) if each.start == 0}
         current = self._current
         if current is not None and current[0] not in now:
             now[current[0]] = current[1].history
@@ -339,7 +228,7 @@ class Comparison:
 
     def table(self) -> str:
         """The runs as a text table, best first."""
-        cells = [list(map(str, row)) for row in self._cells()]
+        cells = self.ranking.cells()
         return text_table(cells, align="<" + ">" * (len(cells[0]) - 2) + "<")
 
     def write_html(self, path: str | Path) -> str:
@@ -402,7 +291,7 @@ class Comparison:
             error = f"{type(raised).__name__}: {text_of(raised)}"
         history = History(contender.name) if run is None else run.history
         with self._lock:
-            self._finished.append(_Finished(contender, start, history, error, time.perf_counter() - begun))
+            self._finished.append(Finished(contender.name, start, history, error, time.perf_counter() - begun))
             self._current = None
 
     def _begin(self, contender: Contender) -> Run | None:
@@ -415,103 +304,22 @@ class Comparison:
             self._current = contender.name, run
             return run
 
-    # Ranks
-
-    def _level(self, histories: Sequence[History]) -> float:
-        """The loss that counts as the best of one start."""
-        lowest = min(map(self._lowest, histories), default=math.inf)
-        first = max((history[0].loss for history in histories if len(history)), default=math.inf)
-        return lowest + self._accuracy * max(first - lowest, 0.0) if math.isfinite(lowest) else -math.inf
-
-    def _lowest(self, history: History) -> float:
-        return min((each.loss for each in self._paid(history) if math.isfinite(each.loss)), default=math.inf)
-
-    def _paid(self, history: History) -> Iterator[Iteration]:
-        """The iterations within the budget."""
-        return (each for each in list(history) if self._budget.spent(each) <= self._budget.amount)
-
-    def _compared(self, finished: _Finished, level: float) -> Compared:
-        history, totals = finished.history, finished.history.totals
-        paid = [each for each in self._paid(history) if math.isfinite(each.loss)]
-        lowest = min(paid, key=lambda each: each.loss, default=None)
-        last = history[-1] if len(history) else None
-        return Compared(
-            name=finished.contender.name,
-            start=finished.start,
-            loss=math.inf if lowest is None else lowest.loss,
-            grad_norm=None if lowest is None else lowest.grad_norm,
-            evaluations=totals.nfev if totals else 0 if last is None else last.nfev,
-            products=totals.nhvp if totals else 0 if last is None else last.nhvp,
-            cost=0.0 if last is None else self._budget.spent(last),
-            seconds=finished.seconds,
-            reached=next((self._budget.spent(each) for each in paid if each.loss <= level), math.inf),
-            ended=finished.error or self._ending(history),
-            failed=bool(finished.error),
-            history=history,
-        )
-
-    def _ending(self, history: History) -> str:
-        message = (history.message or "").strip()
-        spent = len(history) > 0 and self._budget.spent(history[-1]) >= self._budget.amount
-        return "The budget is spent." if spent or "budget" in message else message
-
-    def _ratios(self) -> dict[str, list[float]]:
-        """By method, what it spent on each start in ratio to the best, if all methods have run from that start."""
-        rows, ratios = self.rows, {name: list[float]() for name in self.names}
-        for start in {row.start for row in rows}:
-            runs = [row for row in rows if row.start == start]
-            least = min(row.reached for row in runs)
-            if len(runs) < len(self.names) and start > 0:
-                continue
-            for row in runs:
-                ratio = row.reached / max(least, 1e-9) if math.isfinite(row.reached) else math.inf
-                ratios[row.name].append(min(ratio, _WORST))
-        return {name: values for name, values in ratios.items() if values}
-
-    def _ranked(self) -> list[tuple[str, float]]:
-        """The methods by the mean ratio, geometric over the starts; equal ones by loss, or by seconds."""
-        means = {name: math.exp(fmean(map(math.log, values))) for name, values in self._ratios().items()}
-        rows = self.rows
-        losses = {name: fmean(min(row.loss, 1e300) for row in rows if row.name == name) for name in means}
-        seconds = {name: sum(row.seconds for row in rows if row.name == name) for name in means}
-        equal = lambda ratio, name: (round(ratio, 2), 0.0 if ratio < _WORST else losses[name], seconds[name])  # noqa: E731
-        return sorted(means.items(), key=lambda pair: equal(pair[1], pair[0]))
-
-    def _certainty(self) -> str:
+    def _certainty(self, ranking: Ranking) -> str:
         starts = len(self._starts)
+        if ranking.best is None or not math.isfinite(ranking.best.loss):
+            return ""
         if self._stopped:
             return "Not sure: the comparison was stopped."
-        if starts < _ENOUGH:
-            return f"Not sure: seen from {starts} start{'s' * (starts > 1)} only; starts={_ENOUGH} tries more."
-        if self.sure:
-            return f"Sure: the best, or within {_CLOSE:g} of it, from each of {starts} starts."
+        if starts < ENOUGH:
+            return f"Not sure: seen from {starts} start{'s' * (starts > 1)} only; starts={ENOUGH} tries more."
+        if ranking.beyond_doubt:
+            return f"Sure: the best, or within {CLOSE:g} of it, from each of {starts} starts."
         return f"Not sure: it was not the best from each of {starts} starts."
 
     # Display
 
-    def _cells(self) -> list[list[str]]:
-        """One line for each method, best first: its run from the first start, and what all its runs have spent."""
-        ratios, ranks = self._ratios(), [name for name, _ in self._ranked()]
-        rows = sorted((row for row in self.rows if row.start == 0), key=lambda row: ranks.index(row.name))
-        spent = "× least " + self._budget.words()
-        head = ["method", "loss", "gradient norm", "evaluations", "products", "seconds", spent, "how it ended"]
-        lines = [
-            [
-                row.name,
-                f"{row.loss:.6g}" if math.isfinite(row.loss) else "–",
-                "–" if row.grad_norm is None else f"{row.grad_norm:.1e}",
-                f"{row.evaluations:,}",
-                f"{row.products:,}",
-                f"{row.seconds:.2f}",
-                _range(ratios[row.name]),
-                row.ended,
-            ]
-            for row in rows
-        ]
-        return [head, *lines]
-
     def _html(self, figure: str) -> Html:
-        head, *rows = self._cells()
+        head, *rows = self.ranking.cells()
         sides = ["left", *["right"] * (len(head) - 2), "left"]
 
         def line(form: str, cells: list[str]) -> Html:
@@ -527,12 +335,6 @@ class Comparison:
             figure=Html(figure),
             code=html("<pre><code>{code}</code></pre>", code=self.code) if self.code else "",
         )
-
-
-def _range(ratios: list[float]) -> str:
-    """Of all starts; a dash for a run that did not get as low as the best."""
-    ends = ["–" if ratio >= _WORST else f"{ratio:.2f}" for ratio in (min(ratios), max(ratios))]
-    return ends[0] if ends[0] == ends[1] else " to ".join(ends)
 
 
 class _ModelState:
@@ -662,7 +464,7 @@ def compare(
         [model] if isinstance(model, torch.nn.Module) else [],
         closure,
         chosen,
-        _Budget(float(amount), seconds is not None, price or 1.0),
+        Budget(float(amount), seconds is not None, price or 1.0),
         _read_starts(starts, parameters, seed),
         accuracy=float(positive("accuracy", accuracy)),
         label="model.parameters()" if module else "parameters",

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 
 from ..core.execution.run import FINISHED, PAUSED, RUNNING, STOPPED
-from ..explore.comparison import Compared, Comparison
+from ..explore.comparison import Comparison
+from ..explore.ranking import Compared
 from .figures import convergence_figure
 from .following import screen_of
 from .frontend import HEADLESS, TERMINAL, front_end
