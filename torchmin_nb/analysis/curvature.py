@@ -22,7 +22,8 @@ from ..errors import SecondDerivativeError
 
 __all__ = ["CurvatureCost", "Measurement", "curvature_cost"]
 
-_REPEATS = 3
+_LEAST, _MOST, _PATIENCE = 3, 30, 0.2
+"""Repetitions of a measurement, and the seconds after which those above the least are left out."""
 
 
 class Measurement(NamedTuple):
@@ -33,7 +34,7 @@ class Measurement(NamedTuple):
     value : ndarray
         What was computed, float64: shape (n,), or (n, n) for a Hessian.
     seconds : float
-        The shortest time of three.
+        The shortest time of at least three repetitions.
     bytes : int
         Most memory that the new tensors had at one time, on all devices; NumPy's arrays are not counted.
 
@@ -97,7 +98,7 @@ def curvature_cost(
     Parameters
     ----------
     closure : callable
-        As for ``step(closure)``. It is called ten times.
+        As for ``step(closure)``. It is called 5 to 32 times.
     params : iterable of Tensor
         The parameters.
     direction : array_like of shape (n,), optional
@@ -150,13 +151,16 @@ def _gradient_of(result: ClosureResult) -> NDArray[np.float64]:
 def _measured(compute: Callable[[], NDArray[np.float64]]) -> Measurement:
     with _LiveTensors() as tensors:
         value = compute()
-    return Measurement(value, min(_seconds(compute) for _ in range(_REPEATS)), tensors.most)
+    return Measurement(value, _shortest(compute), tensors.most)
 
 
-def _seconds(compute: Callable[[], object]) -> float:
-    begin = time.perf_counter()
-    compute()
-    return time.perf_counter() - begin
+def _shortest(compute: Callable[[], object]) -> float:
+    taken: list[float] = []
+    while len(taken) < _LEAST or (len(taken) < _MOST and sum(taken) < _PATIENCE):
+        begin = time.perf_counter()
+        compute()
+        taken.append(time.perf_counter() - begin)
+    return min(taken)
 
 
 class _LiveTensors(TorchDispatchMode):
