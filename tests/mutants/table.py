@@ -23,12 +23,6 @@ MUTANTS = [
         ("constant", '["cells"][0]["source"]', '["cells"][1]["source"]'),
     ),
     *_in_cells(
-        "01_quickstart",
-        ("constant", "loss + 5e-4 * model", "loss + 5e-3 * model"),
-        ("text", "argmax(dim=1) == data.test_labels", "argmin(dim=1) == data.test_labels"),
-        ("text", "newton_model.bias.data += 3.7", "newton_model.bias.data[0] += 3.7"),
-    ),
-    *_in_cells(
         "02_method_explorer",
         ("constant", 'settings={"n": 10, "condition": 1e4})', 'settings={"n": 10, "condition": 1e2})'),
         ("text", "row.products for row in rows", "row.closure_calls for row in rows"),
