@@ -31,15 +31,15 @@ PROMISED = {
     """,
     "torchmin_nb.views": """
         Axis Chart Contours Dashboard INK Mark MethodExplorer Picture ProgressLine RUNS Region StartsView animated_html
-        chart_figure chart_picture convergence_figure follow landscape_chart landscape_figure landscape_picture
-        multistart_figure multistart_picture order_figure order_picture profile_figure profile_picture show
-        step_figure step_picture style
+        chart_figure chart_picture convergence_figure curves_picture follow landscape_chart landscape_figure
+        landscape_picture multistart_figure multistart_picture order_figure order_picture profile_figure profile_picture
+        show show_slider slider_figure step_figure step_picture style
     """,
     "torchmin_nb.solvers": "Ending Problem Sample Solver State",
     "torchmin_nb.analysis": """
-        CostTable Landscape Order Plane Profile Surface cost_table data_profile explained_methods hessian_plane
-        landscape_data order_data order_of_convergence performance_profile plane_landscape sample step_data
-        trajectory_plane
+        CostTable CurvatureCost Landscape Measurement Order Plane Profile Surface cost_table curvature_cost data_profile
+        explained_methods hessian_plane landscape_data order_data order_of_convergence performance_profile
+        plane_landscape sample step_data trajectory_plane
     """,
     "torchmin_nb.explore": """
         Advice COLUMNS Call Compared Entry Fit Form Race Reading RunRow RunTable Subject Suggestion Traits build

@@ -239,6 +239,18 @@ def test_a_notebook_of_a_method_has_an_exercise(book):
     assert all(asserts(book.cells[index]) for index in checks)
 
 
+def test_a_notebook_of_a_method_is_live(book):
+    """A run with the panel, as the last statement of a cell; its picture is stored, and the next cell checks it."""
+    if not named(book):
+        return
+    cells = code(book)
+    live = [index for index, cell in enumerate(cells) if "Dashboard(" in cell.source]
+    assert live
+    for index in live:
+        assert any("application/vnd.plotly.v1+json" in output.get("data", {}) for output in cells[index].outputs)
+        assert asserts(cells[index + 1])
+
+
 def test_its_pictures_have_words(book):
     for output in outputs(book):
         for kind in set(output.get("data", {})) & {"image/png", "image/svg+xml", "image/jpeg"}:

@@ -25,16 +25,16 @@ def test_the_solution_passes_for_every_student(exercise):
 
 
 def test_wrong_answers_fail(exercise):
-    for piece, instead in WRONG.get(exercise.name, []):
+    for piece, instead in WRONG[exercise.name]:
         wrong = exercise.solution.replace(piece, instead)
         assert wrong != exercise.solution, f"{piece!r} is not in the solution"
         with pytest.raises(AssertionError, match="not solved"):
             exercise.solve(STUDENTS[0], solution=wrong)
 
 
-def test_wrong_answers_are_three_and_of_notebooks_that_exist():
+def test_each_exercise_has_three_wrong_answers():
     assert all(len(answers) == 3 for answers in WRONG.values())
-    assert set(WRONG) <= {path.stem for path in exercises()}
+    assert set(WRONG) == {path.stem for path in exercises()}
 
 
 def test_two_students_have_different_seeds(exercise):

@@ -1,4 +1,4 @@
-"""Wrong answers, three for each exercise that has them here: changes of the reference solution that must not pass."""
+"""Wrong answers, three for each exercise: changes of the reference solution that must not pass."""
 
 from __future__ import annotations
 
@@ -10,6 +10,26 @@ WRONG: dict[str, list[tuple[str, str]]] = {
         ("factor * largest", "1e-6"),
         ("return iteration.trust_radius < factor * largest", "return False"),
     ],
+    "04_choosing_a_method": [
+        ("row[method] <= tau * least", "row[method] < tau * least"),
+        ("bool(np.isfinite(row[method]) and row[method] <= tau * least)", "row[method] <= tau * least"),
+        ("solved / len(costs)", "solved / max(1, sum(min(row.values()) < np.inf for row in costs.values()))"),
+    ],
+    "10_gradient_free": [
+        ("2 * sigma / curvature", "sigma / curvature"),
+        ("(2 * sigma / curvature) ** 0.5", "1e-8"),
+        ("(2 * sigma / curvature) ** 0.5", "0.0676"),
+    ],
+    "11_nelder_mead": [
+        ("if run.fun > best.fun - 1e-6:", "if True:"),
+        ("fun, best.x, ", "fun, x, "),
+        ("best.fun - 1e-6", "best.fun - 1e-1"),
+    ],
+    "12_powell": [
+        (".eigenvectors.T.numpy()", ".eigenvectors.numpy()"),
+        ("torch.linalg.eigh(hessian).eigenvectors.T.numpy()", "np.eye(len(x))"),
+        ("torch.linalg.eigh(hessian).eigenvectors.T.numpy()", "hessian.numpy()"),
+    ],
     "13_cobyla": [
         ("[sign > 0], share", "[sign < 0], share"),
         ("share), lower=0.0", "5 * share), lower=0.0"),
@@ -19,6 +39,11 @@ WRONG: dict[str, list[tuple[str, str]]] = {
         ("return float(optimizer.step(problem.closure))", "return PROBLEMS['NIST Misra1a'].make().best_loss"),
         ("return float(optimizer.step(problem.closure))", "return 0.0"),
         (", scale=scale", ""),
+    ],
+    "20_first_order": [
+        ("4 / (smallest * (root + 1) ** 2)", "4 / (root + 1) ** 2"),
+        ("momentum=((root - 1) / (root + 1)) ** 2", "momentum=0.9"),
+        ("momentum=((root - 1) / (root + 1)) ** 2", "momentum=(root - 1) / (root + 1)"),
     ],
     "21_cg": [
         ("return optimizer.history.totals.nfev", "return 1"),
@@ -34,6 +59,11 @@ WRONG: dict[str, list[tuple[str, str]]] = {
         (", hess_inv0=learnt", ""),
         ("prepared(decay, start=first.result.x), hess", "prepared(decay), hess"),
         ("cold, warm = cold_run.history.totals.nfev, warm_run.history.totals.nfev", "cold, warm = 100, 10"),
+    ],
+    "32_l_bfgs_b": [
+        ("lam * (u + v).sum()", "0 * (u + v).sum()"),
+        ("ftol=0, gtol=1e-8", "ftol=1e-3"),
+        ("lam * (u + v).sum()", "lam * (u.square() + v.square()).sum()"),
     ],
     "40_newton_and_trust_region": [
         ("if history.final_loss < 1e-4", ""),
@@ -65,6 +95,11 @@ WRONG: dict[str, list[tuple[str, str]]] = {
         ("cauchy + crossing(cauchy, newton - cauchy, radius) * (newton - cauchy)", "cauchy"),
         ("cauchy = -(g @ g) / (g @ B @ g) * g", "cauchy = -g"),
     ],
+    "46_tnc": [
+        ("- start).double() / epsilon", "- start).double() / (2 * epsilon)"),
+        ("point.to(dtype), vector.to(dtype)", "point, vector"),
+        ("for epsilon in EPSILONS:", "for epsilon in EPSILONS[::-1]:"),
+    ],
     "50_constrained": [
         ("w.sum(), 1, 1", "w.sum(), 2, 2"),
         ("lambda: w @ C @ w", "lambda: w @ w"),
@@ -80,6 +115,11 @@ WRONG: dict[str, list[tuple[str, str]]] = {
         ("upper=0)", "upper=1)"),
         ("(v,) = optimizer.result.multipliers", "v = np.full(30, 1 / 30)"),
     ],
+    "60_global_search": [
+        ("if all(np.linalg.norm(end - known) > 0.01 for known in distinct):", "if True:"),
+        ("distinct.append(end)", "distinct.append(start)"),
+        ("> 0.01", "> 10.0"),
+    ],
     "61_basin_hopping": [
         ("return best", "return 0.0"),
         ("return best", "return held.fun + 2"),
@@ -89,6 +129,16 @@ WRONG: dict[str, list[tuple[str, str]]] = {
         ("t = 1\n", "t = 0.5\n"),
         ("return (2 ** (visit - 1) - 1) / ((1 + t) ** (visit - 1) - 1)", "return 1 / (1 + t)"),
         ("        t += 1\n    return t", "        t += 1\n    return t - 1"),
+    ],
+    "63_differential_evolution": [
+        ("rng.permutation(size)", "np.arange(size)"),
+        ("rng.permutation(size)", "rng.integers(0, size, size)"),
+        ("+ rng.random((size, n))", "+ 0.5"),
+    ],
+    "64_shgo_direct_brute": [
+        ("/ (2 * half_spacing)", "/ half_spacing"),
+        ("/ (2 * half_spacing)", "/ (4 * half_spacing)"),
+        ("2 * per_coordinate", "per_coordinate"),
     ],
     "70_least_squares": [
         ("position = peak.result.x[2]", "position = peak.result.x[1]"),
@@ -104,6 +154,11 @@ WRONG: dict[str, list[tuple[str, str]]] = {
         ("return (x - goal).square().sum()", "return poor(x)"),
         ("return (x - goal).square().sum()", "return offset + (x - goal).square().sum()"),
         ("return (x - goal).square().sum()", "return x.square().sum()"),
+    ],
+    "82_when_things_go_wrong": [
+        ("w.square().sum()", "(w.detach() * w).sum()"),
+        ("mse(w) + decay", "mse(w) + 2 * decay"),
+        ("return loss", "return 2 * loss"),
     ],
 }
 """By notebook: a piece of the solution, and what stands in its place."""

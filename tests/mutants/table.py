@@ -18,6 +18,16 @@ def _in_cells(notebook: str, *rows: tuple[str, str, str]) -> list[Mutant]:
 
 MUTANTS = [
     *_in_cells(
+        "00_index",
+        ("text", 'if "scipy" in row.engines', "if row.engines"),
+        ("constant", '["cells"][0]["source"]', '["cells"][1]["source"]'),
+    ),
+    *_in_cells(
+        "02_method_explorer",
+        ("constant", 'settings={"n": 10, "condition": 1e4})', 'settings={"n": 10, "condition": 1e2})'),
+        ("text", "row.products for row in rows", "row.closure_calls for row in rows"),
+    ),
+    *_in_cells(
         "03_reading_the_dashboard",
         ("constant", "torch.logspace(0, 4, 30", "torch.logspace(0, 3, 30"),
         ("constant", "cut.loss[-2] - 7", "cut.loss[-2] - 6.9"),
@@ -122,6 +132,7 @@ MUTANTS = [
         ("constant", "if ratio > 0.75 and on_boundary", "if ratio > 0.8 and on_boundary"),
         ("constant", "if ratio < 0.25:", "if ratio < 0.2:"),
         ("constant", "{8 * n**2 / 1e6:.0f} MB", "{4 * n**2 / 1e6:.0f} MB"),
+        ("picture", "np.array([0, p[0]]), np.array([0, p[1]])", "np.array([0, 2 * p[0]]), np.array([0, p[1]])"),
         ("text", 'p + to_edge[0] * d, "boundary"', 'p + to_edge[1] * d, "boundary"'),
         ("text", "return min(ends, key", "return max(ends, key"),
     ),
@@ -142,7 +153,13 @@ MUTANTS = [
         ("constant", "(np.diag(H) + 1 + 1e-12)", "(np.diag(H) + 1.02 + 1e-12)"),
         ("constant", "if ratio > 0.75 and on_boundary", "if ratio > 0.8 and on_boundary"),
         ("constant", "shift = -float(", "shift = -1.02 * float("),
+        (
+            "picture",
+            "(-slope / (bend + shift)).numpy() for shift in (1.17",
+            "(-slope / (bend - shift)).numpy() for shift in (1.17",
+        ),
     ),
+    Mutant("44_trust_exact", "library", "return hessian.mul_(0.5)", "return hessian.mul_(0.505)", _HESSIAN),
     *_in_cells(
         "45_dogleg",
         ("constant", "cauchy, newton = -(g @ g) / (g @ B @ g) * g", "cauchy, newton = -2 * (g @ g) / (g @ B @ g) * g"),
@@ -175,6 +192,7 @@ MUTANTS = [
         ("constant", "(7 if ratio >= 0.9", "(5 if ratio >= 0.9"),
         ("constant", "radius / 10)", "radius / 5)"),
         ("constant", "2 if ratio >= 0.3 else 0", "3 if ratio >= 0.3 else 0"),
+        ("picture", "walled = bare - mu * np.log(1 - place**2)", "walled = bare - mu * np.log(1 + place**2)"),
     ),
     *_in_cells(
         "60_global_search",

@@ -1,6 +1,7 @@
 """Data that explain a run, in NumPy and torch, without drawing. The figures are in `views`."""
 
 from .._public import publish
+from .curvature import CurvatureCost, Measurement, curvature_cost
 from .landscape import Landscape, landscape_data
 from .order import Order, order_data, order_of_convergence
 from .plane import Plane, hessian_plane, plane_landscape, trajectory_plane
@@ -10,12 +11,15 @@ from .surface import Surface, sample
 
 __all__ = [
     "CostTable",
+    "CurvatureCost",
     "Landscape",
+    "Measurement",
     "Order",
     "Plane",
     "Profile",
     "Surface",
     "cost_table",
+    "curvature_cost",
     "data_profile",
     "explained_methods",
     "hessian_plane",

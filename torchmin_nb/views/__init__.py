@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .chart import Axis, Chart, Contours, Mark, Region
     from .chart_figure import chart_figure
     from .chart_picture import Picture, chart_picture
+    from .curves import curves_picture
     from .explorer import MethodExplorer
     from .figures import convergence_figure
     from .following import follow
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from .order_chart import order_figure, order_picture
     from .palette import INK, RUNS, style
     from .profile_chart import profile_figure, profile_picture
+    from .slider import show_slider, slider_figure
     from .starts_chart import multistart_figure, multistart_picture
     from .starts_view import StartsView
     from .step_chart import step_figure, step_picture
@@ -43,6 +45,7 @@ __all__ = [
     "chart_figure",
     "chart_picture",
     "convergence_figure",
+    "curves_picture",
     "follow",
     "landscape_chart",
     "landscape_figure",
@@ -54,6 +57,8 @@ __all__ = [
     "profile_figure",
     "profile_picture",
     "show",
+    "show_slider",
+    "slider_figure",
     "step_figure",
     "step_picture",
     "style",
@@ -75,6 +80,7 @@ _LAZY = {
     "chart_figure": ".chart_figure",
     "chart_picture": ".chart_picture",
     "convergence_figure": ".figures",
+    "curves_picture": ".curves",
     "follow": ".following",
     "landscape_chart": ".landscape",
     "landscape_figure": ".landscape",
@@ -86,6 +92,8 @@ _LAZY = {
     "profile_figure": ".profile_chart",
     "profile_picture": ".profile_chart",
     "show": ".bundle",
+    "show_slider": ".slider",
+    "slider_figure": ".slider",
     "step_figure": ".step_chart",
     "step_picture": ".step_chart",
     "style": ".palette",
