@@ -42,7 +42,7 @@ def test_curves_table_and_buttons(notebook):
     book.press("Resume")
     book.wait_for_title("running")
     book.press("Stop")
-    book.wait_for_title("the comparison was stopped")
+    book.wait("document.body.textContent.includes('The table has the runs that have ended')")
     book.await_picture()
     book.page.locator(".jp-WindowedPanel-outer").evaluate("panel => panel.scrollTop = 0")
     book.page.wait_for_timeout(500)

@@ -39,8 +39,8 @@ class ComparisonSource:
         best = min(rows, key=lambda row: row.loss, default=None)
         facts = [Fact("runs", f"{len(rows)} / {comparison.total}")]
         if best is not None and math.isfinite(best.loss):
-            facts.append(Fact("best loss", f"{best.loss:.6g} ({best.name})"))
-        words = comparison.recommendation if over else ""
+            facts.append(Fact("lowest loss", f"{best.loss:.6g} ({best.name})"))
+        words = _verdict(comparison) if over else ""
         tone = "" if not over else "warning" if comparison.stopped else "good"
         title = f"{len(comparison.names)} methods compared"
         header = Header(badge, title, tuple(facts), len(rows) / comparison.total, words, tone=tone)
@@ -72,6 +72,16 @@ def comparison_page(comparison: Comparison) -> str:
         return ""
     figure = convergence_figure(comparison.histories, x="closure calls", panels=_PANELS)
     return str(figure.to_html(full_html=False, include_plotlyjs=True))
+
+
+def _verdict(comparison: Comparison) -> str:
+    """Shorter than the recommendation, which the cell shows with its table."""
+    if comparison.stopped:
+        return "Stopped. The table has the runs that have ended."
+    best = comparison.best
+    return (
+        "No method lowered the loss." if best is None or not math.isfinite(best.loss) else f"{best.name} is the first."
+    )
 
 
 def _note(row: Compared) -> str:
