@@ -36,7 +36,7 @@ ALLOWED = {
         validation signatures display storage runtime solvers history methods parameters autodiff objective batches
         covariance execution
     """,
-    "core.callbacks": "validation storage runtime history parameters optimizers",
+    "core.callbacks": "validation display storage runtime history parameters optimizers",
     "problems": "_public nist core",
     "analysis": "_public core",
     "explore": "_public core problems",

@@ -1,5 +1,6 @@
 """SciPy's optimizers for PyTorch, made for the notebook."""
 
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -10,6 +11,7 @@ from .core.autodiff.closure_check import ClosureReport
 from .core.batches.full_batch import full_batch, shard
 from .core.callbacks.checkpoint import Checkpoint, SavedRun
 from .core.callbacks.history_file import HistoryFile
+from .core.callbacks.run_store import RunStore, StoredRun
 from .core.callbacks.tensorboard import TensorBoard
 from .core.covariance.covariance import Covariance
 from .core.display.hooks import animated_by, comparison_shown_by, panel_shown_by, run_watched_by
@@ -71,10 +73,12 @@ __all__ = [
     "OptionSpec",
     "Result",
     "Run",
+    "RunStore",
     "SHGOWrapper",
     "SavedRun",
     "StartRun",
     "Status",
+    "StoredRun",
     "TensorBoard",
     "__version__",
     "compare",
@@ -130,17 +134,18 @@ def _show_comparison(comparison: Comparison) -> None:
         show_comparison(comparison)
 
 
-def _comparison_page(comparison: Comparison) -> str:
-    """The same for the figure of a comparison."""
+def _histories_page(histories: Mapping[str, History], **shown: Any) -> str:
+    """The same for a figure in a page."""
     try:
-        from .views.comparison_view import comparison_page
+        from .views.figures import convergence_figure
     except ModuleNotFoundError:
         return ""
-    return comparison_page(comparison)
+    figure = convergence_figure(histories, **shown)
+    return str(figure.to_html(full_html=False, include_plotlyjs=True))
 
 
 panel_shown_by(_show_run)
-comparison_shown_by(_show_comparison, _comparison_page)
+comparison_shown_by(_show_comparison, _histories_page)
 run_watched_by(_watch_run)
 animated_by(_animated)
 shares_parameters(landscape_data)(

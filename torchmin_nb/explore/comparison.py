@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from ..core.autodiff.closure_check import check_closure
-from ..core.display.hooks import comparison_page, show_comparison
+from ..core.display.hooks import histories_page, show_comparison
 from ..core.display.html import Html, html, html_page, joined
 from ..core.display.tables import text_table
 from ..core.execution.run import Run
@@ -245,7 +245,8 @@ class Comparison:
             The page.
         """
         title = f"{len(self.names)} methods compared"
-        page = html_page(title, html("<h1>{title}</h1>{body}", title=title, body=self._html(comparison_page(self))))
+        figure = histories_page(self.histories, x="closure calls", panels=("loss", "gradient norm"))
+        page = html_page(title, html("<h1>{title}</h1>{body}", title=title, body=self._html(figure)))
         write_text(path, page)
         return page
 

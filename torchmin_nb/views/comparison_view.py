@@ -7,7 +7,6 @@ import math
 from ..core.execution.run import FINISHED, PAUSED, RUNNING, STOPPED
 from ..explore.comparison import Comparison
 from ..explore.ranking import Compared
-from .figures import convergence_figure
 from .following import screen_of
 from .frontend import HEADLESS, TERMINAL, front_end
 from .live_panel.header import Button, Fact, Header
@@ -15,7 +14,7 @@ from .live_panel.sources import Moment
 from .scene import Scene
 from .session import Session
 
-__all__ = ["ComparisonSource", "comparison_page", "show_comparison"]
+__all__ = ["ComparisonSource", "show_comparison"]
 
 _PANELS = ("loss", "gradient norm")
 _STOP = Button("stop", "Stop", "End the comparison; the rows so far stay")
@@ -64,14 +63,6 @@ def show_comparison(comparison: Comparison) -> None:
     comparison.when_over(lambda: session.run_guarded(session.close))
     if where != HEADLESS:
         session.watch()
-
-
-def comparison_page(comparison: Comparison) -> str:
-    """The curves as HTML with its scripts."""
-    if not any(len(history) for history in comparison.histories.values()):
-        return ""
-    figure = convergence_figure(comparison.histories, x="closure calls", panels=_PANELS)
-    return str(figure.to_html(full_html=False, include_plotlyjs=True))
 
 
 def _verdict(comparison: Comparison) -> str:

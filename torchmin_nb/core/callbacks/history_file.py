@@ -23,7 +23,7 @@ from ..history.records import Evaluation, Iteration, record
 from ..history.rows import Number, Rows, stored_form
 from ..storage.atomic_files import UNREADABLE, as_path, open_regular_file, require_writable, warn_dropped
 
-__all__ = ["HistoryFile", "HistoryTail"]
+__all__ = ["HistoryFile", "HistoryTail", "mended"]
 
 _FORMAT = "torchmin_nb history lines 1"
 _FIRST_BYTES = json.dumps({"format": _FORMAT})[:-1].encode()
@@ -231,7 +231,7 @@ class HistoryFile:
         text = json.dumps(line, allow_nan=False).encode() + b"\n"
         if self._file is None:
             self._file = FileIO(self.path, "a")
-            text = _mended(self.path) + text
+            text = mended(self.path) + text
         if self._file.write(text) != len(text):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -305,7 +305,7 @@ def _begins_as_ours(path: Path) -> bool:
     return _FIRST_BYTES.startswith(begin)
 
 
-def _mended(path: Path) -> bytes:
+def mended(path: Path) -> bytes:
     """The text that ends an incomplete last line, so that the next line is separate."""
     with path.open("rb") as file:
         if not file.seek(0, os.SEEK_END):

@@ -8,8 +8,8 @@ from typing import Any
 __all__ = [
     "animated_by",
     "animated_page",
-    "comparison_page",
     "comparison_shown_by",
+    "histories_page",
     "panel_shown_by",
     "run_watched_by",
     "show_comparison",
@@ -21,7 +21,7 @@ _animate: Callable[..., str] | None = None
 _show_panel: Callable[[Any], None] | None = None
 _watch_run: Callable[[Any, float], None] | None = None
 _show_comparison: Callable[[Any], None] | None = None
-_comparison_page: Callable[[Any], str] | None = None
+_histories_page: Callable[..., str] | None = None
 
 
 def animated_by(render: Callable[..., str]) -> None:
@@ -66,10 +66,10 @@ def watch_run(run: Any, interval: float) -> None:
         _watch_run(run, interval)
 
 
-def comparison_shown_by(show: Callable[[Any], None], page: Callable[[Any], str]) -> None:
-    """Register the function that shows a comparison while it runs, and the one that makes its figure as HTML."""
-    global _show_comparison, _comparison_page
-    _show_comparison, _comparison_page = show, page
+def comparison_shown_by(show: Callable[[Any], None], page: Callable[..., str]) -> None:
+    """Register the function that shows a comparison while it runs, and the one that draws histories as HTML."""
+    global _show_comparison, _histories_page
+    _show_comparison, _histories_page = show, page
 
 
 def show_comparison(comparison: Any) -> None:
@@ -78,6 +78,8 @@ def show_comparison(comparison: Any) -> None:
         _show_comparison(comparison)
 
 
-def comparison_page(comparison: Any) -> str:
-    """The figure of a comparison as HTML that needs no network; empty if no views are registered."""
-    return "" if _comparison_page is None else _comparison_page(comparison)
+def histories_page(histories: Any, **shown: Any) -> str:
+    """Histories by name as a figure in HTML that needs no network; empty without views, and without iterations."""
+    if _histories_page is None or not any(map(len, histories.values())):
+        return ""
+    return _histories_page(histories, **shown)
