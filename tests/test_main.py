@@ -96,6 +96,20 @@ def test_the_page_of_the_demo_stands_alone(printed, page):
     assert all(any(f'"name":"{method}"' in script for script in loaded.scripts) for method in demo.DEMO_METHODS)
 
 
+def test_the_page_of_the_demo_says_what_it_shows(printed, page):
+    text = page.read_text()
+    assert "<h1>Handwritten digits" in text
+    assert "4,000 digits to train, 1,000 to test" in text
+    rows = printed.stdout.split("\n\n")[-2].strip().splitlines()[2:]
+    for row in rows:  # the numbers of the table, the test accuracy too
+        cells = "".join(f"<td>{cell}</td>" for cell in row.split())
+        assert f"<tr>{cells}</tr>" in text
+    best = min(rows, key=lambda row: float(row.split()[1]))
+    assert f"The lowest loss is that of {best.split()[0]}: {best.split()[1]}." in text
+    assert '"label":"linear"' in text
+    assert '"label":"log"' in text
+
+
 @pytest.mark.parametrize("package", ["plotly", "mlxtend"])
 def test_without_the_extra_the_demo_says_what_to_install(monkeypatch, capsys, tmp_path, package):
     loaded = [name for name in sys.modules if name.split(".")[0] == package]

@@ -18,7 +18,7 @@ def main(arguments: list[str] | None = None) -> int:
     """The command line. Returns the exit status."""
     parser = argparse.ArgumentParser(prog="torchmin-nb", description="SciPy's optimizers for PyTorch.")
     commands = parser.add_subparsers(dest="command", required=True)
-    demo = commands.add_parser("demo", help="fit 5,000 handwritten digits with five methods")
+    demo = commands.add_parser("demo", help="fit 4,000 handwritten digits with five methods")
     demo.add_argument("--output", type=Path, default=Path("demo.html"), help="the page of curves (default: demo.html)")
     demo.add_argument("--iterations", type=_count, default=60, help="iterations a method (default: 60)")
     commands.add_parser("methods", help="print the table of methods")
