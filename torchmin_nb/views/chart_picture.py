@@ -17,13 +17,13 @@ from .._public import called_as_its_function
 from .chart import FEW_DECADES, Axis, Chart, Contours, Mark, Region, wrapped_lines
 from .palette import DASHES, INK
 
-__all__ = ["LINES", "Picture", "chart_picture", "plain", "small_png"]
+__all__ = ["Picture", "chart_picture", "draw_mark", "plain", "small_png"]
 
 called_as_its_function(__name__)
 
-LINES: dict[str, Any] = dict(zip(DASHES, ("-", "--", ":", "-.", (0, (8, 2)), (0, (8, 2, 1, 2))), strict=True))
+_LINES: dict[str, Any] = dict(zip(DASHES, ("-", "--", ":", "-.", (0, (8, 2)), (0, (8, 2, 1, 2))), strict=True))
 """The dashes as matplotlib has them."""
-LINES[""] = "none"
+_LINES[""] = "none"
 _MARKS = {
     "circle": "o",
     "square": "s",
@@ -33,6 +33,7 @@ _MARKS = {
     "star": "*",
     "x": "x",
     "cross": "P",
+    "line-ew": "_",
     "": "",
 }
 _SHADES = LinearSegmentedColormap.from_list(
@@ -117,7 +118,7 @@ def chart_picture(chart: Chart, *, width: float = 7.2, height: float = 5.4) -> P
         elif isinstance(layer, Region):
             _region(axes, layer)
         else:
-            _mark(axes, layer)
+            draw_mark(axes, layer)
     _dress(axes, chart)
     _title(figure, chart)
     if axes.get_legend_handles_labels()[1]:
@@ -132,12 +133,13 @@ def plain(texts: Iterable[Any]) -> None:
         text.set_parse_math(False)
 
 
-def _mark(axes: Any, mark: Mark) -> None:
+def draw_mark(axes: Any, mark: Mark) -> None:
+    """On axes of matplotlib."""
     axes.plot(
         mark.x,
         mark.y,
         color=mark.colour,
-        linestyle=LINES[mark.dash],
+        linestyle=_LINES[mark.dash],
         linewidth=mark.width * 0.8,
         marker=_MARKS[mark.marker],
         markersize=mark.size * (1.1 if mark.marker == "star" else 0.8),

@@ -12,9 +12,12 @@ from ..core.history.history import History
 from ..core.signatures import shows_keywords
 from ..errors import ArgumentError
 from .axes import Axis, axis_of, x_axis_of
-from .palette import CLEAR, GRID, HIDDEN_BUTTONS, INK, LOOK, MARKED, RUNS, WARNING, style
+from .chart import Mark
+from .marks import LANE, marks
+from .palette import CLEAR, GRID, HIDDEN_BUTTONS, INK, LOOK, MARKED, RUNS
 from .panels import (
     AUTO,
+    LINE,
     PANELS,
     POINTS,
     RATIO,
@@ -26,13 +29,13 @@ from .panels import (
     chosen_panels,
     convergence_data,
     drawn_log,
+    missing_words,
     named,
     panel_row,
 )
 from .plotly_text import plotly_text
 
 __all__ = [
-    "LANE",
     "SCALES",
     "TITLE_HEIGHT",
     "Drawing",
@@ -42,7 +45,6 @@ __all__ = [
     "layout",
     "traces",
     "wrapped",
-    "wrapped_title",
 ]
 
 Scale = Literal["log", "linear"]
@@ -152,25 +154,23 @@ def traces(runs: Sequence[RunCurves], panels: Sequence[str]) -> list[dict[str, A
     several = len(runs) > 1
     drawn: list[dict[str, Any]] = []
     labels: set[str] = set()
-    for index, run in enumerate(runs):
-        metrics = [curve.label for curve in run.curves if curve.panel == "metrics"]
-        for place, curve in enumerate(run.curves):
-            look = _LOOKS.get(curve.kind, _line)(curve, index, metrics, several)
-            base = {
-                "type": "scatter",
-                "name": plotly_text(run.name),
-                "legendgroup": run.name,
-                "showlegend": several and place == 0,
-                "x": curve.x,
-                "y": curve.y,
-                "yaxis": _axis_of(curve, panels),
-                "hovertemplate": _hover(curve, run, several),
-            }
-            details = np.array(run.records, dtype=object) if len(run.records) == curve.x.size else None
-            records = {"customdata": details} if place == 0 and curve.kind != RATIO else {}
-            named_here = {"showlegend": curve.label not in labels} if curve.label else {}
-            labels.add(curve.label)
-            drawn.append(base | look | records | named_here)
+    for run, curve, mark in marks(runs):
+        first = curve is run.curves[0]
+        base = {
+            "type": "scatter",
+            "name": plotly_text(run.name),
+            "legendgroup": run.name,
+            "showlegend": several and first,
+            "x": mark.x,
+            "y": mark.y,
+            "yaxis": _axis_of(curve, panels),
+            "hovertemplate": _hover(curve, run, several),
+        }
+        details = np.array(run.records, dtype=object) if len(run.records) == curve.x.size else None
+        records = {"customdata": details} if first and curve.kind != RATIO else {}
+        named_here = {"showlegend": curve.label not in labels} if curve.label else {}
+        labels.add(curve.label)
+        drawn.append(base | _look(curve, mark) | records | named_here)
     return drawn
 
 
@@ -191,8 +191,7 @@ def layout(
         raise ArgumentError(f"scale={scale!r} is not known; choose one of {', '.join(map(repr, SCALES))}")
     top = 0 if title is None else TITLE_HEIGHT + _LEGEND_LINE * _legend_lines(runs)
     grid = Grid.of(panels, top, height)
-    empty = [panel for panel in panels if not any(run.values(panel).size for run in runs)]
-    begun = [run for run in runs if run.begun]
+    empty = missing_words(panels, runs)
     look: dict[str, Any] = {
         **_LOOK,
         "height": grid.height,
@@ -205,7 +204,7 @@ def layout(
         },
         "annotations": [
             *(_panel_title(panel, grid.domains[place]) for place, panel in enumerate(panels)),
-            *(_missing(panel, grid.domains[panels.index(panel)], begun) for panel in empty if begun),
+            *(_missing(words, grid.domains[panels.index(panel)]) for panel, words in empty.items() if words),
         ],
         "shapes": [line for place, panel in enumerate(panels) if panel not in empty for line in _lines(panel, place)],
     }
@@ -273,12 +272,7 @@ class Grid(NamedTuple):
 
 
 def wrapped(title: str, width: int = 72) -> str:
-    """The title on up to three lines."""
-    return "\n".join(wrapped_title(title, width))
-
-
-def wrapped_title(title: str, width: int = 72) -> list[str]:
-    """Up to three lines, broken between the title's parts, so that nothing is clipped at 600 px."""
+    """The title on up to three lines, broken between its parts, so that nothing is clipped at 600 px."""
     parts, lines = " ".join(title.split()).split(" · "), [""]
     for part in parts:
         candidate = f"{lines[-1]} · {part}" if lines[-1] else part
@@ -286,48 +280,31 @@ def wrapped_title(title: str, width: int = 72) -> list[str]:
             lines.append(part)
         else:
             lines[-1] = candidate
-    return [line if len(line) <= width else line[: width - 1] + "…" for line in lines]
+    return "\n".join(line if len(line) <= width else line[: width - 1] + "…" for line in lines)
 
 
 # Traces
 
 
-def _line(curve: Curve, index: int, metrics: list[str], several: bool) -> dict[str, Any]:
-    place = metrics.index(curve.label) if curve.label else 0
-    colour, dash, symbol = style(index)
-    if curve.label:  # of one run the metrics differ in colour; of several, colour tells the run
-        own, dash, symbol = style(place)
-        colour = colour if several else own
+def _look(curve: Curve, mark: Mark) -> dict[str, Any]:
+    marker: dict[str, Any] = {"symbol": mark.marker, "size": mark.size, "color": mark.colour}
+    if curve.kind == RATIO:  # hovering tells the true number
+        marker |= {"symbol": f"{mark.marker}-open", "line": {"width": mark.width}}
+        return {"mode": "markers", "marker": marker, "customdata": curve.y}
+    if curve.kind == REJECTED:
+        return {"mode": "markers", "marker": marker}
     look: dict[str, Any] = {
         "mode": "lines+markers" if curve.x.size <= MARKED else "lines",
-        "line": {"color": colour, "dash": dash, "width": 2},
-        "marker": {"symbol": symbol, "size": 5, "color": colour},
+        "line": {"color": mark.colour, "dash": mark.dash, "width": mark.width},
+        "marker": marker,
     }
     if curve.label:
         look |= {"name": plotly_text(curve.label), "legendgroup": curve.label, "legend": "legend2"}
     return look
 
 
-def _ratio(curve: Curve, index: int, metrics: list[str], several: bool) -> dict[str, Any]:
-    """Dashes as wide as a step, at the edge of the lane where they are beyond it; hovering tells the true number."""
-    low, high = LANE.range
-    marker = {"symbol": "line-ew-open", "size": 9, "color": style(index)[0], "line": {"width": 2}}
-    within = np.clip(curve.y, low + _EDGE, high - _EDGE)
-    return {"mode": "markers", "marker": marker, "y": within, "customdata": curve.y}
-
-
-_EDGE = 0.1
-
-
-def _rejected(curve: Curve, index: int, metrics: list[str], several: bool) -> dict[str, Any]:
-    return {"mode": "markers", "marker": {"symbol": "x", "size": 8, "color": WARNING}}
-
-
-_LOOKS = {RATIO: _ratio, REJECTED: _rejected}
-
-
 def _hover(curve: Curve, run: RunCurves, several: bool) -> str:
-    what = curve.label or (panel_row(curve.panel).title if curve.kind not in _LOOKS else curve.kind)
+    what = curve.label or (panel_row(curve.panel).title if curve.kind == LINE else curve.kind)
     record = "<br>%{customdata}" if curve is run.curves[0] and curve.kind != RATIO else ""
     number = "%{customdata:.3g}" if curve.kind == RATIO else "%{y:.5g}"
     suffix = f" · {run.name}" if several else ""
@@ -338,8 +315,6 @@ def _hover(curve: Curve, run: RunCurves, several: bool) -> str:
 
 _FIRST, _OTHERS, _PANEL_TITLE, _BELOW = 160, 110, 26, 46
 """Pixels of the first panel, of the others, of a panel's title above it, and below the last."""
-LANE = Axis(False, (-0.35, 1.85), (0.0, 0.25, 0.75, 1.0), ("0", "¼", "¾", "1"))
-"""The axis of the reduction ratio; ratios beyond are drawn at its edge."""
 _AXIS: dict[str, Any] = {
     "gridcolor": GRID,
     "zeroline": False,
@@ -445,10 +420,9 @@ def _legend_lines(runs: Sequence[RunCurves]) -> int:
     return lines
 
 
-def _missing(panel: str, domain: list[float], runs: Sequence[RunCurves]) -> dict[str, Any]:
-    names = ", ".join(run.name for run in runs)
+def _missing(words: str, domain: list[float]) -> dict[str, Any]:
     return {
-        "text": plotly_text(panel_row(panel).missing.format(names=names)),
+        "text": plotly_text(words),
         "name": "missing",
         "xref": "paper",
         "yref": "paper",

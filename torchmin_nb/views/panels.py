@@ -19,6 +19,7 @@ from ..errors import ArgumentError
 
 __all__ = [
     "AUTO",
+    "LINE",
     "OWN_METRICS",
     "PANELS",
     "POINTS",
@@ -33,6 +34,7 @@ __all__ = [
     "chosen_panels",
     "convergence_data",
     "drawn_log",
+    "missing_words",
     "named",
     "panel_row",
     "thin",
@@ -206,6 +208,13 @@ def drawn_log(name: str, values: Floats) -> bool:
         return False
     users = name == "metrics" or name not in PANELS
     return not users or bool(values.max() > 100 * values.min())
+
+
+def missing_words(panels: Iterable[str], runs: Sequence[RunCurves]) -> dict[str, str]:
+    """What is said on each panel without numbers: nothing before the first iteration."""
+    begun = ", ".join(run.name for run in runs if run.begun)
+    empty = [panel for panel in panels if not any(run.values(panel).size for run in runs)]
+    return {panel: panel_row(panel).missing.format(names=begun) if begun else "" for panel in empty}
 
 
 def _automatic(histories: list[History]) -> Iterator[str]:

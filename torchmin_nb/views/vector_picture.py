@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 
 from ..core.display.html import Html, html, joined
 from .axes import Axis
-from .figures import LANE, TITLE_HEIGHT, Drawing, Grid, x_axis, y_axis
-from .palette import INK, WARNING, style
-from .panels import RATIO, REJECTED, Curve, RunCurves, panel_row
+from .chart import Mark
+from .figures import TITLE_HEIGHT, Drawing, Grid, x_axis, y_axis
+from .marks import marks
+from .palette import INK, style
+from .panels import RunCurves, missing_words, panel_row
 
 __all__ = ["svg"]
 
@@ -28,6 +30,8 @@ _DASHES = {
     "longdash": "14 5",
     "longdashdot": "14 4 2 4",
 }
+_SYMBOLS = {"line-ew": ("h8m-8 0", 4.0, 0.0), "x": ("l7 7m0 -7l-7 7", 3.5, 3.5)}
+"""How the pen moves, and how far left and up it starts."""
 
 
 def svg(drawn: Drawing, title: str) -> Html:
@@ -92,35 +96,27 @@ def _frame(panel: str, x: _Scale, y: _Scale) -> Iterator[Html]:
 
 
 def _curves(drawn: Drawing, panel: str, x: _Scale, y: _Scale) -> Iterator[Html]:
-    if not any(run.values(panel).size for run in drawn.runs):
-        names = ", ".join(run.name for run in drawn.runs if run.begun)
-        for line, words in enumerate(panel_row(panel).missing.format(names=names).split("\n") if names else ()):
-            yield _text((x.start + x.end) / 2, (y.start + y.end) / 2 + 16 * line, words, anchor="middle", size=13)
-    for index, run in enumerate(drawn.runs):
-        colour, dash, _ = style(index)
-        for place, curve in enumerate(run.on(panel)):
-            own, own_dash, _ = style(place)
-            look = (colour if len(drawn.runs) > 1 else own, own_dash) if curve.label else (colour, dash)
-            yield _polyline(curve, x, y, *look)
-        for curve in run.on(panel, RATIO):
-            ratios = np.clip(curve.y, *LANE.range)
-            yield _marks("h8m-8 0", x(curve.x) - 4, y(ratios), colour)
-        for curve in run.on(panel, REJECTED):
-            yield _marks("l7 7m0 -7l-7 7", x(curve.x) - 3.5, y(curve.y) - 3.5, WARNING)
+    for words in missing_words([panel], drawn.runs).values():
+        for line, part in enumerate(words.split("\n")):
+            yield _text((x.start + x.end) / 2, (y.start + y.end) / 2 + 16 * line, part, anchor="middle", size=13)
+    for _, curve, mark in marks(drawn.runs):
+        if curve.panel == panel:
+            yield _polyline(mark, x, y) if mark.dash else _symbols(mark, x, y)
 
 
-def _polyline(curve: Curve, x: _Scale, y: _Scale, colour: str, dash: str) -> Html:
+def _polyline(mark: Mark, x: _Scale, y: _Scale) -> Html:
     return html(
         '<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2" stroke-dasharray="{dash}"/>',
-        points=" ".join(_pairs(x(curve.x), y(curve.y))),
-        colour=colour,
-        dash=_DASHES[dash],
+        points=" ".join(_pairs(x(mark.x), y(mark.y))),
+        colour=mark.colour,
+        dash=_DASHES[mark.dash],
     )
 
 
-def _marks(mark: str, x: NDArray[np.float64], y: NDArray[np.float64], colour: str) -> Html:
-    path = " ".join(f"M{pair} {mark}" for pair in _pairs(x, y))
-    return html('<path d="{path}" fill="none" stroke="{colour}" stroke-width="2"/>', path=path, colour=colour)
+def _symbols(mark: Mark, x: _Scale, y: _Scale) -> Html:
+    stroke, left, up = _SYMBOLS[mark.marker]
+    path = " ".join(f"M{pair} {stroke}" for pair in _pairs(x(mark.x) - left, y(mark.y) - up))
+    return html('<path d="{path}" fill="none" stroke="{colour}" stroke-width="2"/>', path=path, colour=mark.colour)
 
 
 def _pairs(x: NDArray[np.float64], y: NDArray[np.float64]) -> Iterable[str]:
