@@ -54,9 +54,18 @@ def test_any_numbers_have_three_labels(seed):
             assert 3 <= len(set(axis.labels)) == len(axis.ticks) <= 7
 
 
+@pytest.mark.parametrize("decades", np.linspace(0.7, 12, 40))
+def test_labels_are_spread_over_a_log_axis(decades):
+    for low in np.linspace(-9, 0, 37):
+        axis = axis_of(np.array([10**low, 10 ** (low + decades)]), log=True)
+        places = np.concatenate([[axis.range[0]], np.log10(axis.ticks), [axis.range[1]]])
+        assert np.diff(places).max() < 0.55 * (axis.range[1] - axis.range[0])
+
+
 @pytest.mark.parametrize(
     ("ends", "labels"),
     [
+        ((0.148, 24.0), ("0.3", "1.0", "3.0", "10.0", "30.0")),
         ((1e-8, 3.0), ("10⁻⁸", "10⁻⁶", "10⁻⁴", "10⁻²", "1")),
         ((0.01, 100.0), ("0.01", "0.1", "1", "10", "100")),
         ((20.0, 100.0), ("20", "50", "100")),

@@ -68,10 +68,12 @@ def _log_ticks(first: float, last: float) -> tuple[tuple[float, ...], tuple[str,
             powers = range(step * math.ceil(first / step), math.floor(last) + 1, step)
             if _FEWEST <= len(powers) <= _MOST:
                 return tuple(10.0**power for power in powers), _powers(powers)
-    between = [factor * 10.0**power for power in _powers_around(first, last) for factor in (1, 2, 5)]
-    ticks = [tick for tick in between if first <= math.log10(tick) <= last]
-    if not _FEWEST <= len(ticks) <= _MOST:
-        ticks = _linear_ticks(10.0**first, 10.0**last)
+    for factors in (1, 2, 5), (1, 3):
+        between = [factor * 10.0**power for power in _powers_around(first, last) for factor in factors]
+        ticks = [tick for tick in between if first <= math.log10(tick) <= last]
+        if _FEWEST <= len(ticks) <= _MOST:
+            return tuple(ticks), _labels(ticks)
+    ticks = _linear_ticks(10.0**first, 10.0**last)
     return tuple(ticks), _labels(ticks)
 
 

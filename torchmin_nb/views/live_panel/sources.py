@@ -191,22 +191,24 @@ class StartsSource:
 
     def moment(self) -> Moment:
         found, over = self.found, self._over
-        if found is None or not found:
-            waiting = Header(WAITING, f"{self._total} starts", verdict="The first runs are under way.")
-            header = Header(STOPPED, "", verdict=found.summary(), tone="warning") if found is not None else waiting
-            return Moment({}, header, header.line(), over=over)
-        best = [run for run in found if len(run.history)][: self._shown]
-        header = self._header(found, over)
-        return Moment(
-            {run.name: run.history for run in best},
-            header,
-            f"{header.method} · {found.summary()}",
-            notes={run.name: _of_start(run, found) for run in best},
-            over=over,
-        )
+        best = [run for run in found or () if len(run.history)][: self._shown]
+        histories = {run.name: run.history for run in best}
+        notes = {run.name: _of_start(run, found) for run in best if found is not None}
+        if not over:  # the legend has its room from the start, so that nothing moves as runs arrive
+            empty = [f"place {place}" for place in range(len(best) + 1, min(self._shown, self._total) + 1)]
+            histories |= dict.fromkeys(empty, _NOTHING)
+            notes |= dict.fromkeys(empty, "not there yet")
+        header = self._header(found, over) if found else self._without_runs(found)
+        title = f"{header.method} · {found.summary()}" if found else header.line()
+        return Moment(histories, header, title, notes=notes, over=over)
 
     def press(self, action: str, count: int) -> None:
         """There are no buttons: the cell blocks, and an interrupt of the kernel ends the runs."""
+
+    def _without_runs(self, found: MultiStart | None) -> Header:
+        if found is None:
+            return Header(WAITING, f"{self._total} starts", verdict="The first runs are under way.")
+        return Header(STOPPED, "", verdict=found.summary(), tone="warning")
 
     def _header(self, found: MultiStart, over: bool) -> Header:
         best = found.best
@@ -218,7 +220,8 @@ class StartsSource:
         ]
         badge = "running" if not over else STOPPED if found.ended else FINISHED
         shown = f"The {self._shown} best runs are drawn." if len(found) > self._shown else ""
-        verdict = " ".join(filter(None, [f"It ended early: {found.ended}." if found.ended else "", shown]))
+        ending = f"It ended early: {found.ended}." if found.ended else f"The best run is {best.name}." if over else ""
+        verdict = " ".join(filter(None, [ending, shown]))
         tone = "" if not over else "warning" if found.ended else "good"
         return Header(badge, best.history.method, tuple(facts), len(found) / self._total, verdict, tone=tone)
 
