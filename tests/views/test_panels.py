@@ -43,6 +43,7 @@ def curve(history, panel, kind="line", **choices):
         (History("CG"), ["loss", "gradient norm", "step norm"]),
         (History("trust-ncg"), ["loss", "gradient norm", "trust radius", "reduction ratio"]),
         (History("Powell"), ["loss", "step norm"]),
+        (History("trust-constr"), ["loss", "gradient norm", "trust radius"]),
         (a_history("differential_evolution", radius=False, gradient=False), ["loss", "closure calls"]),
         ({}, ["loss", "step norm"]),
         (
@@ -75,6 +76,16 @@ def test_a_population_has_panels_for_best_spread_and_evaluations():
     np.testing.assert_array_equal(curve(history, "metrics/population_spread").y, history.metrics["population_spread"])
     assert chosen_panels(a_search(metrics=["generation", "bias"]))[1:-1] == ("metrics/bias",)
     assert "metrics/generation" in chosen_panels(a_history(metrics=["generation"]))
+
+
+@pytest.mark.parametrize(("violation", "panels"), [(0.0, []), (0.5, ["constraint violation"])])
+def test_a_search_has_panels_for_curves_only(violation, panels):
+    history = History("differential_evolution")
+    for index in range(3):
+        assert "gradient norm" not in chosen_panels(history)  # SciPy evaluates one gradient, at the start
+        gradient = 1.0 if index == 0 else None
+        history.append(Iteration(index, 1.0, grad_norm=gradient, constraint_violation=violation))
+    assert list(chosen_panels(history)) == ["loss", *panels, "closure calls"]
 
 
 def a_search(metrics):

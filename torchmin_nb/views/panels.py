@@ -219,9 +219,8 @@ def missing_words(panels: Iterable[str], runs: Sequence[RunCurves]) -> dict[str,
 
 def _automatic(histories: list[History]) -> Iterator[str]:
     def reported(panel: str) -> bool:
-        column = PANELS[panel].column
-        return column is not None and any(
-            _finite(history.column(column)).size or (history.message is None and panel in _expected(history.method))
+        return any(
+            _has_curve(history, panel) or (history.message is None and panel in _expected(history.method))
             for history in histories
         )
 
@@ -242,13 +241,24 @@ def _automatic(histories: list[History]) -> Iterator[str]:
         yield "closure calls"
 
 
+def _has_curve(history: History, panel: str) -> bool:
+    """Of a search: numbers at most iterations, and not only that all points were feasible."""
+    column = PANELS[panel].column
+    assert column is not None
+    values = _finite(history.column(column))
+    if history.method not in GLOBAL_METHODS:
+        return bool(values.size)
+    return 1 < values.size > len(history) / 2 and (panel != "constraint violation" or bool(values.any()))
+
+
 def _expected(method: str) -> tuple[str, ...]:
     """The panels for which a method will have numbers, so that nothing moves when the first ones come."""
     row = METHODS.get(method)
     if row is None:
         return ()
     gradient = ("gradient norm",) if row.gradient != "none" else ()
-    return gradient if row.radius == "none" else (*gradient, "trust radius", "reduction ratio")
+    radius = {"none": (), "loop": ("trust radius", "reduction ratio")}.get(row.radius, ("trust radius",))
+    return *gradient, *radius
 
 
 def _metric_panels(histories: Sequence[History]) -> list[str]:
