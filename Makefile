@@ -45,12 +45,12 @@ student: $(VENV)/.ready
 bench: $(VENV)-bench/.ready
 	$(VENV)-bench/bin/python -m tests.benchmarks.bench
 
-proof: $(VENV)/.ready
+proof: $(VENV)/.ready $(VENV)-app/.ready
 	$(BIN)/python -m tests.published.proof
 	$(BIN)/python -m tests.published.least_squares
 	TORCHMIN_NB_STUDENTS=20 $(BIN)/python -m pytest tests/exercises -n 2 --dist loadfile
 	TORCHMIN_NB_PROOF=1 $(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/browser
-	TORCHMIN_NB_OPENINGS=20 $(BIN)/python -m pytest tests/browser/test_panel_proof.py
+	TORCHMIN_NB_OPENINGS=20 TORCHMIN_NB_VOILA=$(abspath $(VENV)-app/bin/voila) $(BIN)/python -m pytest tests/browser/test_panel_proof.py
 
 clean:
 	rm -rf $(VENV) $(VENV)-app $(VENV)-oldest $(VENV)-bench demo.html student

@@ -11,8 +11,11 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections import defaultdict
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
+from statistics import median
 
 import pytest
 
@@ -28,8 +31,24 @@ FLAGS = [
     "--disable-sync",
 ]
 SCREENSHOTS = Path(__file__).parent / "screenshots"
-PATIENCE = 3 if os.environ.get("TORCHMIN_NB_OPENINGS") else 1
+OPENINGS = int(os.environ.get("TORCHMIN_NB_OPENINGS", "0"))
+"""How many openings `make proof` makes in each front end; 0 in all other runs."""
+PATIENCE = 3 if OPENINGS else 1
 """How much longer than on an idle machine a test waits before it fails."""
+RECORD = Path(__file__).parent / "proof.txt"
+LOADS = {
+    "processor": "while True: sum(range(10**6))",
+    "memory": "import numpy as np\nwhile True: np.ones(5 * 10**7).sum()",
+    "disk": """
+import os, sys
+while True:
+    with open(sys.argv[1], "wb") as file:
+        for _ in range(64):
+            file.write(os.urandom(2**20))
+        file.flush()
+        os.fsync(file.fileno())
+""",
+}
 
 
 def pytest_collection_modifyitems(items):
@@ -39,6 +58,43 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.browser)
             if CHROMIUM is None and not REQUIRED:
                 item.add_marker(pytest.mark.skip(reason="no Chromium: apt-get install chromium"))
+
+
+def pytest_terminal_summary(terminalreporter):
+    """`make proof` keeps how each of its tests went: a line for each, which the next run of that test replaces."""
+    reports = [each for kind in ("passed", "failed") for each in terminalreporter.getreports(kind)]
+    tests = defaultdict(list)
+    for report in reports:
+        if report.when == "call" and ("proof", True) in report.user_properties:
+            tests[report.nodeid.split("::")[1].split("[")[0].removeprefix("test_")].append(report)
+    if tests:
+        lines = RECORD.read_text().splitlines() if RECORD.exists() else []
+        kept = {line.split(": ")[0]: line for line in lines} | {name: _went(name, of) for name, of in tests.items()}
+        RECORD.write_text("\n".join(kept.values()) + "\n")
+
+
+def _went(name: str, reports: list) -> str:
+    """Of one test: the day, how many of its cases passed, and in how many seconds; then the numbers that it noted."""
+    noted = defaultdict(list, {"seconds": [report.duration for report in reports]})
+    for report in reports:
+        for what, value in report.user_properties:
+            if what != "proof":
+                noted[what].append(value)
+    numbers = [f"{what} {median(values):.1f} (at most {max(values):.1f})" for what, values in noted.items()]
+    passed = sum(report.passed for report in reports)
+    return f"{name}: {date.today()}, {passed} of {len(reports)} passed; {', '.join(numbers)}"
+
+
+@pytest.fixture
+def busy_machine(tmp_path_factory, record_property) -> Iterator[None]:
+    """Both cores, the memory and the disk have other work; how the test goes is kept in proof.txt."""
+    record_property("proof", True)
+    file = tmp_path_factory.mktemp("load") / "noise"
+    loads = [subprocess.Popen([sys.executable, "-c", LOADS[what], str(file)]) for what in ("processor", *LOADS)]
+    yield
+    for load in loads:
+        load.kill()
+        load.wait()
 
 
 @pytest.fixture(scope="session")

@@ -1,20 +1,20 @@
-"""The live panel again and again on a machine that is busy: part of `make proof`.
+"""The live panel and the explorer again and again on a machine that is busy: part of `make proof`.
 
 TORCHMIN_NB_OPENINGS is the number of openings in each front end; `make proof` takes 20, and half as many reloads.
-Without it nothing runs here. Each case adds a line with its seconds to screenshots/panel-proof.jsonl.
+Without it nothing runs here. proof.txt keeps how each test went.
 """
 
-import json
 import os
 import random
+import re
 import subprocess
-import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tests.browser.conftest import SCREENSHOTS
+from tests.browser.conftest import OPENINGS, PATIENCE
 from tests.browser.panels import (
     HISTORY,
     RESTART,
@@ -27,48 +27,17 @@ from tests.browser.panels import (
     held,
     history,
 )
+from tests.browser.test_explorer import GROUND, HISTORIES, PANEL, PLACES, Panel, assert_drawn
 from tests.browser.test_run import APPS, a_run
 
-OPENINGS = int(os.environ.get("TORCHMIN_NB_OPENINGS", "0"))
-pytestmark = [pytest.mark.skipif(not OPENINGS, reason="part of make proof"), pytest.mark.timeout(900)]
-RECORD = SCREENSHOTS / "panel-proof.jsonl"
-LOADS = {
-    "processor": "while True: sum(range(10**6))",
-    "memory": "import numpy as np\nwhile True: np.ones(5 * 10**7).sum()",
-    "disk": """
-import os, sys
-while True:
-    with open(sys.argv[1], "wb") as file:
-        for _ in range(64):
-            file.write(os.urandom(2**20))
-        file.flush()
-        os.fsync(file.fileno())
-""",
-}
+pytestmark = [
+    pytest.mark.skipif(not OPENINGS, reason="part of make proof"),
+    pytest.mark.timeout(900),
+    pytest.mark.usefixtures("busy_machine"),
+]
 FIGURE = "document.querySelector('.tmnb-panel .js-plotly-plot')"
-
-
-@pytest.fixture(autouse=True)
-def busy_machine(tmp_path_factory):
-    """Both cores, the memory and the disk have other work."""
-    file = tmp_path_factory.mktemp("load") / "noise"
-    loads = [subprocess.Popen([sys.executable, "-c", LOADS[what], str(file)]) for what in ("processor", *LOADS)]
-    yield
-    for load in loads:
-        load.kill()
-        load.wait()
-
-
-@pytest.fixture
-def record(request):
-    """Notes how a case went."""
-    begun = time.monotonic()
-    numbers = {}
-    yield lambda **more: numbers.update(more)
-    SCREENSHOTS.mkdir(exist_ok=True)
-    line = {"case": request.node.name, "seconds": round(time.monotonic() - begun, 1), **numbers}
-    with RECORD.open("a") as file:
-        print(json.dumps(line), file=file)
+ROOT = Path(__file__).parents[2]
+VOILA = os.environ.get("TORCHMIN_NB_VOILA", "")
 
 
 @pytest.fixture
@@ -87,14 +56,15 @@ def open_run(notebook):
 
 @pytest.mark.parametrize("number", range(OPENINGS))
 @pytest.mark.parametrize("app", APPS)
-def test_an_opening_in_a_fresh_kernel(notebook, record, app, number):
+def test_an_opening_in_a_fresh_kernel(notebook, record_property, app, number):
     book = notebook(f"proof-opening-{number}", [a_run(wait=0.05), HISTORY], app)
     begun = time.monotonic()
     book.run_all()
     book.wait("document.querySelector('.tmnb-badge')?.textContent.includes('running')")
     numbers = time.monotonic() - begun
     book.wait_for_points(1)
-    record(first_numbers=round(numbers, 1), first_curve=round(time.monotonic() - begun, 1))
+    record_property("seconds to the first numbers", numbers)
+    record_property("to the first curve", time.monotonic() - begun)
     book.wait_for_points(10)
     held(book)
     assert_as_history(book)
@@ -103,12 +73,23 @@ def test_an_opening_in_a_fresh_kernel(notebook, record, app, number):
     book.page.evaluate(SHUTDOWN)
 
 
+@pytest.mark.parametrize("number", range(OPENINGS))
+def test_an_opening_of_the_explorer_in_a_fresh_kernel(notebook, record_property, number):
+    book = notebook(f"proof-explorer-{number}", [PANEL, HISTORIES])
+    begun = time.monotonic()
+    panel = Panel(book)
+    record_property("seconds to the picture", time.monotonic() - begun)
+    panel.run("trust-exact")
+    assert_drawn(panel, panel.histories())
+    assert book.errors() == []
+    book.page.evaluate(SHUTDOWN)
+
+
 @pytest.mark.parametrize("number", range((OPENINGS + 1) // 2))
-def test_a_reload_at_a_random_moment_of_the_run(open_run, record, number):
+def test_a_reload_at_a_random_moment_of_the_run(open_run, number):
     book = open_run(f"reload-{number}")
     book.save()
     moment = random.Random(number).uniform(0.1, 5.0)
-    record(moment=round(moment, 2))
     book.page.wait_for_timeout(1000 * moment)
     before, points = book.page.evaluate(TITLES), book.points()
     book.reload()
@@ -120,7 +101,7 @@ def test_a_reload_at_a_random_moment_of_the_run(open_run, record, number):
 
 
 @pytest.mark.parametrize("number", range((OPENINGS + 1) // 2))
-def test_a_reload_at_a_random_moment_after_the_end(open_run, record, number):
+def test_a_reload_at_a_random_moment_after_the_end(open_run, number):
     book = open_run(f"ended-{number}")
     if number % 2:  # the page that comes back has the widget's output, or the figure's
         book.save()
@@ -128,7 +109,6 @@ def test_a_reload_at_a_random_moment_after_the_end(open_run, record, number):
     book.wait_for_title("Stopped on request")
     count = book.points()
     moment = random.Random(number).uniform(0.1, 3.0)
-    record(moment=round(moment, 2))
     book.page.wait_for_timeout(1000 * moment)
     if not number % 2:
         book.save()
@@ -139,22 +119,23 @@ def test_a_reload_at_a_random_moment_after_the_end(open_run, record, number):
     assert_ticks(book)
 
 
-def test_two_browsers_on_one_kernel(open_run, record, page):
-    book = open_run("two")
+def test_two_views_of_one_panel_in_two_browsers(open_run, page):
+    book = open_run("two", cells=("run.panel._session._screen.widget", HISTORY))
+    book.wait("document.querySelectorAll('.tmnb-panel .js-plotly-plot').length === 2")
     book.save()
     second = page.context.browser.new_context().new_page()
     other = book.in_another_page(second)
     other.wait_for_points(10)
-    other.press("Pause")
+    second.locator(".tmnb-panel").first.get_by_role("button", name="Pause").click()
     for each in (book, other):
-        each.wait_for_title("paused")
+        each.wait("[...document.querySelectorAll('.tmnb-badge')].every(b => b.textContent.includes('paused'))")
         each.page.wait_for_timeout(500)
     assert_as_history(book)
-    assert drawn(book) == drawn(other)
+    assert drawn(book) == drawn(book, 1) == drawn(other) == drawn(other, 1)
     second.close()
 
 
-def test_a_kernel_that_is_restarted_while_it_runs(open_run, record):
+def test_a_kernel_that_is_restarted_while_it_runs(open_run):
     book = open_run("restart")
     count = book.points()
     book.page.evaluate(RESTART)
@@ -163,7 +144,7 @@ def test_a_kernel_that_is_restarted_while_it_runs(open_run, record):
     assert book.points() >= count
 
 
-def test_twenty_thousand_iterations(notebook, record):
+def test_twenty_thousand_iterations(notebook):
     endless = dict(method="Nelder-Mead", options=dict(maxiter=20_000, xatol=0, fatol=0))
     cell = a_run(endless, wait=0).replace("    time.sleep(0)\n", "").replace("400", "50")
     losses = "import json; print('HISTORY', json.dumps(list(run.history.loss)))"
@@ -181,7 +162,7 @@ def test_twenty_thousand_iterations(notebook, record):
 
 @pytest.mark.parametrize("theme", ["JupyterLab Light", "JupyterLab Dark"])
 @pytest.mark.parametrize("width", [480, 800, 1200, 1600])
-def test_every_width_in_both_themes(open_run, record, page, width, theme):
+def test_every_width_in_both_themes(open_run, page, width, theme):
     page.set_viewport_size({"width": width, "height": 1100})
     book = open_run(f"width-{width}", app="notebook")
     book.command("apputils:change-theme", theme=theme)
@@ -199,3 +180,38 @@ def test_every_width_in_both_themes(open_run, record, page, width, theme):
     assert brightness is not None
     assert brightness > 150 if "Dark" in theme else brightness < 110
     book.screenshot(f"proof-{width}-{theme.split()[-1].lower()}")
+
+
+@pytest.fixture
+def voila(tmp_path):
+    """The address of the page of `make explorer`, as it is printed, with its token."""
+    log = tmp_path / "voila.log"
+    settings = {"JUPYTER_CONFIG_PATH": "app", "JUPYTER_PATH": "app"}
+    with log.open("w") as output:
+        command = [VOILA, "app/explorer.ipynb", "--port=0"]
+        server = subprocess.Popen(command, cwd=ROOT, env={**os.environ, **settings}, stdout=output, stderr=output)
+        try:
+            deadline = time.monotonic() + 60 * PATIENCE
+            while (found := re.search(r"http://127\.0\.0\.1\S+", log.read_text())) is None:
+                assert time.monotonic() < deadline, log.read_text()
+                time.sleep(0.3)
+            yield found[0]
+        finally:
+            server.terminate()
+            server.wait(timeout=20)
+
+
+@pytest.mark.skipif(not VOILA, reason="no Voilà: make proof has that of make explorer")
+def test_the_page_of_the_explorer(voila, page):
+    asked = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(voila)
+    page.wait_for_function(GROUND, timeout=120_000 * PATIENCE)
+    assert page.title() == "Method explorer · torchmin_nb"
+    assert page.get_by_role("heading", name="Method explorer").count() == 1
+    before = page.evaluate(PLACES)
+    page.get_by_role("button", name="Run", exact=True).click()
+    page.locator(".tmnb-badge", has_text="finished").wait_for(timeout=60_000 * PATIENCE)
+    assert page.evaluate(PLACES) == before
+    assert [url for url in asked if not url.startswith((voila.split("?")[0], "data:", "blob:"))] == []
+    assert page.errors == []
