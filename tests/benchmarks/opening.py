@@ -1,4 +1,4 @@
-"""How soon a panel is drawn in a browser, and how much it sends for that: `python -m pytest -s tests/benchmarks/opening.py`.
+"""How soon a panel is drawn in a browser, and how much it sends: `python -m pytest -s tests/benchmarks/opening.py`.
 
 Seconds are counted from the start of the cell to the first curve. Another cell has imported torch and torchmin_nb.
 """

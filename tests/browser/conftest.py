@@ -107,13 +107,11 @@ def lab(workspace) -> Iterator[str]:
     """The address of a server of JupyterLab and Notebook 7 on `workspace`."""
     _configure(workspace, "apputils-extension/notification", {"fetchNews": "false"})
     _configure(workspace, "notebook-extension/tracker", {"autoStartDefaultKernel": True})
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "jupyter", "lab", "--no-browser", "--allow-root", f"--port={port}"]
     command += ["--ip=127.0.0.1", "--IdentityProvider.token=", f"--ServerApp.root_dir={workspace}"]
     command += ["--LabApp.expose_app_in_browser=True", "--JupyterNotebookApp.expose_app_in_browser=True"]
-    command += ["--ServerApp.port_retries=0"]
+    command += ["--ServerApp.port_retries=0", "--ServerApp.disable_check_xsrf=True"]
     environment = {**os.environ, "JUPYTERLAB_SETTINGS_DIR": str(workspace / ".settings")}
     with (workspace / "server.log").open("w") as log:
         server = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
@@ -124,6 +122,12 @@ def lab(workspace) -> Iterator[str]:
         finally:
             server.terminate()
             server.wait(timeout=20)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
 def _configure(workspace: Path, plugin: str, values: dict[str, object]) -> None:
@@ -164,8 +168,15 @@ def page():
 
 @pytest.fixture
 def notebook(page, lab, workspace):
-    """Opens a notebook of the given cells in "lab" or "notebook" and returns a driver for it."""
-    return lambda name, cells, app="lab": Notebook(page, lab, workspace / f"{name}-{app}.ipynb", cells, app)
+    """Opens a notebook of the given cells in "lab" or "notebook", and returns a driver for it. Kernels end with it."""
+    yield lambda name, cells, app="lab": Notebook(page, lab, workspace / f"{name}-{app}.ipynb", cells, app)
+    for kernel in json.loads(_ask(f"{lab}/api/kernels")):
+        _ask(f"{lab}/api/kernels/{kernel['id']}", "DELETE")
+
+
+def _ask(address: str, method: str = "GET") -> bytes:
+    with urllib.request.urlopen(urllib.request.Request(address, method=method), timeout=60) as answer:
+        return answer.read()
 
 
 ADDRESSES = {"lab": "lab/tree/{}?reset", "notebook": "notebooks/{}"}

@@ -17,7 +17,6 @@ TITLES = "[...document.querySelectorAll('.js-plotly-plot .annotation-text')].map
 TICKS = """[...document.querySelectorAll('.js-plotly-plot')].at(0)._fullLayout._subplots.yaxis.map(id => [
     ...document.querySelectorAll(`.js-plotly-plot .${id}tick text`)].map(t => t.textContent))"""
 RESTART = "async () => { await window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart(); }"
-SHUTDOWN = "async () => { await window.jupyterapp.shell.currentWidget.sessionContext.shutdown(); }"
 
 
 def drawn(book, place=0):

@@ -20,7 +20,7 @@ def figures(saved):
     return [o["data"] for c in saved["cells"] for o in c["outputs"] if o["output_type"] == "display_data"]
 
 
-def test_points_appear_while_it_runs_and_a_picture_stays(notebook):
+def test_points_appear_while_its_cell_blocks_and_a_picture_stays(notebook):
     book = notebook("live", [RUN.format(method="trust-ncg").replace("0.04", "0.3")])  # slow, for a busy machine
     book.run_all()
     book.wait_for_points(3)
@@ -30,6 +30,7 @@ def test_points_appear_while_it_runs_and_a_picture_stays(notebook):
     assert "Reset axes" in shown
     assert "Share chart..." not in shown  # a click would upload it
     book.wait_for_points(early + 5)
+    assert book.page.locator(".jp-InputPrompt", has_text="[*]").count() == 1
     book.wait_idle()
     book.wait_for_title("finished")
     book.page.wait_for_timeout(1500)  # JupyterLab adds its picture after drawing

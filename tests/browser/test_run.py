@@ -38,7 +38,7 @@ def standing_still(book):
 
 
 @pytest.mark.parametrize("app", APPS)
-def test_a_run_is_watched_paused_stepped_and_stopped(notebook, app):
+def test_a_run_is_watched_zoomed_paused_stepped_and_stopped(notebook, app):
     book = notebook("steer", [a_run(), "len(run.history)"], app)
     book.run_all()
     book.wait_for_points(3)
@@ -46,8 +46,13 @@ def test_a_run_is_watched_paused_stepped_and_stopped(notebook, app):
     book.wait_for_points(early + 3)
     book.screenshot(f"run-running-{app}")
 
+    zoom_in(book)
+    zoomed, early = ranges(book), book.points()
+    book.wait_for_points(early + 5)
+    assert ranges(book) == zoomed
     book.press("Pause")
     held = standing_still(book)
+    assert ranges(book) == zoomed
     book.page.wait_for_timeout(700)
     assert book.points() == held
     book.press("Step")
@@ -63,6 +68,7 @@ def test_a_run_is_watched_paused_stepped_and_stopped(notebook, app):
     book.press("Stop")
     book.wait_for_title("Stopped on request")
     book.page.get_by_role("button", name="Stop", exact=True).wait_for(state="detached")
+    assert ranges(book) == pytest.approx(zoomed)
     book.await_picture()
     book.screenshot(f"run-stopped-{app}")
 
@@ -77,11 +83,7 @@ def test_a_run_is_watched_paused_stepped_and_stopped(notebook, app):
     assert book.errors() == []
 
 
-@pytest.mark.parametrize("app", APPS)
-def test_the_zoom_of_the_person_survives_redraws_rest_and_end(notebook, app):
-    book = notebook("zoom", [a_run()], app)
-    book.run_all()
-    book.wait_for_points(12)
+def zoom_in(book):
     box = None
     while box is None:  # between two redraws there is none for a moment
         box = book.page.locator(".js-plotly-plot .nsewdrag").first.bounding_box()
@@ -90,19 +92,6 @@ def test_the_zoom_of_the_person_survives_redraws_rest_and_end(notebook, app):
     book.page.mouse.move(box["x"] + 0.7 * box["width"], box["y"] + 0.9 * box["height"], steps=5)
     book.page.mouse.up()
     book.wait("document.querySelector('.js-plotly-plot')._fullLayout.xaxis.tickmode === 'auto'")
-    zoomed = ranges(book)
-    count = book.points()
-    book.wait_for_points(count + 5)
-    assert ranges(book) == zoomed
-    book.press("Pause")
-    standing_still(book)
-    assert ranges(book) == zoomed
-    book.press("Resume")
-    book.wait_for_points(count + 10)
-    book.press("Stop")
-    book.wait_for_title("Stopped on request")
-    assert ranges(book) == pytest.approx(zoomed)
-    assert book.errors() == []
 
 
 def ranges(book):
@@ -110,22 +99,7 @@ def ranges(book):
     return [end for pair in book.page.evaluate(script) for end in pair]
 
 
-def test_the_keyboard_reaches_the_controls(notebook):
-    book = notebook("keys", [a_run()])
-    book.run_all()
-    book.wait_for_points(2)
-    pause = book.page.get_by_role("button", name="Pause", exact=True)
-    pause.focus()
-    book.page.keyboard.press("Space")
-    held = standing_still(book)
-    book.page.keyboard.press("Tab")
-    assert book.page.evaluate("document.activeElement.textContent.trim()") == "Step"
-    book.page.keyboard.press("Enter")
-    book.wait_for_exactly(held + 1)
-    book.press("Stop")
-
-
-def test_a_run_that_waits_to_be_started(notebook):
+def test_a_run_that_waits_to_be_started_and_is_steered_by_the_keyboard(notebook):
     book = notebook("start", [a_run().replace("start(closure)", "start(closure, paused=True)")])
     book.run_all()
     book.page.get_by_role("button", name="Start", exact=True).wait_for(timeout=60_000)
@@ -134,45 +108,58 @@ def test_a_run_that_waits_to_be_started(notebook):
     book.screenshot("run-pending")
     book.press("Start")
     book.wait_for_points(3)
+    book.page.get_by_role("button", name="Pause", exact=True).focus()
+    book.page.keyboard.press("Space")
+    held = standing_still(book)
+    book.page.keyboard.press("Tab")
+    assert book.page.evaluate("document.activeElement.textContent.trim()") == "Step"
+    book.page.keyboard.press("Enter")
+    book.wait_for_exactly(held + 1)
     book.press("Stop")
     book.wait_for_title("Stopped on request")
 
 
-@pytest.mark.parametrize("theme", ["JupyterLab Light", "JupyterLab Dark"])
-def test_a_closure_that_raises_is_told_in_the_panel(notebook, theme):
+def test_a_closure_that_raises_is_told_in_the_panel(notebook):
     cell = a_run(wait=0.02).replace("    return", "    assert len(run.history) < 9, 'no more <i>data</i>'\n    return")
     cell = cell.replace("start(closure)", "start(closure, paused=True)") + "\nrun.resume()"
     cell = cell.replace("\nrun\n", "\nfrom IPython.display import display; display(run)\n")
     book = notebook("failed", [cell])
-    book.command("apputils:change-theme", theme=theme)
     book.run_all()
     book.wait_for_title("AssertionError")
     alert = book.page.get_by_role("alert").filter(has_text="no more <i>data</i>")
     alert.wait_for(timeout=30_000)
     book.await_picture()
-    book.screenshot(f"run-failed-{theme.split()[1].lower()}")
+    for theme in ("Dark", "Light"):
+        book.command("apputils:change-theme", theme=f"JupyterLab {theme}")
+        book.page.wait_for_timeout(1000)
+        book.screenshot(f"run-failed-{theme.lower()}")
     assert book.errors() == []
 
 
-@pytest.mark.parametrize("width", [480, 800, 1600])
-def test_every_width_is_readable(notebook, width):
+def test_every_width_is_readable(notebook):
     metrics = a_run().replace(
         "    return", "    optimizer.record(misfit=x[0].item() ** 2, penalty=x[1].item() ** 2 + 0.1)\n    return"
     )
     book = notebook("width", [metrics])
-    book.page.set_viewport_size({"width": width, "height": 1100})
+    book.page.set_viewport_size({"width": 800, "height": 1100})
     book.command("application:toggle-left-area")
     book.run_all()
     book.wait_for_points(15)
-    book.screenshot(f"run-{width}")
-    assert overlaps(book) == []
-    assert clipped(book) == []
+    assert_readable(book, "run")
     book.press("Stop")
     book.wait_for_title("Stopped on request")
     book.await_picture()
-    book.screenshot(f"run-stopped-{width}")
-    assert overlaps(book) == []
-    assert clipped(book) == []
+    assert_readable(book, "run-stopped")
+
+
+def assert_readable(book, name):
+    """No text on another and none cut off, at each width of the window."""
+    for width in (480, 800, 1600):
+        book.page.set_viewport_size({"width": width, "height": 1100})
+        book.page.wait_for_timeout(1000)
+        book.screenshot(f"{name}-{width}")
+        assert overlaps(book) == [], width
+        assert clipped(book) == [], width
 
 
 TEXTS = """(() => {

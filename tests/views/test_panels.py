@@ -15,6 +15,7 @@ from torchmin_nb.views.panels import (
     X_AXES,
     chosen_panels,
     convergence_data,
+    drawn_log,
     panel_row,
     thin,
 )
@@ -73,6 +74,7 @@ def test_a_population_has_panels_for_best_spread_and_evaluations():
     history = a_search(metrics=["generation", "convergence", "population_spread"])
     assert chosen_panels(history) == ("loss", "metrics/population_spread", "closure calls")
     assert panel_row("metrics/population_spread").title == "spread of the population"
+    assert drawn_log("metrics/population_spread", np.array([1.0, 2.0]))  # also while it spans no decade
     np.testing.assert_array_equal(curve(history, "metrics/population_spread").y, history.metrics["population_spread"])
     assert chosen_panels(a_search(metrics=["generation", "bias"]))[1:-1] == ("metrics/bias",)
     assert "metrics/generation" in chosen_panels(a_history(metrics=["generation"]))

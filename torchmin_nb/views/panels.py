@@ -206,7 +206,7 @@ def drawn_log(name: str, values: Floats) -> bool:
     """Whether a log axis serves these values on this panel: all positive; the user's own numbers, over two decades."""
     if not panel_row(name).log or not values.size or not (values > 0).all():
         return False
-    users = name == "metrics" or name not in PANELS
+    users = name == "metrics" or name not in {*PANELS, *_METRIC_ROWS}
     return not users or bool(values.max() > 100 * values.min())
 
 
