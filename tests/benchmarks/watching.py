@@ -274,6 +274,10 @@ class _Listener:
 
     def chosen(self, name: str, value: str) -> None: ...
 
+    def fall_back(self, why: str) -> None: ...
+
+    def come_back(self) -> None: ...
+
 
 def _iteration(index: int) -> Iteration:
     """Curves that wave: nothing in them can be thinned away."""

@@ -103,6 +103,8 @@ def test_a_reload_at_a_random_moment_after_the_end(open_run, number):
         book.save()
     book.page.on("dialog", lambda dialog: dialog.accept())
     book.reload()
+    # JupyterLab shows the picture of a saved figure, until the mouse is on it.
+    book.page.locator(".jp-RenderedPlotly, .tmnb-panel").first.hover(timeout=60_000 * PATIENCE)
     book.wait_for_title("Stopped on request")
     book.wait_for_points(count)
     assert_ticks(book)
@@ -112,10 +114,10 @@ def test_two_views_of_one_panel_in_two_browsers(open_run, page):
     book = open_run("two", cells=("run.panel._session._screen.widget", HISTORY))
     book.wait("document.querySelectorAll('.tmnb-panel .js-plotly-plot').length === 2")
     book.save()
-    second = page.context.browser.new_context().new_page()
+    second = page.context.browser.new_context(viewport=page.viewport_size).new_page()
     other = book.in_another_page(second)
     other.wait_for_points(10)
-    second.locator(".tmnb-panel").first.get_by_role("button", name="Pause").click()
+    second.get_by_role("button", name="Pause", exact=True).first.click(timeout=60_000 * PATIENCE)
     for each in (book, other):
         each.wait("[...document.querySelectorAll('.tmnb-badge')].every(b => b.textContent.includes('paused'))")
         each.page.wait_for_timeout(500)
@@ -193,7 +195,7 @@ def voila(tmp_path):
 def test_the_page_of_the_explorer(voila, page):
     asked = []
     page.on("request", lambda request: asked.append(request.url))
-    page.goto(voila)
+    page.goto(voila, timeout=120_000 * PATIENCE)  # it loads as long as the kernel works on it
     page.wait_for_function(GROUND, timeout=120_000 * PATIENCE)
     assert page.title() == "Method explorer · torchmin_nb"
     assert page.get_by_role("heading", name="Method explorer").count() == 1

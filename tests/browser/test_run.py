@@ -206,19 +206,18 @@ def lines(path):
     return path.read_text().count("\n")
 
 
-@pytest.mark.parametrize("app", APPS)
-def test_the_interrupt_of_the_kernel_ends_a_blocking_step_at_the_best_point(notebook, app):
+def test_the_interrupt_of_the_kernel_ends_a_blocking_step_at_the_best_point(notebook):
     cell = a_run().replace("run = optimizer.start(closure)\nrun", "optimizer.step(closure);")
     cell = cell.replace("start_check=False", "callbacks=[Dashboard()], start_check=False")
     cell = cell.replace("import time", "from torchmin_nb.views import Dashboard\nimport time")
-    book = notebook("interrupt", [cell, "optimizer.history.message"], app)
+    book = notebook("interrupt", [cell, "optimizer.history.message"])
     book.run_all()
     book.wait_for_points(4)
     book.command("notebook:interrupt-kernel")
     book.wait_for_title("Interrupted")
     book.wait("document.body.textContent.includes('KeyboardInterrupt')")
     book.await_picture()
-    book.screenshot(f"run-interrupted-{app}")
+    book.screenshot("run-interrupted")
     assert PLOTLY in outputs(book.save())[0]
 
 
