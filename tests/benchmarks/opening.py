@@ -16,7 +16,7 @@ SETUP += "from torchmin_nb import views; views.Dashboard"
 START = "x.data = torch.linspace(-1.2, 1.2, 400, dtype=torch.float64)\noptimizer = " + START.replace(
     "start_check=False", "start_check=False, max_evaluations=60"
 )
-OPENINGS = 10
+OPENINGS = 5
 
 
 @pytest.mark.timeout(900)

@@ -36,8 +36,9 @@ def delta(old: PanelState, new: PanelState) -> tuple[dict[str, Any], Buffers]:
     head, before = _head(new), _head(old)
     message: dict[str, Any] = {name: value for name, value in head.items() if value != before[name]}
     message["best"] = new.best
-    same = new.layout == old.layout and new.looks == old.looks and set(new.y_axes) == set(old.y_axes)
+    same = new.looks == old.looks and set(new.y_axes) == set(old.y_axes)
     if same:
+        message |= {"layout": new.layout} if new.layout != old.layout else {}
         message["x_axes"] = _axes(_changed(old.x_axes, new.x_axes))
         message["y_axes"] = {name: _axes(_changed(old.y_axes[name], axes)) for name, axes in new.y_axes.items()}
     else:
