@@ -24,8 +24,9 @@ Jupyter server drops what goes beyond 1 MB a second, over three seconds."""
 
 
 def _sent(name: str) -> str:
-    """A file of this folder without its indentation, as each panel sends it again."""
-    return "\n".join(map(str.strip, (_FILES / name).read_text(encoding="utf-8").splitlines()))
+    """A file of this folder without indentation and lines of comment, as each panel sends it again."""
+    lines = map(str.strip, (_FILES / name).read_text(encoding="utf-8").splitlines())
+    return "\n".join(line for line in lines if line and not line.startswith("//"))
 
 
 def _current(_: object, widget: PanelWidget) -> dict[str, Any]:
