@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from .core.display.html import Html, html, html_page, joined
+from .core.display.html import Html, html, html_page, html_table, joined
 from .core.display.tables import text_table
 from .core.history.comparison import comparison_rows
 from .core.history.history import History
@@ -69,16 +69,15 @@ def _page(task: str, rows: list[tuple[str, ...]], histories: dict[str, History],
     ]
     menu = {"type": "buttons", "direction": "left", "buttons": choices, "x": 1, "xanchor": "right", "y": 1.08}
     figure.update_layout(height=860, plot_bgcolor="white", paper_bgcolor="white", font_color="#444", updatemenus=[menu])
-    cells = [joined(html("<td>{cell}</td>", cell=cell) for cell in row) for row in rows]
     return html_page(
         _TITLE,
         html(
             "<h1>{title}</h1><p>{task}. Each method starts from zeros and minimises the same loss: cross-entropy with "
-            "a weight decay.</p><div class='wide'><table>{table}</table></div><h2>What to take from it</h2>"
+            "a weight decay.</p><div class='wide'>{table}</div><h2>What to take from it</h2>"
             "<ul>{lessons}</ul><h2>The runs over time</h2><figure>{figure}</figure>",
             title=_TITLE,
             task=task,
-            table=joined(html("<tr>{cells}</tr>", cells=each) for each in cells),
+            table=html_table(rows, ["left", *["right"] * (len(rows[0]) - 1)]),
             lessons=joined(html("<li>{text}</li>", text=text) for text in _lessons(histories, accuracy)),
             figure=Html(figure.to_html(full_html=False, include_plotlyjs=True)),
         ),

@@ -238,6 +238,7 @@ def test_an_interrupt_leaves_the_rows_so_far():
 
     def interrupt():
         begun.wait(LONG)
+        threading.Event().wait(0.2)
         os.kill(os.getpid(), signal.SIGINT)
 
     threading.Thread(target=interrupt).start()

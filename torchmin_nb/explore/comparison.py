@@ -14,7 +14,7 @@ import torch
 
 from ..core.autodiff.closure_check import check_closure
 from ..core.display.hooks import histories_page, show_comparison
-from ..core.display.html import Html, html, html_page, joined
+from ..core.display.html import Html, html, html_page, html_table
 from ..core.display.tables import text_table
 from ..core.execution.run import Run
 from ..core.history.history import History
@@ -23,7 +23,7 @@ from ..core.runtime.workers import WorkerThread, interruptible
 from ..core.storage.atomic_files import write_text
 from ..core.validation import count, positive
 from ..errors import ArgumentError, ArgumentTypeError, BusyError, text_of
-from .contenders import Contender, contenders
+from .contenders import Contender, Task, contenders
 from .ranking import CLOSE, ENOUGH, Budget, Compared, Finished, Ranking
 
 __all__ = ["Comparison", "compare"]
@@ -31,9 +31,6 @@ __all__ = ["Comparison", "compare"]
 _BUDGET = 500
 _SHIFT = 0.1
 """Starts besides the model's own: each tensor is moved by this share of its size, at random."""
-_CELL = '<td style="text-align:{side};padding:2px 8px;border-bottom:1px solid rgba(128,128,128,.35)">{cell}</td>'
-_HEADING = _CELL.replace("td", "th")
-
 _claims: set[int] = set()
 _claims_lock = threading.Lock()
 
@@ -147,7 +144,13 @@ class Comparison:
 
     def start(self) -> None:
         """Begin. `compare` calls it."""
-        self._thread.start()
+        try:
+            self._thread.start()
+        except BaseException:
+            if self._thread.ident is None:  # it will never end
+                self._state.release()
+                self._ended.set()
+            raise
 
     def when_over(self, listener: Callable[[], object]) -> None:
         """Have a function called when all runs have ended. Views call it.
@@ -215,7 +218,7 @@ class Comparison:
             return ""
         contender = next(each for each in self._contenders if each.name == best.name)
         steps = best.history[-1].index if len(best.history) else 1
-        return contender.code(self._label, self._budget.limits, max(1, steps))
+        return contender.code(self._label, max(1, steps))
 
     @property
     def histories(self) -> dict[str, History]:
@@ -300,8 +303,8 @@ class Comparison:
         with self._lock:
             if self._stopped:
                 return None
-            parameters, limits = self._state.parameters, self._budget.limits
-            run = contender.start(parameters, self._closure, limits, [self._budget.over], paused=self._paused)
+            task = Task(self._state.parameters, self._closure, self._budget.limits, [self._budget.over])
+            run = contender.start(task, paused=self._paused)
             self._current = contender.name, run
             return run
 
@@ -320,19 +323,12 @@ class Comparison:
     # Display
 
     def _html(self, figure: str) -> Html:
-        head, *rows = self.ranking.cells()
-        sides = ["left", *["right"] * (len(head) - 2), "left"]
-
-        def line(form: str, cells: list[str]) -> Html:
-            pairs = zip(cells, sides, strict=True)
-            return html("<tr>{cells}</tr>", cells=joined(html(form, cell=cell, side=side) for cell, side in pairs))
-
+        cells = self.ranking.cells()
+        table = html_table(cells, ["left", *["right"] * (len(cells[0]) - 2), "left"])
         return html(
-            "<p><b>{words}</b></p><div class='wide'><table style='border-collapse:collapse'><thead>{head}</thead>"
-            "<tbody>{rows}</tbody></table></div>{figure}{code}",
+            "<p><b>{words}</b></p><div class='wide'>{table}</div>{figure}{code}",
             words=self.recommendation if self._finished else "No run has ended.",
-            head=line(_HEADING, head),
-            rows=joined(line(_CELL, row) for row in rows),
+            table=table,
             figure=Html(figure),
             code=html("<pre><code>{code}</code></pre>", code=self.code) if self.code else "",
         )
@@ -471,8 +467,12 @@ def compare(
         label="model.parameters()" if module else "parameters",
     )
     show_comparison(comparison)
-    comparison.start()
-    return comparison if background else comparison.wait()
+    try:
+        comparison.start()
+        return comparison if background else comparison.wait()
+    except KeyboardInterrupt:  # before the wait began, which has the same answer to it
+        comparison.stop()
+        return comparison.wait()
 
 
 def _read_starts(starts: Any, parameters: Sequence[torch.Tensor], seed: int) -> list[Callable[[], None]]:

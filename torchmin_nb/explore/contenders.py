@@ -17,7 +17,7 @@ from ..errors import ArgumentError, ArgumentTypeError, UnknownMethodError
 from .catalogue import LOCAL, entry
 from .literal import literal
 
-__all__ = ["Contender", "Limits", "contenders"]
+__all__ = ["Contender", "Limits", "Task", "contenders"]
 
 _ARGUMENTS = ("options", "tol", "jac", "hess", "hessp", "bounds")
 _STEPS = 10**9
@@ -28,6 +28,15 @@ class Limits(NamedTuple):
 
     evaluations: int | None
     seconds: float | None
+
+
+class Task(NamedTuple):
+    """What a run is given: the parameters and the loss, what ends it, and who listens."""
+
+    parameters: Sequence[torch.Tensor]
+    closure: Callable[[], Any]
+    limits: Limits
+    callbacks: list[Callback]
 
 
 class Contender(Protocol):
@@ -43,19 +52,11 @@ class Contender(Protocol):
         """Whether it uses Hessian-vector products."""
         ...
 
-    def start(
-        self,
-        parameters: Sequence[torch.Tensor],
-        closure: Callable[[], Any],
-        limits: Limits,
-        callbacks: list[Callback],
-        *,
-        paused: bool,
-    ) -> Run:
+    def start(self, task: Task, *, paused: bool) -> Run:
         """Begin a run."""
         ...
 
-    def code(self, parameters: str, limits: Limits, steps: int) -> str:
+    def code(self, parameters: str, steps: int) -> str:
         """Code that does it again, with its panel. parameters: code for them. steps: of the run."""
         ...
 
@@ -74,28 +75,20 @@ class OwnMethod:
         spec = entry(self.arguments["method"]).spec
         return isinstance(spec, MethodSpec) and spec.curvature != "none"
 
-    def start(
-        self,
-        parameters: Sequence[torch.Tensor],
-        closure: Callable[[], Any],
-        limits: Limits,
-        callbacks: list[Callback],
-        *,
-        paused: bool,
-    ) -> Run:
+    def start(self, task: Task, *, paused: bool) -> Run:
         """See Contender."""
         optimizer = MinimizeWrapper(
-            parameters,
+            task.parameters,
             dict(self.arguments),
-            callbacks=callbacks,
-            max_evaluations=limits.evaluations,
-            max_seconds=limits.seconds,
+            callbacks=task.callbacks,
+            max_evaluations=task.limits.evaluations,
+            max_seconds=task.limits.seconds,
             start_check=False,
             **self.keywords,
         )
-        return optimizer.start(closure, paused=paused)
+        return optimizer.start(task.closure, paused=paused)
 
-    def code(self, parameters: str, limits: Limits, steps: int) -> str:
+    def code(self, parameters: str, steps: int) -> str:
         """See Contender."""
         arguments = self.arguments if len(self.arguments) > 1 else self.arguments["method"]
         parts = [parameters, literal(arguments), "callbacks=[Dashboard()]"]
@@ -123,28 +116,20 @@ class TorchOptimizer:
         """See Contender."""
         return False
 
-    def start(
-        self,
-        parameters: Sequence[torch.Tensor],
-        closure: Callable[[], Any],
-        limits: Limits,
-        callbacks: list[Callback],
-        *,
-        paused: bool,
-    ) -> Run:
+    def start(self, task: Task, *, paused: bool) -> Run:
         """See Contender."""
-        optimizer = self.kind(list(parameters), **self.keywords)
+        optimizer = self.kind(list(task.parameters), **self.keywords)
         return observe(
             optimizer,
-            closure,
+            task.closure,
             _STEPS,
-            callbacks=callbacks,
+            callbacks=task.callbacks,
             paused=paused,
-            max_evaluations=limits.evaluations,
-            max_seconds=limits.seconds,
+            max_evaluations=task.limits.evaluations,
+            max_seconds=task.limits.seconds,
         )
 
-    def code(self, parameters: str, limits: Limits, steps: int) -> str:
+    def code(self, parameters: str, steps: int) -> str:
         """See Contender."""
         keywords = "".join(f", {name}={literal(value)}" for name, value in self.keywords.items())
         lines = [

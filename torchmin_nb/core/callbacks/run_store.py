@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from ...errors import ArgumentError, HistoryError, StorageError
 from ..display.hooks import histories_page
-from ..display.html import Html, html, html_page, joined
+from ..display.html import Html, html, html_page, html_table, joined
 from ..display.tables import text_table
 from ..history.history import History
 from ..history.records import Evaluation, Iteration, encoded
@@ -585,21 +585,8 @@ def _cells(run: StoredRun) -> list[str]:
 
 
 def _table(runs: Sequence[StoredRun]) -> Html:
-    form = '<td style="text-align:{side};padding:2px 8px;border-bottom:1px solid rgba(128,128,128,.35)">{text}</td>'
     sides = ["right" if name in _FORMATS else "left" for name in COLUMNS]
-
-    def line(cells: Sequence[str], tag: str) -> Html:
-        pairs = zip(cells, sides, strict=True)
-        return html(
-            "<tr>{cells}</tr>",
-            cells=joined(html(form.replace("td", tag), text=text, side=side) for text, side in pairs),
-        )
-
-    return html(
-        "<table style='border-collapse:collapse'><thead>{head}</thead><tbody>{rows}</tbody></table>",
-        head=line(list(COLUMNS), "th"),
-        rows=joined(line(_cells(run), "td") for run in runs),
-    )
+    return html_table([list(COLUMNS), *map(_cells, runs)], sides)
 
 
 def _details(run: StoredRun) -> Html:

@@ -6,9 +6,9 @@ Names, messages and errors come from outside. All text is escaped, except HTML t
 from __future__ import annotations
 
 import html as _html
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-__all__ = ["Html", "escaped", "html", "html_page", "joined"]
+__all__ = ["Html", "escaped", "html", "html_page", "html_table", "joined"]
 
 _STYLE = """
 :root { color-scheme: light dark; }
@@ -22,6 +22,9 @@ pre { overflow-x: auto; padding: .75rem; border: 1px solid rgba(128,128,128,.35)
 figure { margin: 1rem 0; }
 .wide { overflow-x: auto; }
 """
+
+
+_CELL = '<td style="text-align:{side};padding:2px 8px;border-bottom:1px solid rgba(128,128,128,.35)">{cell}</td>'
 
 
 class Html(str):
@@ -47,6 +50,21 @@ def html(form: str, /, **parts: object) -> Html:
 def joined(parts: Iterable[object], between: str = "") -> Html:
     """The parts escaped, side by side; `between` is HTML."""
     return Html(between.join(map(escaped, parts)))
+
+
+def html_table(rows: Sequence[Sequence[object]], sides: Sequence[str]) -> Html:
+    """A table: the headings, then the other rows. sides: "left" or "right", for each column."""
+
+    def line(form: str, cells: Sequence[object]) -> Html:
+        pairs = zip(cells, sides, strict=True)
+        return html("<tr>{cells}</tr>", cells=joined(html(form, cell=cell, side=side) for cell, side in pairs))
+
+    head, *others = rows
+    return html(
+        "<table style='border-collapse:collapse'><thead>{head}</thead><tbody>{body}</tbody></table>",
+        head=line(_CELL.replace("td", "th"), head),
+        body=joined(line(_CELL, row) for row in others),
+    )
 
 
 def html_page(title: str, body: Html) -> Html:
