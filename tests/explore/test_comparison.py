@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from tests.proof import PROOF
-from torchmin_nb import MinimizeWrapper, compare, method, unregister
+from torchmin_nb import Comparison, MinimizeWrapper, compare, method, unregister
 from torchmin_nb.errors import ArgumentError, ArgumentTypeError, BusyError, UnknownMethodError
 from torchmin_nb.problems import PROBLEMS
 
@@ -245,6 +245,20 @@ def test_an_interrupt_leaves_the_rows_so_far():
     comparison = compare([x], slow(x, begun), ["Adam", "BFGS"], budget=10_000)
     assert comparison.stopped
     assert len(comparison.rows) == 1
+    assert x.tolist() == [-1.2, 1.0]
+
+
+def test_an_interrupt_as_it_begins_leaves_nothing_under_way(monkeypatch):
+    x, begin = start(), Comparison.start
+
+    def interrupted(self):
+        begin(self)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Comparison, "start", interrupted)
+    comparison = compare([x], slow(x, threading.Event()), ["Adam"], budget=10_000)
+    assert comparison.over
+    assert comparison.stopped
     assert x.tolist() == [-1.2, 1.0]
 
 
