@@ -30,6 +30,7 @@ ALLOWED = {
     "core.autodiff": "parameters",
     "core.objective": "runtime solvers history parameters autodiff",
     "core.batches": "validation solvers parameters autodiff objective",
+    "core.curvature": "solvers",
     "core.covariance": "display runtime parameters autodiff objective",
     "core.execution": "validation display runtime solvers history methods parameters objective",
     "core.optimizers": """
