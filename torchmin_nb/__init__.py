@@ -7,6 +7,7 @@ from typing import Any
 from ._public import publish
 from ._version import __version__
 from .analysis.landscape import landscape_data
+from .analysis.spectrum import Spectrum, spectrum
 from .core.autodiff.closure_check import ClosureReport
 from .core.batches.full_batch import full_batch, shard
 from .core.callbacks.checkpoint import Checkpoint, SavedRun
@@ -76,6 +77,7 @@ __all__ = [
     "RunStore",
     "SHGOWrapper",
     "SavedRun",
+    "Spectrum",
     "StartRun",
     "Status",
     "StoredRun",
@@ -90,6 +92,7 @@ __all__ = [
     "observe",
     "record",
     "shard",
+    "spectrum",
     "unregister",
 ]
 

@@ -8,11 +8,9 @@ Regression" (1989), section 2.1 and appendix E.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import product
-from math import floor, isfinite, log10
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -20,6 +18,7 @@ import torch
 from ...errors import ArgumentError, CovarianceWarning, NotAMinimumError
 from ..display.html import html, joined
 from ..display.tables import text_table
+from .estimates import Bands, Estimate, bands_of, entry_names, linearised, rounded
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,14 +26,35 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Covariance",
+    "Undetermined",
     "covariance_of_loss",
     "covariance_of_residuals",
+    "curve_bands",
     "named_values",
     "parameter_names",
     "warn_of_bounds",
 ]
 
 _SHOWN = 40
+_DOES_NOT_ENTER = 64
+"""A share of a gradient below this many machine epsilons of the parameters counts as rounding."""
+
+
+class Undetermined(NamedTuple):
+    """Directions that the data do not determine: orthonormal rows (r, n) in variables that are multiplied by lengths.
+
+    lengths: shape (n,).
+    """
+
+    directions: NDArray[np.float64]
+    lengths: NDArray[np.float64]
+
+    def enter(self, jacobian: NDArray[np.float64], eps: float) -> NDArray[np.bool_]:
+        """Which rows of a Jacobian (k, n) change along these directions, shape (k,). eps: its precision."""
+        scaled = jacobian / self.lengths
+        tolerance = max(np.sqrt(np.finfo(np.float64).eps), _DOES_NOT_ENTER * eps)
+        along = np.linalg.norm(scaled @ self.directions.T, axis=1)
+        return np.asarray(along > tolerance * np.linalg.norm(scaled, axis=1))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -50,6 +70,16 @@ class Covariance:
     undetermined : ndarray of shape (n,)
         bool, True for an entry that the data do not determine. Its standard error is infinite, and its row of `matrix`
         describes the other directions only.
+    degrees_of_freedom : int or None
+        Those of the estimated residual variance; None if no variance was estimated.
+    residual_deviation : float or None
+        The estimated standard deviation of the residuals; None if it was not estimated.
+    root : ndarray of shape (n, r) or None
+        A matrix with ``matrix = root @ root.T``, with more digits than `matrix` along directions of small variance.
+    parameters : tuple of torch.Tensor
+        The fitted tensors themselves, for functions that read them; empty in a copy that was loaded.
+    directions : Undetermined or None
+        The directions that the data do not determine, if there are any.
 
     References
     ----------
@@ -74,6 +104,106 @@ class Covariance:
     matrix: NDArray[np.float64]
     values: Mapping[str, torch.Tensor]
     undetermined: NDArray[np.bool_]
+    degrees_of_freedom: int | None = None
+    residual_deviation: float | None = None
+    root: NDArray[np.float64] | None = None
+    parameters: tuple[torch.Tensor, ...] = ()
+    directions: Undetermined | None = None
+
+    def of(self, function: Callable[..., torch.Tensor]) -> Estimate:
+        """The standard error of anything that is computed from the parameters, by the delta method.
+
+        It is exact for linear functions, and good where the function is nearly linear within a few standard errors.
+
+        Parameters
+        ----------
+        function : callable
+            ``lambda: model(x)`` reads the parameters, as a closure does: they hold `values` meanwhile. Or its arguments
+            have the names of parameters: ``lambda slope, offset: -offset / slope``. Returns a tensor of k elements.
+
+        Returns
+        -------
+        Estimate
+            Value, standard error, and the covariance of the k elements.
+
+        Raises
+        ------
+        ArgumentError
+            If an argument of the function is not the name of a parameter.
+
+        Examples
+        --------
+        >>> t = torch.arange(6, dtype=torch.float64)
+        >>> y = 2 * t + 1 + torch.tensor([0.1, -0.1, 0.1, -0.1, 0.1, -0.1])
+        >>> fit = curve_fit(lambda t, slope, offset: slope * t + offset, t, y)
+        >>> fit.covariance.of(lambda slope, offset: -offset / slope)
+        -0.526 ± 0.050
+        """
+        return linearised(function, self.values, self.parameters).estimate(self.spread)
+
+    def bands(self, function: Callable[..., torch.Tensor], x: Any, *, level: float = 0.95, sigma: Any = None) -> Bands:
+        """The confidence band of a prediction, and the interval for new data.
+
+        With an estimated residual variance the intervals are those of Student's t distribution, else normal ones.
+
+        Parameters
+        ----------
+        function : callable
+            ``function(x)`` reads the parameters, such as a model; further arguments have the names of parameters.
+        x : torch.Tensor
+            Where to predict.
+        level : float, optional
+            The probability of each interval, pointwise. Default 0.95.
+        sigma : float, tensor or None, optional
+            The standard deviation of a new measurement at x, such as `residual_deviation`. Default None: no interval
+            for new data.
+
+        Returns
+        -------
+        Bands
+            Prediction, its standard error, and intervals.
+
+        Examples
+        --------
+        >>> t = torch.arange(6, dtype=torch.float64)
+        >>> y = 2 * t + 1 + torch.tensor([0.1, -0.1, 0.1, -0.1, 0.1, -0.1])
+        >>> fit = curve_fit(lambda t, slope, offset: slope * t + offset, t, y)
+        >>> fit.covariance.bands(lambda t, slope, offset: slope * t + offset, torch.tensor([0.0, 9.0]))
+        x  prediction      low    high
+        ─  ──────────  ───────  ──────
+        0      1.0429  0.80725  1.2785
+        9      18.889   18.405  19.372
+        """
+        return curve_bands(self, function, x, level, sigma)
+
+    def spread(self, jacobian: NDArray[np.float64]) -> NDArray[np.float64]:
+        """A matrix Z with Z Zᵀ = J C Jᵀ, the covariance of what has the Jacobian J.
+
+        Parameters
+        ----------
+        jacobian : ndarray of shape (k, n)
+            J, float64.
+
+        Returns
+        -------
+        ndarray of shape (k, r)
+            Z. Rows of what the data do not determine are infinite.
+
+        Examples
+        --------
+        >>> x = torch.nn.Parameter(torch.zeros(2, dtype=torch.float64))
+        >>> covariance = MinimizeWrapper([x], "BFGS").covariance(lambda: (torch.tensor([8.0, 2.0]) * x**2).sum())
+        >>> (covariance.spread(np.array([[1.0, 0.0], [1.0, 1.0]])) ** 2).sum(axis=1)
+        array([0.0625, 0.3125])
+        """
+        factor: NDArray[np.float64] = jacobian @ (_root_of(self.matrix) if self.root is None else self.root)
+        if self.directions is not None:
+            eps = max(torch.finfo(value.dtype).eps for value in self.values.values())
+            factor[self.directions.enter(jacobian, eps)] = np.inf
+        return factor
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "parameters": ()}
 
     def standard_errors(self) -> dict[str, torch.Tensor]:
         """The standard errors by name: float64 tensors of the parameters' shapes, infinite for undetermined entries."""
@@ -113,14 +243,25 @@ class Covariance:
         return np.asarray(np.where(self.undetermined, np.inf, np.sqrt(np.diag(self.matrix))))
 
     def _shown(self) -> list[tuple[str, str, str]]:
-        entries = zip(_entry_names(self.values), _flat_values(self.values), self._errors(), strict=True)
-        return [
-            (name, *_rounded(value, error)) for _, (name, value, error) in zip(range(_SHOWN), entries, strict=False)
-        ]
+        entries = zip(entry_names(self.values), _flat_values(self.values), self._errors(), strict=True)
+        return [(name, *rounded(value, error)) for _, (name, value, error) in zip(range(_SHOWN), entries, strict=False)]
 
     def _rest(self) -> str:
         more = len(self.matrix) - _SHOWN
         return f"\nand {more} more: see standard_errors()" if more > 0 else ""
+
+
+def curve_bands(
+    covariance: Covariance,
+    function: Callable[..., torch.Tensor],
+    x: Any,
+    level: float,
+    sigma: Any,
+    names: Sequence[str] | None = None,
+) -> Bands:
+    """See Covariance.bands. names: of the parameters that the function takes after x, if not its arguments say so."""
+    found = linearised(function, covariance.values, covariance.parameters, x, names=names)
+    return bands_of(found.estimate(covariance.spread), x, level, sigma, covariance.degrees_of_freedom)
 
 
 def covariance_of_residuals(
@@ -152,7 +293,10 @@ def covariance_of_residuals(
     curvature = np.zeros(n)
     curvature[: singular.size] = np.where(singular > max(m, n) * eps * max(singular, default=0.0), singular, 0.0) ** 2
     variance = 1.0 if absolute_sigma else 2 * cost / (m - n)
-    return _assembled(curvature, directions, lengths, variance, values, free)
+    found = _assembled(curvature, directions, lengths, variance, values, free)
+    if absolute_sigma:
+        return found
+    return replace(found, degrees_of_freedom=m - n, residual_deviation=float(np.sqrt(variance)))
 
 
 def covariance_of_loss(
@@ -202,7 +346,7 @@ def warn_of_bounds(x: NDArray[np.float64], bounds: Bounds | None, values: Mappin
     if bounds is None:
         return
     near = np.isclose(x, bounds.lb, rtol=1e-6, atol=0) | np.isclose(x, bounds.ub, rtol=1e-6, atol=0)
-    names = [name for name, hit in zip(_entry_names(values), near & (bounds.lb < bounds.ub), strict=True) if hit]
+    names = [name for name, hit in zip(entry_names(values), near & (bounds.lb < bounds.ub), strict=True) if hit]
     if names:
         warnings.warn(
             f"on its bound: {', '.join(names[:8])}; there the errors are not normally distributed, and the covariance "
@@ -222,19 +366,22 @@ def _assembled(
 ) -> Covariance:
     """From curvatures along orthogonal directions (rows) of the scaled variables; no curvature: not determined."""
     known = curvature > 0
-    inverse = (directions[known].T / curvature[known]) @ directions[known]
+    root = np.zeros((free.size, int(known.sum())))
+    root[free] = np.sqrt(variance) * (directions[known].T / np.sqrt(curvature[known])) / lengths[:, None]
     loose = (np.abs(directions[~known]) > np.sqrt(np.finfo(np.float64).eps)).any(axis=0)
-    matrix = np.zeros((free.size, free.size))
-    matrix[np.ix_(free, free)] = variance * inverse / np.outer(lengths, lengths)
+    matrix = root @ root.T
     undetermined = np.zeros(free.size, dtype=bool)
     undetermined[free] = loose
-    if not known.all():
-        _warn_of_rank(int(known.sum()), known.size, undetermined, values)
-    return Covariance(matrix, values, undetermined)
+    if known.all():
+        return Covariance(matrix, values, undetermined, root=root)
+    _warn_of_rank(int(known.sum()), known.size, undetermined, values)
+    rows, whole = np.zeros((int((~known).sum()), free.size)), np.ones(free.size)
+    rows[:, free], whole[free] = directions[~known], lengths
+    return Covariance(matrix, values, undetermined, root=root, directions=Undetermined(rows, whole))
 
 
 def _warn_of_rank(rank: int, n: int, undetermined: NDArray[np.bool_], values: Mapping[str, torch.Tensor]) -> None:
-    names = [name for name, loose in zip(_entry_names(values), undetermined, strict=True) if loose]
+    names = [name for name, loose in zip(entry_names(values), undetermined, strict=True) if loose]
     listed = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
     warnings.warn(
         f"only {rank} of {n} directions of the parameters are determined: {listed} trade off without changing the fit, "
@@ -248,25 +395,13 @@ def _nonzero(lengths: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.where(lengths > 0, lengths, 1.0)
 
 
-def _entry_names(values: Mapping[str, torch.Tensor]) -> Iterator[str]:
-    """One name for each entry: `weight[0, 1]`, or the parameter's name if it is a scalar."""
-    for name, value in values.items():
-        for index in product(*map(range, value.shape)):
-            yield f"{name}[{', '.join(map(str, index))}]" if index else name
-
-
 def _flat_values(values: Mapping[str, torch.Tensor]) -> Iterator[float]:
     for value in values.values():
         yield from value.reshape(-1).tolist()
 
 
-def _rounded(value: float, error: float) -> tuple[str, str]:
-    """Value and error as text: two digits of the error, and the value to the same decimal place."""
-    if not (isfinite(error) and isfinite(value) and error > 0):
-        return f"{value:.6g}", "∞" if error == np.inf else f"{error:.2g}"
-    place = floor(log10(float(f"{error:.1e}")))
-    if -6 < place < 6 and abs(value) < 1e9:
-        decimals = max(0, 1 - place)
-        return f"{value:.{decimals}f}", f"{error:.{decimals}f}"
-    digits = max(0, floor(log10(abs(value))) - place + 1) if value else 1
-    return f"{value:.{digits}e}", f"{error:.1e}"
+def _root_of(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+    """A matrix R, shape (n, n), with R Rᵀ = the covariance."""
+    lengths = _nonzero(np.sqrt(np.diag(matrix)))
+    variances, vectors = np.linalg.eigh(matrix / np.outer(lengths, lengths))
+    return np.asarray(lengths[:, None] * vectors * np.sqrt(np.maximum(variances, 0.0)))

@@ -80,6 +80,7 @@ def lanczos(
     tolerance: float = 1e-6,
     seed: int = 0,
     start: torch.Tensor | None = None,
+    restart: bool = True,
     dtype: torch.dtype = torch.float64,
     device: torch.device | None = None,
 ) -> RitzPairs:
@@ -87,8 +88,8 @@ def lanczos(
 
     It ends early when the `lowest` and `highest` values have residuals up to tolerance·(largest |value|). A Krylov
     space that cannot grow is followed by another one, from a new random vector, until the wanted values are known with
-    their multiplicities. tolerance 0: all steps are made. start: the first vector; default: drawn by `seed` from a
-    generator of its own. Raises ClosureError if a product is not finite.
+    their multiplicities; with restart=False it ends there. tolerance 0: all steps are made. start: the first vector;
+    default: drawn by `seed` from a generator of its own. Raises ClosureError if a product is not finite.
     """
     generator = torch.Generator().manual_seed(seed)
     first = drawn(n, generator, dtype=dtype, device=device) if start is None else start
@@ -97,7 +98,8 @@ def lanczos(
         space.grow(product)
         if space.m == most or space.off[-1] == 0 or space.m >= space.check_at:
             found = space.pairs(lowest, highest, tolerance)
-            if space.m == most or (found.converged and tolerance > 0):
+            ended = space.off[-1] == 0 and not restart
+            if space.m == most or ended or (found.converged and tolerance > 0):
                 return found
         if space.off[-1] == 0:
             space.begin(generator)

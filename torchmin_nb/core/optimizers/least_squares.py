@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Literal, Unpack, get_args
 
 import numpy as np
@@ -252,9 +253,10 @@ class LeastSquaresWrapper(DeviceOptimizer):
         values = named_values(self.param_groups, flat.tensors)
         warn_of_bounds(flat.read(), bounds, values)
         free = None if bounds is None else bounds.lb < bounds.ub
-        return covariance_of_residuals(
+        found = covariance_of_residuals(
             jacobian, m, cost, values, absolute_sigma=absolute_sigma, eps=flat.eps, free=free
         )
+        return replace(found, parameters=tuple(flat.tensors))
 
     def _jacobian_then(self, n: int) -> tuple[NDArray[np.float64], int, float]:
         if self.result is None or "cost" not in self.result or np.shape(self.result.get("jac"))[1:] != (n,):
