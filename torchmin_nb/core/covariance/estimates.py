@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,7 +28,7 @@ from ..parameters.flat import FlatParameters
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Bands", "Estimate", "Linearised", "bands_of", "entry_names", "linearised", "rounded"]
+__all__ = ["Bands", "Estimate", "Linearised", "bands_of", "entry_names", "linearised", "rounded", "with_values"]
 
 _SHOWN = 40
 Spread = Callable[["NDArray[np.float64]"], "NDArray[np.float64]"]
@@ -63,8 +65,9 @@ class Estimate:
     @property
     def covariance(self) -> NDArray[np.float64]:
         """The covariance of the k elements, shape (k, k). Undetermined ones have infinite rows and columns."""
-        loose: NDArray[np.bool_] = np.isinf(self.factor).any(axis=1)
-        known = np.where(loose[:, None], 0.0, self.factor)
+        loose = np.flatnonzero(np.isinf(self.factor).any(axis=1))
+        known = self.factor.copy()
+        known[loose] = 0.0
         matrix: NDArray[np.float64] = known @ known.T
         matrix[loose] = matrix[:, loose] = np.inf
         return matrix
@@ -73,7 +76,7 @@ class Estimate:
         rows = [rounded(*pair) for pair in self._pairs()]
         if self.value.dim() == 0:
             return " ± ".join(rows[0])
-        names = [name or "value" for name in entry_names({"": self.value})][: len(rows)]
+        names = entry_names({"": self.value}, _SHOWN)
         table = [(name, f"{value} ± {error}") for name, (value, error) in zip(names, rows, strict=True)]
         more = self.value.numel() - _SHOWN
         return text_table([("entry", "value ± standard error"), *table], align="<<") + (
@@ -180,10 +183,31 @@ def linearised(
     Raises ArgumentError for arguments that are no parameters, ClosureError for a result that does not depend on the
     parameters.
     """
+    with _called(function, values, live, leading, names) as (returned, flat):
+        return _with_jacobian(returned, flat)
+
+
+def with_values(
+    values: Mapping[str, torch.Tensor], live: Sequence[torch.Tensor], function: Callable[..., Any]
+) -> torch.Tensor:
+    """What a function of parameters returns at these values, float64 on the host. See `linearised`."""
+    with _called(function, values, live, (), None) as (returned, _):
+        return _as_value(returned)
+
+
+@contextmanager
+def _called(
+    function: Callable[..., Any],
+    values: Mapping[str, torch.Tensor],
+    live: Sequence[torch.Tensor],
+    leading: Sequence[Any],
+    names: Sequence[str] | None,
+) -> Iterator[tuple[Any, FlatParameters]]:
+    """The return value with its graph, and the parameters that it was computed from."""
     names = _named_arguments(function, values, len(leading)) if names is None else names
     if names is None and not live:
         raise ArgumentError(
-            "this object was loaded, so it is not connected with the live parameters; pass a function with arguments "
+            f"this object was loaded, so it is not connected with the live parameters; pass a function with arguments "
             f"that have the names of parameters ({', '.join(list(values)[:8])})"
         )
     own = [value.detach().clone().requires_grad_() for value in values.values()]
@@ -194,8 +218,7 @@ def linearised(
         if names is None:
             flat.write(FlatParameters(own).join(own, flat.widest, own[0].device))
         with torch.enable_grad():
-            returned = function(*arguments)
-        return _with_jacobian(returned, flat)
+            yield function(*arguments), flat
 
 
 def bands_of(estimate: Estimate, x: Any, level: float, sigma: Any, degrees_of_freedom: int | None) -> Bands:
@@ -223,13 +246,14 @@ def bands_of(estimate: Estimate, x: Any, level: float, sigma: Any, degrees_of_fr
     )
 
 
-def entry_names(values: Mapping[str, torch.Tensor]) -> list[str]:
-    """One name for each entry: `weight[0, 1]`, or the parameter's name if it is a scalar."""
-    return [
+def entry_names(values: Mapping[str, torch.Tensor], most: int | None = None) -> list[str]:
+    """One name for each entry: `weight[0, 1]`, or the parameter's name if it is a scalar; the first `most` of them."""
+    names = (
         f"{name}[{', '.join(map(str, index))}]" if index else name
         for name, value in values.items()
         for index in np.ndindex(*value.shape)
-    ]
+    )
+    return list(islice(names, most))
 
 
 def rounded(value: float, error: float) -> tuple[str, str]:
@@ -267,20 +291,25 @@ def _named_arguments(function: Any, values: Mapping[str, torch.Tensor], leading:
 
 
 def _with_jacobian(returned: Any, flat: FlatParameters) -> Linearised:
-    if not isinstance(returned, torch.Tensor) or not returned.dtype.is_floating_point:
-        what = returned.dtype if isinstance(returned, torch.Tensor) else type(returned).__name__
-        raise ArgumentTypeError(f"the function must return a tensor of real numbers, got {what}")
+    value = _as_value(returned)
     if not returned.requires_grad:
         raise ClosureError(
             "the value does not depend on the parameters: no gradient reaches them; compute it from the same tensors "
             "that were fitted, without .detach(), .item() or torch.no_grad()"
         )
-    value = returned.detach().to("cpu", torch.float64)
-    if not bool(torch.isfinite(value).all()):
-        raise ClosureError("the value is not finite at the parameters' values, so it has no standard error")
     if not returned.numel():
         return Linearised(value, np.zeros((0, flat.n)))
     graph = JacobianGraph(returned.reshape(-1), flat)
     builder = DenseJacobian(returned.numel(), flat.n, flat.eps)
     jacobian = builder.build(graph, lambda: None, torch.float64, torch.device("cpu"))
     return Linearised(value, jacobian.numpy())
+
+
+def _as_value(returned: Any) -> torch.Tensor:
+    if not isinstance(returned, torch.Tensor) or not returned.dtype.is_floating_point:
+        what = returned.dtype if isinstance(returned, torch.Tensor) else type(returned).__name__
+        raise ArgumentTypeError(f"the function must return a tensor of real numbers, got {what}")
+    value = returned.detach().to("cpu", torch.float64)
+    if not bool(torch.isfinite(value).all()):
+        raise ClosureError("the value is not finite at these values of the parameters, so it has no standard error")
+    return value
