@@ -31,9 +31,10 @@ PROMISED = {
     """,
     "torchmin_nb.views": """
         Axis Chart Contours Dashboard INK Mark MethodExplorer Picture ProgressLine RUNS Region StartsView animated_html
-        chart_figure chart_picture convergence_figure curves_picture follow landscape_chart landscape_figure
-        landscape_picture multistart_figure multistart_picture order_figure order_picture profile_figure profile_picture
-        show show_slider slider_figure step_figure step_picture style
+        bands_figure bands_picture chart_figure chart_picture convergence_figure curves_picture follow landscape_chart
+        landscape_figure landscape_picture multistart_figure multistart_picture order_figure order_picture
+        profile_figure profile_picture show show_slider slider_figure spectrum_figure spectrum_picture step_figure
+        step_picture style
     """,
     "torchmin_nb.solvers": "Ending Problem Sample Solver State",
     "torchmin_nb.analysis": """

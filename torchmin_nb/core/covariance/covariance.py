@@ -137,7 +137,7 @@ class Covariance:
         >>> y = 2 * t + 1 + torch.tensor([0.1, -0.1, 0.1, -0.1, 0.1, -0.1])
         >>> fit = curve_fit(lambda t, slope, offset: slope * t + offset, t, y)
         >>> fit.covariance.of(lambda slope, offset: -offset / slope)
-        -0.526 ± 0.050
+        -0.526 ± 0.049
         """
         return linearised(function, self.values, self.parameters).estimate(self.spread)
 
@@ -171,8 +171,8 @@ class Covariance:
         >>> fit.covariance.bands(lambda t, slope, offset: slope * t + offset, torch.tensor([0.0, 9.0]))
         x  prediction      low    high
         ─  ──────────  ───────  ──────
-        0      1.0429  0.80725  1.2785
-        9      18.889   18.405  19.372
+        0      1.0429  0.80754  1.2782
+        9      18.889   18.366  19.411
         """
         return curve_bands(self, function, x, level, sigma)
 

@@ -50,7 +50,8 @@ class Estimate:
 
     See Also
     --------
-    Covariance.of : computes it, and has an example.
+    Covariance : its method `of` computes it, and has an example.
+    laplace : its result's method `predict` computes it too.
     """
 
     value: torch.Tensor
@@ -118,7 +119,8 @@ class Bands:
 
     See Also
     --------
-    Covariance.bands : computes them, and has an example.
+    Covariance : its method `bands` computes them, and has an example.
+    curve_fit : its result has them too.
     """
 
     x: Any

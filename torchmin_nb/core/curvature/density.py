@@ -38,7 +38,7 @@ class Moment(NamedTuple):
 
     See Also
     --------
-    Density.moment : computes it.
+    spectrum : its density computes moments, and it has an example.
     """
 
     value: float

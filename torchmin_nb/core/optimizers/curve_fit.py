@@ -118,10 +118,10 @@ class CurveFit:
         >>> t = torch.arange(8, dtype=torch.float64)
         >>> y = 2 * t + 1 + torch.tensor([0.1, -0.1] * 4)
         >>> curve_fit(lambda t, slope, offset: slope * t + offset, t, y).bands([3.5, 10.0])
-           x  prediction     low    high  new: low  new: high
-        ────  ──────────  ──────  ──────  ────────  ─────────
-         3.5           8  7.9025  8.0975    7.7075     8.2925
-          10      20.938  20.646   21.23    20.538     21.338
+          x  prediction     low    high  new: low  new: high
+        ───  ──────────  ──────  ──────  ────────  ─────────
+        3.5           8  7.9025  8.0975    7.7075     8.2925
+         10      20.938  20.645  21.231    20.536     21.341
         """
         if self.covariance is None:
             raise ArgumentError(
