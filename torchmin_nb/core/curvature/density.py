@@ -24,6 +24,8 @@ __all__ = ["Density", "Moment", "density_of"]
 _POINTS = 1001
 _WIDTH = 1 / 200
 """The width of each eigenvalue's bell, relative to the range of the eigenvalues."""
+_ONE_VALUE = 1e-5
+"""A range below this share of the largest eigenvalue counts as rounding of one eigenvalue."""
 
 
 class Moment(NamedTuple):
@@ -177,7 +179,8 @@ def density_of(
         nodes[index, :m], weights[index, :m] = pairs.values, pairs.coordinates[0] ** 2
         nodes[index, m:] = pairs.values[-1]
     low, high = float(nodes.min()), float(nodes.max())
-    width = _WIDTH * ((high - low) or abs(high) or 1.0)
+    largest = max(abs(low), abs(high))
+    width = _WIDTH * (high - low if high - low > _ONE_VALUE * largest else largest or 1.0)
     grid = np.linspace(low - 4 * width, high + 4 * width, _POINTS)
     return Density(grid, _smoothed(grid, nodes, weights, width), width, nodes, weights, exact)
 
