@@ -63,12 +63,12 @@ def test_the_ends_of_a_network(hidden):
 
 
 def test_the_density_of_a_network():
-    model = network(5)
+    model = network(3)
     expected, _ = dense(model)
     found = spectrum(lambda: loss_of(model), model, density=len(expected)).density
     bells = np.exp(-0.5 * ((found.grid[:, None] - expected) / found.width) ** 2).mean(1)
     np.testing.assert_allclose(found.values, bells / (found.width * np.sqrt(2 * np.pi)), atol=1e-8)
-    drawn = spectrum(lambda: loss_of(model), model, density=40).density
+    drawn = spectrum(lambda: loss_of(model), model, density=12).density
     for power in (1, 2):
         mean, error = drawn.moment(power)
         assert abs(mean - (expected**power).mean()) < 4 * error

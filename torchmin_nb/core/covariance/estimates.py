@@ -19,6 +19,7 @@ import torch
 from scipy import stats
 
 from ...errors import ArgumentError, ArgumentTypeError, ClosureError
+from ..autodiff.graph import leaves, nodes_of
 from ..autodiff.jacobian import DenseJacobian, JacobianGraph
 from ..autodiff.side_effects import preserved_buffers, restored_afterwards
 from ..display.html import html, html_table
@@ -167,6 +168,8 @@ class Linearised:
     def estimate(self, spread: Spread) -> Estimate:
         """With its standard errors."""
         factor = spread(self.jacobian)
+        if factor.shape[1] > len(factor) and np.isfinite(factor).all():
+            factor = np.linalg.qr(factor.T, mode="r").T  # k² numbers in place of k·n
         error = torch.from_numpy(np.sqrt((factor**2).sum(axis=1))).reshape(self.value.shape)
         return Estimate(self.value, error, factor)
 
@@ -294,7 +297,8 @@ def _named_arguments(function: Any, values: Mapping[str, torch.Tensor], leading:
 
 def _with_jacobian(returned: Any, flat: FlatParameters) -> Linearised:
     value = _as_value(returned)
-    if not returned.requires_grad:
+    reached = leaves(nodes_of(returned)) if returned.requires_grad else ()
+    if not any(id(tensor) in reached for tensor in flat.tensors):
         raise ClosureError(
             "the value does not depend on the parameters: no gradient reaches them; compute it from the same tensors "
             "that were fitted, without .detach(), .item() or torch.no_grad()"

@@ -36,10 +36,11 @@ _ROUNDING = 64
 class RitzPairs:
     """Approximate eigenvalues and eigenvectors from a basis of m vectors. Memory: the basis, m·n numbers.
 
-    values: shape (m,), float64, ascending. residuals: shape (m,), ‖A v − value·v‖ for each; within this distance of a
-    value there is an eigenvalue of A. coordinates: shape (m, m), the vectors in the basis, one in each column.
-    diagonal, off: the tridiagonal matrix, shapes (m,) and (m − 1,); a 0 in `off` begins a new Krylov space.
-    basis: shape (m, n), orthonormal rows. converged: whether the wanted values are within the tolerance.
+    values: shape (m,), float64, ascending. residuals: shape (m,), ‖A v − value·v‖ for each, at least the rounding of
+    the products; within this distance of a value there is an eigenvalue of A. coordinates: shape (m, m), the vectors in
+    the basis, one in each column. diagonal, off: the tridiagonal matrix, shapes (m,) and (m − 1,); a 0 in `off` begins
+    a new Krylov space. basis: shape (m, n), orthonormal rows. converged: whether the wanted values are within the
+    tolerance.
     """
 
     values: NDArray[np.float64]
@@ -96,10 +97,10 @@ def lanczos(
     space, most = _Space(first), min(n, steps or n)
     while True:
         space.grow(product)
-        if space.m == most or space.off[-1] == 0 or space.m >= space.check_at:
+        ended = space.m == most or (space.off[-1] == 0 and not restart)
+        if ended or (tolerance > 0 and (space.off[-1] == 0 or space.m >= space.check_at)):
             found = space.pairs(lowest, highest, tolerance)
-            ended = space.off[-1] == 0 and not restart
-            if space.m == most or ended or (found.converged and tolerance > 0):
+            if ended or found.converged:
                 return found
         if space.off[-1] == 0:
             space.begin(generator)
@@ -159,8 +160,9 @@ class _Space:
         self.check_at = self.m + max(1, self.m // 8)
         diagonal, off = np.array(self.diagonal), np.array(self.off[:-1])
         values, coordinates = scipy.linalg.eigh_tridiagonal(diagonal, off)
-        residuals = np.abs(self.off[-1] * coordinates[-1])
-        limit = tolerance * float(np.abs(values).max())
+        largest = float(np.abs(values).max())
+        residuals = np.maximum(np.abs(self.off[-1] * coordinates[-1]), self._eps * largest)
+        limit = max(tolerance, self._eps) * largest
         wanted = _ends(self.m, lowest, highest)
         complete = self.m == self.rows.shape[1]
         enough = complete or self.m >= lowest + highest
@@ -179,7 +181,7 @@ class _Space:
             return False
         before = scipy.linalg.eigvalsh_tridiagonal(self.diagonal[:begun], self.off[: begun - 1])
         known, now = before[_ends(begun, lowest, highest)], values[_ends(self.m, lowest, highest)]
-        return bool((np.abs(known - now) <= limit + self._eps * np.abs(values).max()).all())
+        return bool((np.abs(known - now) <= limit).all())
 
     def _orthogonal(self, w: torch.Tensor, k: int) -> torch.Tensor:
         """w without its components along the first k vectors: twice, because rounding leaves some."""
