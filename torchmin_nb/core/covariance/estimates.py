@@ -15,6 +15,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import scipy.linalg
 import torch
 from scipy import stats
 
@@ -169,7 +170,7 @@ class Linearised:
         """With its standard errors."""
         factor = spread(self.jacobian)
         if factor.shape[1] > len(factor) and np.isfinite(factor).all():
-            factor = np.linalg.qr(factor.T, mode="r").T  # k² numbers in place of k·n
+            factor = scipy.linalg.qr(factor.T, mode="r")[0][: len(factor)].T  # k² numbers in place of k·n
         error = torch.from_numpy(np.sqrt((factor**2).sum(axis=1))).reshape(self.value.shape)
         return Estimate(self.value, error, factor)
 
@@ -297,7 +298,7 @@ def _named_arguments(function: Any, values: Mapping[str, torch.Tensor], leading:
 
 def _with_jacobian(returned: Any, flat: FlatParameters) -> Linearised:
     value = _as_value(returned)
-    reached = leaves(nodes_of(returned)) if returned.requires_grad else ()
+    reached = {id(returned)} if returned.is_leaf else leaves(nodes_of(returned))
     if not any(id(tensor) in reached for tensor in flat.tensors):
         raise ClosureError(
             "the value does not depend on the parameters: no gradient reaches them; compute it from the same tensors "
