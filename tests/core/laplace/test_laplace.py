@@ -155,9 +155,9 @@ def test_draws_have_the_distribution(form):
 
 def test_predictions_from_draws():
     found, a, b = fitted()
-    drawn, linear = found.predict(lambda: line(a, b, NEW), samples=20_000), found.predict(lambda: line(a, b, NEW))
-    np.testing.assert_allclose(drawn.value, linear.value, atol=0.01)
-    np.testing.assert_allclose(drawn.covariance, linear.covariance, atol=0.02 * float(linear.variance.max()))
+    drawn, linear = found.predict(lambda: line(a, b, NEW), samples=4000), found.predict(lambda: line(a, b, NEW))
+    np.testing.assert_allclose(drawn.value, linear.value, atol=0.02)
+    np.testing.assert_allclose(drawn.covariance, linear.covariance, atol=0.1 * float(linear.variance.max()))
     np.testing.assert_allclose(drawn.variance, np.diag(drawn.covariance), rtol=1e-10)
 
 

@@ -30,7 +30,17 @@ from ..parameters.flat import FlatParameters
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Bands", "Estimate", "Linearised", "bands_of", "entry_names", "linearised", "rounded", "with_values"]
+__all__ = [
+    "Bands",
+    "Estimate",
+    "Linearised",
+    "as_value",
+    "bands_of",
+    "connected",
+    "entry_names",
+    "linearised",
+    "rounded",
+]
 
 _SHOWN = 40
 Spread = Callable[["NDArray[np.float64]"], "NDArray[np.float64]"]
@@ -189,27 +199,19 @@ def linearised(
     Raises ArgumentError for arguments that are no parameters, ClosureError for a result that does not depend on the
     parameters.
     """
-    with _called(function, values, live, leading, names) as (returned, flat):
-        return _with_jacobian(returned, flat)
-
-
-def with_values(
-    values: Mapping[str, torch.Tensor], live: Sequence[torch.Tensor], function: Callable[..., Any]
-) -> torch.Tensor:
-    """What a function of parameters returns at these values, float64 on the host. See `linearised`."""
-    with _called(function, values, live, (), None) as (returned, _):
-        return _as_value(returned)
+    with connected(function, values, live, leading, names) as (call, flat), torch.enable_grad():
+        return _with_jacobian(call(), flat)
 
 
 @contextmanager
-def _called(
+def connected(
     function: Callable[..., Any],
     values: Mapping[str, torch.Tensor],
     live: Sequence[torch.Tensor],
-    leading: Sequence[Any],
-    names: Sequence[str] | None,
-) -> Iterator[tuple[Any, FlatParameters]]:
-    """The return value with its graph, and the parameters that it was computed from."""
+    leading: Sequence[Any] = (),
+    names: Sequence[str] | None = None,
+) -> Iterator[tuple[Callable[[], Any], FlatParameters]]:
+    """The function without arguments, and the parameters that it reads, which hold `values`. See `linearised`."""
     names = _named_arguments(function, values, len(leading)) if names is None else names
     if names is None and not live:
         raise ArgumentError(
@@ -223,8 +225,7 @@ def _called(
     with preserved_buffers() if names is not None else restored_afterwards(flat):
         if names is None:
             flat.write(FlatParameters(own).join(own, flat.widest, own[0].device))
-        with torch.enable_grad():
-            yield function(*arguments), flat
+        yield lambda: function(*arguments), flat
 
 
 def bands_of(estimate: Estimate, x: Any, level: float, sigma: Any, degrees_of_freedom: int | None) -> Bands:
@@ -297,7 +298,7 @@ def _named_arguments(function: Any, values: Mapping[str, torch.Tensor], leading:
 
 
 def _with_jacobian(returned: Any, flat: FlatParameters) -> Linearised:
-    value = _as_value(returned)
+    value = as_value(returned)
     reached = {id(returned)} if returned.is_leaf else leaves(nodes_of(returned))
     if not any(id(tensor) in reached for tensor in flat.tensors):
         raise ClosureError(
@@ -312,7 +313,8 @@ def _with_jacobian(returned: Any, flat: FlatParameters) -> Linearised:
     return Linearised(value, jacobian.numpy())
 
 
-def _as_value(returned: Any) -> torch.Tensor:
+def as_value(returned: Any) -> torch.Tensor:
+    """What a function returned, float64 on the host. Raises ClosureError if it is not finite."""
     if not isinstance(returned, torch.Tensor) or not returned.dtype.is_floating_point:
         what = returned.dtype if isinstance(returned, torch.Tensor) else type(returned).__name__
         raise ArgumentTypeError(f"the function must return a tensor of real numbers, got {what}")

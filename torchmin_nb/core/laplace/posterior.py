@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from scipy.optimize import minimize_scalar
 
-from ..covariance.estimates import Bands, Estimate, bands_of, entry_names, linearised, rounded, with_values
+from ..covariance.estimates import Bands, Estimate, as_value, bands_of, connected, entry_names, linearised, rounded
 from ..display.html import html, html_table
 from ..display.tables import text_table
 from ..validation import count as positive_count
@@ -141,13 +141,13 @@ class Laplace:
         """
         if samples is None:
             return linearised(function, self.values, self.parameters).estimate(self.spread)
-        draws = self.samples(positive_count("samples", samples), torch.Generator().manual_seed(seed))
-        rows = torch.stack(
-            [
-                with_values({name: draw[index] for name, draw in draws.items()}, self.parameters, function)
-                for index in range(samples)
-            ]
-        )
+        draws = self._draws(positive_count("samples", samples), torch.Generator().manual_seed(seed))
+        with connected(function, self.values, self.parameters) as (call, flat), torch.no_grad():
+            results = []
+            for draw in draws.numpy():
+                flat.write(draw)
+                results.append(as_value(call()))
+        rows = torch.stack(results)
         centred = (rows - rows.mean(0)).reshape(samples, -1) / math.sqrt(max(samples - 1, 1))
         return Estimate(rows.mean(0), rows.std(0), centred.T.numpy())
 
@@ -205,12 +205,8 @@ class Laplace:
         >>> found.samples(1000)["w"].mean(0).round(decimals=1)
         tensor([0.8000, 1.6000], dtype=torch.float64)
         """
-        k, n = positive_count("k", k), self.precision.prior.numel()
-        generator = generator or torch.Generator().manual_seed(0)
-        normal = torch.randn(k, n, generator=generator, dtype=torch.float64).to(self.precision.prior)
-        rows = torch.from_numpy(self._embedded(self.precision.transformed(normal)))
-        drawn = self._named(rows, (k,))
-        return {name: value + drawn[name].to(value) for name, value in self.values.items()}
+        drawn = self._named(self._draws(positive_count("k", k), generator), (k,))
+        return {name: drawn[name].to(value) for name, value in self.values.items()}
 
     def spread(self, jacobian: NDArray[np.float64]) -> NDArray[np.float64]:
         """A matrix Z with Z Zᵀ = J C Jᵀ, the covariance of what has the Jacobian J.
@@ -257,9 +253,18 @@ class Laplace:
         penalty = 0.5 * factor * float((self.precision.prior * self._free_values() ** 2).sum())
         return -self.loss - penalty - 0.5 * float(torch.log1p(self.precision.values / factor).sum())
 
+    def _draws(self, k: int, generator: torch.Generator | None) -> torch.Tensor:
+        """Draws of all parameters, shape (k, N), float64."""
+        generator = generator or torch.Generator().manual_seed(0)
+        normal = torch.randn(k, self.precision.prior.numel(), generator=generator, dtype=torch.float64)
+        moved = self._embedded(self.precision.transformed(normal.to(self.precision.prior)))
+        return self._flat_values() + torch.from_numpy(moved)
+
+    def _flat_values(self) -> torch.Tensor:
+        return torch.cat([value.detach().reshape(-1).to("cpu", torch.float64) for value in self.values.values()])
+
     def _free_values(self) -> torch.Tensor:
-        whole = torch.cat([value.detach().reshape(-1).to("cpu", torch.float64) for value in self.values.values()])
-        return whole[torch.from_numpy(self.free)].to(self.precision.prior)
+        return self._flat_values()[torch.from_numpy(self.free)].to(self.precision.prior)
 
     def _embedded(self, rows: torch.Tensor) -> NDArray[np.float64]:
         """Numbers of the free entries, along the last axis, with zeros for the fixed ones."""
@@ -275,10 +280,8 @@ class Laplace:
         }
 
     def _shown(self) -> list[tuple[str, str, str]]:
-        few = dict(zip(self.values, self.values.values(), strict=True))
-        numbers = torch.cat([value.detach().reshape(-1).cpu().double() for value in few.values()])[:_SHOWN].tolist()
         errors = self._embedded(self.precision.variances().sqrt())[:_SHOWN].tolist()
-        names = entry_names(few, _SHOWN)
+        names, numbers = entry_names(self.values, _SHOWN), self._flat_values()[:_SHOWN].tolist()
         return [(name, *rounded(*pair)) for name, *pair in zip(names, numbers, errors, strict=True)]
 
     def _rest(self) -> str:
