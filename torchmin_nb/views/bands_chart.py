@@ -142,4 +142,6 @@ def _data(data: tuple[Any, Any]) -> Mark:
 
 
 def _numbers(values: Any) -> NDArray[np.float64]:
+    if isinstance(values, tuple):
+        values = torch.cat([torch.as_tensor(part).reshape(-1) for part in values])
     return torch.as_tensor(values).detach().to("cpu", torch.float64).numpy().reshape(-1)

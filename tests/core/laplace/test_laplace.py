@@ -161,6 +161,12 @@ def test_predictions_from_draws():
     np.testing.assert_allclose(drawn.variance, np.diag(drawn.covariance), rtol=1e-10)
 
 
+def test_one_draw_has_no_variance():
+    found, a, b = fitted()
+    with pytest.raises(ArgumentError, match="at least 2"):
+        found.predict(lambda: line(a, b), samples=1)
+
+
 def test_bands_are_normal():
     found, a, b = fitted()
     bands = found.bands(lambda x: line(a, b, x), NEW, level=0.9, sigma=SIGMA)

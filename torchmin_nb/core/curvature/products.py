@@ -17,7 +17,7 @@ from ..autodiff.jacobian import DenseJacobian, JacobianGraph
 from ..autodiff.side_effects import restored_afterwards
 from ..autodiff.start_check import StartCheck
 from ..batches.full_batch import FullBatch
-from ..covariance.covariance import parameter_names
+from ..covariance.names import parameter_names
 from ..objective.calls import Calls
 from ..objective.residual_evaluator import HalfSquare, ResidualEvaluator
 from ..parameters.bounds import group_bounds

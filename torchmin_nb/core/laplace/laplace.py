@@ -12,7 +12,7 @@ import torch
 
 from ...errors import ArgumentError, CovarianceWarning, NotAMinimumError
 from ..autodiff.closure import Closure, require_closure
-from ..covariance.covariance import warn_of_bounds
+from ..covariance.names import warn_of_bounds
 from ..curvature.lanczos import lanczos
 from ..curvature.products import Curvature, Read, opened
 from ..optimizers.several_processes import on_every_rank

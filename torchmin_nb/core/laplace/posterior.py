@@ -11,7 +11,9 @@ import numpy as np
 import torch
 from scipy.optimize import minimize_scalar
 
-from ..covariance.estimates import Bands, Estimate, as_value, bands_of, connected, entry_names, linearised, rounded
+from ...errors import ArgumentError
+from ..covariance.delta import as_value, connected, linearised
+from ..covariance.estimates import Bands, Estimate, bands_of, entry_names, rounded
 from ..display.html import html, html_table
 from ..display.tables import text_table
 from ..validation import count as positive_count
@@ -127,6 +129,11 @@ class Laplace:
         Estimate
             The mean as ``value``, ``standard_error`` and ``variance`` of the prediction, and the ``covariance``.
 
+        Raises
+        ------
+        ArgumentError
+            If `samples` is less than 2, or an argument of the function is not the name of a parameter.
+
         References
         ----------
         A. Immer, M. Korzepa, M. Bauer, "Improving predictions of Bayesian neural nets via local linearization", AISTATS
@@ -141,14 +148,16 @@ class Laplace:
         """
         if samples is None:
             return linearised(function, self.values, self.parameters).estimate(self.spread)
-        draws = self._draws(positive_count("samples", samples), torch.Generator().manual_seed(seed))
+        if positive_count("samples", samples) < 2:
+            raise ArgumentError("samples must be at least 2, because a variance is computed from them, got 1")
+        draws = self._draws(samples, torch.Generator().manual_seed(seed))
         with connected(function, self.values, self.parameters) as (call, flat), torch.no_grad():
             results = []
             for draw in draws.numpy():
                 flat.write(draw)
                 results.append(as_value(call()))
         rows = torch.stack(results)
-        centred = (rows - rows.mean(0)).reshape(samples, -1) / math.sqrt(max(samples - 1, 1))
+        centred = (rows - rows.mean(0)).reshape(samples, -1) / math.sqrt(samples - 1)
         return Estimate(rows.mean(0), rows.std(0), centred.T.numpy())
 
     def bands(self, function: Callable[..., torch.Tensor], x: Any, *, level: float = 0.95, sigma: Any = None) -> Bands:

@@ -18,7 +18,9 @@ from ..autodiff.closure import Closure, require_closure
 from ..autodiff.closure_check import ClosureReport
 from ..autodiff.side_effects import restored_afterwards
 from ..batches.full_batch import FullBatch
-from ..covariance.covariance import Covariance, covariance_of_residuals, named_values, warn_of_bounds
+from ..covariance.covariance import Covariance
+from ..covariance.inverse import covariance_of_residuals
+from ..covariance.names import named_values, warn_of_bounds
 from ..execution.engine import Engine
 from ..execution.optimality import EndingCheck, IterateResidual, tolerances_in_words
 from ..execution.recorder import Recorder
