@@ -16,7 +16,6 @@ from torchmin_nb.explore import catalogue, method, traits, unregister
 from torchmin_nb.explore.fit import fit
 from torchmin_nb.problems import PROBLEMS
 from torchmin_nb.views import MethodExplorer
-from torchmin_nb.views.explorer import remember
 from torchmin_nb.views.explorer.layout import COMPARE, OPTIONS
 
 
@@ -538,7 +537,7 @@ def test_two_explorers_do_not_disturb_each_other(explorer, of_function):
 
 
 def test_running_its_cell_again_shows_the_same_state_once(monkeypatch):
-    monkeypatch.setattr(remember, "place_here", lambda: ("a cell", 0))
+    monkeypatch.setattr("torchmin_nb.views.explorer.explorer.place_here", lambda: ("a cell", 0))
     monkeypatch.setattr("torchmin_nb.views.explorer.explorer.front_end", lambda: "notebook")
     cell = Cell()
     monkeypatch.setattr("IPython.display.display", cell.display)

@@ -160,10 +160,21 @@ class Ranking:
         return next((row for row in self.rows if row.start == 0 and row.name == self.ranked[0][0]), None)
 
     @property
-    def beyond_doubt(self) -> bool:
-        """Whether the first method was the best, or close to it, on each of enough starts."""
-        ratios = self.ratios[self.ranked[0][0]] if self.ranked else []
-        return len(ratios) >= ENOUGH and all(ratio <= CLOSE for ratio in ratios)
+    def doubts(self) -> str:
+        """Why the recommendation is not sure, in words; empty if it is: if the first method was the best, or close to
+        it, on each of enough starts, and was so before the budget decided.
+        """
+        if self.best is None or not math.isfinite(self.best.loss):
+            return "no method lowered the loss"
+        name, starts = self.best.name, len({row.start for row in self.rows})
+        ratios, reached = self.ratios[name], [row.reached for row in self.rows if row.name == name]
+        if starts < ENOUGH:
+            return f"seen from {starts} start{'s' * (starts > 1)} only; starts={ENOUGH} tries more"
+        if len(ratios) < starts or max(ratios) > CLOSE:
+            return f"it was not the best from each of {starts} starts"
+        if max(reached) > self.budget.amount / CLOSE:
+            return "the losses still fell when the budget was spent; a larger one tells more"
+        return ""
 
     def words(self) -> str:
         """Which method is the first, and how far the next is behind."""
