@@ -8,7 +8,7 @@ import threading
 import pytest
 import torch
 
-from tests.explore.recommendations import SUBJECTS, check
+from tests.explore.recommendations import FRESH, SUBJECTS, check
 from tests.proof import PROOF
 from torchmin_nb import Comparison, MinimizeWrapper, compare, method, unregister
 from torchmin_nb.errors import ArgumentError, ArgumentTypeError, BusyError, UnknownMethodError
@@ -145,14 +145,14 @@ def test_where_no_method_gets_lower_none_is_recommended(broken):
     assert all(row.failed for row in comparison.rows)
 
 
-PICKED = list(SUBJECTS) if PROOF else ["Rosenbrock", "Beale", "Himmelblau"]
+PICKED = list(SUBJECTS) if PROOF else ["Himmelblau"]
 
 
 @pytest.mark.parametrize("name", PICKED)
 def test_where_it_is_sure_it_is_right(name):
     """From starts that were not seen, the recommended method is the best, or within 1.2 of it, on the whole."""
-    found = check(name)
-    assert not found.sure or found.mean <= 1.2
+    found = check(name, fresh=FRESH if PROOF else 2)
+    assert not found.sure or found.ratio <= 1.2
 
 
 def test_it_is_not_sure_where_the_budget_decides():
@@ -160,10 +160,23 @@ def test_it_is_not_sure_where_the_budget_decides():
     x = start(*([-1.2, 1.0] * 5))
     closure = lambda: sum(valley(x[place : place + 2]) for place in range(0, 10, 2))  # noqa: E731
     methods = ["CG", ("Adam", dict(lr=1e-3))]
-    short, whole = (compare([x], closure, methods, budget=budget, starts=3) for budget in (12, 400))
+    short, whole = (compare([x], closure, methods, budget=budget, starts=3) for budget in (12, 250))
     assert (short.best.name, short.sure) == ("CG", False)
     assert "a larger one tells more" in short.recommendation
     assert (whole.best.name, whole.sure) == ("CG", True)
+
+
+def test_it_is_not_sure_where_the_method_gets_stuck_from_some_starts():
+    x = start(0.0)
+    places = iter([0.9, -0.9] * 2)  # the minima are near 1 and −1, the second is much lower
+
+    def place():
+        x.data.fill_(next(places))
+
+    closure = lambda: ((x**2 - 1) ** 2 + 0.3 * x).sum()  # noqa: E731
+    comparison = compare([x], closure, ["BFGS"], starts=[place] * 4, budget=100)
+    assert not comparison.sure
+    assert "from some starts it ended at a loss of -0.305, from others at 0.294" in comparison.recommendation
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,8 @@ CLOSE = 1.2
 """Costs up to this ratio count as equal: a recommendation is sure if it is within this of the best on each start."""
 ENOUGH = 3
 """Starts that are needed to be sure."""
+_APART = 0.05
+"""Losses that differ by more than this share of the whole decrease are not about as low."""
 _WORST = 10.0
 """The ratio of costs that counts for a run that does not get as low."""
 
@@ -162,18 +164,21 @@ class Ranking:
     @property
     def doubts(self) -> str:
         """Why the recommendation is not sure, in words; empty if it is: if the first method was the best, or close to
-        it, on each of enough starts, and was so before the budget decided.
+        it, on each of enough starts, was so before the budget decided, and got about as low from each start.
         """
         if self.best is None or not math.isfinite(self.best.loss):
             return "no method lowered the loss"
         name, starts = self.best.name, len({row.start for row in self.rows})
-        ratios, reached = self.ratios[name], [row.reached for row in self.rows if row.name == name]
+        ratios, runs = self.ratios[name], [row for row in self.rows if row.name == name]
+        low, high = min(row.loss for row in runs), max(row.loss for row in runs)
         if starts < ENOUGH:
             return f"seen from {starts} start{'s' * (starts > 1)} only; starts={ENOUGH} tries more"
         if len(ratios) < starts or max(ratios) > CLOSE:
             return f"it was not the best from each of {starts} starts"
-        if max(reached) > self.budget.amount / CLOSE:
+        if max(row.reached for row in runs) > self.budget.amount / CLOSE:
             return "the losses still fell when the budget was spent; a larger one tells more"
+        if high - low > _APART * (max(row.history[0].loss for row in runs) - low):
+            return f"from some starts it ended at a loss of {low:.3g}, from others at {high:.3g}"
         return ""
 
     def words(self) -> str:
