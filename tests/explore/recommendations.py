@@ -1,6 +1,6 @@
 """Is `compare` right where it says that it is sure? `python -m tests.explore.recommendations [NAME ...]`.
 
-The problems of the gallery that have no limits, and three models as users have them. A comparison from four starts
+The problems of the gallery that have no limits, and three models as users have them. A comparison from five starts
 recommends a method. Where it is sure, all methods run from eight starts that it has not seen, and the recommended
 method's mean cost there is divided by that of the best.
 """
@@ -22,7 +22,7 @@ from torchmin_nb.problems.sources import sklearn_table
 __all__ = ["FRESH", "SUBJECTS", "Checked", "check"]
 
 METHODS = ("BFGS", "L-BFGS-B", "CG", "trust-ncg", "torch.LBFGS")
-SEEN, FRESH = 4, 8
+SEEN, FRESH = 5, 8
 """Starts of the comparison, and starts of which it knows nothing."""
 LATE = 10.0
 """The ratio of costs that counts for a run that does not get as low as the best within the budget."""

@@ -160,7 +160,7 @@ def test_it_is_not_sure_where_the_budget_decides():
     x = start(*([-1.2, 1.0] * 5))
     closure = lambda: sum(valley(x[place : place + 2]) for place in range(0, 10, 2))  # noqa: E731
     methods = ["CG", ("Adam", dict(lr=1e-3))]
-    short, whole = (compare([x], closure, methods, budget=budget, starts=3) for budget in (12, 250))
+    short, whole = (compare([x], closure, methods, budget=budget, starts=5) for budget in (12, 250))
     assert (short.best.name, short.sure) == ("CG", False)
     assert "a larger one tells more" in short.recommendation
     assert (whole.best.name, whole.sure) == ("CG", True)

@@ -12,7 +12,7 @@ from ipywidgets.widgets.widget import _instances
 
 from tests.views.shown import LONG, Cell
 from torchmin_nb import MinimizeWrapper
-from torchmin_nb.explore import catalogue, method, traits, unregister
+from torchmin_nb.explore import catalogue, method, run, traits, unregister
 from torchmin_nb.explore.fit import fit
 from torchmin_nb.problems import PROBLEMS
 from torchmin_nb.views import MethodExplorer
@@ -420,6 +420,16 @@ def test_a_race_runs_the_chosen_methods_from_one_start(explorer):
     starts = {tuple(row.history.parameters[0]) for row in explorer.table.rows}
     assert len(starts) == 1
     assert explorer.drawers.selected_index == COMPARE
+
+
+def test_a_race_in_processes(explorer):
+    explorer.race.methods.value = ["BFGS", "CG"]
+    explorer.race.workers.value = 2
+    explorer.race.go.click()
+    assert explorer.wait(LONG)
+    assert "2 runs, 2 solved. BFGS: loss" in explorer.status
+    assert set(explorer.table.names) == {"BFGS", "CG"}
+    assert explorer.table["BFGS"].loss == run(explorer.table["BFGS"].call).loss
 
 
 def test_a_race_over_problems_and_starts_ends_in_a_profile(explorer):

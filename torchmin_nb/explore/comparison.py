@@ -47,7 +47,7 @@ class Comparison:
     best : Compared or None
         The recommended method's run from the model's own start.
     sure : bool
-        Whether the recommended method was the best, or within a factor of 1.2 of it, on each of at least three starts,
+        Whether the recommended method was the best, or within a factor of 1.2 of it, on each of at least five starts,
         had a sixth of the budget left when it was, and got about as low from each start.
     recommendation : str
         Which method to take, why, and how sure it is.

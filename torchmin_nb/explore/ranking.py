@@ -10,13 +10,15 @@ from statistics import fmean
 
 from ..core.history.history import History
 from ..core.history.records import Iteration
+from ..core.objective.constraints import FEASIBLE
 from .contenders import Limits
+from .table import RunRow
 
-__all__ = ["CLOSE", "ENOUGH", "Budget", "Compared", "Finished", "Ranking"]
+__all__ = ["CLOSE", "ENOUGH", "Budget", "Compared", "Finished", "Ranking", "race_ranking"]
 
 CLOSE = 1.2
 """Costs up to this ratio count as equal: a recommendation is sure if it is within this of the best on each start."""
-ENOUGH = 3
+ENOUGH = 5
 """Starts that are needed to be sure."""
 _APART = 0.05
 """Losses that differ by more than this share of the whole decrease are not about as low."""
@@ -227,9 +229,13 @@ class Ranking:
         return min((each.loss for each in self._paid(history)), default=math.inf)
 
     def _paid(self, history: History) -> Iterator[Iteration]:
-        """The iterations within the budget that have a finite loss."""
+        """The feasible iterations within the budget that have a finite loss."""
         return (
-            each for each in list(history) if math.isfinite(each.loss) and self.budget.spent(each) <= self.budget.amount
+            each
+            for each in list(history)
+            if math.isfinite(each.loss)
+            and self.budget.spent(each) <= self.budget.amount
+            and (each.constraint_violation or 0.0) <= FEASIBLE
         )
 
     def _compared(self, finished: Finished, level: float) -> Compared:
@@ -255,6 +261,17 @@ class Ranking:
         message = (history.message or "").strip()
         spent = len(history) > 0 and self.budget.spent(history[-1]) >= self.budget.amount
         return "The budget is spent." if spent or "budget" in message else message
+
+
+def race_ranking(rows: Sequence[RunRow], price: float = 2.0, accuracy: float = 1e-5) -> Ranking:
+    """The rows of a race, ranked as `compare` ranks its runs: each problem from each start is a start here."""
+    starts = {instance: number for number, instance in enumerate(dict.fromkeys(row.call.instance for row in rows))}
+    finished = [
+        Finished(row.label, starts[row.call.instance], row.history, row.reason if row.failed else "", row.seconds)
+        for row in rows
+    ]
+    amount = max((row.call.max_evaluations or math.inf for row in rows), default=math.inf)
+    return Ranking(finished, list(dict.fromkeys(row.label for row in rows)), Budget(amount, False, price), accuracy)
 
 
 def _range(ratios: Sequence[float]) -> str:

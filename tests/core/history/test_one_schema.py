@@ -1,4 +1,4 @@
-"""A run stored by `to_json`, HistoryFile, RunStore and Checkpoint: the same records, in the same form, by one decoder."""
+"""A run stored by `to_json`, HistoryFile, RunStore and Checkpoint: the same records, read by one decoder."""
 
 import json
 
