@@ -26,7 +26,7 @@ default_role = "code"
 suppress_warnings = ["config.cache"]  # nothing that a page says is suppressed
 
 autodoc_typehints = "none"  # the docstrings have a type for each parameter
-autodoc_class_signature = "mixed"
+python_maximum_signature_line_length = 88
 numpydoc_show_class_members = False
 numpydoc_xref_param_type = False
 
@@ -38,6 +38,7 @@ myst_heading_anchors = 3
 html_theme = "pydata_sphinx_theme"
 html_title = "torchmin_nb"
 html_static_path = ["_static"]
+html_favicon = "_static/icon.svg"
 html_css_files = ["site.css"]
 html_math_renderer = "mathml"
 html_show_sourcelink = False

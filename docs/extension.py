@@ -35,6 +35,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_html_math_renderer("mathml", (_inline, None), (_block, None))
     app.add_transform(LinkedNames)
     app.connect("missing-reference", _public_name)
+    app.connect("autodoc-process-signature", _short_classes)
     app.add_autodoc_attrgetter(ModuleType, _function_of_module)
     app.connect("html-page-context", _figures_where_there_are_some)
     app.connect("build-finished", _copy_plotly)
@@ -106,6 +107,12 @@ def _function_of_module(module: ModuleType, name: str, *default: Any) -> Any:
     """What autodoc reads of a module: a function and not the module of the same name."""
     value = safe_getattr(module, name, *default)
     return value.__wrapped__ if isinstance(value, FunctionModule) else value
+
+
+def _short_classes(app: Sphinx, what: str, name: str, value: Any, options: Any, signature: str, returned: str) -> Any:
+    """Classes and functions among the defaults by their names alone."""
+    short = re.sub(r"<(?:class|built-in function) '?(?:[\w.]*\.)?_?(\w+)'?>", r"\1", signature or "")
+    return short or None, returned
 
 
 # Figures

@@ -118,7 +118,7 @@ FAMILIES = {
 
 def _method(family: str, row: MethodRow) -> str:
     call = f'{_wrapper(family, row)}({_arguments(family, row)}).step(closure)'
-    facts = [("", ""), *((name, value) for name, value in _facts(row) if value)]
+    facts = "\n".join(f"* - {name}\n  - {value}" for name, value in _facts(row) if value)
     return f"""# {row.name}
 
 {row.summary}
@@ -129,7 +129,12 @@ from torchmin_nb import {_wrapper(family, row)}
 {call}
 ```
 
-{_table(facts)}
+```{{list-table}}
+:stub-columns: 1
+:widths: 30 70
+
+{facts}
+```
 
 ## When it stops
 
@@ -177,8 +182,9 @@ def _facts(row: MethodRow) -> Iterator[tuple[str, str]]:
     if getattr(row, "lost_state", ""):
         yield "A continued run has lost", row.lost_state  # type: ignore[attr-defined]
     yield "Taught in", _taught().get(row.name, "")
-    yield "Described in", f"<{row.reference}>"
-    yield "Paper", f"<{row.source}>" if getattr(row, "source", "").startswith("http") else getattr(row, "source", "")
+    scipys = row.reference.startswith("https://docs.scipy.org/")
+    yield "Described in", f"[{'SciPy’s documentation' if scipys else 'the paper'}]({row.reference})"
+    yield "Paper", getattr(row, "source", "")
 
 
 def _yes(value: bool) -> str:
@@ -188,7 +194,7 @@ def _yes(value: bool) -> str:
 def _stopping(row: MethodRow) -> str:
     rules = [f"- `{option.name}`: {option.help}" for option in row.options.values() if option.tolerance]
     if any(option.tolerance for option in row.options.values()) and row.name in METHODS:
-        rules.append("- `tol` sets those of these that SciPy's `tol` sets.")
+        rules.append("- `tol`, one number, sets all of these.")
     if "maxiter" in row.options:
         rules.append(f"- `maxiter`: {row.options['maxiter'].help}")
     rules.append("- `max_seconds`, `max_evaluations` and `target_loss` stop every method: see [Stopping](../guide/stopping.md).")
@@ -365,9 +371,9 @@ def _course() -> Iterator[tuple[str, str]]:
             if cell["cell_type"] != "code":
                 del cell["outputs"]
                 cell["source"] = _links("".join(cell["source"]))
-        book["cells"].insert(1, _markdown(f"{{download}}`Download this notebook <../../notebooks/{path.name}>`"))
+        book["cells"].insert(1, _markdown("download", f"{{download}}`Download this notebook <../../notebooks/{path.name}>`"))
         if path == NOTEBOOKS[0]:
-            book["cells"].append(_markdown(_toctree([each.stem for each in NOTEBOOKS[1:]])))
+            book["cells"].append(_markdown("contents", _toctree([each.stem for each in NOTEBOOKS[1:]])))
         yield f"course/{path.name}", json.dumps(book, ensure_ascii=False)
 
 
@@ -377,8 +383,8 @@ def _links(source: str) -> str:
     return lowered.replace("../docs/", "../")
 
 
-def _markdown(source: str) -> dict[str, Any]:
-    return {"cell_type": "markdown", "metadata": {}, "source": source}
+def _markdown(name: str, source: str) -> dict[str, Any]:
+    return {"cell_type": "markdown", "id": name, "metadata": {}, "source": source}
 
 
 def _shown(output: dict[str, Any]) -> dict[str, Any]:
@@ -388,7 +394,7 @@ def _shown(output: dict[str, Any]) -> dict[str, Any]:
         return output
     words = output["metadata"]["image/png"]["alt"]
     source = "".join(data["image/png"]).replace("\n", "")
-    shown = f'<img alt="{html.escape(words)}" src="data:image/png;base64,{source}">'
+    shown = f'<img class="dark-light" alt="{html.escape(words)}" src="data:image/png;base64,{source}">'
     if PLOTLY in data:
         figure = json.dumps(data[PLOTLY], ensure_ascii=False).replace("</", r"<\/")
         shown = f'<div class="stored-figure">{shown}<script type="application/json">{figure}</script></div>'

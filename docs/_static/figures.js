@@ -13,42 +13,16 @@ function load() {
   return plotly;
 }
 
-// Dark or light, as the page is: what the stored layout does not say itself.
-function looks() {
-  const page = getComputedStyle(document.documentElement);
-  const text = page.getPropertyValue("--pst-color-text-base").trim();
-  const line = page.getPropertyValue("--pst-color-border").trim();
-  return { text, line };
-}
-
-function themed(layout) {
-  const { text, line } = looks();
-  const changed = {
-    ...layout,
-    autosize: true,
-    width: undefined,
-    paper_bgcolor: "rgba(0,0,0,0)",
-    plot_bgcolor: "rgba(0,0,0,0)",
-    font: { ...layout.font, color: text },
-  };
-  for (const name of Object.keys(layout).filter((each) => /^[xy]axis\d*$/.test(each))) {
-    changed[name] = { ...layout[name], gridcolor: line, linecolor: line, zerolinecolor: line };
-  }
-  return changed;
-}
-
 async function draw(box) {
   const { data, layout } = JSON.parse(box.querySelector("script").textContent);
   const Plotly = await load();
   const graph = document.createElement("div");
   const image = box.querySelector("img");
-  const show = () => Plotly.react(graph, data, themed(layout), { responsive: true, displaylogo: false });
   graph.setAttribute("role", "img");
   graph.setAttribute("aria-label", image.alt);
   image.hidden = true;
   box.append(graph);
-  await show();
-  new MutationObserver(show).observe(document.documentElement, { attributeFilter: ["data-theme"] });
+  await Plotly.newPlot(graph, data, { ...layout, autosize: true, width: undefined }, { responsive: true, displaylogo: false });
 }
 
 const seen = new IntersectionObserver(
