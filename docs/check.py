@@ -48,7 +48,9 @@ def mistakes(folder: Path) -> Iterator[str]:
         page = read(path)
         name = path.relative_to(folder).as_posix()
         yield from (f"{name}: a picture without words: {source}" for source in page.without_words)
-        yield from (f"{name}: fetched from outside: {link}" for link in page.fetched if is_outside(link) and link[:5] != "data:")
+        yield from (
+            f"{name}: fetched from outside: {link}" for link in page.fetched if is_outside(link) and link[:5] != "data:"
+        )
         inside = {link for link in [*page.links, *page.fetched] if not is_outside(link)}
         yield from (f"{name}: leads nowhere: {link}" for link in sorted(inside) if not leads_somewhere(path, link))
     for path in sorted((folder / "_static").glob("*.css")):

@@ -117,7 +117,7 @@ FAMILIES = {
 
 
 def _method(family: str, row: MethodRow) -> str:
-    call = f'{_wrapper(family, row)}({_arguments(family, row)}).step(closure)'
+    call = f"{_wrapper(family, row)}({_arguments(family, row)}).step(closure)"
     facts = "\n".join(f"* - {name}\n  - {value}" for name, value in _facts(row) if value)
     return f"""# {row.name}
 
@@ -197,7 +197,9 @@ def _stopping(row: MethodRow) -> str:
         rules.append("- `tol`, one number, sets all of these.")
     if "maxiter" in row.options:
         rules.append(f"- `maxiter`: {row.options['maxiter'].help}")
-    rules.append("- `max_seconds`, `max_evaluations` and `target_loss` stop every method: see [Stopping](../guide/stopping.md).")
+    rules.append(
+        "- `max_seconds`, `max_evaluations` and `target_loss` stop every method: see [Stopping](../guide/stopping.md)."
+    )
     return "\n".join(rules)
 
 
@@ -269,7 +271,9 @@ def _package(package: str) -> str:
         return "\n\n".join([*parts, *(_directive(package, name, value) for name, value in exported)]) + "\n"
     homes = {name: _home(package, name, value) for name, value in exported}
     for title, kind in {"Functions": inspect.isfunction, "Classes": inspect.isclass, "Data": _is_data}.items():
-        rows = [(f":doc:`{name} <{homes[name]}.{name}>`", _summary(name, value)) for name, value in exported if kind(value)]
+        rows = [
+            (f":doc:`{name} <{homes[name]}.{name}>`", _summary(name, value)) for name, value in exported if kind(value)
+        ]
         if rows:
             parts += [_heading(title, "-"), _list_table(rows)]
     own = [f"   {name} <{package}.{name}>" for name, _ in exported if homes[name] == package]
@@ -371,7 +375,9 @@ def _course() -> Iterator[tuple[str, str]]:
             if cell["cell_type"] != "code":
                 del cell["outputs"]
                 cell["source"] = _links("".join(cell["source"]))
-        book["cells"].insert(1, _markdown("download", f"{{download}}`Download this notebook <../../notebooks/{path.name}>`"))
+        book["cells"].insert(
+            1, _markdown("download", f"{{download}}`Download this notebook <../../notebooks/{path.name}>`")
+        )
         if path == NOTEBOOKS[0]:
             book["cells"].append(_markdown("contents", _toctree([each.stem for each in NOTEBOOKS[1:]])))
         yield f"course/{path.name}", json.dumps(book, ensure_ascii=False)

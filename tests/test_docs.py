@@ -94,6 +94,12 @@ def test_the_course_is_there_with_all_its_outputs():
                 assert made == output
 
 
+def test_the_first_page_of_the_course_leads_to_all_others():
+    *_, contents = nbformat.reads(MADE["course/00_index.ipynb"], as_version=4).cells
+    others = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))[1:]
+    assert re.findall(r"^\d\d_\w+$", contents.source, re.MULTILINE) == others
+
+
 def test_a_page_that_is_made_no_more_is_removed(tmp_path):
     for folder in GENERATED:
         (tmp_path / folder).mkdir()
@@ -151,7 +157,7 @@ def test_every_page_of_the_guide_is_listed():
 
 def test_targets_of_make_that_the_text_names_are_there():
     makefile = (ROOT / "Makefile").read_text()
-    for text in WITH_EXAMPLES.values():
+    for text in WRITTEN.values():
         for target in re.findall(r"(?:`|^)make ([a-z][\w-]*)", text, re.MULTILINE):
             assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
 
