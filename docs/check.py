@@ -1,4 +1,7 @@
-"""`python docs/check.py FOLDER`: reads the built site. Broken links, pictures without words, and anything from outside fail it."""
+"""`python docs/check.py FOLDER` reads the built site.
+
+Broken links, pictures without words, and anything fetched from outside fail it.
+"""
 
 from __future__ import annotations
 
@@ -48,9 +51,7 @@ def mistakes(folder: Path) -> Iterator[str]:
         page = read(path)
         name = path.relative_to(folder).as_posix()
         yield from (f"{name}: a picture without words: {source}" for source in page.without_words)
-        yield from (
-            f"{name}: fetched from outside: {link}" for link in page.fetched if is_outside(link) and link[:5] != "data:"
-        )
+        yield from (f"{name}: fetched from outside: {link}" for link in page.fetched if is_foreign(link))
         inside = {link for link in [*page.links, *page.fetched] if not is_outside(link)}
         yield from (f"{name}: leads nowhere: {link}" for link in sorted(inside) if not leads_somewhere(path, link))
     for path in sorted((folder / "_static").glob("*.css")):
@@ -65,6 +66,10 @@ def read(path: Path) -> Page:
 
 def is_outside(link: str) -> bool:
     return bool(urlsplit(link).scheme not in ("", "file") or link.startswith("//"))
+
+
+def is_foreign(link: str) -> bool:
+    return is_outside(link) and not link.startswith("data:")
 
 
 def leads_somewhere(page: Path, link: str) -> bool:

@@ -6,7 +6,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))  # the package, and these scripts as docs.*
 
-import torchmin_nb
+import torchmin_nb  # noqa: E402
 
 project = "torchmin_nb"
 author = "the torchmin_nb developers"
@@ -20,7 +20,7 @@ extensions = [
     "sphinx_design",
     "docs.extension",
 ]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "generate"]
 nitpicky = True
 default_role = "code"
 suppress_warnings = ["config.cache"]  # nothing that a page says is suppressed

@@ -1,4 +1,4 @@
-"""The Sphinx extension of this site: generated pages, formulas as MathML, and links from code in the text to the reference.
+"""The Sphinx extension of this site: generated pages, formulas as MathML, links from code spans to the reference.
 
 Nothing here needs the network, when the site is built or when it is read.
 """
@@ -20,7 +20,8 @@ from sphinx.errors import SphinxError
 from sphinx.transforms import SphinxTransform
 from sphinx.util.inspect import safe_getattr
 
-from docs.sources import public_names, write_pages
+from docs.generate.pages import write_pages
+from docs.generate.reference import public_names
 from torchmin_nb._public import FunctionModule
 
 __all__ = ["setup"]

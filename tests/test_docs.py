@@ -1,4 +1,4 @@
-"""README and documentation: complete, linked, with words beside pictures, and with examples that run. `make docs` builds it."""
+"""README and documentation: complete, linked, with words beside pictures, and examples that run. See `make docs`."""
 
 import inspect
 import re
@@ -16,7 +16,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import torchmin_nb
 from docs.check import mistakes
-from docs.sources import GENERATED, pages, public_names, write_pages
+from docs.generate.pages import GENERATED, pages, write_pages
+from docs.generate.reference import public_names
 from tests.links import anchors, broken_links
 from tests.test_docstrings import PACKAGES
 from torchmin_nb import GLOBAL_METHODS, LEAST_SQUARES_METHODS, METHODS

@@ -19,6 +19,7 @@ from tests.links import broken_links
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
+TARGETS = ["demo", "explorer", "test", "test-oldest", "lab", "check", "notebooks", "bench", "docs"]
 DOCUMENTS = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md"]
 
 
@@ -117,18 +118,14 @@ def test_the_typed_marker_is_packaged():
 # Commands
 
 
-@pytest.mark.parametrize(
-    "target", ["demo", "explorer", "test", "test-oldest", "lab", "check", "notebooks", "bench", "docs"]
-)
+@pytest.mark.parametrize("target", TARGETS)
 def test_the_makefile_has_the_target(target):
     assert makefile()[target].strip()
     assert re.search(rf"^\.PHONY:.*\b{target}\b", (ROOT / "Makefile").read_text(), re.MULTILINE)
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
-@pytest.mark.parametrize(
-    "target", ["demo", "explorer", "test", "test-oldest", "lab", "check", "notebooks", "bench", "docs"]
-)
+@pytest.mark.parametrize("target", TARGETS)
 def test_make_understands_the_target(target):
     done = subprocess.run(["make", "-n", "-C", str(ROOT), target], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

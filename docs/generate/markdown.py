@@ -1,0 +1,14 @@
+"""Parts of Markdown pages."""
+
+from __future__ import annotations
+
+__all__ = ["table", "toctree"]
+
+
+def table(rows: list[tuple[str, ...]]) -> str:
+    header, *body = ([cell.replace("|", r"\|") for cell in row] for row in rows)
+    return "\n".join(f"| {' | '.join(row)} |" for row in (header, ["---"] * len(header), *body))
+
+
+def toctree(entries: list[str]) -> str:
+    return "\n".join(["```{toctree}", ":hidden:", "", *entries, "```"])
