@@ -15,6 +15,7 @@ from docs.generate.markdown import toctree
 __all__ = ["course_pages", "taught"]
 
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("[0-9]*.ipynb"))
+PLOTLY = "application/vnd.plotly.v1+json"
 
 
 @cache
@@ -30,12 +31,13 @@ def taught() -> Mapping[str, str]:
 
 
 def course_pages() -> Iterator[tuple[str, str]]:
+    """The notebooks as they are stored; the first leads to all others."""
     for path in NOTEBOOKS:
         book = json.loads(path.read_text(encoding="utf-8"))
         for cell in book["cells"]:
-            cell["outputs"] = [_shown(output) for output in cell.get("outputs", [])] or cell.get("outputs", [])
-            if cell["cell_type"] != "code":
-                del cell["outputs"]
+            if cell["cell_type"] == "code":
+                cell["outputs"] = [_shown(output) for output in cell["outputs"]]
+            else:
                 cell["source"] = _links("".join(cell["source"]))
         download = f"{{download}}`Download this notebook <../../notebooks/{path.name}>`"
         book["cells"].insert(1, _markdown("download", download))
@@ -66,6 +68,3 @@ def _shown(output: dict[str, Any]) -> dict[str, Any]:
         figure = json.dumps(data[PLOTLY], ensure_ascii=False).replace("</", r"<\/")
         shown = f'<div class="stored-figure">{shown}<script type="application/json">{figure}</script></div>'
     return {**output, "data": {"text/html": shown}, "metadata": {}}
-
-
-PLOTLY = "application/vnd.plotly.v1+json"

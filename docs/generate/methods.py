@@ -19,30 +19,7 @@ TABLES: Mapping[str, Mapping[str, MethodRow]] = {
     "LeastSquaresWrapper": LEAST_SQUARES_METHODS,
     "Global search": GLOBAL_METHODS,
 }
-
-
-def method_pages() -> Iterator[tuple[str, str]]:
-    yield "methods/index.md", _methods_index()
-    for family, rows in TABLES.items():
-        for row in rows.values():
-            yield f"methods/{_page(row)}.md", _method(family, row)
-
-
-def _page(row: MethodRow) -> str:
-    return row.name.lower().replace("_", "-")
-
-
-def _methods_index() -> str:
-    parts = [METHODS_INTRODUCTION]
-    for family, (header, *rows) in method_tables().items():
-        links = {row.name: f"[{row.name}]({_page(row)}.md)" for row in TABLES[family].values()}
-        parts += [f"## {FAMILIES[family]}", table([header[:-1], *((links[row[0]], *row[1:-1]) for row in rows)])]
-        parts += ["\n".join(f"- {links[row[0]]}: {row[-1]}" for row in rows)]
-        parts += [toctree([_page(row) for row in TABLES[family].values()])]
-    return "\n\n".join(parts) + "\n"
-
-
-METHODS_INTRODUCTION = """# Methods
+INTRODUCTION = """# Methods
 
 Each method has a page with its options. `python -m torchmin_nb methods` prints the tables below. N is the number of
 parameters; “–” means no. *Needs* says what is computed at a point: the loss alone, its gradient, products of the
@@ -57,6 +34,28 @@ FAMILIES = {
     "LeastSquaresWrapper": "Least squares: `LeastSquaresWrapper`",
     "Global search": "Global search: a wrapper each",
 }
+
+
+def method_pages() -> Iterator[tuple[str, str]]:
+    """The tables, and the page of each row."""
+    yield "methods/index.md", _methods_index()
+    for family, rows in TABLES.items():
+        for row in rows.values():
+            yield f"methods/{_page(row)}.md", _method(family, row)
+
+
+def _page(row: MethodRow) -> str:
+    return row.name.lower().replace("_", "-")
+
+
+def _methods_index() -> str:
+    parts = [INTRODUCTION]
+    for family, (header, *rows) in method_tables().items():
+        links = {row.name: f"[{row.name}]({_page(row)}.md)" for row in TABLES[family].values()}
+        parts += [f"## {FAMILIES[family]}", table([header[:-1], *((links[row[0]], *row[1:-1]) for row in rows)])]
+        parts += ["\n".join(f"- {links[row[0]]}: {row[-1]}" for row in rows)]
+        parts += [toctree([_page(row) for row in TABLES[family].values()])]
+    return "\n\n".join(parts) + "\n"
 
 
 def _method(family: str, row: MethodRow) -> str:

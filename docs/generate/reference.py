@@ -36,23 +36,22 @@ DATA = {
     "INK": "Colour of text and axes in all figures.",
     "RUNS": "Colours of runs, in their order: they differ for colour-blind readers too.",
 }
+INTRODUCTION = """All public names. Each has an example that the test suite runs. In the examples, `np` is
+NumPy, `torch` is PyTorch, and the names of the package are imported."""
 
 
 def reference_pages() -> Iterator[tuple[str, str]]:
+    """A page for all packages, one for each, and one for each name; errors share theirs."""
     listed = "\n".join(f"- [{package}]({package}.rst): {what}" for package, what in PACKAGES.items())
     yield (
         "reference/index.md",
-        f"# Reference\n\n{REFERENCE_INTRODUCTION}\n\n{listed}\n\n{toctree(list(PACKAGES))}\n",
+        f"# Reference\n\n{INTRODUCTION}\n\n{listed}\n\n{toctree(list(PACKAGES))}\n",
     )
     for package in PACKAGES:
         yield f"reference/{package}.rst", _package(package)
         for name, value in _exported(package):
             if _home(package, name, value) == package and package != "torchmin_nb.errors":
                 yield f"reference/{package}.{name}.rst", _name(package, name, value)
-
-
-REFERENCE_INTRODUCTION = """All public names. Each has an example that the test suite runs. In the examples, `np` is
-NumPy, `torch` is PyTorch, and the names of the package are imported."""
 
 
 def _exported(package: str) -> list[tuple[str, Any]]:
