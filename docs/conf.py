@@ -43,14 +43,14 @@ html_css_files = ["site.css"]
 html_math_renderer = "mathml"
 html_show_sourcelink = False
 html_copy_source = False
-html_sidebars = {"index": [], "changelog": [], "benchmarks": []}
+html_sidebars = {"index": [], "start": [], "changelog": [], "benchmarks": []}
 html_theme_options = {
     "show_prev_next": True,
     "navigation_with_keys": False,
     "header_links_before_dropdown": 6,
     "footer_start": ["copyright"],
     "footer_end": [],
-    "secondary_sidebar_items": ["page-toc"],
+    "secondary_sidebar_items": {"**": ["page-toc"], "methods/index": []},  # its tables are wide
     "navbar_end": ["theme-switcher"],
     "navbar_persistent": ["search-button"],
     "show_nav_level": 1,

@@ -152,8 +152,7 @@ def test_every_page_of_the_guide_is_listed():
     text = WRITTEN["guide/index.md"]
     for path in DOCS.glob("guide/*.md"):
         if path.stem != "index":
-            assert f"]({path.name}):" in text
-            assert re.search(rf"^{path.stem}$", text, re.MULTILINE), path.stem
+            assert f"]({path.name}):" in text, f"add a line on {path.name}"
 
 
 def test_targets_of_make_that_the_text_names_are_there():
