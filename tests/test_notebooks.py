@@ -51,6 +51,9 @@ COURSE = [
     "80_how_the_hessian_is_made",
     "81_float32_and_float64",
     "82_when_things_go_wrong",
+    "91_hessian_spectrum",
+    "92_laplace",
+    "95_full_batch_and_torchrun",
 ]
 UNWRITTEN: set[str] = set()
 """Of COURSE, what may still be missing."""
