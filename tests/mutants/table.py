@@ -246,7 +246,7 @@ MUTANTS = [
         "90_pinn",
         ("constant", "-2 * value * rise * W[0] ** 2", "-value * rise * W[0] ** 2"),
         ("constant", "- 2 * np.sqrt(NU * t)", "- np.sqrt(NU * t)"),
-        ("picture", "1e9 * rough)", "1e9 * smooth)"),
+        ("picture", '"float32": (1e6 * places, 1e9 * rough)', '"float32": (1e6 * places, 1e9 * smooth)'),
     ),
     *_in_cells(
         "93_inverse_problem",
