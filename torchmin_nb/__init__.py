@@ -14,7 +14,7 @@ from .core.callbacks.history_file import HistoryFile
 from .core.callbacks.run_store import RunStore, StoredRun
 from .core.callbacks.tensorboard import TensorBoard
 from .core.covariance.covariance import Covariance
-from .core.display.hooks import animated_by, comparison_shown_by, panel_shown_by, run_watched_by
+from .core.display.hooks import animated_by, comparison_shown_by, diagnosed_by, panel_shown_by, run_watched_by
 from .core.execution.result import Result
 from .core.execution.run import Run
 from .core.history.callbacks import Callback
@@ -144,7 +144,15 @@ def _histories_page(histories: Mapping[str, History], **shown: Any) -> str:
     return str(figure.to_html(full_html=False, include_plotlyjs=True))
 
 
+def _diagnose(optimizer: Any, closure: Any, **how: Any) -> Any:
+    """Import the doctor at the first use."""
+    from .doctor import diagnose
+
+    return diagnose(optimizer, closure, **how)
+
+
 panel_shown_by(_show_run)
+diagnosed_by(_diagnose)
 comparison_shown_by(_show_comparison, _histories_page)
 run_watched_by(_watch_run)
 animated_by(_animated)

@@ -1,4 +1,4 @@
-"""Hooks that the views package implements. core does not import it, and shows runs and histories through these."""
+"""Hooks that the packages above implement: views show runs and histories, the doctor examines runs. core imports none."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ __all__ = [
     "animated_by",
     "animated_page",
     "comparison_shown_by",
+    "diagnosed_by",
+    "diagnosis",
     "histories_page",
     "panel_shown_by",
     "run_watched_by",
@@ -22,6 +24,7 @@ _show_panel: Callable[[Any], None] | None = None
 _watch_run: Callable[[Any, float], None] | None = None
 _show_comparison: Callable[[Any], None] | None = None
 _histories_page: Callable[..., str] | None = None
+_diagnose: Callable[..., Any] | None = None
 
 
 def animated_by(render: Callable[..., str]) -> None:
@@ -83,3 +86,15 @@ def histories_page(histories: Any, **shown: Any) -> str:
     if _histories_page is None or not any(map(len, histories.values())):
         return ""
     return _histories_page(histories, **shown)
+
+
+def diagnosed_by(diagnose: Callable[..., Any]) -> None:
+    """Register the function that examines a run: (optimizer, closure, run, budget) -> Report."""
+    global _diagnose
+    _diagnose = diagnose
+
+
+def diagnosis(optimizer: Any, closure: Any, *, run: Any = None, budget: int | None = None) -> Any:
+    """Why a run ended where it did, by the function that `diagnosed_by` registered."""
+    assert _diagnose is not None, "torchmin_nb registers it"
+    return _diagnose(optimizer, closure, run=run, budget=budget)

@@ -1,0 +1,166 @@
+"""The Hessian at the end point by products: extreme eigenvalues, null space, the decrease that a Newton step predicts."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ..core.curvature.lanczos import RitzPairs, lanczos
+from .laboratory import Laboratory
+
+__all__ = ["Curvature", "Scaling", "curvature_of", "free_of_bounds", "scaling_of"]
+
+Array = NDArray[np.float64]
+
+_WHOLE = 20
+"""Up to this many variables, all eigenvalues are computed."""
+_STEPS = 14
+_OF_GRADIENT = 10
+
+
+@dataclass(frozen=True, eq=False)
+class Curvature:
+    """What products say of the Hessian in the solver's variables, without those at their bounds.
+
+    lowest, highest: extreme eigenvalues, estimated from inside unless `whole`. direction: shape (n,), the unit vector
+    of the lowest. predicted: by how much a Newton step would lower the loss. step: its length. null: directions (k, n)
+    of eigenvalues that are zero up to rounding; known only if `whole`. condition: highest over the lowest eigenvalue
+    that is not zero. matrix: the Hessian, shape (n, n), if `whole`.
+    """
+
+    lowest: float
+    highest: float
+    direction: Array
+    predicted: float
+    step: float
+    null: Array
+    condition: float
+    whole: bool
+    matrix: Array | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Scaling:
+    """A better scale of the variables: sizes (n,), and the condition number before and after."""
+
+    sizes: Array
+    before: float
+    after: float
+
+
+def free_of_bounds(lab: Laboratory, gradient: Array) -> NDArray[np.bool_]:
+    """The variables that are not held at a bound by their slope, shape (n,)."""
+    bounds, z = lab.variables.bounds, lab.z
+    if bounds is None:
+        return np.ones(z.size, dtype=bool)
+    near = 1e-8 * (1 + np.abs(z))
+    return ~(((z - bounds.lb <= near) & (gradient >= 0)) | ((bounds.ub - z <= near) & (gradient <= 0)))
+
+
+def curvature_of(lab: Laboratory, gradient: Array, *, reserve: int = 0) -> Curvature | None:
+    """The curvature at the examined point. gradient: there. reserve: evaluations to leave. None if too few are left."""
+    free = free_of_bounds(lab, gradient)
+    n = int(free.sum())
+    affordable = (lab.left - reserve - 1) // (2 if lab._differences else 1)
+    if not n or affordable < min(n, 4):
+        return None
+    g = gradient[free]
+
+    def product(v: torch.Tensor) -> torch.Tensor:
+        whole = np.zeros(free.size)
+        whole[free] = v.numpy()
+        return torch.from_numpy(lab.product(whole)[free])
+
+    if n <= min(_WHOLE, affordable):
+        pairs = lanczos(product, n, lowest=1, highest=1, tolerance=0.0)
+        return _read(lab, pairs, pairs, g, free)
+    start = torch.from_numpy(g.copy())
+    steps = min(_OF_GRADIENT, affordable // 2)
+    along = lanczos(product, n, steps=steps, tolerance=0.0, start=start) if np.any(g) else None
+    steps = min(_STEPS, affordable - (steps if along else 0))
+    pairs = lanczos(product, n, lowest=1, highest=1, steps=steps, tolerance=1e-4)
+    return _read(lab, pairs, along, g, free)
+
+
+def _read(lab: Laboratory, pairs: RitzPairs, along: RitzPairs | None, g: Array, free: NDArray[np.bool_]) -> Curvature:
+    values = pairs.values if along is None else np.concatenate([pairs.values, along.values])
+    source = pairs if along is None or pairs.values[0] <= along.values[0] else along
+    lowest, highest = float(values.min()), float(values.max())
+    size = max(abs(lowest), abs(highest))
+    direction = np.zeros(free.size)
+    direction[free] = source.vectors(np.array([0]))[0].numpy()
+    rounding = lab.flat.eps * size * max(len(g), 10)
+    zero = np.abs(pairs.values) <= 10 * rounding
+    null = np.zeros((int(zero.sum()), free.size))
+    if pairs.complete and zero.any():
+        null[:, free] = pairs.vectors(np.flatnonzero(zero)).numpy()
+    else:
+        null = null[:0]
+    predicted, step = (0.0, 0.0) if along is None else _newton(lab, along, g, size)
+    positive = values[values > 10 * rounding]
+    condition = float(highest / positive.min()) if positive.size and highest > 0 else math.inf
+    matrix = _matrix(pairs) if pairs.complete else None
+    return Curvature(lowest, highest, direction, predicted, step, null, condition, pairs.complete, matrix)
+
+
+def _newton(lab: Laboratory, pairs: RitzPairs, g: Array, size: float) -> tuple[float, float]:
+    """The decrease of a Newton step on the known directions, no longer than the point itself; and its length.
+
+    A slope that rounding of the point alone would make does not count.
+    """
+    slopes = pairs.coordinates.T @ (pairs.basis @ torch.from_numpy(g)).numpy()
+    reach = 1 + float(np.linalg.norm(lab.z))
+    blind = 3 * lab.flat.eps * size * float(np.linalg.norm(lab.z))
+    slopes = np.where(np.abs(slopes) > blind, np.abs(slopes), 0.0)
+    curvatures = np.maximum(np.abs(pairs.values), 1e-300)
+    steps = np.minimum(slopes / curvatures, reach)
+    gains = slopes * steps - np.abs(pairs.values) * steps**2 / 2
+    return float(gains.sum()), float(np.linalg.norm(steps))
+
+
+def _matrix(pairs: RitzPairs) -> Array:
+    vectors = (torch.from_numpy(pairs.coordinates.T.copy()) @ pairs.basis).numpy()
+    return np.asarray(vectors.T @ (pairs.values[:, None] * vectors))
+
+
+def scaling_of(lab: Laboratory, curvature: Curvature, free: NDArray[np.bool_]) -> Scaling | None:
+    """Sizes of the variables from the diagonal of the Hessian: for each one, or for each tensor if there are many."""
+    n, sizes = free.size, np.ones(free.size)
+    if curvature.matrix is not None:
+        diagonal = np.abs(np.diag(curvature.matrix))
+        if not (diagonal > 0).any():
+            return None
+        root = 1 / np.sqrt(np.maximum(diagonal, diagonal.max() * 1e-30))
+        sizes[free] = root
+        scaled = np.linalg.eigvalsh(curvature.matrix * np.outer(root, root))
+        after = _condition(scaled, lab.flat.eps)
+    else:
+        owner = lab.subject.owners()
+        tensors = np.unique(owner)
+        if len(tensors) < 2 or lab.left < len(tensors) + 8:
+            return None
+        random = np.random.default_rng(0)
+        for index in tensors:
+            mine = (owner == index) & free
+            if mine.any():
+                signs = np.where(mine, random.choice([-1.0, 1.0], n), 0.0)
+                mean = abs(float(signs @ lab.product(signs))) / int(mine.sum())
+                sizes[mine] = 1 / math.sqrt(mean) if mean > 0 else 1.0
+
+        def product(v: torch.Tensor) -> torch.Tensor:
+            return torch.from_numpy((sizes * free * lab.product(sizes * free * v.numpy())))
+
+        pairs = lanczos(product, n, lowest=1, highest=1, steps=min(n, 8), tolerance=0.0)
+        after = _condition(pairs.values, lab.flat.eps)
+    sizes /= np.exp(np.mean(np.log(sizes[free])))
+    return Scaling(sizes, curvature.condition, after)
+
+
+def _condition(values: Array, eps: float) -> float:
+    size = float(np.abs(values).max())
+    known = np.abs(values)[np.abs(values) > 10 * eps * size * max(len(values), 10)]
+    return size / float(known.min()) if known.size else math.inf
