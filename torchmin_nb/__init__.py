@@ -14,7 +14,14 @@ from .core.callbacks.history_file import HistoryFile
 from .core.callbacks.run_store import RunStore, StoredRun
 from .core.callbacks.tensorboard import TensorBoard
 from .core.covariance.covariance import Covariance
-from .core.display.hooks import animated_by, comparison_shown_by, diagnosed_by, panel_shown_by, run_watched_by
+from .core.display.hooks import (
+    animated_by,
+    comparison_shown_by,
+    diagnosed_by,
+    panel_shown_by,
+    rescue_shown_by,
+    run_watched_by,
+)
 from .core.execution.result import Result
 from .core.execution.run import Run
 from .core.history.callbacks import Callback
@@ -151,7 +158,16 @@ def _diagnose(optimizer: Any, closure: Any, **how: Any) -> Any:
     return diagnose(optimizer, closure, **how)
 
 
+def _show_rescue(histories: Mapping[str, History], report: Any) -> None:
+    """The same as for a comparison, for the remedies of a report."""
+    with suppress(ModuleNotFoundError):
+        from .views.rescue_view import show_rescue
+
+        show_rescue(histories, report)
+
+
 panel_shown_by(_show_run)
+rescue_shown_by(_show_rescue)
 diagnosed_by(_diagnose)
 comparison_shown_by(_show_comparison, _histories_page)
 run_watched_by(_watch_run)

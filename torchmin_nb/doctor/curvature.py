@@ -27,7 +27,8 @@ class Curvature:
     """What products say of the Hessian in the solver's variables, without those at their bounds.
 
     lowest, highest: extreme eigenvalues, estimated from inside unless `whole`. direction: shape (n,), the unit vector
-    of the lowest. predicted: by how much a Newton step would lower the loss. step: its length. null: directions (k, n)
+    of the lowest. predicted: by how much a Newton step would lower the loss. step: its length. hidden: the same with
+    slopes that rounding alone could make. null: directions (k, n)
     of eigenvalues that are zero up to rounding; known only if `whole`. condition: highest over the lowest eigenvalue
     that is not zero. matrix: the Hessian, shape (n, n), if `whole`.
     """
@@ -41,6 +42,7 @@ class Curvature:
     condition: float
     whole: bool
     matrix: Array | None = None
+    hidden: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,8 +63,13 @@ def free_of_bounds(lab: Laboratory, gradient: Array) -> NDArray[np.bool_]:
     return ~(((z - bounds.lb <= near) & (gradient >= 0)) | ((bounds.ub - z <= near) & (gradient <= 0)))
 
 
-def curvature_of(lab: Laboratory, gradient: Array, *, reserve: int = 0) -> Curvature | None:
-    """The curvature at the examined point. gradient: there. reserve: evaluations to leave. None if too few are left."""
+def curvature_of(
+    lab: Laboratory, gradient: Array, *, reserve: int = 0, extremes: bool = True
+) -> Curvature | None:
+    """The curvature at the examined point. gradient: there. reserve: evaluations to leave. None if too few are left.
+
+    extremes: whether the extreme eigenvalues are sought too, from a random start.
+    """
     free = free_of_bounds(lab, gradient)
     n = int(free.sum())
     affordable = (lab.left - reserve - 1) // (2 if lab._differences else 1)
@@ -79,8 +86,10 @@ def curvature_of(lab: Laboratory, gradient: Array, *, reserve: int = 0) -> Curva
         pairs = lanczos(product, n, lowest=1, highest=1, tolerance=0.0)
         return _read(lab, pairs, pairs, g, free)
     start = torch.from_numpy(g.copy())
-    steps = min(_OF_GRADIENT, affordable // 2)
+    steps = min(_OF_GRADIENT, affordable // 2 if extremes else affordable)
     along = lanczos(product, n, steps=steps, tolerance=0.0, start=start) if np.any(g) else None
+    if along is not None and not extremes:
+        return _read(lab, along, along, g, free)
     steps = min(_STEPS, affordable - (steps if along else 0))
     pairs = lanczos(product, n, lowest=1, highest=1, steps=steps, tolerance=1e-4)
     return _read(lab, pairs, along, g, free)
@@ -100,26 +109,25 @@ def _read(lab: Laboratory, pairs: RitzPairs, along: RitzPairs | None, g: Array, 
         null[:, free] = pairs.vectors(np.flatnonzero(zero)).numpy()
     else:
         null = null[:0]
-    predicted, step = (0.0, 0.0) if along is None else _newton(lab, along, g, size)
+    predicted, step, hidden = (0.0, 0.0, 0.0) if along is None else _newton(lab, along, g, size)
     positive = values[values > 10 * rounding]
     condition = float(highest / positive.min()) if positive.size and highest > 0 else math.inf
     matrix = _matrix(pairs) if pairs.complete else None
-    return Curvature(lowest, highest, direction, predicted, step, null, condition, pairs.complete, matrix)
+    return Curvature(lowest, highest, direction, predicted, step, null, condition, pairs.complete, matrix, hidden)
 
 
-def _newton(lab: Laboratory, pairs: RitzPairs, g: Array, size: float) -> tuple[float, float]:
+def _newton(lab: Laboratory, pairs: RitzPairs, g: Array, size: float) -> tuple[float, float, float]:
     """The decrease of a Newton step on the known directions, no longer than the point itself; and its length.
 
-    A slope that rounding of the point alone would make does not count.
+    A slope that rounding of the point alone would make does not count. The third number is the decrease with these.
     """
     slopes = pairs.coordinates.T @ (pairs.basis @ torch.from_numpy(g)).numpy()
     reach = 1 + float(np.linalg.norm(lab.z))
     blind = 3 * lab.flat.eps * size * float(np.linalg.norm(lab.z))
-    slopes = np.where(np.abs(slopes) > blind, np.abs(slopes), 0.0)
-    curvatures = np.maximum(np.abs(pairs.values), 1e-300)
-    steps = np.minimum(slopes / curvatures, reach)
-    gains = slopes * steps - np.abs(pairs.values) * steps**2 / 2
-    return float(gains.sum()), float(np.linalg.norm(steps))
+    curvatures, seen = np.abs(pairs.values), np.abs(slopes) > blind
+    steps = np.minimum(np.abs(slopes) / np.maximum(curvatures, 1e-300), reach)
+    gains = np.abs(slopes) * steps - curvatures * steps**2 / 2
+    return float(gains[seen].sum()), float(np.linalg.norm(steps[seen])), float(gains.sum())
 
 
 def _matrix(pairs: RitzPairs) -> Array:

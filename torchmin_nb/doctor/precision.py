@@ -20,7 +20,7 @@ from .subject import Subject
 
 __all__ = ["DoubleTrial", "coarsest_eps", "double_trial", "in_double", "noise_of"]
 
-_PRODUCTS = 9
+_PRODUCTS = 12
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def in_double(flat: FlatParameters) -> Iterator[None]:
 
 
 def double_trial(subject: Subject, budget: int) -> tuple[DoubleTrial, Laboratory]:
-    """Does the closure follow the parameters' dtype, and would the loss go on falling? Up to ten evaluations."""
+    """Does the closure follow the parameters' dtype, and would the loss go on falling? Up to fourteen evaluations."""
     with in_double(subject.flat):
         lab = Laboratory(subject, min(budget, 2 + _PRODUCTS))
         try:
@@ -84,7 +84,7 @@ def double_trial(subject: Subject, budget: int) -> tuple[DoubleTrial, Laboratory
                 return DoubleTrial(False, reason=_first_line(here.error)), lab
             if here.dtype is not torch.float64 or coarsest_eps(lab) > np.finfo(np.float64).eps:
                 return DoubleTrial(False, reason="the closure still computes in float32"), lab
-            curvature = None if here.gradient is None else curvature_of(lab, here.gradient)
+            curvature = None if here.gradient is None else curvature_of(lab, here.gradient, extremes=False)
             return DoubleTrial(True, here.loss, 0.0 if curvature is None else curvature.predicted), lab
         finally:
             lab.close()

@@ -176,9 +176,13 @@ class Report:
             table=html_table(rows, ["left", "left", "left"]),
             remedies=joined(_remedy_html(i, remedy) for i, remedy in enumerate(self.remedies)),
             also=joined(html("<p>Also: {words}</p>", words=words) for words in also),
-            trials=html_table(self._trial_rows(), ["left", "right", "right", "left"]) if self.trials else "",
+            trials=self.trials_html(),
             cost=self._cost(),
         )
+
+    def trials_html(self) -> str:
+        """The table of trials as HTML; empty before `rescue`."""
+        return html_table(self._trial_rows(), ["left", "right", "right", "left"]) if self.trials else html("")
 
     def _trial_rows(self) -> list[tuple[str, str, str, str]]:
         head = ("tried", "loss", "calls", "")

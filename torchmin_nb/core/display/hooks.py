@@ -13,9 +13,11 @@ __all__ = [
     "diagnosis",
     "histories_page",
     "panel_shown_by",
+    "rescue_shown_by",
     "run_watched_by",
     "show_comparison",
     "show_panel",
+    "show_rescue",
     "watch_run",
 ]
 
@@ -25,6 +27,7 @@ _watch_run: Callable[[Any, float], None] | None = None
 _show_comparison: Callable[[Any], None] | None = None
 _histories_page: Callable[..., str] | None = None
 _diagnose: Callable[..., Any] | None = None
+_show_rescue: Callable[[Any, Any], None] | None = None
 
 
 def animated_by(render: Callable[..., str]) -> None:
@@ -98,3 +101,15 @@ def diagnosis(optimizer: Any, closure: Any, *, run: Any = None, budget: int | No
     """Why a run ended where it did, by the function that `diagnosed_by` registered."""
     assert _diagnose is not None, "torchmin_nb registers it"
     return _diagnose(optimizer, closure, run=run, budget=budget)
+
+
+def rescue_shown_by(show: Callable[[Any, Any], None]) -> None:
+    """Register the function that shows what the remedies of a report did."""
+    global _show_rescue
+    _show_rescue = show
+
+
+def show_rescue(histories: Any, report: Any) -> None:
+    """Show the curves of remedies by name, if views are registered."""
+    if _show_rescue is not None:
+        _show_rescue(histories, report)

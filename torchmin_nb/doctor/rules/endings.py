@@ -12,6 +12,7 @@ from ..remedy import Change, Remedy, changed_call, first_fitting
 
 __all__ = ["BUDGET", "CONVERGED", "FLOAT32", "NOISE", "NOTHING", "STOPPED", "TOLERANCE"]
 
+_TIGHT = {"maxcor": 50, "ftol": 0.0, "gtol": 1e-12}
 _MORE_HAGER = "J. J. Moré, S. M. Wild (2011); W. W. Hager, H. Zhang (2005)"
 
 
@@ -23,19 +24,19 @@ def _left(e: Examination) -> Evidence:
 
 
 def _float32(e: Examination) -> list[Evidence] | None:
-    subject, predicted = e.subject, e.predicted
+    subject = e.subject
     coarse = subject.single or e.eps > subject.flat.eps
-    if not e.here.finite or not coarse or predicted is None or e.share_left is None or not _gave_up(e):
-        return None
-    if predicted < 1e-2 * abs(e.here.loss) or (e.share_left > 1e-3 and (e.noise or 0.0) < 1e-2 * predicted):
+    if not e.here.finite or not coarse or e.curvature is None or not _gave_up(e):
         return None
     double = e.double
-    if double is not None and double.follows and double.predicted < 1e-3 * abs(double.loss):
+    hoped = double.predicted if double is not None and double.follows else e.curvature.hidden
+    deep = hoped <= 1e-3 * (e.ending.fell + hoped)
+    if hoped < 1e-4 * abs(e.here.loss) or not (deep or (e.noise or 0.0) >= 1e-2 * hoped):
         return None
     evidence = [
         Evidence("precision", number(e.eps), "machine epsilon of float32, in which the closure computes"),
         Evidence("loss", number(e.here.loss), f"from {e.ending.first:.3g}; the last iterations changed nothing that counts"),
-        _left(e),
+        Evidence("predicted decrease", number(e.predicted), "of a Newton step, as far as float32 can see it"),
     ]
     if double is not None and double.follows:
         evidence.append(Evidence("predicted in float64", number(double.predicted), "the loss would go on falling there"))
@@ -61,7 +62,7 @@ def _float32_remedies(e: Examination) -> list[Remedy]:
     change = Change(method=other, engine=engine, double=True)
     remedy = changed_call(subject, "Go on in float64, with a method that remembers the whole curvature.", change)
     if e.double is not None and e.double.follows:
-        same = Change(double=True) if subject.spec is not None else Change("L-BFGS-B", {"maxcor": 50}, double=True)
+        same = Change(double=True) if subject.spec is not None else Change("L-BFGS-B", _TIGHT, double=True)
         return [remedy, changed_call(subject, "Go on in float64 with the same method.", same)]
     code = f"inputs, targets = inputs.double(), targets.double()\n{remedy.code}"
     needs = "the data in the closure would have to be float64 too"
