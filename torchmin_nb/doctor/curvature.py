@@ -27,7 +27,7 @@ class Curvature:
     """What products say of the Hessian in the solver's variables, without those at their bounds.
 
     lowest, highest: extreme eigenvalues, estimated from inside unless `whole`. direction: shape (n,), the unit vector
-    of the lowest. predicted: by how much a Newton step would lower the loss. step: its length. hidden: the same with
+    of the lowest. predicted: by how much a Newton step would lower the loss. step: its length, relative to the point's. hidden: the same with
     slopes that rounding alone could make. null: directions (k, n)
     of eigenvalues that are zero up to rounding; known only if `whole`. condition: highest over the lowest eigenvalue
     that is not zero. matrix: the Hessian, shape (n, n), if `whole`.
@@ -83,8 +83,8 @@ def curvature_of(
         return torch.from_numpy(lab.product(whole)[free])
 
     if n <= min(_WHOLE, affordable):
-        pairs = lanczos(product, n, lowest=1, highest=1, tolerance=0.0)
-        return _read(lab, pairs, pairs, g, free)
+        rows = [product(unit) for unit in torch.eye(n, dtype=torch.float64)]
+        return _whole(lab, torch.stack(rows).numpy(), g, free)
     start = torch.from_numpy(g.copy())
     steps = min(_OF_GRADIENT, affordable // 2 if extremes else affordable)
     along = lanczos(product, n, steps=steps, tolerance=0.0, start=start) if np.any(g) else None
@@ -95,54 +95,82 @@ def curvature_of(
     return _read(lab, pairs, along, g, free)
 
 
+def _whole(lab: Laboratory, matrix: Array, g: Array, free: NDArray[np.bool_]) -> Curvature:
+    """From all products. The decrease and the null space do not depend on the scale of the variables."""
+    matrix = (matrix + matrix.T) / 2
+    if not np.isfinite(matrix).all():
+        raise np.linalg.LinAlgError("the Hessian is not finite")
+    values, vectors = np.linalg.eigh(matrix)
+    eps, size = lab.flat.eps, max(abs(float(values[0])), abs(float(values[-1])))
+    root = _root(matrix)
+    scaled = matrix * np.outer(root, root)
+    own, columns = np.linalg.eigh(scaled)
+    limit = 10 * eps * max(len(g), 10) * max(float(np.abs(own).max()), 1e-300)
+    z = lab.z[free]
+    blind = 3 * eps * np.abs(columns.T) @ (np.abs(scaled) @ np.abs(z / root))
+    predicted, step, hidden = _newton(columns.T @ (root * g), own, blind, float(np.linalg.norm(1 + np.abs(z / root))))
+    flat = np.abs(own) <= limit
+    null = np.zeros((int(flat.sum()), free.size))
+    null[:, free] = (root[:, None] * columns[:, flat]).T
+    null /= np.maximum(np.linalg.norm(null, axis=1, keepdims=True), 1e-300)
+    positive = values[values > limit / 10 * size]
+    condition = float(values[-1] / positive[0]) if positive.size and values[-1] > 0 else math.inf
+    if int((np.abs(values) > limit / 10 * size).sum()) < len(values) - len(null):  # small eigenvalues are lost in the rounding of large ones
+        condition = max(condition, 1 / eps)
+    direction = np.zeros(free.size)
+    direction[free] = vectors[:, 0]
+    relative = step / float(np.linalg.norm(1 + np.abs(z / root)))
+    return Curvature(
+        float(values[0]), float(values[-1]), direction, predicted, relative, null, condition, True, matrix, hidden
+    )
+
+
+def _root(matrix: Array) -> Array:
+    """1/√diagonal, the scale in which each variable has curvature 1."""
+    diagonal = np.abs(np.diag(matrix))
+    largest = float(diagonal.max())
+    return 1 / np.sqrt(np.where(diagonal > 1e-100 * largest, diagonal, largest or 1.0))
+
+
 def _read(lab: Laboratory, pairs: RitzPairs, along: RitzPairs | None, g: Array, free: NDArray[np.bool_]) -> Curvature:
+    """From the Lanczos iterations with a random start, and with the gradient."""
     values = pairs.values if along is None else np.concatenate([pairs.values, along.values])
     source = pairs if along is None or pairs.values[0] <= along.values[0] else along
     lowest, highest = float(values.min()), float(values.max())
     size = max(abs(lowest), abs(highest))
     direction = np.zeros(free.size)
     direction[free] = source.vectors(np.array([0]))[0].numpy()
-    rounding = lab.flat.eps * size * max(len(g), 10)
-    zero = np.abs(pairs.values) <= 10 * rounding
-    null = np.zeros((int(zero.sum()), free.size))
-    if pairs.complete and zero.any():
-        null[:, free] = pairs.vectors(np.flatnonzero(zero)).numpy()
-    else:
-        null = null[:0]
-    predicted, step, hidden = (0.0, 0.0, 0.0) if along is None else _newton(lab, along, g, size)
-    positive = values[values > 10 * rounding]
-    condition = float(highest / positive.min()) if positive.size and highest > 0 else math.inf
-    matrix = _matrix(pairs) if pairs.complete else None
-    return Curvature(lowest, highest, direction, predicted, step, null, condition, pairs.complete, matrix, hidden)
-
-
-def _newton(lab: Laboratory, pairs: RitzPairs, g: Array, size: float) -> tuple[float, float, float]:
-    """The decrease of a Newton step on the known directions, no longer than the point itself; and its length.
-
-    A slope that rounding of the point alone would make does not count. The third number is the decrease with these.
-    """
-    slopes = pairs.coordinates.T @ (pairs.basis @ torch.from_numpy(g)).numpy()
     reach = 1 + float(np.linalg.norm(lab.z))
-    blind = 3 * lab.flat.eps * size * float(np.linalg.norm(lab.z))
-    curvatures, seen = np.abs(pairs.values), np.abs(slopes) > blind
+    predicted = step = hidden = 0.0
+    if along is not None:
+        slopes = along.coordinates.T @ (along.basis @ torch.from_numpy(g)).numpy()
+        blind = np.full(len(slopes), 3 * lab.flat.eps * size * float(np.linalg.norm(lab.z)))
+        predicted, step, hidden = _newton(slopes, along.values, blind, reach)
+    positive = values[values > 100 * lab.flat.eps * size * max(len(g), 10)]
+    condition = float(highest / positive.min()) if positive.size and highest > 0 else math.inf
+    null = np.zeros((0, free.size))
+    return Curvature(lowest, highest, direction, predicted, step / reach, null, condition, False, None, hidden)
+
+
+def _newton(slopes: Array, values: Array, blind: Array, reach: float) -> tuple[float, float, float]:
+    """The decrease of a Newton step along eigenvectors, no longer than `reach`; and its length.
+
+    A slope up to `blind`, which rounding of the point alone could make, does not count. The third number is the
+    decrease with these.
+    """
+    curvatures, seen = np.abs(values), np.abs(slopes) > blind
     steps = np.minimum(np.abs(slopes) / np.maximum(curvatures, 1e-300), reach)
     gains = np.abs(slopes) * steps - curvatures * steps**2 / 2
     return float(gains[seen].sum()), float(np.linalg.norm(steps[seen])), float(gains.sum())
-
-
-def _matrix(pairs: RitzPairs) -> Array:
-    vectors = (torch.from_numpy(pairs.coordinates.T.copy()) @ pairs.basis).numpy()
-    return np.asarray(vectors.T @ (pairs.values[:, None] * vectors))
 
 
 def scaling_of(lab: Laboratory, curvature: Curvature, free: NDArray[np.bool_]) -> Scaling | None:
     """Sizes of the variables from the diagonal of the Hessian: for each one, or for each tensor if there are many."""
     n, sizes = free.size, np.ones(free.size)
     if curvature.matrix is not None:
-        diagonal = np.abs(np.diag(curvature.matrix))
-        if not (diagonal > 0).any():
+        if not curvature.matrix.any():
             return None
-        root = 1 / np.sqrt(np.maximum(diagonal, diagonal.max() * 1e-30))
+        root = _root(curvature.matrix)
         sizes[free] = root
         scaled = np.linalg.eigvalsh(curvature.matrix * np.outer(root, root))
         after = _condition(scaled, lab.flat.eps)

@@ -19,7 +19,7 @@ from ..errors import ClosureError
 from .curvature import Curvature, Scaling, curvature_of, free_of_bounds, scaling_of
 from .ending import Ending, ending_of
 from .feasibility import Feasibility, feasibility_of
-from .laboratory import Laboratory, OutOfBudget, Sample
+from .laboratory import ClosureFailed, Laboratory, OutOfBudget, Sample
 from .layers import FirstNonFinite, Watch
 from .precision import DoubleTrial, coarsest_eps, double_trial, noise_of
 from .slopes import Kink, Mismatch, kink_of, mismatch_of, sizes_of
@@ -40,7 +40,7 @@ else:
         def asked(self: Any) -> T | None:
             try:
                 return ask(self)
-            except (OutOfBudget, ClosureError, RuntimeError, np.linalg.LinAlgError):
+            except (OutOfBudget, ClosureFailed, ClosureError, np.linalg.LinAlgError):
                 return None
 
         asked.__name__ = ask.__name__
@@ -235,7 +235,7 @@ class Examination:
     @probe
     def feasibility(self) -> Feasibility | None:
         """The constraints at the end point."""
-        return feasibility_of(self.lab, 0.0 if math.isnan(self.slope) else self.slope)
+        return feasibility_of(self.lab, self.gradient)
 
     @probe
     def nonfinite(self) -> FirstNonFinite | None:
@@ -300,8 +300,8 @@ class Examination:
     def converged(self) -> bool:
         """Whether the end point is a minimum as far as it can be seen."""
         ending, subject = self.ending, self.subject
-        if not self.here.finite:
-            return False
+        if not self.here.finite or ending.kind == "target":
+            return self.here.finite
         if subject.constraints:
             residual = subject.end.get("kkt_residual")
             return ending.claims_success and (residual is None or residual <= 1e-3)
@@ -309,10 +309,6 @@ class Examination:
             return ending.claims_success
         if self.saddle:
             return False
-        tiny = self.curvature is not None and self.curvature.step <= math.sqrt(subject.flat.eps) * self._reach
+        tiny = self.curvature is not None and self.curvature.step <= math.sqrt(subject.flat.eps)
         claimed = ending.claims_success or ending.kind in ("search", "floor", "stalled", "other")
         return self.at_floor or (claimed and (self.share_left <= _CONVERGED or tiny)) or self.share_left <= 1e-12
-
-    @cached_property
-    def _reach(self) -> float:
-        return 1 + float(np.linalg.norm(self.lab.z))

@@ -30,20 +30,22 @@ class Feasibility:
     """Constraints c(z) >= 0 or = 0 at the end point.
 
     violation: the largest there. least: the smallest violation that was found by following the linearised constraints
-    from there, at z_feasible. active: number of active constraints and bounds; rank: of their gradients.
+    from there, at z_feasible. active: number of active constraints and bounds; rank: of their gradients. multiplier:
+    the size of the multipliers that explain the loss's gradient best, if all gradients had length 1.
     """
 
     violation: float
     least: float
     active: int
     rank: int
+    multiplier: float
     z_feasible: Array | None = None
 
 
-def feasibility_of(lab: Laboratory, slope: float) -> Feasibility | None:
+def feasibility_of(lab: Laboratory, gradient: Array | None) -> Feasibility | None:
     """The constraints of the run at its end point; None without any. One evaluation of each for each point.
 
-    slope: the length of the loss's gradient there.
+    gradient: of the loss there, with respect to the solver's variables.
     """
     subject = lab.subject
     if not subject.constraints or lab.z.size > _LARGEST:
@@ -55,7 +57,7 @@ def feasibility_of(lab: Laboratory, slope: float) -> Feasibility | None:
         if here is None:
             return None
         violation = constraints.violation(subject.x)
-        active, rank = _rank(lab, here, slope)
+        active, rank, multiplier = _rank(lab, here, np.zeros(lab.z.size) if gradient is None else gradient)
         least, z = violation, lab.z
         for _ in range(_ROUNDS if violation > _ACTIVE else 0):
             moved = _towards(lab, here, z)
@@ -72,7 +74,7 @@ def feasibility_of(lab: Laboratory, slope: float) -> Feasibility | None:
                 break
     except (Abort, OutOfBudget):
         return None
-    return Feasibility(violation, least, active, rank, z if least < violation else None)
+    return Feasibility(violation, least, active, rank, multiplier, z if least < violation else None)
 
 
 def _towards(lab: Laboratory, here: LinearisedConstraints, z: Array) -> Array | None:
@@ -90,8 +92,8 @@ def _towards(lab: Laboratory, here: LinearisedConstraints, z: Array) -> Array | 
     return np.asarray(z + found.x[:n]) if found.status == 0 else None
 
 
-def _rank(lab: Laboratory, here: LinearisedConstraints, slope: float) -> tuple[int, int]:
-    """The number of active constraints and bounds, and the rank of their gradients.
+def _rank(lab: Laboratory, here: LinearisedConstraints, gradient: Array) -> tuple[int, int, float]:
+    """The number of active constraints and bounds, the rank of their gradients, the size of multipliers.
 
     A gradient a thousand times shorter than the loss's counts as 0: its multiplier would be more than a thousand.
     """
@@ -105,12 +107,15 @@ def _rank(lab: Laboratory, here: LinearisedConstraints, slope: float) -> tuple[i
         rows.append(np.eye(lab.z.size)[at])
     active = np.concatenate(rows)
     if not len(active):
-        return 0, 0
+        return 0, 0, 0.0
+    slope = float(np.linalg.norm(gradient))
     lengths = np.linalg.norm(active, axis=1)
     longest = max(float(lengths.max()), 1e-3 * slope) or 1.0
     unit = active / np.where(lengths > 1e-3 * longest, lengths, longest)[:, None]
     singular = np.linalg.svd(unit, compute_uv=False)
-    return len(active), int((singular > _RANK * max(float(singular[0]), 1e-300)).sum())
+    multipliers = np.linalg.lstsq(unit.T, gradient / (slope or 1.0), rcond=1e-12)[0]
+    rank = int((singular > _RANK * max(float(singular[0]), 1e-300)).sum())
+    return len(active), rank, float(np.linalg.norm(multipliers))
 
 
 def wrong_bounds(lab: Laboratory, gradient: Array) -> tuple[NDArray[np.intp], Array]:

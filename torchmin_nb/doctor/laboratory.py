@@ -16,16 +16,20 @@ from ..core.autodiff.closure_check import ObservedClosure
 from ..core.autodiff.hessian import ChangedGraphError, HvpGraph, finite_difference_product
 from ..core.autodiff.side_effects import preserved_buffers, same_random_numbers
 from ..core.parameters.flat import FlatParameters
-from ..errors import ConstantLossError, SecondDerivativeError
+from ..errors import ConstantLossError
 from .subject import Subject
 
-__all__ = ["Laboratory", "OutOfBudget", "Sample", "left_as_it_was"]
+__all__ = ["ClosureFailed", "Laboratory", "OutOfBudget", "Sample", "left_as_it_was"]
 
 Array = NDArray[np.float64]
 
 
 class OutOfBudget(Exception):  # noqa: N818  # a stop, not an error: the probe is left out
     """The budget of the diagnosis does not allow this evaluation."""
+
+
+class ClosureFailed(Exception):  # noqa: N818  # as above
+    """The closure raised an error while its curvature was sought."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,7 +107,7 @@ class Laboratory:
         return self.sample(z, "value").loss
 
     def product(self, v: Array) -> Array:
-        """The Hessian at the examined point times v, in the solver's variables. Raises OutOfBudget."""
+        """The Hessian at the examined point times v, in the solver's variables. Raises OutOfBudget, ClosureFailed."""
         along = self.variables.direction_to_user(v)
         if not self._differences and self._graph is None:
             self._open_graph()
@@ -154,7 +158,7 @@ class Laboratory:
             self._graph = self._evaluator.evaluate("curvature").graph
             if self._graph is not None:
                 self._graph.hvp(np.zeros(self.flat.n))
-        except (SecondDerivativeError, RuntimeError):
+        except Exception:  # no second derivative, or an error that differences will meet again
             self._graph = None
         self._differences = self._graph is None
 
@@ -167,9 +171,14 @@ class Laboratory:
             if self._graph is None:
                 raise OutOfBudget from None
             return self._graph.hvp(along)
+        except Exception as error:
+            raise ClosureFailed from error
 
     def _gradient_at(self, x: Array) -> Array:
         self.flat.write(x)
-        gradient = self._evaluator.evaluate("gradient").gradient
+        try:
+            gradient = self._evaluator.evaluate("gradient").gradient
+        except Exception as error:
+            raise ClosureFailed from error
         return np.full(self.flat.n, np.nan) if gradient is None else gradient
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from ..core.autodiff.graph import precision
 from ..core.parameters.flat import FlatParameters
@@ -21,6 +22,7 @@ from .subject import Subject
 __all__ = ["DoubleTrial", "coarsest_eps", "double_trial", "in_double", "noise_of"]
 
 _PRODUCTS = 12
+_POINTS = 7
 
 
 @dataclass(frozen=True)
@@ -38,19 +40,35 @@ class DoubleTrial:
 
 
 def noise_of(lab: Laboratory) -> float | None:
-    """The standard deviation of the error of the loss, in its units: 7 to 21 evaluations on a line; None if not seen."""
+    """The standard deviation of the error of the loss, in its units; None if it cannot be separated from the loss.
+
+    7 to 21 evaluations on a line, a few rounding errors apart; and 7 further apart, for noise that looks smooth from
+    close by, as that of an inner solver. The larger one is returned.
+    """
     direction = sizes_of(lab) * np.random.default_rng(2).standard_normal(lab.z.size)
     direction /= math.sqrt(lab.z.size)
-    spacing = 10 * lab.flat.eps
-    loss = math.nan
+    close = _noise_at(lab, direction, 10 * lab.flat.eps)
+    far = None
+    if lab.left >= _POINTS:
+        losses = _losses(lab, direction, lab.flat.eps**0.35)
+        span = max(losses) - min(losses)
+        far, _ = difference_table([loss + 20 * span for loss in losses])  # the table refuses large relative changes
+    return max((each for each in (close, far) if each is not None), default=None)
+
+
+def _noise_at(lab: Laboratory, direction: NDArray[np.float64], spacing: float) -> float | None:
+    factor, losses = 1.0, [math.nan]
     for _ in range(3):
-        losses = [lab.loss(lab.z + i * spacing * direction) for i in range(-3, 4)]
-        loss = losses[3]
+        losses = _losses(lab, direction, spacing)
         noise, factor = difference_table(losses)
         if noise is not None:
             return noise
         spacing *= factor
-    return lab.flat.eps * abs(loss) if factor > 1 else None
+    return lab.flat.eps * abs(losses[_POINTS // 2]) if factor > 1 else None
+
+
+def _losses(lab: Laboratory, direction: NDArray[np.float64], spacing: float) -> list[float]:
+    return [lab.loss(lab.z + (i - _POINTS // 2) * spacing * direction) for i in range(_POINTS)]
 
 
 def coarsest_eps(lab: Laboratory) -> float:

@@ -15,6 +15,8 @@ __all__ = ["Kink", "Mismatch", "kink_of", "mismatch_of", "sizes_of"]
 Array = NDArray[np.float64]
 
 _OFF = 0.1
+_SPACING = 4.0
+"""Differences are taken over this many cube roots of the machine epsilon, relative to the sizes."""
 _LOCATED = 8
 """At most this many tensors are examined one by one."""
 
@@ -63,16 +65,20 @@ def mismatch_of(lab: Laboratory) -> Mismatch | None:
     """
     random = np.random.default_rng(0)
     sizes, n = sizes_of(lab), lab.z.size
-    near = lab.inside(lab.z + 0.01 * sizes * random.choice([-1.0, 1.0], n) * random.uniform(0.5, 1.0, n))
+    near = lab.z + 0.01 * sizes * random.choice([-1.0, 1.0], n) * random.uniform(0.5, 1.0, n)
+    if lab.variables.bounds is not None:  # so far inside that no difference meets a bound
+        margin = 2 * _SPACING * lab.flat.eps ** (1 / 3) * sizes
+        low, high = lab.variables.bounds.lb + margin, lab.variables.bounds.ub - margin
+        sizes, near = np.where(low < high, sizes, 0.0), np.where(low < high, np.clip(near, low, high), lab.z)
     here = lab.sample(near)
     if not here.finite or here.gradient is None:
         return None
     signs = random.choice([-1.0, 1.0], n) * random.uniform(0.5, 1.0, n)
     direction = sizes * signs / math.sqrt(n)
-    slope, claimed = _slope(lab, near, direction, here.loss), float(here.gradient @ direction)
-    if slope is None or not _differ(slope, claimed, _weight(here.gradient, direction)):
+    slope, claimed = _slope(lab, near, direction), float(here.gradient @ direction)
+    if slope is None or not _differ(lab, slope, claimed, _weight(here.gradient, direction), here.loss):
         return None
-    again = _slope(lab, near, direction, here.loss, 0.3)
+    again = _slope(lab, near, direction, 0.3)
     if again is None or abs(again - slope) > 0.1 * abs(slope - claimed):
         return None
     return Mismatch(slope, claimed, tuple(_located(lab, near, direction, here.gradient, here.loss)))
@@ -91,25 +97,23 @@ def _located(
         part = np.where(owner == index, direction, 0.0)
         if lab.left < 2:
             break
-        slope, claimed = _slope(lab, near, part, loss), float(gradient @ part)
-        if slope is not None and _differ(slope, claimed, _weight(gradient, part)):
+        slope, claimed = _slope(lab, near, part), float(gradient @ part)
+        if slope is not None and _differ(lab, slope, claimed, _weight(gradient, part), loss):
             found.append((int(index), slope, claimed))
     return found
 
 
-def _slope(lab: Laboratory, at: Array, direction: Array, loss: float, factor: float = 1.0) -> float | None:
-    """The central difference of the loss; None where rounding hides it."""
-    h = factor * lab.flat.eps ** (1 / 3) * 4
-    ahead, behind = lab.loss(at + h * direction), lab.loss(at - h * direction)
-    change = ahead - behind
-    if not math.isfinite(change):
-        return None
-    rounding = 100 * lab.flat.eps * max(abs(loss), abs(ahead))
-    return change / (2 * h) if abs(change) > rounding else 0.0 if change == 0 else None
+def _slope(lab: Laboratory, at: Array, direction: Array, factor: float = 1.0) -> float | None:
+    """The central difference of the loss; None where it is not finite."""
+    h = factor * _SPACING * lab.flat.eps ** (1 / 3)
+    slope = (lab.loss(at + h * direction) - lab.loss(at - h * direction)) / (2 * h)
+    return slope if math.isfinite(slope) else None
 
 
-def _differ(slope: float, claimed: float, weight: float) -> bool:
-    return abs(slope - claimed) > _OFF * max(abs(slope), abs(claimed), 0.3 * weight)
+def _differ(lab: Laboratory, slope: float, claimed: float, weight: float, loss: float) -> bool:
+    """Whether two slopes differ by more than curvature, rounding and cancellation explain."""
+    off, rounding = abs(slope - claimed), 100 * lab.flat.eps ** (2 / 3) * abs(loss)
+    return off > _OFF * max(abs(slope), abs(claimed), 0.3 * weight) and off > rounding
 
 
 def kink_of(lab: Laboratory, gradient: Array, typical: float) -> Kink | None:

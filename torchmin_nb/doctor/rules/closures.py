@@ -45,7 +45,7 @@ ERROR = Rule(
 
 
 def _nonfinite(e: Examination) -> list[Evidence] | None:
-    if e.here.finite and e.ending.kind != "nonfinite":
+    if e.here.error is not None or (e.here.finite and e.ending.kind != "nonfinite"):
         return None
     found, evidence = e.nonfinite, []
     if e.here.finite:

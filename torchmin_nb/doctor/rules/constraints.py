@@ -12,6 +12,8 @@ from ..remedy import Change, Remedy, changed_call, first_fitting
 __all__ = ["DEPENDENT", "INFEASIBLE", "WRONG_BOUND"]
 
 _FEASIBLE = 1e-5
+_LARGE = 100.0
+"""Multipliers of this size, for gradients of length 1, are a sign that there are none."""
 _METHODS = ("SLSQP", "trust-constr", "COBYQA")
 
 
@@ -65,11 +67,12 @@ INFEASIBLE = Rule(
 
 def _dependent(e: Examination) -> list[Evidence] | None:
     found = e.feasibility
-    if found is None or found.rank >= found.active or e.converged:
+    if found is None or found.rank >= found.active or (e.converged and found.multiplier < _LARGE):
         return None
     return [
         Evidence("active constraints", str(found.active), "with the bounds that hold"),
         Evidence("rank of their gradients", str(found.rank), "smaller: multipliers are not unique, or do not exist"),
+        Evidence("size of the multipliers", number(found.multiplier), "if all gradients had length 1; large ones are a sign"),
     ]
 
 

@@ -86,7 +86,8 @@ FLOAT32 = Rule(
 def _noise(e: Examination) -> list[Evidence] | None:
     if not e.here.finite or e.ending.kind not in ("search", "stalled", "floor", "other") or e.predicted is None:
         return None
-    if e.at_floor or e.noise is None or e.noise < 30 * e.rounding or e.noise < 1e-3 * e.predicted:
+    size = max(abs(e.ending.first), abs(e.here.loss))
+    if e.at_floor or e.noise is None or e.noise < 1e4 * e.eps * size or e.noise < 1e-3 * e.predicted:
         return None
     return [
         Evidence("noise of the loss", number(e.noise), "standard deviation of its error, measured close to the end point"),

@@ -182,7 +182,7 @@ def _ill_conditioned(e: Examination) -> list[Evidence] | None:
     if not e.here.finite or e.converged or curvature is None or not curvature.highest > 0:
         return None
     missing = iterations_missing(e.subject, e.predicted or 0.0)
-    slow = e.ending.kind != "limit" or missing is None or missing > 3 * e.ending.iterations
+    slow = e.ending.kind != "limit" or missing is None or missing > e.ending.iterations
     slow = slow and e.ending.iterations >= min(20, e.subject.variables.n)
     if curvature.condition < 1e5 or not slow or e.ending.kind == "none":
         return None
