@@ -251,7 +251,7 @@ def noise_of_an_inner_solver():
 
     def closure():
         smooth = rosenbrock(x) + (x[2] - x[0]) ** 2
-        return smooth + scale * torch.sin(1e7 * x.detach().sum() + 3e6 * x.detach()[0])
+        return smooth + scale * torch.sin(1e4 * (1e5 * x.detach()).sin()).sum()
 
     return diagnosed([x], closure, "BFGS")
 

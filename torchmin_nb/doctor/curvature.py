@@ -19,6 +19,8 @@ Array = NDArray[np.float64]
 _WHOLE = 20
 """Up to this many variables, all eigenvalues are computed."""
 _STEPS = 14
+_WEAK = 1e-7
+"""Relative curvature, in the best scale, of directions that may be flat."""
 _OF_GRADIENT = 10
 
 
@@ -29,7 +31,7 @@ class Curvature:
     lowest, highest: extreme eigenvalues, estimated from inside unless `whole`. direction: shape (n,), the unit vector
     of the lowest. predicted: by how much a Newton step would lower the loss. step: its length, relative to the point's. hidden: the same with
     slopes that rounding alone could make. null: directions (k, n)
-    of eigenvalues that are zero up to rounding; known only if `whole`. condition: highest over the lowest eigenvalue
+    of almost no curvature in the best scale; known only if `whole`. condition: highest over the lowest eigenvalue
     that is not zero. matrix: the Hessian, shape (n, n), if `whole`.
     """
 
@@ -109,13 +111,13 @@ def _whole(lab: Laboratory, matrix: Array, g: Array, free: NDArray[np.bool_]) ->
     z = lab.z[free]
     blind = 3 * eps * np.abs(columns.T) @ (np.abs(scaled) @ np.abs(z / root))
     predicted, step, hidden = _newton(columns.T @ (root * g), own, blind, float(np.linalg.norm(1 + np.abs(z / root))))
-    flat = np.abs(own) <= limit
+    flat = np.abs(own) <= max(limit, _WEAK * float(np.abs(own).max()))
     null = np.zeros((int(flat.sum()), free.size))
     null[:, free] = (root[:, None] * columns[:, flat]).T
     null /= np.maximum(np.linalg.norm(null, axis=1, keepdims=True), 1e-300)
     positive = values[values > limit / 10 * size]
     condition = float(values[-1] / positive[0]) if positive.size and values[-1] > 0 else math.inf
-    if int((np.abs(values) > limit / 10 * size).sum()) < len(values) - len(null):  # small eigenvalues are lost in the rounding of large ones
+    if int((np.abs(values) > limit / 10 * size).sum()) < int((np.abs(own) > limit).sum()):  # small eigenvalues are lost in the rounding of large ones
         condition = max(condition, 1 / eps)
     direction = np.zeros(free.size)
     direction[free] = vectors[:, 0]

@@ -175,6 +175,20 @@ class Examination:
         return best
 
     @probe
+    def lower_nearby(self) -> tuple[float, float] | None:
+        """By how much the loss is lower at a point close by, and its distance, where the Hessian does not show it."""
+        curvature = self.curvature
+        if curvature is None:
+            return None
+        random, sizes, best = np.random.default_rng(5), sizes_of(self.lab), (0.0, 0.0)
+        for _ in range(2):
+            step = 0.02 * sizes * random.choice([-1.0, 1.0], sizes.size) * random.uniform(0.5, 1.0, sizes.size)
+            for side in (1.0, -1.0):
+                fall = self.here.loss - self.lab.loss(self.lab.z + side * step)
+                best = max(best, (fall, float(np.linalg.norm(step))))
+        return best
+
+    @probe
     def flat_far(self) -> float | None:
         """The largest change of the loss at a tenth of the variables' size, relative to it; 0 on a plateau."""
         random, sizes = np.random.default_rng(3), sizes_of(self.lab)
@@ -189,18 +203,29 @@ class Examination:
 
     @probe
     def flat_directions(self) -> NDArray[np.float64] | None:
-        """Unit directions (k, n) along which the loss does not change, also far away."""
+        """Unit directions (k, n) along which the loss stays the same, also far away, on a line or on a curve."""
         curvature = self.curvature
-        if curvature is None or not len(curvature.null):
+        if curvature is None or not len(curvature.null) or curvature.matrix is None:
             return None
-        reach = 0.3 * float(np.linalg.norm(sizes_of(self.lab)))
-        allowed = max(1e3 * self.rounding, 1e-9 * self.ending.fell)
-        kept = []
-        for direction in curvature.null[:3]:
-            changes = [abs(self.lab.loss(self.lab.z + side * reach * direction) - self.here.loss) for side in (1, -1)]
-            if max(changes) <= allowed:
-                kept.append(direction)
+        kept = [direction for direction in curvature.null[:3] if self._leads_far(direction, curvature.matrix)]
         return curvature.null if len(kept) == len(curvature.null[:3]) else np.array(kept).reshape(-1, self.lab.z.size)
+
+    def _leads_far(self, direction: NDArray[np.float64], matrix: NDArray[np.float64]) -> bool:
+        """Whether a third of the variables' size along this direction, and then downhill, the loss is the same again."""
+        reach = 0.3 * float(np.linalg.norm(sizes_of(self.lab)))
+        allowed = max(100 * self.rounding, 1e-13 * self.ending.fell, 10 * (self.predicted or 0.0))
+        z = self.lab.z + reach * direction
+        inverse = np.linalg.pinv(matrix, rcond=1e-6, hermitian=True)
+        for _ in range(4):
+            sample = self.lab.sample(z)
+            if not sample.finite or sample.gradient is None:
+                return False
+            if abs(sample.loss - self.here.loss) <= allowed:
+                return abs(float((z - self.lab.z) @ direction)) > 0.5 * reach
+            step = np.zeros(z.size)
+            step[self.free] = inverse @ sample.gradient[self.free]
+            z = z - step
+        return False
 
     @probe
     def unmoved(self) -> list[int] | None:
@@ -291,10 +316,34 @@ class Examination:
     def saddle(self) -> bool:
         """Whether the loss falls much further along negative curvature than along its gradient."""
         gain = self.gain_downhill
-        if gain is None:
+        return gain is not None and gain[0] > self._counts
+
+    @cached_property
+    def degenerate(self) -> bool:
+        """Whether the gradient vanishes, and the loss is lower close by although no curvature is negative."""
+        if self.saddle or self.predicted is None or self.subject.constraints:
             return False
-        least = max(10 * (self.predicted or 0.0), 1e-3 * self.ending.fell, 1e3 * self.rounding)
-        return gain[0] > least
+        if self.predicted > 10 * self.rounding and (self.share_left or 0.0) > _CONVERGED:
+            return False
+        return self.lower_nearby is not None and self.lower_nearby[0] > self._counts
+
+    @property
+    def _counts(self) -> float:
+        """A decrease of the loss that counts beside what is predicted, what was gained, and rounding."""
+        return max(10 * (self.predicted or 0.0), 1e-3 * self.ending.fell, 1e3 * self.rounding)
+
+    @cached_property
+    def tolerance_is_why(self) -> bool:
+        """Whether a success is explained by a tiny loss, or by a tolerance that the user has set above its default."""
+        subject = self.subject
+        rows = {} if subject.spec is None else subject.spec.options
+        loose = [
+            name
+            for name, value in subject.options.items()
+            if name in rows and rows[name].tolerance and float(value or 0) > float(rows[name].default or 0)
+        ]
+        tiny = max(self.ending.fell, abs(self.here.loss), self.predicted or 0.0) < 1e-4
+        return self.ending.kind == "success" and bool(tiny or loose or subject.arguments.get("tol"))
 
     @cached_property
     def converged(self) -> bool:
@@ -307,7 +356,7 @@ class Examination:
             return ending.claims_success and (residual is None or residual <= 1e-3)
         if self.predicted is None or self.share_left is None:
             return ending.claims_success
-        if self.saddle:
+        if self.saddle or self.degenerate:
             return False
         tiny = self.curvature is not None and self.curvature.step <= math.sqrt(subject.flat.eps)
         claimed = ending.claims_success or ending.kind in ("search", "floor", "stalled", "other")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,7 @@ from ..core.objective.calls import Calls
 from ..core.objective.constraints import ConstraintSet, LinearisedConstraints
 from ..core.runtime.control import Abort, Control
 from .laboratory import Laboratory, OutOfBudget
+from .slopes import sizes_of
 
 __all__ = ["Feasibility", "feasibility_of", "wrong_bounds"]
 
@@ -22,6 +24,7 @@ _ROUNDS = 8
 _ACTIVE = 1e-6
 _RANK = 1e-3
 """At a cusp the gradients become dependent only in the limit, and the end point is a little before it."""
+_VANISHING = 0.05
 _LARGEST = 2000
 
 
@@ -57,7 +60,11 @@ def feasibility_of(lab: Laboratory, gradient: Array | None) -> Feasibility | Non
         if here is None:
             return None
         violation = constraints.violation(subject.x)
-        active, rank, multiplier = _rank(lab, here, np.zeros(lab.z.size) if gradient is None else gradient)
+        random = np.random.default_rng(6).choice([-0.1, 0.1], lab.z.size)
+        lab.calls += 1
+        beside = constraints.linearised(lab.variables.to_user(lab.inside(lab.z + random * sizes_of(lab)))) or here
+        slopes = np.zeros(lab.z.size) if gradient is None else gradient
+        active, rank, multiplier = _rank(lab, here, np.linalg.norm(beside.jacobian, axis=1), slopes)
         least, z = violation, lab.z
         for _ in range(_ROUNDS if violation > _ACTIVE else 0):
             moved = _towards(lab, here, z)
@@ -92,15 +99,20 @@ def _towards(lab: Laboratory, here: LinearisedConstraints, z: Array) -> Array | 
     return np.asarray(z + found.x[:n]) if found.status == 0 else None
 
 
-def _rank(lab: Laboratory, here: LinearisedConstraints, gradient: Array) -> tuple[int, int, float]:
+def _rank(
+    lab: Laboratory, here: LinearisedConstraints, typical: Array, gradient: Array
+) -> tuple[int, int, float]:
     """The number of active constraints and bounds, the rank of their gradients, the size of multipliers.
 
-    A gradient a thousand times shorter than the loss's counts as 0: its multiplier would be more than a thousand.
+    typical: the lengths of the gradients at a point close by. One that is much shorter here counts as 0, as that of a
+    squared constraint, which vanishes where the constraint holds.
     """
     size = 1 + float(np.abs(lab.z).max(initial=0.0))
     lengths = np.linalg.norm(here.jacobian, axis=1)
     close = here.equal | (here.values <= 1e-4 * np.maximum(lengths, 1e-3) * size)
-    rows = [here.jacobian[close]]
+    vanishing = lengths < _VANISHING * typical
+    unit = here.jacobian / np.where(lengths > 0, lengths, 1.0)[:, None] * np.where(vanishing, 0.0, 1.0)[:, None]
+    rows = [unit[close]]
     bounds = lab.variables.bounds
     if bounds is not None:
         at = (np.abs(lab.z - bounds.lb) <= _ACTIVE * size) | (np.abs(bounds.ub - lab.z) <= _ACTIVE * size)
@@ -109,13 +121,11 @@ def _rank(lab: Laboratory, here: LinearisedConstraints, gradient: Array) -> tupl
     if not len(active):
         return 0, 0, 0.0
     slope = float(np.linalg.norm(gradient))
-    lengths = np.linalg.norm(active, axis=1)
-    longest = max(float(lengths.max()), 1e-3 * slope) or 1.0
-    unit = active / np.where(lengths > 1e-3 * longest, lengths, longest)[:, None]
-    singular = np.linalg.svd(unit, compute_uv=False)
-    multipliers = np.linalg.lstsq(unit.T, gradient / (slope or 1.0), rcond=1e-12)[0]
+    singular = np.linalg.svd(active, compute_uv=False)
+    multipliers = np.linalg.lstsq(active.T, gradient / (slope or 1.0), rcond=1e-12)[0]
     rank = int((singular > _RANK * max(float(singular[0]), 1e-300)).sum())
-    return len(active), rank, float(np.linalg.norm(multipliers))
+    vanished = bool((vanishing & close).any())
+    return len(active), rank, math.inf if vanished else float(np.linalg.norm(multipliers))
 
 
 def wrong_bounds(lab: Laboratory, gradient: Array) -> tuple[NDArray[np.intp], Array]:

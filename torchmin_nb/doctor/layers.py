@@ -129,4 +129,5 @@ class FirstNonFinite(TorchDispatchMode):
         if clean and kind not in self.first:
             self.first[kind] = (name, tuple(result.shape))
         elif nan and "NaN" not in self.first:
-            self.first["NaN"] = (name, tuple(result.shape))
+            before = "" if "inf" in self.first else ", which was given data that are not finite"
+            self.first["NaN"] = (name + before, tuple(result.shape))

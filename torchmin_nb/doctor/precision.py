@@ -30,12 +30,13 @@ class DoubleTrial:
     """The loss with parameters in float64.
 
     follows: whether the closure then computes in float64. loss, predicted: the loss, and what a Newton step would take
-    from it. reason: why it does not follow, in words.
+    from it; step: its length, relative to the point's. reason: why it does not follow, in words.
     """
 
     follows: bool
     loss: float = math.nan
     predicted: float = 0.0
+    step: float = 0.0
     reason: str = ""
 
 
@@ -103,7 +104,8 @@ def double_trial(subject: Subject, budget: int) -> tuple[DoubleTrial, Laboratory
             if here.dtype is not torch.float64 or coarsest_eps(lab) > np.finfo(np.float64).eps:
                 return DoubleTrial(False, reason="the closure still computes in float32"), lab
             curvature = None if here.gradient is None else curvature_of(lab, here.gradient, extremes=False)
-            return DoubleTrial(True, here.loss, 0.0 if curvature is None else curvature.predicted), lab
+            known = (0.0, 0.0) if curvature is None else (curvature.predicted, curvature.step)
+            return DoubleTrial(True, here.loss, *known), lab
         finally:
             lab.close()
 

@@ -185,7 +185,13 @@ def _kink(e: Examination) -> list[Evidence] | None:
     if e.mismatch is not None and e.watch.steps:
         slopes = f"{e.mismatch.slope:.3g} against {e.mismatch.claimed:.3g}"
         return [Evidence("slopes", slopes, "of the loss, and by the gradient"), *seen]
-    if e.ending.claims_success or not e.here.finite or e.kink is None:
+    if e.watch.steps and e.here.finite and e.slope == 0 and (e.flat_far or 0.0) > 1e-6:
+        return [
+            Evidence("gradient norm", "0", "exactly: these operations pass no gradient"),
+            Evidence("change of the loss", number(e.flat_far), "relative, when variables move by a tenth of their size"),
+            *seen,
+        ]
+    if not e.here.finite or (e.ending.claims_success and e.converged) or e.kink is None:
         return None
     kink = e.kink
     names = e.subject.entry_names()
@@ -210,10 +216,16 @@ def _kink_remedies(e: Examination) -> list[Remedy]:
     return [smooth] if other is None else [smooth, free]
 
 
+def _kink_verdict(e: Examination) -> str:
+    if e.watch.steps and e.slope == 0:
+        return f"The loss is not differentiable: it has steps ({', '.join(e.watch.steps)}), between which the gradient is 0."
+    return "The run stands at a kink: the loss is not differentiable there, and its gradient jumps."
+
+
 KINK = Rule(
     "kink",
     _kink,
-    lambda e: "The run stands at a kink: the loss is not differentiable there, and its gradient jumps.",
+    _kink_verdict,
     _kink_remedies,
     "A. S. Lewis, M. L. Overton, Nonsmooth optimization via quasi-Newton methods (2013)",
 )

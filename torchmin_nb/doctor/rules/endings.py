@@ -30,8 +30,9 @@ def _float32(e: Examination) -> list[Evidence] | None:
         return None
     double = e.double
     hoped = double.predicted if double is not None and double.follows else e.curvature.hidden
-    deep = hoped <= 1e-3 * (e.ending.fell + hoped)
-    if hoped < 1e-4 * abs(e.here.loss) or not (deep or (e.noise or 0.0) >= 1e-2 * hoped):
+    deep = hoped <= 1e-3 * (e.ending.fell + hoped) and hoped >= 1e-4 * abs(e.here.loss)
+    hidden = double is not None and double.step >= 1e-2 and hoped <= 100 * e.rounding and e.ending.kind != "success"
+    if not (deep or hidden or (hoped >= 1e-4 * abs(e.here.loss) and (e.noise or 0.0) >= 1e-2 * hoped)):
         return None
     evidence = [
         Evidence("precision", number(e.eps), "machine epsilon of float32, in which the closure computes"),
@@ -182,7 +183,8 @@ def _budget(e: Examination) -> list[Evidence] | None:
 def _budget_verdict(e: Examination) -> str:
     missing = iterations_missing(e.subject, e.predicted or 0.0)
     forecast = f"; about {missing:,} more iterations are missing" if missing is not None else ""
-    return f"The budget is too small: the run ended at its limit while the loss was still falling{forecast}."
+    squares = " The loss is a sum of squares: least squares would need fewer." if e.squares else ""
+    return f"The budget is too small: the run ended at its limit while the loss was still falling{forecast}.{squares}"
 
 
 def _budget_remedies(e: Examination) -> list[Remedy]:

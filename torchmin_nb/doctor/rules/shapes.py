@@ -10,6 +10,7 @@ import numpy as np
 from ..ending import iterations_missing
 from ..examination import Examination
 from ..finding import Evidence, Rule, number
+from ..slopes import sizes_of
 from ..remedy import Change, Remedy, changed_call, first_fitting
 
 __all__ = ["BADLY_SCALED", "FLAT", "ILL_CONDITIONED", "SADDLE", "SMALL_MEMORY", "SUM_OF_SQUARES", "UNIDENTIFIABLE"]
@@ -31,8 +32,14 @@ def _kappa(e: Examination) -> Evidence:
 
 
 def _saddle(e: Examination) -> list[Evidence] | None:
-    if not e.here.finite or not e.saddle:
+    if not e.here.finite or not (e.saddle or e.degenerate):
         return None
+    if e.degenerate and e.lower_nearby is not None:
+        fall, distance = e.lower_nearby
+        return [
+            Evidence("gradient norm", number(e.slope), "so small that methods take the point for a minimum"),
+            Evidence("decrease", number(fall), f"of the loss at a point {distance:.3g} away: it is no minimum"),
+        ]
     curvature, gain = e.curvature, e.gain_downhill
     assert curvature is not None
     assert gain is not None
@@ -47,13 +54,17 @@ def _saddle_verdict(e: Examination) -> str:
     ignores = "" if e.subject.curved else f", which {e.subject.method or 'the method'} does not see"
     zero = [e.subject.tensor_name(i) for i, t in enumerate(e.subject.flat.tensors) if t.dim() > 1 and not bool(t.any())]
     flat = f" The start is flat: {', '.join(zero[:_SHOWN])} is all zero." if zero else ""
+    if e.degenerate:
+        return f"The run stands at a degenerate saddle point: gradient and curvature vanish, and the loss falls close by.{flat}"
     return f"The run stands at a saddle point: the Hessian is indefinite, with a negative eigenvalue{ignores}.{flat}"
 
 
 def _saddle_remedies(e: Examination) -> list[Remedy]:
     curvature, gain, subject = e.curvature, e.gain_downhill, e.subject
-    assert curvature is not None
-    assert gain is not None
+    if gain is None or curvature is None or e.degenerate:
+        random = np.random.default_rng(5).choice([-0.02, 0.02], e.lab.z.size)
+        beside = subject.variables.to_user(e.lab.inside(e.lab.z + random * sizes_of(e.lab)))
+        return [changed_call(subject, "Start a little beside this point.", Change(start=beside))]
     start = subject.variables.to_user(e.lab.inside(e.lab.z + gain[1] * curvature.direction))
     other = first_fitting(subject, *_SECOND_ORDER)
     remedies = [changed_call(subject, "Step along the direction of negative curvature and go on.", Change(start=start))]
@@ -104,7 +115,7 @@ FLAT = Rule(
 
 def _badly_scaled(e: Examination) -> list[Evidence] | None:
     curvature = e.curvature
-    if not e.here.finite or e.converged or curvature is None or not curvature.highest > 0:
+    if not e.here.finite or e.converged or curvature is None or not curvature.highest > 0 or e.tolerance_is_why:
         return None
     if curvature.condition < (1e6 if e.ending.kind == "limit" else 1e4):
         return None
@@ -179,7 +190,7 @@ SMALL_MEMORY = Rule(
 
 def _ill_conditioned(e: Examination) -> list[Evidence] | None:
     curvature = e.curvature
-    if not e.here.finite or e.converged or curvature is None or not curvature.highest > 0:
+    if not e.here.finite or e.converged or curvature is None or not curvature.highest > 0 or e.tolerance_is_why:
         return None
     missing = iterations_missing(e.subject, e.predicted or 0.0)
     slow = e.ending.kind != "limit" or missing is None or missing > e.ending.iterations
@@ -240,7 +251,8 @@ def _sum_of_squares(e: Examination) -> list[Evidence] | None:
     if not e.here.finite or e.converged or not _as_residuals(e) or e.ending.kind not in ("limit", "search", "stalled"):
         return None
     missing = iterations_missing(e.subject, e.predicted or 0.0)
-    if e.ending.iterations < 100 or (missing is not None and missing < e.ending.iterations) or e.subject.flat.n > 2000:
+    quick = missing is not None and missing < 3 * e.ending.iterations
+    if e.ending.iterations < 100 or quick or e.subject.flat.n > 50 or e.subject.gradient_free:
         return None
     return [
         Evidence("graph of the loss", "a sum of squares", "its residuals say more than their sum"),
