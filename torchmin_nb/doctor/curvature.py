@@ -19,7 +19,7 @@ Array = NDArray[np.float64]
 _WHOLE = 20
 """Up to this many variables, all eigenvalues are computed."""
 _STEPS = 14
-_WEAK = 1e-7
+_WEAK = 1e-5
 """Relative curvature, in the best scale, of directions that may be flat."""
 _OF_GRADIENT = 10
 
@@ -31,8 +31,8 @@ class Curvature:
     lowest, highest: extreme eigenvalues, estimated from inside unless `whole`. direction: shape (n,), the unit vector
     of the lowest. predicted: by how much a Newton step would lower the loss. step: its length, relative to the point's. hidden: the same with
     slopes that rounding alone could make. null: directions (k, n)
-    of almost no curvature in the best scale; known only if `whole`. condition: highest over the lowest eigenvalue
-    that is not zero. matrix: the Hessian, shape (n, n), if `whole`.
+    of almost no curvature in the best scale; known only if `whole`. condition: the largest over the smallest
+    eigenvalue, in size, that is not zero. matrix: the Hessian, shape (n, n), if `whole`.
     """
 
     lowest: float
@@ -56,23 +56,29 @@ class Scaling:
     after: float
 
 
-def free_of_bounds(lab: Laboratory, gradient: Array) -> NDArray[np.bool_]:
-    """The variables that are not held at a bound by their slope, shape (n,)."""
+def free_of_bounds(lab: Laboratory, gradient: Array, loss: float) -> NDArray[np.bool_]:
+    """The variables that are not held at a bound by their slope, shape (n,). loss: the size of its changes.
+
+    A variable a little inside counts as held too, as an interior-point method leaves it, if the way to the bound would
+    gain nothing that counts.
+    """
     bounds, z = lab.variables.bounds, lab.z
     if bounds is None:
         return np.ones(z.size, dtype=bool)
-    near = 1e-8 * (1 + np.abs(z))
-    return ~(((z - bounds.lb <= near) & (gradient >= 0)) | ((bounds.ub - z <= near) & (gradient <= 0)))
+    room = np.where(gradient >= 0, z - bounds.lb, bounds.ub - z)
+    size = 1 + np.abs(z)
+    inside = (room <= 1e-3 * size) & (np.abs(gradient) * room <= 1e-5 * loss)
+    return ~((room <= 1e-8 * size) | inside)
 
 
 def curvature_of(
-    lab: Laboratory, gradient: Array, *, reserve: int = 0, extremes: bool = True
+    lab: Laboratory, gradient: Array, free: NDArray[np.bool_], *, reserve: int = 0, extremes: bool = True
 ) -> Curvature | None:
     """The curvature at the examined point. gradient: there. reserve: evaluations to leave. None if too few are left.
 
+    free: the variables that no bound holds.
     extremes: whether the extreme eigenvalues are sought too, from a random start.
     """
-    free = free_of_bounds(lab, gradient)
     n = int(free.sum())
     affordable = (lab.left - reserve - 1) // (2 if lab._differences else 1)
     if not n or affordable < min(n, 4):
@@ -115,9 +121,9 @@ def _whole(lab: Laboratory, matrix: Array, g: Array, free: NDArray[np.bool_]) ->
     null = np.zeros((int(flat.sum()), free.size))
     null[:, free] = (root[:, None] * columns[:, flat]).T
     null /= np.maximum(np.linalg.norm(null, axis=1, keepdims=True), 1e-300)
-    positive = values[values > limit / 10 * size]
-    condition = float(values[-1] / positive[0]) if positive.size and values[-1] > 0 else math.inf
-    if int((np.abs(values) > limit / 10 * size).sum()) < int((np.abs(own) > limit).sum()):  # small eigenvalues are lost in the rounding of large ones
+    known = np.abs(values)[np.abs(values) > 10 * eps * len(g) * size]
+    condition = size / float(known.min()) if known.size else math.inf
+    if known.size < int((np.abs(own) > limit).sum()):  # small eigenvalues are lost in the rounding of large ones
         condition = max(condition, 1 / eps)
     direction = np.zeros(free.size)
     direction[free] = vectors[:, 0]
@@ -148,8 +154,8 @@ def _read(lab: Laboratory, pairs: RitzPairs, along: RitzPairs | None, g: Array, 
         slopes = along.coordinates.T @ (along.basis @ torch.from_numpy(g)).numpy()
         blind = np.full(len(slopes), 3 * lab.flat.eps * size * float(np.linalg.norm(lab.z)))
         predicted, step, hidden = _newton(slopes, along.values, blind, reach)
-    positive = values[values > 100 * lab.flat.eps * size * max(len(g), 10)]
-    condition = float(highest / positive.min()) if positive.size and highest > 0 else math.inf
+    known = np.abs(values)[np.abs(values) > 100 * lab.flat.eps * size * max(len(g), 10)]
+    condition = size / float(known.min()) if known.size else math.inf
     null = np.zeros((0, free.size))
     return Curvature(lowest, highest, direction, predicted, step / reach, null, condition, False, None, hidden)
 

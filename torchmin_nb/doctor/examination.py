@@ -94,7 +94,7 @@ class Examination:
     def free(self) -> NDArray[np.bool_]:
         """The variables that are not held by a bound."""
         assert self.gradient is not None
-        return free_of_bounds(self.lab, self.gradient)
+        return free_of_bounds(self.lab, self.gradient, max(abs(self.here.loss), self.ending.fell))
 
     @cached_property
     def typical_slope(self) -> float:
@@ -157,7 +157,7 @@ class Examination:
         """The Hessian's extremes and the predicted decrease."""
         if self.gradient is None or self.subject.constraints:
             return None
-        return curvature_of(self.lab, self.gradient, reserve=16)
+        return curvature_of(self.lab, self.gradient, self.free, reserve=16)
 
     @probe
     def gain_downhill(self) -> tuple[float, float] | None:
@@ -211,16 +211,19 @@ class Examination:
         return curvature.null if len(kept) == len(curvature.null[:3]) else np.array(kept).reshape(-1, self.lab.z.size)
 
     def _leads_far(self, direction: NDArray[np.float64], matrix: NDArray[np.float64]) -> bool:
-        """Whether a third of the variables' size along this direction, and then downhill, the loss is the same again."""
-        reach = 0.3 * float(np.linalg.norm(sizes_of(self.lab)))
-        allowed = max(100 * self.rounding, 1e-13 * self.ending.fell, 10 * (self.predicted or 0.0))
+        """Whether a tenth of the variables' size along this direction, and then downhill, the loss is the same again."""
+        reach = 0.1 * float(np.linalg.norm(sizes_of(self.lab)))
+        allowed = min(1e-3 * abs(self.here.loss), max(100 * self.rounding, 1e-13 * self.ending.fell))
         z = self.lab.z + reach * direction
-        inverse = np.linalg.pinv(matrix, rcond=1e-6, hermitian=True)
-        for _ in range(4):
+        inverse = np.linalg.pinv(matrix, rcond=1e-4, hermitian=True)
+        first = 0.0
+        for _ in range(6):
             sample = self.lab.sample(z)
             if not sample.finite or sample.gradient is None:
                 return False
-            if abs(sample.loss - self.here.loss) <= allowed:
+            excess = abs(sample.loss - self.here.loss)
+            first = first or excess
+            if excess <= max(allowed, 1e-5 * first * (first > excess)):
                 return abs(float((z - self.lab.z) @ direction)) > 0.5 * reach
             step = np.zeros(z.size)
             step[self.free] = inverse @ sample.gradient[self.free]
@@ -250,9 +253,9 @@ class Examination:
     @probe
     def double(self) -> DoubleTrial | None:
         """Whether float64 would go on; None in float64."""
-        if not self.subject.single:
+        if not self.subject.single or self.gradient is None:
             return None
-        trial, lab = double_trial(self.subject, self.lab.left)
+        trial, lab = double_trial(self.subject, self.free, self.lab.left)
         self.lab.calls += lab.calls
         self.lab.products += lab.products
         return trial

@@ -93,8 +93,11 @@ def in_double(flat: FlatParameters) -> Iterator[None]:
             tensor.grad = gradient
 
 
-def double_trial(subject: Subject, budget: int) -> tuple[DoubleTrial, Laboratory]:
-    """Does the closure follow the parameters' dtype, and would the loss go on falling? Up to fourteen evaluations."""
+def double_trial(subject: Subject, free: NDArray[np.bool_], budget: int) -> tuple[DoubleTrial, Laboratory]:
+    """Does the closure follow the parameters' dtype, and would the loss go on falling? Up to fourteen evaluations.
+
+    free: the variables that no bound holds.
+    """
     with in_double(subject.flat):
         lab = Laboratory(subject, min(budget, 2 + _PRODUCTS))
         try:
@@ -103,7 +106,7 @@ def double_trial(subject: Subject, budget: int) -> tuple[DoubleTrial, Laboratory
                 return DoubleTrial(False, reason=_first_line(here.error)), lab
             if here.dtype is not torch.float64 or coarsest_eps(lab) > np.finfo(np.float64).eps:
                 return DoubleTrial(False, reason="the closure still computes in float32"), lab
-            curvature = None if here.gradient is None else curvature_of(lab, here.gradient, extremes=False)
+            curvature = None if here.gradient is None else curvature_of(lab, here.gradient, free, extremes=False)
             known = (0.0, 0.0) if curvature is None else (curvature.predicted, curvature.step)
             return DoubleTrial(True, here.loss, *known), lab
         finally:
