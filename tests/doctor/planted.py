@@ -4,6 +4,7 @@ import itertools
 import warnings
 
 import numpy as np
+import scipy.optimize
 import torch
 
 from torchmin_nb import Constraint, LeastSquaresWrapper, MinimizeWrapper, full_batch, observe
@@ -200,6 +201,29 @@ def the_same_constraint_twice():
     return diagnosed([x], lambda: (x**4).sum(), dict(method="SLSQP", constraints=same))
 
 
+def frozen_at_bounds(fun, x0, jac, bounds, **unused):
+    """Steepest descent that never leaves a bound again."""
+    x, low, high = x0.copy(), bounds.lb, bounds.ub
+    for _ in range(200):
+        free = (x > low) & (x < high)
+        x = np.clip(x - 0.05 * np.where(free, jac(x), 0.0), low, high)
+    return scipy.optimize.OptimizeResult(x=x, fun=fun(x), success=True, status=0, message="no free slope", nit=200)
+
+
+@planted("bound with a wrong multiplier")
+def a_variable_frozen_at_its_bound():
+    x = parameter(0.0, 3.0)
+    request = dict(method=frozen_at_bounds, bounds=[(0, 5), (0, 5)])
+    return diagnosed([x], lambda: ((x - 2) ** 2).sum(), request)
+
+
+@planted("dependent constraints (LICQ)")
+def a_squared_constraint():
+    x = parameter(0.5, 0.2)
+    squared = [Constraint(lambda: (x.sum() - 1) ** 2, lower=0, upper=0)]
+    return diagnosed([x], lambda: (x**2).sum() - x[0], dict(method="SLSQP", constraints=squared))
+
+
 @planted("kink")
 def absolute_values():
     x = parameter(1.0, -2.0, 0.7)
@@ -210,6 +234,18 @@ def absolute_values():
 def a_largest_entry():
     x = parameter(2.0, -1.0, 0.4)
     return diagnosed([x], lambda: torch.stack([x[0] ** 2 + x[1], -x[1] * 3 + x[2] ** 2, x.square().sum()]).max(), "CG")
+
+
+@planted("kink")
+def a_rounded_loss():
+    x = parameter(0.3, 2.2)
+    return diagnosed([x], lambda: (torch.round(10 * x) - 7).square().sum() / 100 + 0 * (x**2).sum(), "BFGS")
+
+
+@planted("saddle")
+def a_monkey_saddle():
+    x = parameter(0.0, 0.0)
+    return diagnosed([x], lambda: x[0] ** 3 - 3 * x[0] * x[1] ** 2 + (x**4).sum(), "BFGS")
 
 
 @planted("saddle")
@@ -240,7 +276,7 @@ def float32_least_squares():
 
     def closure():
         powers = m.to(x.dtype)[:, None] ** torch.arange(6, dtype=x.dtype)
-        return ((powers @ x - torch.sin(3 * m.to(x.dtype))) ** 2).mean() * (1 if x.dtype is torch.float64 else 1)
+        return ((powers @ x - torch.sin(3 * m.to(x.dtype))) ** 2).mean()
 
     return observed(torch.optim.LBFGS([x], max_iter=20, line_search_fn="strong_wolfe"), closure, 60)
 
@@ -320,6 +356,12 @@ def two_corrections():
     return diagnosed([x], lambda: (x - 3) @ a @ (x - 3) / 2, dict(method="L-BFGS-B", options=options))
 
 
+@planted("stopped")
+def stopped_by_a_callback():
+    x = parameter(-1.2, 1.0)
+    return diagnosed([x], lambda: rosenbrock(x), "BFGS", callbacks=[lambda iteration: iteration.index == 6])
+
+
 @planted("budget too small")
 def five_iterations():
     x = parameter(-1.2, 1.0)
@@ -339,6 +381,12 @@ def a_sum_of_two():
     x = torch.linspace(0, 1, 20, dtype=torch.float64)
     closure = lambda: ((a + b + c * x - (3 + 2 * x)) ** 2).mean()  # noqa: E731
     return diagnosed([("a", a), ("b", b), ("c", c)], closure)
+
+
+@planted("unidentifiable parameters")
+def a_product():
+    a, b, t = parameter(1.0), parameter(2.0), torch.linspace(0, 1, 20, dtype=torch.float64)
+    return diagnosed([("a", a), ("b", b)], lambda: ((a * b * t - 3 * t) ** 2).mean())
 
 
 @planted("unidentifiable parameters")
@@ -436,7 +484,7 @@ def torch_lbfgs():
 
 
 @healthy
-def relu_network():
+def a_softplus_network():
     model = network(1, 8, 1, activation=torch.nn.Softplus)
     x, y = line()
     decay = lambda: 1e-3 * sum(p.square().sum() for p in model.parameters())  # noqa: E731
@@ -444,7 +492,7 @@ def relu_network():
 
 
 @healthy
-def gallery_logistic():
+def gallery_rosenbrock():
     problem = PROBLEMS["Rosenbrock"].make()
     return diagnosed(problem.parameters, problem.closure, "trust-exact")
 

@@ -299,8 +299,17 @@ class Examination:
 
     @cached_property
     def predicted(self) -> float | None:
-        """By how much a Newton step would lower the loss; None if unknown."""
-        return None if self.curvature is None else self.curvature.predicted
+        """By how much a Newton step would lower the loss; None if unknown.
+
+        Of a float32 run that reports no success: as float64 sees it, or with slopes that may be rounding.
+        """
+        if self.curvature is None:
+            return None
+        if not self.subject.single or self.ending.claims_success:
+            return self.curvature.predicted
+        if self.double is not None and self.double.follows:
+            return self.double.predicted
+        return self.curvature.hidden if self.ending.kind == "limit" else self.curvature.predicted
 
     @cached_property
     def share_left(self) -> float | None:

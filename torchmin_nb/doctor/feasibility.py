@@ -61,7 +61,7 @@ def feasibility_of(lab: Laboratory, gradient: Array | None) -> Feasibility | Non
             return None
         violation = constraints.violation(subject.x)
         random = np.random.default_rng(6).choice([-0.1, 0.1], lab.z.size)
-        lab.calls += 1
+        lab.spend()
         beside = constraints.linearised(lab.variables.to_user(lab.inside(lab.z + random * sizes_of(lab)))) or here
         slopes = np.zeros(lab.z.size) if gradient is None else gradient
         active, rank, multiplier = _rank(lab, here, np.linalg.norm(beside.jacobian, axis=1), slopes)
@@ -70,7 +70,7 @@ def feasibility_of(lab: Laboratory, gradient: Array | None) -> Feasibility | Non
             moved = _towards(lab, here, z)
             if moved is None or lab.left < 1:
                 break
-            lab.calls += 1
+            lab.spend()
             x = lab.variables.to_user(moved)
             found = constraints.violation(x)
             here = constraints.linearised(x) or here

@@ -91,7 +91,7 @@ class Laboratory:
 
     def sample(self, z: Array | None = None, level: str = "gradient", *, user: Array | None = None) -> Sample:
         """One evaluation at z, inside the bounds; user: at this x in place of z. Errors become a loss of NaN."""
-        self._spend()
+        self.spend()
         x = self._x(z) if user is None else user
         self.flat.write(x)
         try:
@@ -111,10 +111,10 @@ class Laboratory:
         along = self.variables.direction_to_user(v)
         if not self._differences and self._graph is None:
             self._open_graph()
-        self._spend(product=True)
+        self.spend(product=True)
         self.flat.write(self._x(None))
         if self._graph is None:
-            self._spend()
+            self.spend()
             made = finite_difference_product(
                 self._gradient_at, self._x(None), along, self.flat.eps, self.variables.scale
             )
@@ -135,7 +135,8 @@ class Laboratory:
     def _x(self, z: Array | None) -> Array:
         return self.subject.x if z is None else np.ascontiguousarray(self.variables.to_user(self.inside(z)))
 
-    def _spend(self, *, product: bool = False) -> None:
+    def spend(self, *, product: bool = False) -> None:
+        """Count one evaluation, or one product. Raises OutOfBudget."""
         if self.left < 1:
             raise OutOfBudget
         if product:
@@ -152,7 +153,7 @@ class Laboratory:
             return self._evaluator.evaluate("value")
 
     def _open_graph(self) -> None:
-        self._spend()
+        self.spend()
         self.flat.write(self._x(None))
         try:
             self._graph = self._evaluator.evaluate("curvature").graph

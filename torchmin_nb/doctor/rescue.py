@@ -29,8 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["Trial", "rescue"]
 
 _LEAST = 20
-_LEAST_TO_GO_ON = 200
-_WITHOUT_RUN = 1000
+_LEAST_TO_GO_ON = 1000
 
 
 @dataclass(frozen=True, eq=False)
@@ -229,10 +228,11 @@ def _go_on(best: _Attempt, subject: Subject, callbacks: Any) -> Run:
     assert best.trial.remedy.change is not None
     best.end.put_back()
     given: Mapping[str, float] = subject.limits
-    own = int(best.trial.remedy.change.factor * max(subject.spent, _LEAST_TO_GO_ON if subject.spent else _WITHOUT_RUN))
+    own = int(best.trial.remedy.change.factor * max(subject.spent, _LEAST_TO_GO_ON))
     change, optimizer = best.trial.remedy.change, best.optimizer
     again = _optimizer(subject, change, own)
-    again.load_state_dict(optimizer.state_dict())
+    if again.engine == "torch":  # SciPy's methods would begin anew, with a warning for what is lost
+        again.load_state_dict(optimizer.state_dict())
     if "max_seconds" in given:
         again._budgets["max_seconds"] = given["max_seconds"]
     again.callbacks = list(subject.callbacks) if callbacks is None else _listed(callbacks)

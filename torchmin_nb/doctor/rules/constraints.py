@@ -100,7 +100,8 @@ DEPENDENT = Rule(
 
 
 def _wrong_bound(e: Examination) -> list[Evidence] | None:
-    if e.gradient is None or e.subject.constraints or not e.here.finite:
+    passing = e.ending.kind in ("limit", "stopped", "paused", "none")
+    if e.gradient is None or e.subject.constraints or not e.here.finite or passing:
         return None
     indices, slopes = wrong_bounds(e.lab, e.gradient)
     if not len(indices) or float(np.abs(slopes).max()) < 0.3 * e.slope or e.converged:

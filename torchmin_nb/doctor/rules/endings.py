@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from ...core.execution.optimality import tolerances_in_words
+from ...core.methods.local import METHODS
 from ..ending import iterations_missing
 from ..examination import Examination
 from ..finding import Evidence, Rule, number
@@ -37,7 +38,7 @@ def _float32(e: Examination) -> list[Evidence] | None:
     evidence = [
         Evidence("precision", number(e.eps), "machine epsilon of float32, in which the closure computes"),
         Evidence("loss", number(e.here.loss), f"from {e.ending.first:.3g}; the last iterations changed nothing that counts"),
-        Evidence("predicted decrease", number(e.predicted), "of a Newton step, as far as float32 can see it"),
+        Evidence("predicted decrease", number(e.curvature.predicted), "of a Newton step, as far as float32 can see it"),
     ]
     if double is not None and double.follows:
         evidence.append(Evidence("predicted in float64", number(double.predicted), "the loss would go on falling there"))
@@ -60,7 +61,8 @@ def _float32_remedies(e: Examination) -> list[Remedy]:
     subject = e.subject
     other = first_fitting(subject, "SSBroyden", "L-BFGS-B") or subject.method
     engine = "torch" if other.startswith("SS") else None
-    change = Change(method=other, engine=engine, double=True)
+    tight = {name: value for name, value in _TIGHT.items() if name in METHODS[other].options} if other in METHODS else {}
+    change = Change(method=other, options=tight, engine=engine, double=True)
     remedy = changed_call(subject, "Go on in float64, with a method that remembers the whole curvature.", change)
     if e.double is not None and e.double.follows:
         same = Change(double=True) if subject.spec is not None else Change("L-BFGS-B", _TIGHT, double=True)
