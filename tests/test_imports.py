@@ -34,6 +34,7 @@ PROMISED = {
         landscape_picture multistart_figure multistart_picture order_figure order_picture profile_figure profile_picture
         show show_slider slider_figure step_figure step_picture style
     """,
+    "torchmin_nb.doctor": "Change Evidence Finding Remedy Report Trial diagnose",
     "torchmin_nb.solvers": "Ending Problem Sample Solver State",
     "torchmin_nb.analysis": """
         CostTable CurvatureCost Landscape Measurement Order Plane Profile Surface cost_table curvature_cost data_profile

@@ -138,7 +138,9 @@ def a_wrong_backward():
 @planted("wrong gradient")
 def a_detached_part():
     a, b = parameter(1.0, 2.0), parameter(3.0)
-    return diagnosed([a, b], lambda: (a.detach().sum() * b - 3).square().sum() + (a - 1).square().sum() * b.square().sum())
+    return diagnosed(
+        [a, b], lambda: (a.detach().sum() * b - 3).square().sum() + (a - 1).square().sum() * b.square().sum()
+    )
 
 
 @planted("wrong gradient")
@@ -197,7 +199,10 @@ def a_cusp():
 @planted("dependent constraints (LICQ)")
 def the_same_constraint_twice():
     x = parameter(2.0, 2.0, 1.0)
-    same = [Constraint(lambda: x[0] + x[1], lower=1, upper=1), Constraint(lambda: 2 * x[0] + 2 * x[1], lower=2, upper=2)]
+    same = [
+        Constraint(lambda: x[0] + x[1], lower=1, upper=1),
+        Constraint(lambda: 2 * x[0] + 2 * x[1], lower=2, upper=2),
+    ]
     return diagnosed([x], lambda: (x**4).sum(), dict(method="SLSQP", constraints=same))
 
 
@@ -495,5 +500,3 @@ def a_softplus_network():
 def gallery_rosenbrock():
     problem = PROBLEMS["Rosenbrock"].make()
     return diagnosed(problem.parameters, problem.closure, "trust-exact")
-
-

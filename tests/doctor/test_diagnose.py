@@ -176,7 +176,9 @@ def test_the_same_run_gives_the_same_report():
 def test_the_report_in_words_and_as_html(tmp_path):
     x = parameter(-1.2, 1.0)
     named = [("<b>x", x)]
-    optimizer = MinimizeWrapper(named, dict(method="BFGS", options=dict(maxiter=4)), callbacks=[HistoryFile(tmp_path / "h")])
+    optimizer = MinimizeWrapper(
+        named, dict(method="BFGS", options=dict(maxiter=4)), callbacks=[HistoryFile(tmp_path / "h")]
+    )
     optimizer.step(lambda: rosenbrock(x))
     report = optimizer.diagnose(lambda: rosenbrock(x))
     text, page = repr(report), report._repr_html_()

@@ -1,4 +1,4 @@
-"""Planted failures get the right first verdict, healthy runs none; nothing is spent or changed beyond what is allowed."""
+"""Planted failures get the right first verdict, and healthy runs are not disturbed."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The Hessian at the end point by products: extreme eigenvalues, null space, the decrease that a Newton step predicts."""
+"""The Hessian at the end point by products: extreme eigenvalues, null space, the decrease of a Newton step."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ class Curvature:
     """What products say of the Hessian in the solver's variables, without those at their bounds.
 
     lowest, highest: extreme eigenvalues, estimated from inside unless `whole`. direction: shape (n,), the unit vector
-    of the lowest. predicted: by how much a Newton step would lower the loss. step: its length, relative to the point's. hidden: the same with
-    slopes that rounding alone could make. null: directions (k, n)
-    of almost no curvature in the best scale; known only if `whole`. condition: the largest over the smallest
-    eigenvalue, in size, that is not zero. matrix: the Hessian, shape (n, n), if `whole`.
+    of the lowest. predicted: by how much a Newton step would lower the loss. step: its length, relative to the point's.
+    hidden: the decrease with slopes that rounding alone could make. null: directions (k, n) of almost no curvature in
+    the best scale; known only if `whole`. condition: the largest over the smallest eigenvalue, in size, that is not
+    zero. matrix: the Hessian, shape (n, n), if `whole`.
     """
 
     lowest: float
@@ -68,7 +68,7 @@ def free_of_bounds(lab: Laboratory, gradient: Array, loss: float) -> NDArray[np.
     room = np.where(gradient >= 0, z - bounds.lb, bounds.ub - z)
     size = 1 + np.abs(z)
     inside = (room <= 1e-3 * size) & (np.abs(gradient) * room <= 1e-5 * loss)
-    return ~((room <= 1e-8 * size) | inside)
+    return np.asarray(~((room <= 1e-8 * size) | inside))
 
 
 def curvature_of(
@@ -181,7 +181,7 @@ def scaling_of(lab: Laboratory, curvature: Curvature, free: NDArray[np.bool_]) -
         root = _root(curvature.matrix)
         sizes[free] = root
         scaled = np.linalg.eigvalsh(curvature.matrix * np.outer(root, root))
-        after = _condition(scaled, lab.flat.eps)
+        after = _condition(np.asarray(scaled, dtype=np.float64), lab.flat.eps)
     else:
         owner = lab.subject.owners()
         tensors = np.unique(owner)
@@ -196,7 +196,7 @@ def scaling_of(lab: Laboratory, curvature: Curvature, free: NDArray[np.bool_]) -
                 sizes[mine] = 1 / math.sqrt(mean) if mean > 0 else 1.0
 
         def product(v: torch.Tensor) -> torch.Tensor:
-            return torch.from_numpy((sizes * free * lab.product(sizes * free * v.numpy())))
+            return torch.from_numpy(sizes * free * lab.product(sizes * free * v.numpy()))
 
         pairs = lanczos(product, n, lowest=1, highest=1, steps=min(n, 8), tolerance=0.0)
         after = _condition(pairs.values, lab.flat.eps)

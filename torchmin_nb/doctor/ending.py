@@ -113,7 +113,7 @@ def iterations_missing(subject: Subject, remaining: float) -> int | None:
 
     remaining: the predicted decrease. None if no pace can be seen.
     """
-    losses = np.minimum.accumulate(np.asarray(subject.history.loss, dtype=float)) if len(subject.history) else []
+    losses = np.minimum.accumulate(np.asarray(subject.history.loss, dtype=np.float64))
     if len(losses) < 4 or not remaining > 0 or not np.isfinite(losses).all():
         return None
     gaps = np.log(np.maximum(losses - (losses[-1] - remaining), 1e-300))

@@ -211,7 +211,7 @@ class Examination:
         return curvature.null if len(kept) == len(curvature.null[:3]) else np.array(kept).reshape(-1, self.lab.z.size)
 
     def _leads_far(self, direction: NDArray[np.float64], matrix: NDArray[np.float64]) -> bool:
-        """Whether a tenth of the variables' size along this direction, and then downhill, the loss is the same again."""
+        """Whether the loss is the same again a tenth of the variables' size along this direction, and then downhill."""
         reach = 0.1 * float(np.linalg.norm(sizes_of(self.lab)))
         allowed = min(1e-3 * abs(self.here.loss), max(100 * self.rounding, 1e-13 * self.ending.fell))
         z = self.lab.z + reach * direction

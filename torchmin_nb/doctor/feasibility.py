@@ -99,9 +99,7 @@ def _towards(lab: Laboratory, here: LinearisedConstraints, z: Array) -> Array | 
     return np.asarray(z + found.x[:n]) if found.status == 0 else None
 
 
-def _rank(
-    lab: Laboratory, here: LinearisedConstraints, typical: Array, gradient: Array
-) -> tuple[int, int, float]:
+def _rank(lab: Laboratory, here: LinearisedConstraints, typical: Array, gradient: Array) -> tuple[int, int, float]:
     """The number of active constraints and bounds, the rank of their gradients, the size of multipliers.
 
     typical: the lengths of the gradients at a point close by. One that is much shorter here counts as 0, as that of a

@@ -182,4 +182,3 @@ class Laboratory:
         except Exception as error:
             raise ClosureFailed from error
         return np.full(self.flat.n, np.nan) if gradient is None else gradient
-

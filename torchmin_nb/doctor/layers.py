@@ -1,4 +1,4 @@
-"""What happens inside one closure call: activations by layer, operations with kinks, the first operation that is NaN."""
+"""Inside one closure call: activations by layer, operations with kinks, the first operation that is not finite."""
 
 from __future__ import annotations
 
@@ -16,14 +16,72 @@ _DEAD = {"relu": 0.0, "relu_": 0.0, "threshold": 0.0, "relu6": 0.0}
 _SATURATED = {"tanh": (-1.0, 1.0), "tanh_": (-1.0, 1.0), "sigmoid": (0.0, 1.0), "sigmoid_": (0.0, 1.0)}
 _NEAR_END = 0.01
 _KINKS = frozenset(
-    "abs absolute __abs__ relu relu_ relu6 leaky_relu prelu clamp clamp_ clamp_min clamp_max clip max min maximum minimum "
-    "amax amin fmax fmin where sign l1_loss smooth_l1_loss hinge_embedding_loss margin_ranking_loss median sort topk "
-    "norm vector_norm cdist dist hardtanh hardsigmoid hardswish max_pool1d max_pool2d max_pool3d adaptive_max_pool2d "
-    "quantile kthvalue logaddexp0 threshold triplet_margin_loss".split()
+    (
+        "abs",
+        "absolute",
+        "relu",
+        "relu_",
+        "relu6",
+        "leaky_relu",
+        "prelu",
+        "clamp",
+        "clamp_",
+        "clamp_min",
+        "clamp_max",
+        "clip",
+        "max",
+        "min",
+        "maximum",
+        "minimum",
+        "amax",
+        "amin",
+        "fmax",
+        "fmin",
+        "where",
+        "l1_loss",
+        "smooth_l1_loss",
+        "hinge_embedding_loss",
+        "margin_ranking_loss",
+        "triplet_margin_loss",
+        "median",
+        "sort",
+        "topk",
+        "norm",
+        "vector_norm",
+        "cdist",
+        "dist",
+        "hardtanh",
+        "hardsigmoid",
+        "hardswish",
+        "max_pool1d",
+        "max_pool2d",
+        "max_pool3d",
+        "adaptive_max_pool2d",
+        "quantile",
+        "kthvalue",
+        "threshold",
+    )
 )
-_STEPS = frozenset("round round_ floor ceil trunc sign heaviside argmax argmin one_hot bucketize".split())
+_STEPS = frozenset(
+    ("round", "round_", "floor", "ceil", "trunc", "sign", "heaviside", "argmax", "argmin", "one_hot", "bucketize")
+)
 _SOFTMAX = frozenset(("softmax", "log_softmax", "cross_entropy", "logsumexp"))
-_BORING = frozenset("full fill empty zeros ones masked_fill scalar_tensor constant_pad copy detach view new_full".split())
+_BORING = frozenset(
+    (
+        "full",
+        "fill",
+        "empty",
+        "zeros",
+        "ones",
+        "masked_fill",
+        "scalar_tensor",
+        "constant_pad",
+        "copy",
+        "detach",
+        "view",
+        "new_full",
+    )
+)
 
 
 @dataclass

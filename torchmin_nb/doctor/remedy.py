@@ -25,8 +25,28 @@ _SHOWN = 12
 class Change:
     """What a remedy changes in the call; None and False leave it as it was.
 
-    start: x (n,) at which the new run begins. sizes: typical sizes of x (n,), for `scale=`. factor: how much more of
-    the budget.
+    Attributes
+    ----------
+    method : str or None
+        Another method.
+    options : dict
+        Options that change.
+    engine : str or None
+        Another engine.
+    double : bool
+        Whether the parameters become float64.
+    loss_scale : float, str or None
+        Another scale of the loss.
+    sizes : ndarray of shape (n,) or None
+        Typical sizes of the parameters, for ``scale=``.
+    start : ndarray of shape (n,) or None
+        Where the new run begins; default: where the old one stood.
+    factor : float
+        How many times the budget of the old run it gets.
+
+    See Also
+    --------
+    diagnose : makes it, and has an example.
     """
 
     method: str | None = None

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from ..core.display.hooks import show_rescue
 from ..core.display.html import Html, html, html_table, joined
 from ..core.display.tables import text_table
+from ..core.execution.run import Run
 from ..errors import ArgumentError
 from .finding import Evidence, Finding
 from .remedy import Remedy
+from .rescue import Trial, rescue
 from .subject import Subject
-
-if TYPE_CHECKING:
-    from ..core.execution.run import Run
-    from .rescue import Trial
 
 __all__ = ["Report"]
 
@@ -149,11 +148,14 @@ class Report:
         >>> run.wait().fun < 1e-8
         True
         """
-        from .rescue import rescue
-
         if not 0 < share <= 1:
             raise ArgumentError(f"share must be above 0 and at most 1, the part of the budget for each, got {share!r}")
-        return rescue(self, self._subject, share=share, most=most, callbacks=callbacks)
+        chosen = {"share": share, "most": most, "callbacks": callbacks}
+        return rescue(self._subject, self.remedies, **chosen, told=self._show_trials)
+
+    def _show_trials(self, trials: tuple[Trial, ...]) -> None:
+        self.trials = trials
+        show_rescue({each.remedy.what: each.history for each in trials}, self)
 
     def __repr__(self) -> str:
         head = f"<Report on {self._subject.method or 'a closure'}: {self.rule}>"
@@ -189,8 +191,8 @@ class Report:
         return [head, *(trial.row() for trial in self.trials)]
 
     def _cost(self) -> str:
-        source = self._first.source
-        return f"Measured with {self.evaluations} closure calls and {self.products} products. Rule: {self.rule} ({source})."
+        spent = f"{self.evaluations} closure calls and {self.products} products"
+        return f"Measured with {spent}. Rule: {self.rule} ({self._first.source})."
 
 
 def _remedy_text(index: int, remedy: Remedy) -> str:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 
-from ..core.display.hooks import show_rescue
 from ..core.execution.run import Run
 from ..core.history.history import History
 from ..core.optimizers.device_optimizer import DeviceOptimizer
@@ -22,9 +21,6 @@ from ..errors import ArgumentError, BusyError, RescueError, described
 from .laboratory import Laboratory, OutOfBudget, left_as_it_was
 from .remedy import Change, Remedy
 from .subject import Subject
-
-if TYPE_CHECKING:
-    from .report import Report
 
 __all__ = ["Trial", "rescue"]
 
@@ -114,20 +110,28 @@ class _Attempt:
     end: _State
 
 
-def rescue(report: Report, subject: Subject, *, share: float, most: int, callbacks: Any) -> Run:
-    """See Report.rescue."""
+def rescue(
+    subject: Subject,
+    remedies: Sequence[Remedy],
+    *,
+    share: float,
+    most: int,
+    callbacks: Any,
+    told: Callable[[tuple[Trial, ...]], object],
+) -> Run:
+    """See Report.rescue. told: called with the trials, before the best goes on."""
     if subject.run is not None and not subject.run._ended.is_set():
         raise BusyError("the run still holds the parameters: call run.stop() and run.wait() before report.rescue()")
-    remedies = [each for each in report.remedies if each.change is not None][: count("most", most)]
-    if not remedies:
-        reasons = "; ".join(f"{each.what} ({each.not_tried})" for each in report.remedies) or "nothing is to be changed"
+    chosen = [each for each in remedies if each.change is not None][: count("most", most)]
+    if not chosen:
+        reasons = "; ".join(f"{each.what} ({each.not_tried})" for each in remedies) or "nothing is to be changed"
         raise ArgumentError(f"there is no remedy to try: {reasons}")
     state = _State.now(subject.flat.tensors)
     calls = max(_LEAST, math.ceil(share * subject.spent))
     before = _loss(subject)
     attempts, trials = [], []
     try:
-        for remedy in remedies:
+        for remedy in chosen:
             attempt = _attempt(remedy, subject, calls, before)
             trials.append(attempt.trial if isinstance(attempt, _Attempt) else attempt)
             if isinstance(attempt, _Attempt) and attempt.trial.helped:
@@ -136,8 +140,7 @@ def rescue(report: Report, subject: Subject, *, share: float, most: int, callbac
     except BaseException:
         state.put_back()
         raise
-    report.trials = tuple(trials)
-    show_rescue({each.remedy.what: each.history for each in trials}, report)
+    told(tuple(trials))
     if not attempts:
         raise RescueError(
             "no remedy lowered the loss: " + "; ".join(f"{each.remedy.what} ({each.row()[3]})" for each in trials)
@@ -231,7 +234,7 @@ def _go_on(best: _Attempt, subject: Subject, callbacks: Any) -> Run:
     own = int(best.trial.remedy.change.factor * max(subject.spent, _LEAST_TO_GO_ON))
     change, optimizer = best.trial.remedy.change, best.optimizer
     again = _optimizer(subject, change, own)
-    if again.engine == "torch":  # SciPy's methods would begin anew, with a warning for what is lost
+    if getattr(again, "engine", "") == "torch":  # SciPy's methods would begin anew, with a warning for what is lost
         again.load_state_dict(optimizer.state_dict())
     if "max_seconds" in given:
         again._budgets["max_seconds"] = given["max_seconds"]

@@ -8,8 +8,20 @@ import torch
 
 __all__ = ["is_sum_of_squares"]
 
-_PASS = ("MulBackward0", "DivBackward0", "MeanBackward0", "SumBackward0", "SumBackward1", "MeanBackward1", "ToCopyBackward0")
-_PASS += ("ViewBackward0", "ReshapeAliasBackward0", "SqueezeBackward0", "UnsafeViewBackward0")
+_PASS = (
+    "MulBackward0",
+    "DivBackward0",
+    "MeanBackward0",
+    "MeanBackward1",
+    "SumBackward0",
+    "SumBackward1",
+    "ToCopyBackward0",
+    "ViewBackward0",
+    "ReshapeAliasBackward0",
+    "SqueezeBackward0",
+    "UnsafeViewBackward0",
+)
+"""Operations that a sum of squares may go through on its way to the loss."""
 _DEEP = 12
 
 

@@ -79,7 +79,7 @@ class Subject:
     @property
     def single(self) -> bool:
         """Whether a parameter is float32."""
-        return self.flat.eps > np.finfo(np.float64).eps
+        return self.flat.eps > float(np.finfo(np.float64).eps)
 
     @property
     def bounded(self) -> bool:

@@ -1,4 +1,4 @@
-"""Hooks that the packages above implement: views show runs and histories, the doctor examines runs. core imports none."""
+"""Hooks that packages above implement: views show runs and histories, the doctor examines runs. core imports none."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ ERROR = Rule(
     lambda e: "The closure or a callback raised an error, which ended the run.",
     lambda e: [
         Remedy(
-            "Correct the line that raised. If the loss is not defined there, name the error, and the trial is rejected.",
+            "Correct the line that raised. If the loss is not defined there, name the error, to reject the trial.",
             "MinimizeWrapper(..., nonfinite_errors=(TheError,))",
             "it needs a decision about the closure",
         )
@@ -60,7 +60,9 @@ def _nonfinite(e: Examination) -> list[Evidence] | None:
         if names:
             evidence.append(Evidence("parameters", names, "have values, or gradients, that are NaN or infinite"))
     for kind, (operation, shape) in sorted(found.first.items()) if found is not None else ():
-        evidence.append(Evidence(f"first {kind}", f"{operation}, result of shape {shape}", "the operation that made it"))
+        evidence.append(
+            Evidence(f"first {kind}", f"{operation}, result of shape {shape}", "the operation that made it")
+        )
     return evidence
 
 
@@ -76,7 +78,9 @@ def _nan_parameters(e: Examination) -> str:
 def _nonfinite_verdict(e: Examination) -> str:
     found = e.nonfinite or (e.nonfinite_ahead[1] if e.here.finite and e.nonfinite_ahead else None)
     operation = found.operation if found is not None else ""
-    where = "at the point where the run stood" if not e.here.finite else "a step away from the point where the run stood"
+    where = (
+        "at the point where the run stood" if not e.here.finite else "a step away from the point where the run stood"
+    )
     maker = f"; the operation {operation} was the first to make it" if operation else ""
     return f"The loss or its gradient is NaN or infinite {where}{maker}."
 
@@ -105,17 +109,19 @@ def _stochastic(e: Examination) -> list[Evidence] | None:
         return None
     return [
         Evidence("loss", f"{e.here.loss:.10g}, then {e.repeated:.10g}", "two calls at the same parameters"),
-        Evidence("difference", number(abs(e.here.loss - e.repeated)), "a line search takes it for a change of the loss"),
+        Evidence("difference", number(abs(e.here.loss - e.repeated)), "a line search takes it for a decrease"),
     ]
 
 
 STOCHASTIC = Rule(
     "stochastic closure",
     _stochastic,
-    lambda e: "The closure is stochastic: it is not deterministic, two calls at the same parameters give different losses.",
+    lambda e: (
+        "The closure is stochastic: it is not deterministic, two calls at the same parameters give different losses."
+    ),
     lambda e: [
         Remedy(
-            "Make it deterministic: model.eval() for dropout, one fixed batch or full_batch, a seed inside the closure.",
+            "Make it deterministic: model.eval() for dropout, one batch or full_batch, a seed inside the closure.",
             "model.eval()\nclosure = full_batch(lambda batch: loss(model(batch[0]), batch[1]), loader)",
             "it needs a change of the closure",
         ),
@@ -158,8 +164,8 @@ WRONG_GRADIENT = Rule(
     lambda e: f"The gradient is wrong: it is not the derivative of the loss{_wrong_names(e)}.",
     lambda e: [
         Remedy(
-            "Return the loss on which backward() was called, and leave out .detach(), .item(), torch.no_grad(), clipping "
-            "and hooks that change the gradient; check the backward of your own autograd.Function.",
+            "Return the loss on which backward() was called, and leave out .detach(), .item(), torch.no_grad(), "
+            "clipping and hooks that change the gradient; check the backward of your own autograd.Function.",
             "print(optimizer.check(closure))",
             "it needs a change of the closure",
         ),
@@ -188,7 +194,7 @@ def _kink(e: Examination) -> list[Evidence] | None:
     if e.watch.steps and e.here.finite and e.slope == 0 and (e.flat_far or 0.0) > 1e-6:
         return [
             Evidence("gradient norm", "0", "exactly: these operations pass no gradient"),
-            Evidence("change of the loss", number(e.flat_far), "relative, when variables move by a tenth of their size"),
+            Evidence("change of the loss", number(e.flat_far), "relative, a tenth of the variables' size away"),
             *seen,
         ]
     if not e.here.finite or (e.ending.claims_success and e.converged) or e.kink is None:
@@ -212,13 +218,16 @@ def _kink_remedies(e: Examination) -> list[Remedy]:
         "it needs a change of the closure",
     )
     other = first_fitting(e.subject, "COBYQA", "Nelder-Mead", "COBYLA") if e.subject.flat.n <= 50 else None
-    free = Remedy("", "") if other is None else changed_call(e.subject, "A method that needs no gradient.", Change(other))
+    free = (
+        Remedy("", "") if other is None else changed_call(e.subject, "A method that needs no gradient.", Change(other))
+    )
     return [smooth] if other is None else [smooth, free]
 
 
 def _kink_verdict(e: Examination) -> str:
     if e.watch.steps and e.slope == 0:
-        return f"The loss is not differentiable: it has steps ({', '.join(e.watch.steps)}), between which the gradient is 0."
+        steps = ", ".join(e.watch.steps)
+        return f"The loss is not differentiable: it has steps ({steps}), between which the gradient is 0."
     return "The run stands at a kink: the loss is not differentiable there, and its gradient jumps."
 
 
@@ -264,8 +273,8 @@ def _dead_verdict(e: Examination) -> str:
     )
     state = "dead" if _rectifies(layer.function) else "saturated"
     return (
-        f"A layer of the network is {state}: {layer.function} after {layer.after or 'the input'} is in its flat part, so "
-        f"the start is flat for what comes before it."
+        f"A layer of the network is {state}: {layer.function} after {layer.after or 'the input'} is in its flat part, "
+        f"so the start is flat for what comes before it."
     )
 
 

@@ -72,7 +72,7 @@ def _dependent(e: Examination) -> list[Evidence] | None:
     return [
         Evidence("active constraints", str(found.active), "with the bounds that hold"),
         Evidence("rank of their gradients", str(found.rank), "smaller: multipliers are not unique, or do not exist"),
-        Evidence("size of the multipliers", number(found.multiplier), "if all gradients had length 1; large ones are a sign"),
+        Evidence("size of the multipliers", number(found.multiplier), "for gradients of length 1"),
     ]
 
 
@@ -117,7 +117,9 @@ def _wrong_bound(e: Examination) -> list[Evidence] | None:
 WRONG_BOUND = Rule(
     "bound with a wrong multiplier",
     _wrong_bound,
-    lambda e: "A bound is active with a wrong multiplier: the loss falls away from the bound, yet the variable stays there.",
+    lambda e: (
+        "A bound is active with a wrong multiplier: the loss falls away from the bound, yet the variable stays there."
+    ),
     lambda e: [
         changed_call(
             e.subject,

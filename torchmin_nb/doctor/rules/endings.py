@@ -37,13 +37,13 @@ def _float32(e: Examination) -> list[Evidence] | None:
         return None
     evidence = [
         Evidence("precision", number(e.eps), "machine epsilon of float32, in which the closure computes"),
-        Evidence("loss", number(e.here.loss), f"from {e.ending.first:.3g}; the last iterations changed nothing that counts"),
+        Evidence("loss", number(e.here.loss), f"from {e.ending.first:.3g}; the last iterations changed nothing"),
         Evidence("predicted decrease", number(e.curvature.predicted), "of a Newton step, as far as float32 can see it"),
     ]
     if double is not None and double.follows:
-        evidence.append(Evidence("predicted in float64", number(double.predicted), "the loss would go on falling there"))
+        evidence.append(Evidence("predicted in float64", number(double.predicted), "the loss would go on falling"))
     elif double is not None:
-        evidence.append(Evidence("float64", "not followed", f"the closure does not follow the parameters: {double.reason}"))
+        evidence.append(Evidence("float64", "not followed", f"the closure stays in float32: {double.reason}"))
     return evidence
 
 
@@ -61,7 +61,9 @@ def _float32_remedies(e: Examination) -> list[Remedy]:
     subject = e.subject
     other = first_fitting(subject, "SSBroyden", "L-BFGS-B") or subject.method
     engine = "torch" if other.startswith("SS") else None
-    tight = {name: value for name, value in _TIGHT.items() if name in METHODS[other].options} if other in METHODS else {}
+    tight = (
+        {name: value for name, value in _TIGHT.items() if name in METHODS[other].options} if other in METHODS else {}
+    )
     change = Change(method=other, options=tight, engine=engine, double=True)
     remedy = changed_call(subject, "Go on in float64, with a method that remembers the whole curvature.", change)
     if e.double is not None and e.double.follows:
@@ -76,7 +78,8 @@ FLOAT32 = Rule(
     "float32 floor",
     _float32,
     lambda e: (
-        "The run has reached the floor of float32: rounding hides further decreases of the loss, while float64 would go on."
+        "The run has reached the floor of float32: rounding hides further decreases of the loss, while float64 would "
+        "go on."
     ),
     _float32_remedies,
     "P. Rathore et al., Challenges in training PINNs (2024); " + _MORE_HAGER,
@@ -93,8 +96,8 @@ def _noise(e: Examination) -> list[Evidence] | None:
     if e.at_floor or e.noise is None or e.noise < 1e4 * e.eps * size or e.noise < 1e-3 * e.predicted:
         return None
     return [
-        Evidence("noise of the loss", number(e.noise), "standard deviation of its error, measured close to the end point"),
-        Evidence("rounding", number(e.rounding), f"of a loss of {e.here.loss:.3g} in its dtype: the noise is more than that"),
+        Evidence("noise of the loss", number(e.noise), "standard deviation of its error, near the end point"),
+        Evidence("rounding", number(e.rounding), f"of a loss of {e.here.loss:.3g}: the noise is more than that"),
         _left(e),
     ]
 
@@ -131,8 +134,10 @@ def _tolerance(e: Examination) -> list[Evidence] | None:
     if e.share_left < 1e-3 or e.subject.constraints:
         return None
     subject = e.subject
-    words = "" if subject.spec is None else tolerances_in_words(
-        subject.spec.options, subject.options, subject.arguments.get("tol")
+    words = (
+        ""
+        if subject.spec is None
+        else tolerances_in_words(subject.spec.options, subject.options, subject.arguments.get("tol"))
     )
     return [
         Evidence("loss", number(e.here.loss), f"from {e.ending.first:.3g}"),
@@ -218,7 +223,7 @@ def _converged(e: Examination) -> list[Evidence] | None:
         evidence.append(Evidence("gradient norm", number(e.slope), "at the end point, without what bounds hold"))
     if e.predicted is not None:
         evidence.append(_left(e))
-        evidence.append(Evidence("rounding", number(e.rounding), "the least change that the dtype of the loss can show"))
+        evidence.append(Evidence("rounding", number(e.rounding), "the least change that the dtype can show"))
     return evidence
 
 
@@ -231,7 +236,12 @@ def _converged_verdict(e: Examination) -> str:
 
 
 CONVERGED = Rule(
-    "converged", _converged, _converged_verdict, lambda e: [], "J. Nocedal, S. J. Wright (2006), chapter 2", healthy=True
+    "converged",
+    _converged,
+    _converged_verdict,
+    lambda e: [],
+    "J. Nocedal, S. J. Wright (2006), chapter 2",
+    healthy=True,
 )
 
 

@@ -10,8 +10,8 @@ import numpy as np
 from ..ending import iterations_missing
 from ..examination import Examination
 from ..finding import Evidence, Rule, number
-from ..slopes import sizes_of
 from ..remedy import Change, Remedy, changed_call, first_fitting
+from ..slopes import sizes_of
 
 __all__ = ["BADLY_SCALED", "FLAT", "ILL_CONDITIONED", "SADDLE", "SMALL_MEMORY", "SUM_OF_SQUARES", "UNIDENTIFIABLE"]
 
@@ -44,7 +44,7 @@ def _saddle(e: Examination) -> list[Evidence] | None:
     assert curvature is not None
     assert gain is not None
     return [
-        Evidence("lowest eigenvalue", number(curvature.lowest), f"of the Hessian; the highest is {curvature.highest:.3g}"),
+        Evidence("lowest eigenvalue", number(curvature.lowest), f"of the Hessian; highest {curvature.highest:.3g}"),
         Evidence("gradient norm", number(e.slope), "so small that methods take the point for a minimum"),
         Evidence("decrease", number(gain[0]), f"of the loss at a distance of {abs(gain[1]):.3g} along that direction"),
     ]
@@ -55,7 +55,7 @@ def _saddle_verdict(e: Examination) -> str:
     zero = [e.subject.tensor_name(i) for i, t in enumerate(e.subject.flat.tensors) if t.dim() > 1 and not bool(t.any())]
     flat = f" The start is flat: {', '.join(zero[:_SHOWN])} is all zero." if zero else ""
     if e.degenerate:
-        return f"The run stands at a degenerate saddle point: gradient and curvature vanish, and the loss falls close by.{flat}"
+        return f"The run stands at a degenerate saddle point: gradient and curvature are 0, it falls nearby.{flat}"
     return f"The run stands at a saddle point: the Hessian is indefinite, with a negative eigenvalue{ignores}.{flat}"
 
 
@@ -98,7 +98,9 @@ def _flat(e: Examination) -> list[Evidence] | None:
 FLAT = Rule(
     "flat start",
     _flat,
-    lambda e: "The start is flat: the run stands on a plateau, where the loss does not change and the gradient vanishes.",
+    lambda e: (
+        "The start is flat: the run stands on a plateau, where the loss does not change and the gradient vanishes."
+    ),
     lambda e: [
         Remedy(
             "Start somewhere else, nearer to the solution; several starts show where the loss falls.",
@@ -137,7 +139,7 @@ def _scale_remedies(e: Examination) -> list[Remedy]:
     variables = subject.variables
     free = variables.direction_to_user(scaling.sizes)
     sizes = np.where(free > 0, free, 1.0)
-    powers = 10.0 ** np.round(np.log10(sizes))
+    powers = np.asarray(10.0 ** np.round(np.log10(sizes)), dtype=np.float64)
     return [changed_call(subject, "Give each parameter its typical size.", Change(sizes=powers))]
 
 
@@ -182,7 +184,9 @@ def _memory_remedies(e: Examination) -> list[Remedy]:
 SMALL_MEMORY = Rule(
     "memory too small",
     _small_memory,
-    lambda e: "The memory of the method is too small: L-BFGS with so few remembered steps (m) is slow on such curvatures.",
+    lambda e: (
+        "The memory of the method is too small: L-BFGS with so few remembered steps (m) is slow on such curvatures."
+    ),
     _memory_remedies,
     f"{_NOCEDAL}, section 7.2",
 )
@@ -210,7 +214,9 @@ def _stronger(e: Examination) -> list[Remedy]:
     other = first_fitting(subject, *_QUASI_NEWTON)
     if other is not None:
         engine = "torch" if other.startswith("SS") else None
-        remedies.append(changed_call(subject, "A quasi-Newton method with a full matrix.", Change(other, engine=engine)))
+        remedies.append(
+            changed_call(subject, "A quasi-Newton method with a full matrix.", Change(other, engine=engine))
+        )
     second = first_fitting(subject, *_SECOND_ORDER)
     if second is not None and not subject.curved:
         remedies.append(changed_call(subject, "A method with exact curvature.", Change(second)))
@@ -263,7 +269,9 @@ def _sum_of_squares(e: Examination) -> list[Evidence] | None:
 SUM_OF_SQUARES = Rule(
     "sum of squares",
     _sum_of_squares,
-    lambda e: "The loss is a sum of squares, and the method sees only the sum: least squares would do with fewer steps.",
+    lambda e: (
+        "The loss is a sum of squares, and the method sees only the sum: least squares would do with fewer steps."
+    ),
     lambda e: _as_residuals(e) + _stronger(e)[:1],
     f"{_NOCEDAL}, chapter 10",
 )
@@ -279,7 +287,9 @@ def _unidentifiable(e: Examination) -> list[Evidence] | None:
     if directions is None or not len(directions) or (e.watch.softmax and _shifts_all_classes(e, directions)):
         return None
     return [
-        Evidence("flat directions", str(len(directions)), f"of {e.subject.variables.n}: the Hessian is zero along them"),
+        Evidence(
+            "flat directions", str(len(directions)), f"of {e.subject.variables.n}: the Hessian is zero along them"
+        ),
         *(
             Evidence(f"direction {i + 1}", _mix(e, row), "the loss stays the same along it, also far away")
             for i, row in enumerate(directions[:3])
