@@ -29,7 +29,7 @@ class Scene:
     """Histories by name, the words above them, and what a person has chosen. Raises ArgumentError for unknown choices.
 
     title: of the static figure; header, buttons and notes of the runs: of the live panel. x: of X_AXES. panels: "auto"
-    or names of PANELS. scale: of VIEW_SCALES. height: pixels at least.
+    or names of PANELS. scale: of VIEW_SCALES. height: pixels at least. below: HTML that is shown below the figure.
     """
 
     histories: Mapping[str, History]
@@ -41,6 +41,7 @@ class Scene:
     header: Header = field(default=Header("waiting", ""))
     buttons: tuple[Button, ...] = ()
     notes: Mapping[str, str] = field(default_factory=dict)
+    below: str = ""
 
     def __post_init__(self) -> None:
         x_column(self.x)
