@@ -14,7 +14,7 @@ from ...errors import ClosureError, MemoryBudgetError, SecondDerivativeError
 from ..autodiff.closure import Closure, ClosureResult, OwnEvaluator, evaluator_for, require_closure
 from ..autodiff.hessian import DenseHessian, HvpGraph
 from ..autodiff.jacobian import DenseJacobian, JacobianGraph
-from ..autodiff.side_effects import restored_afterwards
+from ..autodiff.side_effects import autograd_enabled, restored_afterwards
 from ..autodiff.start_check import StartCheck
 from ..batches.full_batch import FullBatch
 from ..covariance.names import parameter_names
@@ -156,6 +156,11 @@ class _GaussNewton(Curvature):
         _require_finite(result)
         if result.jacobian is None:
             raise ClosureError("the residuals do not depend on the parameters; compute them from the same tensors")
+        if result.jacobian.shape[0] == 1 < read.n:
+            raise ClosureError(
+                "the closure returned one number, but curvature='ggn' needs the residuals r, of which ½‖r‖² is the "
+                "loss; return them, or use curvature='hessian' with the loss"
+            )
         super().__init__(read, result)
         self._graph: JacobianGraph = result.jacobian
 
@@ -188,7 +193,7 @@ def opened(closure: Closure, read: Read, *, residuals: bool = False) -> Iterator
     require_closure(closure)
     calls = _residual_calls(closure, read) if residuals else _calls(closure, read)
     try:
-        with restored_afterwards(read.flat):
+        with autograd_enabled(), restored_afterwards(read.flat):
             yield _GaussNewton(read, calls) if residuals else _Hessian(read, calls)
     except Abort as abort:
         raise abort.error from None
