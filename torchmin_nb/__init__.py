@@ -17,7 +17,7 @@ from .core.callbacks.tensorboard import TensorBoard
 from .core.covariance.covariance import Covariance
 from .core.covariance.estimates import Bands, Estimate
 from .core.curvature.density import Density, Moment
-from .core.display.hooks import animated_by, comparison_shown_by, panel_shown_by, run_watched_by
+from .core.display.hooks import animated_by, comparison_shown_by, panel_shown_by, run_watched_by, store_shown_by
 from .core.execution.result import Result
 from .core.execution.run import Run
 from .core.history.callbacks import Callback
@@ -157,10 +157,20 @@ def _histories_page(histories: Mapping[str, History], **shown: Any) -> str:
     return str(figure.to_html(full_html=False, include_plotlyjs=True))
 
 
+def _show_store(store: RunStore) -> bool:
+    """The same for the table of a store."""
+    try:
+        from .views.store.table import show_store
+    except ModuleNotFoundError:
+        return False
+    return show_store(store)
+
+
 panel_shown_by(_show_run)
 comparison_shown_by(_show_comparison, _histories_page)
 run_watched_by(_watch_run)
 animated_by(_animated)
+store_shown_by(_show_store)
 shares_parameters(landscape_data)(
     shows_keywords(landscape_data)(History.to_html)
 )  # what core passes on to a page of views

@@ -1,7 +1,7 @@
 """NIST's certified standard deviations to six digits: all 27 sets in `make proof`, elsewhere two of them.
 
-The residuals of Lanczos1 are the rounding of its generated data, 1e-13: float64 cannot compute their variance. There the
-errors are compared in units of the residual deviation.
+The residuals of Lanczos1 are the rounding of its generated data, 1e-13: float64 cannot compute their variance. There
+the errors are compared in units of the residual deviation.
 """
 
 import numpy as np
