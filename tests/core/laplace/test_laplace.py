@@ -13,6 +13,7 @@ from torchmin_nb.errors import (
     ArgumentTypeError,
     ClosureError,
     CovarianceWarning,
+    MemoryBudgetError,
     NotAMinimumError,
 )
 
@@ -319,6 +320,15 @@ def test_where_gradients_are_switched_off(mode):
         found = laplace(lambda: likelihood(a, b), [a, b], TAU)
         variance = found.predict(lambda: line(a, b, NEW)).variance
     np.testing.assert_allclose(variance, torch.diag(NEW @ COVARIANCE @ NEW.T), rtol=1e-8)
+
+
+def test_a_dense_matrix_that_does_not_fit_is_refused(monkeypatch):
+    monkeypatch.setattr("torchmin_nb.core.curvature.products.available_bytes", lambda: 4 * 8 * 99**2)
+    x = torch.nn.Parameter(torch.zeros(100, dtype=torch.float64))
+    with pytest.raises(MemoryBudgetError, match=r"100 parameters .*form='low-rank' or 'diagonal'"):
+        laplace(lambda: (x**2).sum(), [x])
+    assert laplace(lambda: (x**2).sum(), [x], form="diagonal").matrix[0, 0] == pytest.approx(1 / 3)
+    assert laplace(lambda: (x**2).sum(), [x], form="low-rank", rank=100).matrix[0, 0] == pytest.approx(1 / 3)
 
 
 def test_nothing_is_changed():
