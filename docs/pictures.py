@@ -66,14 +66,14 @@ import torch
 from torchmin_nb import compare
 
 torch.manual_seed(0)
-model = torch.nn.Sequential(torch.nn.Linear(8, 16), torch.nn.Tanh(), torch.nn.Linear(16, 1)).double()
-inputs = torch.randn(200, 8, dtype=torch.float64)
-targets = (inputs[:, :1] * inputs[:, 1:2]).sin()
+model = torch.nn.Linear(10, 4).double()
+inputs = torch.randn(300, 10, dtype=torch.float64)
+labels = (inputs[:, :4] + 0.5 * torch.randn(300, 4, dtype=torch.float64)).argmax(1)
 
 def closure():
-    return (model(inputs) - targets).square().mean() + 1e-3 * sum(p.square().sum() for p in model.parameters())
+    return torch.nn.functional.cross_entropy(model(inputs), labels) + 1e-3 * model.weight.square().sum()
 
-compare(model, closure, [("Adam", dict(lr=0.01)), "torch.LBFGS", "L-BFGS-B", "trust-ncg"], budget=500, starts=5)
+compare(model, closure, [("Adam", dict(lr=0.05)), "torch.LBFGS", "L-BFGS-B", "trust-ncg"], budget=200, starts=5)
 """
 
 
@@ -83,7 +83,7 @@ class Picture(NamedTuple):
     cells: tuple[str, ...]
     take: Callable[[Notebook], bytes]
     width: int = 1100
-    height: int = 1010
+    height: int = 1180
 
 
 def dashboard(book: Notebook) -> bytes:
@@ -103,14 +103,17 @@ def explorer(book: Notebook) -> bytes:
     book.wait_idle()
     book.wait("document.querySelectorAll('.tm-explorer .tmnb-entry').length === 3", 120)
     book.page.wait_for_timeout(3000)
-    book.page.locator(".tm-explorer").evaluate("explorer => explorer.scrollIntoView()")
-    return book.page.locator(".tm-explorer").screenshot()
+    explorer = book.page.locator(".tm-explorer")
+    explorer.evaluate("explorer => { explorer.style.padding = '8px'; explorer.scrollIntoView(); }")
+    book.page.locator(".tm-explorer .widget-tab-contents").evaluate("drawer => { drawer.style.display = 'none'; }")
+    return explorer.screenshot()
 
 
 def compare(book: Notebook) -> bytes:
     """Curves, table, recommendation and code of a comparison that has ended."""
     book.wait("document.querySelectorAll('.jp-OutputArea table').length > 0", 400)
     book.await_picture()
+    book.page.locator(".jp-OutputArea").first.evaluate("area => { area.style.padding = '8px'; }")
     book.page.locator(".jp-WindowedPanel-outer").evaluate("panel => panel.scrollTop = 0")
     book.page.wait_for_timeout(1500)
     return book.page.locator(".jp-OutputArea").first.screenshot()
@@ -118,8 +121,8 @@ def compare(book: Notebook) -> bytes:
 
 PICTURES: Mapping[str, Picture] = {
     "dashboard": Picture((DASHBOARD,), dashboard),
-    "panel": Picture((PANEL,), panel, 1000, 1300),
-    "explorer": Picture((EXPLORER, RUNS), explorer, 1140, 1100),
+    "panel": Picture((PANEL,), panel, 1130, 1300),
+    "explorer": Picture((EXPLORER, RUNS), explorer, 1280, 1100),
     "compare": Picture((COMPARE,), compare, 1100, 1700),
 }
 
