@@ -23,7 +23,6 @@ extensions = [
 exclude_patterns = ["_build", "generate"]
 nitpicky = True
 default_role = "code"
-suppress_warnings = ["toc.empty_glob"]  # the guide has a pattern for pages that it does not list yet
 
 autodoc_typehints = "none"  # the docstrings have a type for each parameter
 python_maximum_signature_line_length = 88
