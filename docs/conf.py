@@ -23,7 +23,6 @@ extensions = [
 exclude_patterns = ["_build", "generate"]
 nitpicky = True
 default_role = "code"
-suppress_warnings = ["config.cache"]  # nothing that a page says is suppressed
 
 autodoc_typehints = "none"  # the docstrings have a type for each parameter
 python_maximum_signature_line_length = 88
