@@ -18,7 +18,7 @@ from ...errors import StartWarning
 from ..autodiff.closure import Closure, Evaluator, OwnEvaluator, evaluator_for, require_closure
 from ..autodiff.closure_check import ClosureReport, check_closure
 from ..autodiff.start_check import StartCheck
-from ..covariance.covariance import parameter_names
+from ..covariance.names import parameter_names
 from ..execution.engine import Engine, Evaluated
 from ..execution.run import Branching, Run, exclusive_parameters
 from ..history.callbacks import Callback
