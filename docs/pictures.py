@@ -88,7 +88,7 @@ class Picture(NamedTuple):
 
 def dashboard(book: Notebook) -> bytes:
     """The page while the run goes on."""
-    book.wait_for_points(25, 300)
+    book.wait_for_points(20, 300)
     return book.page.screenshot()
 
 
