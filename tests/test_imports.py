@@ -36,6 +36,7 @@ PROMISED = {
         profile_figure profile_picture show show_slider slider_figure spectrum_figure spectrum_picture step_figure
         step_picture style
     """,
+    "torchmin_nb.doctor": "Change Evidence Finding Remedy Report Trial diagnose",
     "torchmin_nb.solvers": "Ending Problem Sample Solver State",
     "torchmin_nb.analysis": """
         CostTable CurvatureCost Landscape Measurement Order Plane Profile Surface cost_table curvature_cost data_profile

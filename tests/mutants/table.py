@@ -113,7 +113,7 @@ MUTANTS = [
         "library",
         "lengths, scale, values, free)",
         "lengths, 1.1 * scale, values, free)",
-        "core/covariance/covariance.py",
+        "core/covariance/inverse.py",
     ),
     *_in_cells(
         "32_l_bfgs_b",
