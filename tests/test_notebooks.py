@@ -51,6 +51,7 @@ COURSE = [
     "80_how_the_hessian_is_made",
     "81_float32_and_float64",
     "82_when_things_go_wrong",
+    "94_gaussian_process",
 ]
 UNWRITTEN: set[str] = set()
 """Of COURSE, what may still be missing."""

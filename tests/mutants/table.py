@@ -259,4 +259,11 @@ MUTANTS = [
         ("constant", "(x - 5 * x.log())", "(x - 6 * x.log())"),
         ("picture", "[evaluation.grad_norm for evaluation", "[evaluation.loss for evaluation"),
     ),
+    *_in_cells(
+        "94_gaussian_process",
+        ("text", "torch.outer(alpha, alpha), dK) / 2", "torch.outer(alpha, alpha), dK)"),
+        ("constant", "math.log(0.7), math.log(4.0)", "math.log(1.4), math.log(4.0)"),
+        ("text", "kernel(theta, years[:, None] - years)", "kernel(theta, 2 * (years[:, None] - years))"),
+        ("picture", '"amplitude a": (steps, rise["a"])', '"amplitude a": (steps, rise["P"])'),
+    ),
 ]
