@@ -160,5 +160,10 @@ WRONG: dict[str, list[tuple[str, str]]] = {
         ("mse(w) + decay", "mse(w) + 2 * decay"),
         ("return loss", "return 2 * loss"),
     ],
+    "94_gaussian_process": [
+        ("24, bounds", "1, bounds"),
+        ("period * relative", "relative"),
+        (".standard_errors()[\"theta\"][1].item()", ".matrix[1, 1]"),
+    ],
 }
 """By notebook: a piece of the solution, and what stands in its place."""

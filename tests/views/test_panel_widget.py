@@ -177,3 +177,10 @@ class Listener:
     def fall_back(self, why): ...
 
     def come_back(self): ...
+
+
+def test_an_opening_sends_little(widget):
+    """Script, style and state of a new panel: what each panel sends again."""
+    state = widget.get_state()
+    assert len(state["_esm"]) < 12_000
+    assert sum(len(str(value)) for value in state.values()) < 30_000

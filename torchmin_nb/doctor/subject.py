@@ -12,7 +12,7 @@ from scipy.optimize import Bounds
 
 from ..core.autodiff.closure import Closure, require_closure
 from ..core.batches.full_batch import FullBatch
-from ..core.covariance.covariance import parameter_names
+from ..core.covariance.names import parameter_names
 from ..core.execution.run import Run
 from ..core.history.history import History
 from ..core.methods.least_squares import LEAST_SQUARES_METHODS

@@ -16,11 +16,14 @@ import torch.distributed as dist
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, TensorDataset
 
-from torchmin_nb import LeastSquaresWrapper, MinimizeWrapper, full_batch, shard
+from torchmin_nb import LeastSquaresWrapper, MinimizeWrapper, full_batch, laplace, shard, spectrum
 from torchmin_nb.errors import DistributedError
 
 INPUTS = torch.randn(103, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 LABELS = torch.randint(3, (103,), generator=torch.Generator().manual_seed(1))
+
+
+FORMS = ("dense", "diagonal", "low-rank")
 
 
 def tell(**facts):
@@ -128,6 +131,107 @@ def reports():
     )
 
 
+def curvature():
+    """spectrum and the forms of laplace, at a point that is no minimum."""
+    made = Classifier()
+    found = spectrum(made.closure, made.parameters, k=2, density=3)
+    forms = [laplace(made.closure, made.parameters, 2.0, form=form) for form in FORMS]
+    decay = Decay()
+    ggn = [laplace(decay.closure, decay.parameters, 2.0, curvature="ggn", form=form) for form in FORMS]
+    tell(
+        values=found.values.tolist(),
+        nodes=found.density.nodes.tolist(),
+        variances=[form.matrix.diagonal().tolist() for form in forms],
+        of_residuals=[form.matrix.diagonal().tolist() for form in ggn],
+        read=float(forms[0].predict(lambda: made.model(INPUTS[:1])).variance.sum()),
+    )
+
+
+TIMES = torch.linspace(0, 3, 41, dtype=torch.float64)
+DECAYS = 2 * torch.exp(-1.3 * TIMES) + 0.5 + 0.05 * torch.sin(40 * TIMES)
+
+
+class Decay:
+    """y ≈ a·exp(−b t) + c, with a prior of b as the extra residual: over the shards of all ranks, or in one process."""
+
+    def __init__(self, before=lambda call: None):
+        self.parameters = [torch.nn.Parameter(torch.tensor(v, dtype=torch.float64)) for v in ([1.0, 0.5], 0.0)]
+        self.before, self.calls = before, 0
+        group = dist.group.WORLD if dist.is_initialized() else None
+        batches = DataLoader(shard(torch.stack([TIMES, DECAYS], 1)), batch_size=6)
+        self.closure = full_batch(self.residuals, batches, reduction="sum", extra=self.prior, group=group)
+
+    def residuals(self, batch):
+        self.calls += 1
+        self.before(self.calls)
+        (a, b), c = self.parameters
+        return a * torch.exp(-b * batch[:, 0]) + c - batch[:, 1]
+
+    def prior(self):
+        return 0.1 * (self.parameters[0][1] - 1)
+
+
+FITS = {
+    "trf": (dict(method="trf"), {}),
+    "dogbox": (dict(method="dogbox"), {}),
+    "lm": (dict(method="lm"), {}),
+    "robust": (dict(method="trf", loss="soft_l1", f_scale=0.1), {}),
+    "by products": (dict(method="trf"), dict(jacobian="operator")),
+    "lm on the device": (dict(method="lm"), dict(engine="torch")),
+    "gauss-newton": (dict(method="gauss-newton"), dict(engine="torch")),
+    "gauss-newton by products": (dict(method="gauss-newton", solver="cg"), dict(engine="torch")),
+}
+
+
+def fit(case):
+    """What a fit of the decay finds."""
+    made = Decay()
+    arguments, more = FITS[case]
+    optimizer = LeastSquaresWrapper(made.parameters, arguments, **more)
+    ok = optimizer.check(made.closure).ok
+    optimizer.step(made.closure)
+    return dict(
+        case=case,
+        ok=ok,
+        costs=optimizer.history.loss.tolist(),
+        x=optimizer.result.x.tolist(),
+        residuals=sorted(optimizer.result.residuals.tolist()),
+        gradient=[float(p.grad.sum()) for p in made.parameters],
+        covariance=optimizer.covariance(made.closure).matrix.reshape(-1).tolist(),
+    )
+
+
+def least_squares():
+    """All fits of the decay."""
+    for case in FITS:
+        tell(**fit(case))
+
+
+def residual_faults():
+    """Errors of rank 1 in residuals and in a pass for the Jacobian; a point that it rejects."""
+
+    def raising(call, error=ValueError):
+        def before(number):
+            if dist.get_rank() == 1 and number == call:
+                raise error("broken")
+
+        return before
+
+    for case, before in {
+        "first": raising(1),
+        "Jacobian": raising(10),
+        "later": raising(18),
+        "rejected": raising(26, torch.linalg.LinAlgError),
+    }.items():
+        made, outcome, notes = Decay(before), "", []
+        optimizer = LeastSquaresWrapper(made.parameters, "trf", start_check=False)
+        try:
+            optimizer.step(made.closure)
+        except Exception as error:
+            outcome, notes = f"{type(error).__name__}: {error}", getattr(error, "__notes__", [])
+        tell(case=case, outcome=outcome, notes=notes, success=bool((optimizer.result or {}).get("success")))
+
+
 def mirrored():
     """Callbacks on every rank: what they receive, a stop and an error of rank 1."""
 
@@ -177,7 +281,7 @@ def refusals():
     cases = {
         "plain closure": lambda: plain.step(lambda: made.loss((INPUTS, LABELS))),
         "called": made.closure,
-        "least squares": lambda: LeastSquaresWrapper(made.parameters, "trf").step(made.closure),
+        "a mean of squares": lambda: LeastSquaresWrapper(made.parameters, "trf").step(made.closure),
         "values": lambda: MinimizeWrapper(Classifier(seed=2 + dist.get_rank()).parameters, "BFGS").step(made.closure),
         "method": lambda: MinimizeWrapper(made.parameters, ["BFGS", "CG"][dist.get_rank()]).step(made.closure),
         "shapes": lambda: MinimizeWrapper(made.parameters[dist.get_rank() :], "BFGS").step(made.closure),

@@ -11,10 +11,10 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from tests.core.batches.rank_scripts import INPUTS, LABELS, Pinn, points
+from tests.core.batches.rank_scripts import FITS, FORMS, INPUTS, LABELS, Decay, Pinn, fit, points
 from tests.proof import PROOF
-from torchmin_nb import MinimizeWrapper, full_batch, shard
-from torchmin_nb.errors import DistributedError
+from torchmin_nb import MinimizeWrapper, full_batch, laplace, shard, spectrum
+from torchmin_nb.errors import CovarianceWarning, DistributedError
 
 ROOT = Path(__file__).parents[3]
 
@@ -105,6 +105,36 @@ def test_a_pinn(engine):
         assert first["losses"][:7] == pytest.approx(optimizer.history.loss[:7].tolist(), rel=1e-10), first["method"]
 
 
+@pytest.mark.parametrize("count", [2, 4] if PROOF else [2])
+def test_least_squares(count):
+    told, codes, errors = ranks(count, "least_squares")
+    assert codes == [0] * count, errors
+    assert [line["case"] for line in told[0]] == list(FITS)
+    for first, *others in zip(*told, strict=True):
+        one = fit(first["case"])
+        assert first.pop("ok")
+        assert one.pop("ok")
+        by_products = first["case"] in ("robust", "by products", "gauss-newton by products")  # inexact steps
+        near = dict(rel=1e-5, abs=1e-6) if by_products else dict(rel=1e-8, abs=1e-10)
+        assert first["costs"][:4] == pytest.approx(one["costs"][:4], rel=1e-10), first["case"]
+        for name in ("x", "residuals", "gradient", "covariance"):
+            assert first[name] == pytest.approx(one[name], **near), (name, first["case"])
+        for other in others:
+            assert {**other, "rank": 0, "ok": True} == {**first, "ok": True}
+
+
+def test_faults_of_residuals():
+    told, codes, errors = ranks(2, "residual_faults")
+    assert codes == [0, 0], errors
+    for first, second in zip(*told, strict=True):
+        if first["case"] == "rejected":
+            assert first["outcome"] == second["outcome"] == ""
+            assert first["success"]
+            continue
+        assert first["outcome"] == second["outcome"] == "ValueError: broken"
+        assert "raised on rank 1" in first["notes"]
+
+
 def test_check_covariance_and_callbacks():
     told, codes, errors = ranks(2, "reports")
     assert codes == [0, 0], errors
@@ -118,6 +148,27 @@ def test_check_covariance_and_callbacks():
     one = in_one_process("trust-exact", "scipy", gtol=1e-9, maxiter=200)
     matrix = one.covariance(one.closure).matrix
     assert first["variances"] == pytest.approx(matrix.diagonal().tolist(), rel=1e-6)
+
+
+def test_curvature():
+    told, codes, errors = ranks(2, "curvature")
+    assert codes == [0, 0], errors
+    (first,), (second,) = told
+    assert {**first, "rank": 1} == second
+    torch.manual_seed(2)
+    model = torch.nn.Sequential(torch.nn.Linear(5, 4), torch.nn.Tanh(), torch.nn.Linear(4, 3)).double()
+    closure = lambda: cross_entropy(model(INPUTS), LABELS) + 1e-2 * sum((p**2).sum() for p in model.parameters())  # noqa: E731
+    found = spectrum(closure, model, k=2, density=3)
+    assert first["values"] == pytest.approx(found.values.tolist())
+    decay = Decay()
+    for form, *variances in zip(FORMS, first["variances"], first["of_residuals"], strict=True):
+        with pytest.warns(CovarianceWarning, match="not at the maximum"):
+            one = laplace(closure, model, 2.0, form=form)
+        with pytest.warns(CovarianceWarning, match="not at the maximum"):
+            ggn = laplace(decay.closure, decay.parameters, 2.0, curvature="ggn", form=form)
+        assert variances[0] == pytest.approx(one.matrix.diagonal().tolist(), rel=1e-8)
+        assert variances[1] == pytest.approx(ggn.matrix.diagonal().tolist(), rel=1e-8)
+    assert first["read"] > 0
 
 
 def test_callbacks_on_every_rank():
@@ -145,13 +196,15 @@ def test_what_is_refused():
     expected = {
         "plain closure": "full_batch(loss, loader, group=",
         "called": "pass it to step()",
-        "least squares": "minimise the sum of squares",
+        "a mean of squares": "reduction='sum'",
         "values": "parameter values of rank 1 differ from rank 0",
         "method": "what is run of rank 1 differ from rank 0: MinimizeWrapper CG, not MinimizeWrapper BFGS",
         "shapes": "shapes and dtypes of rank 1 differ",
     }
     for lines in told:
-        assert {line["case"]: line["error"] for line in lines} == dict.fromkeys(expected, "DistributedError")
+        errors = {line["case"]: line["error"] for line in lines}
+        of_arguments = "ArgumentError" if lines[0]["rank"] == 0 else "DistributedError"
+        assert errors == {**dict.fromkeys(expected, "DistributedError"), "a mean of squares": of_arguments}
         for line in lines:
             assert expected[line["case"]] in line["text"]
 

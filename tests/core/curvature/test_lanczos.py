@@ -37,6 +37,7 @@ def test_vectors_and_residuals():
     torch.testing.assert_close(rows @ rows.T, torch.eye(25, dtype=torch.float64), atol=1e-12, rtol=0)
     measured = torch.linalg.vector_norm(rows @ matrix - torch.from_numpy(pairs.values)[:, None] * rows, dim=1)
     np.testing.assert_allclose(pairs.residuals, measured.numpy(), atol=1e-11)
+    assert (pairs.residuals > 0).all()
     distances = np.abs(pairs.values[:, None] - SPREAD).min(axis=1)
     assert (distances <= pairs.residuals + 1e-11).all()
 

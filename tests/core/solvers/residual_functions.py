@@ -46,8 +46,8 @@ class FunctionResiduals:
         self.counts["jacobians"] += 1
         return torch.func.jacrev(self.function)(sample.x)
 
-    def rows(self, sample: ResidualSample) -> Iterator[torch.Tensor]:
-        yield from self.jacobian(sample).split(self.chunk)
+    def equations(self, sample: ResidualSample) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        yield from zip(self.jacobian(sample).split(self.chunk), sample.residuals.split(self.chunk), strict=True)
 
     def product(self, sample: ResidualSample, v: torch.Tensor) -> torch.Tensor:
         self.counts["products"] += 1

@@ -66,6 +66,24 @@ class JacobianGraph:
         """Graphs of consecutive rows of J, one at a time."""
         yield self
 
+    def equations(
+        self,
+        dense: DenseJacobian,
+        before_chunk: Callable[[], None],
+        residuals: torch.Tensor,
+        factors: torch.Tensor | None = None,
+    ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Chunks of rows of J with their residuals. dense: builds them. factors: shape (m,), of the rows.
+
+        Or other equations with the same JᵀJ, Jᵀr and rᵀr, if the rows are in several processes. All are in the dtype
+        of the residuals, shape (m,).
+        """
+        start = 0
+        for rows in dense.rows(self, before_chunk, residuals.new_empty(0)):
+            part = slice(start, start + len(rows))
+            yield rows if factors is None else rows * factors[part, None], residuals[part]
+            start = part.stop
+
     def _backward(self, weights: torch.Tensor, *, batched: bool) -> Sequence[torch.Tensor | None]:
         return torch.autograd.grad(
             self._residuals,

@@ -20,6 +20,7 @@ from ..validation import one_of
 from .evaluator import BatchEvaluator
 from .parts import Part, refuse_batch_statistics, unwrapped_models
 from .ranked import RankedEvaluator
+from .ranked_residuals import RankedResiduals
 from .ranks import Ranks
 from .residuals import BatchResiduals
 from .source import Batch, Source
@@ -86,7 +87,9 @@ class FullBatch(OwnEvaluator):
         """The same batches, with a function of the loss of each as the loss."""
         loss, extra = self._loss, self.extra
         more = None if extra is None else lambda: function(extra.closure())
-        return FullBatch(lambda data: function(loss(data)), self.source, self.reduction, more)
+        return FullBatch(
+            lambda data: function(loss(data)), self.source, self.reduction, more, self.ranks, self.callbacks
+        )
 
     def evaluator(self, flat: FlatParameters, control: Steering) -> BatchEvaluator:
         """See OwnEvaluator."""
@@ -96,8 +99,6 @@ class FullBatch(OwnEvaluator):
 
     def residual_evaluator(self, flat: FlatParameters, control: Steering, cost: CostOfResiduals) -> BatchResiduals:
         """The evaluator of a least-squares run, for which the loss returns residuals. Raises ArgumentError."""
-        if self.ranks is not None:
-            raise DistributedError("least squares cannot use several processes; minimise the sum of squares")
         if self.reduction != "sum":
             raise ArgumentError(
                 f"least squares adds up the squares of all residuals, but reduction={self.reduction!r}; pass "
@@ -108,6 +109,8 @@ class FullBatch(OwnEvaluator):
                 "least squares needs the batches in the same order in each pass, but the loader shuffles them; use "
                 "shuffle=False"
             )
+        if self.ranks is not None:
+            return RankedResiduals(self, flat, control, cost, self.ranks)
         return BatchResiduals(self, flat, control, cost)
 
     def sample(self) -> Closure:

@@ -9,14 +9,17 @@ import torch
 
 from ..autodiff.closure import LEVELS, Steering
 from ..autodiff.hessian import DenseHessian
+from ..objective.residual_evaluator import HalfSquare
 from .evaluator import BatchEvaluator, BatchGraph, Total
 from .parts import Terms
-from .ranks import Attentive, Order, OrderKind, Ranks
+from .ranked_residuals import ResidualShare
+from .ranks import Attentive, Order, OrderKind, Ranks, position
+from .residuals import BatchResiduals
 
 if TYPE_CHECKING:
     from ..parameters.flat import FlatParameters
 
-__all__ = ["RankedEvaluator", "position", "serve"]
+__all__ = ["RankedEvaluator", "serve"]
 
 _LEVELS = list(LEVELS)
 
@@ -60,6 +63,7 @@ class RankedGraph(BatchGraph):
     """A BatchGraph of the batches of all ranks."""
 
     _evaluator: RankedEvaluator
+    separable = False
 
     def summed(self, compute: Callable[[], torch.Tensor]) -> torch.Tensor:
         """See HvpGraph."""
@@ -71,7 +75,10 @@ def serve(terms: Terms, flat: FlatParameters, ranks: Ranks, told: Callable[[Any]
 
     told: called with what rank 0 tells at a point; returns a vote, of which rank 0 gets the sum.
     """
-    evaluator = BatchEvaluator(terms, flat, Attentive(ranks, None))
+    attentive = Attentive(ranks, None)
+    evaluator = BatchEvaluator(terms, flat, attentive)
+    own = BatchResiduals(terms, flat, attentive, HalfSquare(), extra=False)
+    residuals = ResidualShare(own, flat, ranks, attentive.before_work)
 
     def share(order: Order) -> torch.Tensor:
         assert order.x is not None
@@ -83,19 +90,18 @@ def serve(terms: Terms, flat: FlatParameters, ranks: Ranks, told: Callable[[Any]
             return evaluator.product(order.v.to(flat.tensors[0].device), extra=False)
         if order.kind is OrderKind.TELL:
             return torch.tensor([told(ranks.broadcast())])
+        if order.kind is not OrderKind.HESSIAN:
+            return residuals(order)
         device = flat.tensors[0].device
         return DenseHessian(flat.n).summed(evaluator.pieces(extra=False), flat.n, _nothing, device=device).reshape(-1)
 
     def arrived(order: Order, whole: torch.Tensor) -> None:
         if order.kind is OrderKind.EVALUATE:
             evaluator.divisor = terms.divisor(_unpacked(whole, flat).samples)
+        if order.kind is OrderKind.COUNT:
+            residuals.counts = [int(count) for count in whole.tolist()]
 
     return ranks.follow(share, arrived)
-
-
-def position(flat: FlatParameters, ranks: Ranks) -> torch.Tensor:
-    """The parameters' values, to be sent."""
-    return flat.join([tensor.detach() for tensor in flat.tensors], torch.float64, ranks.device)
 
 
 def _packed(total: Total) -> torch.Tensor:

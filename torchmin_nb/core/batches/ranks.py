@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from enum import IntEnum
 from functools import partial
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 import torch.distributed as dist
@@ -22,7 +22,10 @@ import torch.distributed as dist
 from ...errors import ArgumentTypeError, DistributedError, text_of
 from ..autodiff.closure import Steering
 
-__all__ = ["Attentive", "Order", "OrderKind", "Ranks"]
+if TYPE_CHECKING:
+    from ..parameters.flat import FlatParameters
+
+__all__ = ["Attentive", "Order", "OrderKind", "Ranks", "position"]
 
 _BEAT = 1.0
 """Seconds after which rank 0 tells the others that it is alive: no wait is longer than the timeout of the group."""
@@ -41,10 +44,15 @@ class OrderKind(IntEnum):
     HESSIAN = 3
     END = 4
     TELL = 5
+    COUNT = 6
+    RESIDUALS = 7
+    JACOBIAN_PRODUCT = 8
+    ADJOINT = 9
+    FACTOR = 10
 
 
 class Order(NamedTuple):
-    """An order: at x, shape (n,); with v, shape (n,), for a product; level: a number, for an evaluation."""
+    """An order: at x, shape (n,); with a vector v, for a product; level: a number, for an evaluation."""
 
     kind: OrderKind
     x: torch.Tensor | None = None
@@ -209,8 +217,8 @@ class Ranks:
         return everyone
 
     def _send(self, order: Order) -> None:
-        n = 0 if order.x is None else order.x.numel()
-        header = torch.tensor([order.kind, order.level, n, order.v is not None])
+        lengths = [-1 if vector is None else vector.numel() for vector in (order.x, order.v)]
+        header = torch.tensor([order.kind, order.level, *lengths])
         with _lost_ranks_named():
             dist.broadcast(header, src=self._leader, group=self._orders)
             for vector in (order.x, order.v):
@@ -222,12 +230,14 @@ class Ranks:
         header = torch.zeros(4, dtype=torch.int64)
         with _lost_ranks_named():
             dist.broadcast(header, src=self._leader, group=self._orders)
-            kind, level, length, has_v = header.tolist()
-            count = bool(length) + has_v
-            vectors = [torch.empty(length, dtype=torch.float64, device=self.device) for _ in range(count)]
-            for vector in vectors:
-                dist.broadcast(vector, src=self._leader, group=self.group)
-        x, v = (*vectors, None, None)[:2]
+            kind, level, *lengths = header.tolist()
+            vectors: list[torch.Tensor | None] = []
+            for length in lengths:
+                vector = None if length < 0 else torch.empty(length, dtype=torch.float64, device=self.device)
+                if vector is not None:
+                    dist.broadcast(vector, src=self._leader, group=self.group)
+                vectors.append(vector)
+        x, v = vectors
         return Order(OrderKind(kind), x, v, level)
 
     def _beat(self, over: threading.Event) -> None:
@@ -291,6 +301,11 @@ class Attentive:
                 raise _Elsewhere
 
     require_running = before_work
+
+
+def position(flat: FlatParameters, ranks: Ranks) -> torch.Tensor:
+    """The parameters' values, to be sent."""
+    return flat.join([tensor.detach() for tensor in flat.tensors], torch.float64, ranks.device)
 
 
 _counter = 0

@@ -30,29 +30,36 @@ class BatchResiduals(ResidualEvaluator):
 
     whole = False
 
-    def __init__(self, terms: Terms, flat: FlatParameters, control: Steering, cost: CostOfResiduals):
+    def __init__(
+        self, terms: Terms, flat: FlatParameters, control: Steering, cost: CostOfResiduals, *, extra: bool = True
+    ):
         super().__init__(_called_as_a_loss, flat, cost)
         self._terms, self._control = terms, control
+        self._extra = [] if terms.extra is None or not extra else [terms.extra]
 
     def evaluate(self, level: str) -> ClosureResult:
         """See Evaluator. The level is always that of the residuals."""
         self._flat.clear_gradients()
-        pieces = [vector for _, vector in self.vectors(graphs=False)]
-        sizes, whole = [len(piece) for piece in pieces], torch.cat(pieces)
-        if self.m and whole.numel() != self.m:
-            raise ClosureError(f"this pass had {whole.numel()} residuals, the first one {self.m}; it must be as many")
-        first, self.m = not self.m, whole.numel()
+        first, graph = not self.m, self.linearised()
+        whole = graph.residuals
         cost = self._cost.of(whole)
         if not math.isfinite(cost):
             return ClosureResult(cost, None, self._flat, residuals=whole)
-        graph = BatchJacobian(self, whole, sizes, self._flat)
         parts = self._filled(graph, self._cost.slope(whole)) if first else None
         return ClosureResult(cost, parts, self._flat, residuals=whole, jacobian=graph)
 
+    def linearised(self) -> BatchJacobian:
+        """The residuals at the parameters' current values, with their Jacobian. Raises ClosureError."""
+        pieces = [vector for _, vector in self.vectors(graphs=False)]
+        whole = torch.cat(pieces)
+        if self.m and whole.numel() != self.m:
+            raise ClosureError(f"this pass had {whole.numel()} residuals, the first one {self.m}; it must be as many")
+        self.m = whole.numel()
+        return BatchJacobian(self, whole, [len(piece) for piece in pieces], self._flat)
+
     def vectors(self, *, graphs: bool) -> Iterator[tuple[Part, torch.Tensor]]:
         """The residuals of each part, with their graph or without."""
-        extra = [] if self._terms.extra is None else [self._terms.extra]
-        for part in chain(parts_of(self._terms, self._control), extra):
+        for part in chain(parts_of(self._terms, self._control), self._extra):
             with named(part), torch.enable_grad(), math_attention():
                 vector = as_residuals(part.closure())
             yield part, vector if graphs else vector.detach()
@@ -75,6 +82,11 @@ class BatchJacobian(JacobianGraph):
     def __init__(self, source: BatchResiduals, residuals: torch.Tensor, sizes: list[int], flat: FlatParameters):
         super().__init__(residuals, flat)
         self._source, self._sizes = source, sizes
+
+    @property
+    def residuals(self) -> torch.Tensor:
+        """The residuals, shape (m,), without a graph."""
+        return self._residuals
 
     def pieces(self) -> Iterator[JacobianGraph]:
         """See JacobianGraph. Raises ClosureError if the batches come in another order than in the first pass."""

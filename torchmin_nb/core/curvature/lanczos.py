@@ -36,10 +36,11 @@ _ROUNDING = 64
 class RitzPairs:
     """Approximate eigenvalues and eigenvectors from a basis of m vectors. Memory: the basis, m·n numbers.
 
-    values: shape (m,), float64, ascending. residuals: shape (m,), ‖A v − value·v‖ for each; within this distance of a
-    value there is an eigenvalue of A. coordinates: shape (m, m), the vectors in the basis, one in each column.
-    diagonal, off: the tridiagonal matrix, shapes (m,) and (m − 1,); a 0 in `off` begins a new Krylov space.
-    basis: shape (m, n), orthonormal rows. converged: whether the wanted values are within the tolerance.
+    values: shape (m,), float64, ascending. residuals: shape (m,), ‖A v − value·v‖ for each, at least the rounding of
+    the products; within this distance of a value there is an eigenvalue of A. coordinates: shape (m, m), the vectors in
+    the basis, one in each column. diagonal, off: the tridiagonal matrix, shapes (m,) and (m − 1,); a 0 in `off` begins
+    a new Krylov space. basis: shape (m, n), orthonormal rows. converged: whether the wanted values are within the
+    tolerance.
     """
 
     values: NDArray[np.float64]
@@ -80,6 +81,7 @@ def lanczos(
     tolerance: float = 1e-6,
     seed: int = 0,
     start: torch.Tensor | None = None,
+    restart: bool = True,
     dtype: torch.dtype = torch.float64,
     device: torch.device | None = None,
 ) -> RitzPairs:
@@ -87,17 +89,18 @@ def lanczos(
 
     It ends early when the `lowest` and `highest` values have residuals up to tolerance·(largest |value|). A Krylov
     space that cannot grow is followed by another one, from a new random vector, until the wanted values are known with
-    their multiplicities. tolerance 0: all steps are made. start: the first vector; default: drawn by `seed` from a
-    generator of its own. Raises ClosureError if a product is not finite.
+    their multiplicities; with restart=False it ends there. tolerance 0: all steps are made. start: the first vector;
+    default: drawn by `seed` from a generator of its own. Raises ClosureError if a product is not finite.
     """
     generator = torch.Generator().manual_seed(seed)
     first = drawn(n, generator, dtype=dtype, device=device) if start is None else start
     space, most = _Space(first), min(n, steps or n)
     while True:
         space.grow(product)
-        if space.m == most or space.off[-1] == 0 or space.m >= space.check_at:
+        ended = space.m == most or (space.off[-1] == 0 and not restart)
+        if ended or (tolerance > 0 and (space.off[-1] == 0 or space.m >= space.check_at)):
             found = space.pairs(lowest, highest, tolerance)
-            if space.m == most or (found.converged and tolerance > 0):
+            if ended or found.converged:
                 return found
         if space.off[-1] == 0:
             space.begin(generator)
@@ -157,8 +160,9 @@ class _Space:
         self.check_at = self.m + max(1, self.m // 8)
         diagonal, off = np.array(self.diagonal), np.array(self.off[:-1])
         values, coordinates = scipy.linalg.eigh_tridiagonal(diagonal, off)
-        residuals = np.abs(self.off[-1] * coordinates[-1])
-        limit = tolerance * float(np.abs(values).max())
+        largest = float(np.abs(values).max())
+        residuals = np.maximum(np.abs(self.off[-1] * coordinates[-1]), self._eps * largest)
+        limit = max(tolerance, self._eps) * largest
         wanted = _ends(self.m, lowest, highest)
         complete = self.m == self.rows.shape[1]
         enough = complete or self.m >= lowest + highest
@@ -177,7 +181,7 @@ class _Space:
             return False
         before = scipy.linalg.eigvalsh_tridiagonal(self.diagonal[:begun], self.off[: begun - 1])
         known, now = before[_ends(begun, lowest, highest)], values[_ends(self.m, lowest, highest)]
-        return bool((np.abs(known - now) <= limit + self._eps * np.abs(values).max()).all())
+        return bool((np.abs(known - now) <= limit).all())
 
     def _orthogonal(self, w: torch.Tensor, k: int) -> torch.Tensor:
         """w without its components along the first k vectors: twice, because rounding leaves some."""

@@ -18,6 +18,8 @@ __all__ = [
     "show_comparison",
     "show_panel",
     "show_rescue",
+    "show_store",
+    "store_shown_by",
     "watch_run",
 ]
 
@@ -26,6 +28,7 @@ _show_panel: Callable[[Any], None] | None = None
 _watch_run: Callable[[Any, float], None] | None = None
 _show_comparison: Callable[[Any], None] | None = None
 _histories_page: Callable[..., str] | None = None
+_show_store: Callable[[Any], bool] | None = None
 _diagnose: Callable[..., Any] | None = None
 _show_rescue: Callable[[Any, Any], None] | None = None
 
@@ -89,6 +92,17 @@ def histories_page(histories: Any, **shown: Any) -> str:
     if _histories_page is None or not any(map(len, histories.values())):
         return ""
     return _histories_page(histories, **shown)
+
+
+def store_shown_by(show: Callable[[Any], bool]) -> None:
+    """Register the function that shows the runs of a store where they can be used with the mouse."""
+    global _show_store
+    _show_store = show
+
+
+def show_store(store: Any) -> bool:
+    """Show the runs of a store in the cell that is running; whether that could be done."""
+    return _show_store is not None and _show_store(store)
 
 
 def diagnosed_by(diagnose: Callable[..., Any]) -> None:

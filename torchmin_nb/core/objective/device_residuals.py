@@ -76,22 +76,23 @@ class DeviceResiduals(OnDevice):
 
     def jacobian(self, sample: ResidualSample) -> torch.Tensor:
         """See ResidualProblem."""
-        return torch.cat(list(self.rows(sample)))
+        return torch.cat([rows for rows, _ in self.equations(sample)])
 
-    def rows(self, sample: ResidualSample) -> Iterator[torch.Tensor]:
-        """See ResidualProblem; in one piece if it is small."""
+    def equations(self, sample: ResidualSample) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """See ResidualProblem; in one piece if J is small and need not be built batch by batch."""
         self.requests.njev += 1
         self.counts.njev += 1
         graph = self._at(sample)
         m, n = graph.shape
         self._dense = self._dense or DenseJacobian(m, n, self.flat.eps)
-        like = torch.empty(0, dtype=self.dtype, device=self.device)
+        before, residuals = self.control.before_work, sample.residuals
         try:
-            if self.whole and m * n * like.element_size() <= _WHOLE_BYTES:
-                yield self._rows_to_solver(self._dense.build(graph, self.control.before_work, self.dtype, self.device))
+            if self.whole and m * n * residuals.element_size() <= _WHOLE_BYTES:
+                whole = self._dense.build(graph, before, self.dtype, self.device)
+                yield self._rows_to_solver(whole), residuals
             else:
-                for chunk in self._dense.rows(graph, self.control.before_work, like):
-                    yield self._rows_to_solver(chunk)
+                for rows, part in graph.equations(self._dense, before, residuals):
+                    yield self._rows_to_solver(rows), part
         except Exception as error:
             raise Abort(jacobian_error(error)) from error
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -252,18 +252,13 @@ class CompressedResiduals(ResidualObjective):
         assert point.residuals is not None
         self._jacobians = self._jacobians or DenseJacobian(*graph.shape, self.flat.eps)
         bent = self.cost.curvature(point.residuals)
-        residuals, bends = weighted / bent, torch.from_numpy(bent)
-        r, qtr = (part.numpy() for part in triangle(self._scaled_rows(graph, bends), torch.from_numpy(residuals)))
+        residuals = weighted / bent
+        equations = graph.equations(
+            self._jacobians, self.control.before_work, torch.from_numpy(residuals), torch.from_numpy(bent)
+        )
+        r, qtr = (part.numpy() for part in triangle(equations))
         point.jacobian = self._require_finite(_reflected(r, qtr, float(np.linalg.norm(residuals))))
         point.gradient = r.T @ qtr
-
-    def _scaled_rows(self, graph: JacobianGraph, factors: torch.Tensor) -> Iterator[torch.Tensor]:
-        """J in chunks, each row times its factor."""
-        assert self._jacobians is not None
-        start = 0
-        for rows in self._jacobians.rows(graph, self.control.before_work, torch.empty(0, dtype=torch.float64)):
-            yield rows * factors[start : start + len(rows), None]
-            start += len(rows)
 
 
 def _reflected(r: NDArray[np.float64], qtr: NDArray[np.float64], norm: float) -> NDArray[np.float64]:

@@ -7,7 +7,7 @@ import inspect
 import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from numbers import Integral
 from typing import Any, Self, Unpack
 
@@ -17,8 +17,9 @@ from scipy.optimize import Bounds, OptimizeResult
 from ...errors import StartWarning
 from ..autodiff.closure import Closure, Evaluator, OwnEvaluator, evaluator_for, require_closure
 from ..autodiff.closure_check import ClosureReport, check_closure
+from ..autodiff.side_effects import autograd_enabled
 from ..autodiff.start_check import StartCheck
-from ..covariance.covariance import parameter_names
+from ..covariance.names import parameter_names
 from ..display.hooks import diagnosis
 from ..execution.engine import Engine, Evaluated
 from ..execution.run import Branching, Run, exclusive_parameters
@@ -255,7 +256,7 @@ class ScipyOptimizer(torch.optim.Optimizer):
             if self._loaded is not None and not self.supports_warm_start:
                 message = f"{self.name} continues from the loaded point without its memory of earlier iterations"
                 warnings.warn(message, StartWarning, stacklevel=4)
-            with _autograd_enabled(), self._callbacks_bound():
+            with autograd_enabled(), self._callbacks_bound():
                 engine, solve = self._prepare(closure)
                 self._loaded, self.history, self._objective = None, engine.history, engine.objective
                 engine.objective.calls.nonfinite_errors = self._nonfinite_errors  # not during the set-up
@@ -517,8 +518,3 @@ class ScipyOptimizer(torch.optim.Optimizer):
 def _own_keywords(wrapper: type) -> list[str]:
     parameters = inspect.signature(wrapper).parameters.values()
     return [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
-
-
-def _autograd_enabled() -> AbstractContextManager[Any]:
-    """Enable autograd inside, also if `step` is called under `torch.inference_mode()`."""
-    return torch.inference_mode(False) if torch.is_inference_mode_enabled() else nullcontext()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Literal, Unpack, get_args
 
 import numpy as np
@@ -17,7 +18,9 @@ from ..autodiff.closure import Closure, require_closure
 from ..autodiff.closure_check import ClosureReport
 from ..autodiff.side_effects import restored_afterwards
 from ..batches.full_batch import FullBatch
-from ..covariance.covariance import Covariance, covariance_of_residuals, named_values, warn_of_bounds
+from ..covariance.covariance import Covariance
+from ..covariance.inverse import covariance_of_residuals
+from ..covariance.names import named_values, warn_of_bounds
 from ..execution.engine import Engine
 from ..execution.optimality import EndingCheck, IterateResidual, tolerances_in_words
 from ..execution.recorder import Recorder
@@ -46,6 +49,7 @@ from .common import COMMON, Common, LossScale
 from .device_optimizer import DeviceOptimizer
 from .device_run import EngineName, Saved, choose_engine, make_solver, read_engine, scipy_only_option
 from .least_squares_request import LeastSquaresRequest, read_least_squares, read_least_squares_bounds
+from .several_processes import on_every_rank
 
 __all__ = ["LeastSquaresWrapper"]
 
@@ -246,15 +250,19 @@ class LeastSquaresWrapper(DeviceOptimizer):
         >>> optimizer.covariance().standard_errors()["line"].round(decimals=3)
         tensor([0.0280, 0.0850], dtype=torch.float64)
         """
-        flat = self._flat()
-        jacobian, m, cost = self._jacobian_now(closure, flat) if closure else self._jacobian_then(flat.n)
-        bounds = self._bounds(flat)
-        values = named_values(self.param_groups, flat.tensors)
-        warn_of_bounds(flat.read(), bounds, values)
-        free = None if bounds is None else bounds.lb < bounds.ub
-        return covariance_of_residuals(
-            jacobian, m, cost, values, absolute_sigma=absolute_sigma, eps=flat.eps, free=free
-        )
+        flat, bounds = self._flat(), self._bounds(self._flat())
+
+        def covariance() -> Covariance:
+            jacobian, m, cost = self._jacobian_now(closure, flat) if closure else self._jacobian_then(flat.n)
+            values = named_values(self.param_groups, flat.tensors)
+            warn_of_bounds(flat.read(), bounds, values)
+            free = None if bounds is None else bounds.lb < bounds.ub
+            return covariance_of_residuals(
+                jacobian, m, cost, values, absolute_sigma=absolute_sigma, eps=flat.eps, free=free
+            )
+
+        found = on_every_rank(closure, flat, "covariance", covariance)
+        return replace(found, parameters=tuple(flat.tensors))
 
     def _jacobian_then(self, n: int) -> tuple[NDArray[np.float64], int, float]:
         if self.result is None or "cost" not in self.result or np.shape(self.result.get("jac"))[1:] != (n,):

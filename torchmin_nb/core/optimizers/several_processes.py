@@ -11,8 +11,8 @@ import torch
 
 from ...errors import DistributedError, described
 from ..batches.full_batch import FullBatch
-from ..batches.ranked import position, serve
-from ..batches.ranks import Order, OrderKind, Ranks
+from ..batches.ranked import serve
+from ..batches.ranks import Order, OrderKind, Ranks, position
 from ..history.callbacks import Callback, notify
 from ..history.history import History
 from ..history.records import Iteration

@@ -1,6 +1,7 @@
 """The interface between residuals r(x), shape (m,), with the cost ½‖r‖², and a least-squares solver on the device.
 
 As in `contract`: vectors stay on the device, numbers for decisions are Python floats. J: the Jacobian, shape (m, n).
+Equations: rows of J, shape (k, n), and their residuals, shape (k,).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ __all__ = [
     "ResidualProblem",
     "ResidualSample",
     "Triangle",
+    "bordered_triangle",
     "budget_spent",
     "ended",
     "sample_of",
@@ -75,8 +77,11 @@ class ResidualProblem(Protocol):
         """J at the sample, shape (m, n): a fresh tensor. No transfer."""
         ...
 
-    def rows(self, sample: ResidualSample) -> Iterator[torch.Tensor]:
-        """J at the sample in chunks of rows, first to last, of which one is in memory at a time. No transfer."""
+    def equations(self, sample: ResidualSample) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """J and r at the sample in chunks of rows, of which one is in memory at a time. No transfer.
+
+        Or other equations with the same JᵀJ, Jᵀr and rᵀr, if the rows are in several processes.
+        """
         ...
 
     def product(self, sample: ResidualSample, v: torch.Tensor) -> torch.Tensor:
@@ -114,20 +119,25 @@ class Triangle(NamedTuple):
     qtr: torch.Tensor
 
 
-def triangle(chunks: Iterable[torch.Tensor], residuals: torch.Tensor) -> Triangle:
-    """The QR factorisation of J from chunks of its rows: n² numbers in memory besides a chunk.
+def triangle(chunks: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> Triangle:
+    """The QR factorisation of J from chunks of its rows: n² numbers in memory besides a chunk."""
+    factor = bordered_triangle(chunks)
+    n = factor.shape[1] - 1
+    return Triangle(factor[:n, :n], factor[:n, n])
+
+
+def bordered_triangle(chunks: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> torch.Tensor:
+    """R of [J r] = QR, shape (min(m, n + 1), n + 1): equations with the same JᵀJ, Jᵀr and rᵀr.
 
     Twice the work of JᵀJ, but more accurate: in JᵀJ, rounding hides singular values below √eps of the largest. Q is
-    not formed; the residuals are an additional column.
+    not formed.
     """
-    factor, start, n = residuals.new_empty(0, 0), 0, 0
-    for chunk in chunks:
-        stop, n = start + len(chunk), chunk.shape[1]
-        columns = torch.cat([chunk, residuals[start:stop, None]], 1)
-        factor = torch.linalg.qr(torch.cat([factor, columns]) if start else columns, mode="r").R
-        start = stop
-    k = min(start, n)
-    return Triangle(factor[:k, :n], factor[:k, n])
+    factor: torch.Tensor | None = None
+    for rows, residuals in chunks:
+        columns = torch.cat([rows, residuals[:, None]], 1)
+        factor = torch.linalg.qr(columns if factor is None else torch.cat([factor, columns]), mode="r").R
+    assert factor is not None
+    return factor
 
 
 def scaled(x_scale: Any, columns: torch.Tensor, before: torch.Tensor | None) -> torch.Tensor:

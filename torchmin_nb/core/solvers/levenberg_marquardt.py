@@ -155,7 +155,7 @@ class LevenbergMarquardt:
         self, problem: ResidualProblem, point: ResidualSample, before: torch.Tensor | None
     ) -> LevenbergMarquardtState:
         """The state at a point, with NONFINITE_JACOBIAN where the derivative is not finite. before: D of the last."""
-        r, qtr = triangle(problem.rows(point), point.residuals)
+        r, qtr = triangle(problem.equations(point))
         finite = r.isfinite().all()
         r = torch.where(finite, r, 0.0)
         columns = torch.linalg.vector_norm(r, dim=0)
