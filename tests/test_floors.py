@@ -31,16 +31,19 @@ ALLOWED = {
     "core.objective": "runtime solvers history parameters autodiff",
     "core.batches": "validation solvers parameters autodiff objective",
     "core.covariance": "display runtime parameters autodiff objective",
+    "core.curvature": "runtime solvers parameters autodiff objective batches covariance",
     "core.execution": "validation display runtime solvers history methods parameters objective",
     "core.optimizers": """
         validation signatures display storage runtime solvers history methods parameters autodiff objective batches
         covariance execution
     """,
+    "core.laplace": "validation display parameters autodiff covariance curvature optimizers",
     "core.callbacks": "validation display storage runtime history parameters optimizers",
     "problems": "_public nist core",
     "analysis": "_public core",
     "explore": "_public core problems",
-    "views": "_public core problems analysis explore",
+    "doctor": "_public core explore",
+    "views": "_public core problems analysis explore doctor",
     "solvers": "_public core",
     "demo": "core problems views",
     "__main__": "core demo",

@@ -22,18 +22,21 @@ PACKAGE = Path(torchmin_nb.__file__).parent
 NOTEBOOK = ("plotly", "ipywidgets", "IPython", "matplotlib", "pandas", "anywidget", "sklearn", "mlxtend", "tensorboard")
 PROMISED = {
     "torchmin_nb": """
-        BasinHoppingWrapper BruteWrapper Callback Checkpoint ClosureReport Comparison Constraint Covariance CurveFit
-        DifferentialEvolutionWrapper DirectWrapper DualAnnealingWrapper Evaluation GLOBAL_METHODS History HistoryFile
-        Iteration LEAST_SQUARES_METHODS LeastSquaresWrapper METHODS MethodSpec MinimizeWrapper MultiStart OptionSpec
-        Result Run RunStore SHGOWrapper SavedRun StartRun Status StoredRun TensorBoard __version__ compare curve_fit
-        full_batch method minimize multistart observe record shard unregister
+        Bands BasinHoppingWrapper BruteWrapper Callback Checkpoint ClosureReport Comparison Constraint Covariance
+        CurveFit Density DifferentialEvolutionWrapper DirectWrapper DualAnnealingWrapper Estimate Evaluation
+        GLOBAL_METHODS History HistoryFile Iteration LEAST_SQUARES_METHODS Laplace LeastSquaresWrapper METHODS
+        MethodSpec MinimizeWrapper Moment MultiStart OptionSpec Result Run RunStore SHGOWrapper SavedRun Spectrum
+        StartRun Status StoredRun TensorBoard __version__ compare curve_fit full_batch laplace method minimize
+        multistart observe record shard spectrum unregister
     """,
     "torchmin_nb.views": """
         Axis Chart Contours Dashboard INK Mark MethodExplorer Picture ProgressLine RUNS Region StartsView animated_html
-        chart_figure chart_picture convergence_figure curves_picture follow landscape_chart landscape_figure
-        landscape_picture multistart_figure multistart_picture order_figure order_picture profile_figure profile_picture
-        show show_slider slider_figure step_figure step_picture style
+        bands_figure bands_picture chart_figure chart_picture convergence_figure curves_picture follow landscape_chart
+        landscape_figure landscape_picture multistart_figure multistart_picture order_figure order_picture
+        profile_figure profile_picture show show_slider slider_figure spectrum_figure spectrum_picture step_figure
+        step_picture style
     """,
+    "torchmin_nb.doctor": "Change Evidence Finding Remedy Report Trial diagnose",
     "torchmin_nb.solvers": "Ending Problem Sample Solver State",
     "torchmin_nb.analysis": """
         CostTable CurvatureCost Landscape Measurement Order Plane Profile Surface cost_table curvature_cost data_profile

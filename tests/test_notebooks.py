@@ -59,7 +59,6 @@ UNWRITTEN: set[str] = set()
 """Of COURSE, what may still be missing."""
 TAUGHT = {*METHODS, *GLOBAL_METHODS, *LEAST_SQUARES_METHODS}
 TIME = re.compile(r"^\*\*Time\*\* (\d+) minutes of reading · (\d+) seconds of computing\.$", re.MULTILINE)
-ROW = re.compile(r"^\| \[([^\]]+)\]\(notebooks/(\w+)\.ipynb\) \| ([^|]+) \| (\d+) s \|$", re.MULTILINE)
 LARGEST = 300_000
 WIDGET = "application/vnd.jupyter.widget-view+json"
 DRAWN = {"application/vnd.plotly.v1+json", "image/png", "image/svg+xml"}
@@ -136,26 +135,14 @@ def test_every_method_is_taught():
     assert set().union(*map(named, books)) == TAUGHT
 
 
-def test_the_readme_lists_the_course():
-    """Between two marks: a row a notebook, in order, under the notebook's own title."""
-    table = (ROOT / "README.md").read_text().split("<!-- course -->\n")[1].split("<!-- /course -->")[0]
-    rows = ROW.findall(table)
-    assert len(rows) == table.count("](notebooks/")
-    written = {path.stem: title(nbformat.read(path, as_version=4)) for path in PATHS}
-    listed = {stem: told for told, stem, _, _ in rows}
-    assert list(listed) == sorted(listed)
-    assert set(written) - set(listed) <= UNWRITTEN
-    assert listed == {stem: written[stem] for stem in listed}
-    assert all(len(what) > 20 for _, _, what, _ in rows)
-
-
 def test_the_index_lists_the_course():
     """Every other notebook once, in order, under its own title."""
     text = prose(nbformat.read(ROOT / "notebooks" / "00_index.ipynb", as_version=4))
-    rows = re.findall(r"^\| \[([^\]]+)\]\((\w+)\.ipynb\) \|", text, re.MULTILINE)
-    assert [stem for _, stem in rows] == COURSE[1:]
+    rows = re.findall(r"^\| \[([^\]]+)\]\((\w+)\.ipynb\) \| ([^|]+) \|", text, re.MULTILINE)
+    assert [stem for _, stem, _ in rows] == COURSE[1:]
+    assert all(len(what) > 20 for _, _, what in rows)
     written = {path.stem for path in PATHS}
-    for told, stem in rows:
+    for told, stem, _ in rows:
         if stem in written:
             assert told == title(nbformat.read(ROOT / "notebooks" / f"{stem}.ipynb", as_version=4))
 

@@ -19,6 +19,7 @@ from tests.links import broken_links
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
+TARGETS = ["demo", "explorer", "test", "test-oldest", "lab", "check", "notebooks", "bench", "docs"]
 DOCUMENTS = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md"]
 
 
@@ -60,7 +61,7 @@ def test_the_version_is_written_once():
     assert [p.name for p in sources if f'"{torchmin_nb.__version__}"' in p.read_text()] == ["_version.py"]
 
 
-@pytest.mark.parametrize("extra", ["", "notebook", "test", "app"])
+@pytest.mark.parametrize("extra", ["", "notebook", "test", "app", "docs"])
 def test_every_direct_dependency_is_pinned_within_its_range(extra):
     requirements = EXTRAS[extra] if extra else PROJECT["dependencies"]
     pinned = pins(ROOT / "constraints.txt")
@@ -117,14 +118,14 @@ def test_the_typed_marker_is_packaged():
 # Commands
 
 
-@pytest.mark.parametrize("target", ["demo", "explorer", "test", "test-oldest", "lab", "check", "notebooks", "bench"])
+@pytest.mark.parametrize("target", TARGETS)
 def test_the_makefile_has_the_target(target):
     assert makefile()[target].strip()
     assert re.search(rf"^\.PHONY:.*\b{target}\b", (ROOT / "Makefile").read_text(), re.MULTILINE)
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
-@pytest.mark.parametrize("target", ["demo", "explorer", "test", "test-oldest", "lab", "check", "notebooks", "bench"])
+@pytest.mark.parametrize("target", TARGETS)
 def test_make_understands_the_target(target):
     done = subprocess.run(["make", "-n", "-C", str(ROOT), target], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -183,13 +184,3 @@ def test_the_changelog_knows_this_version():
 def test_the_readme_names_the_targets_it_has():
     targets = set(re.findall(r"`?make ([a-z][\w-]*)`?", (ROOT / "README.md").read_text()))
     assert targets <= set(makefile()) | {"sense", "sure"}
-
-
-def test_the_readme_shows_the_tables_of_methods():
-    from torchmin_nb.core.methods.tables import method_tables
-
-    text = (ROOT / "README.md").read_text()
-    for title, rows in method_tables().items():
-        for row in rows[1:]:
-            cells = row[:-1] if title == "MinimizeWrapper" else row
-            assert f"| {' | '.join(cells)} |" in text, row[0]

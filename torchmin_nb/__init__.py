@@ -7,6 +7,7 @@ from typing import Any
 from ._public import publish
 from ._version import __version__
 from .analysis.landscape import landscape_data
+from .analysis.spectrum import Spectrum, spectrum
 from .core.autodiff.closure_check import ClosureReport
 from .core.batches.full_batch import full_batch, shard
 from .core.callbacks.checkpoint import Checkpoint, SavedRun
@@ -14,13 +15,25 @@ from .core.callbacks.history_file import HistoryFile
 from .core.callbacks.run_store import RunStore, StoredRun
 from .core.callbacks.tensorboard import TensorBoard
 from .core.covariance.covariance import Covariance
-from .core.display.hooks import animated_by, comparison_shown_by, panel_shown_by, run_watched_by
+from .core.covariance.estimates import Bands, Estimate
+from .core.curvature.density import Density, Moment
+from .core.display.hooks import (
+    animated_by,
+    comparison_shown_by,
+    diagnosed_by,
+    panel_shown_by,
+    rescue_shown_by,
+    run_watched_by,
+    store_shown_by,
+)
 from .core.execution.result import Result
 from .core.execution.run import Run
 from .core.history.callbacks import Callback
 from .core.history.history import History
 from .core.history.metrics import record
 from .core.history.records import Evaluation, Iteration
+from .core.laplace.laplace import laplace
+from .core.laplace.posterior import Laplace
 from .core.methods.global_search import GLOBAL_METHODS
 from .core.methods.least_squares import LEAST_SQUARES_METHODS
 from .core.methods.local import METHODS, MethodSpec
@@ -50,6 +63,7 @@ __all__ = [
     "GLOBAL_METHODS",
     "LEAST_SQUARES_METHODS",
     "METHODS",
+    "Bands",
     "BasinHoppingWrapper",
     "BruteWrapper",
     "Callback",
@@ -59,16 +73,20 @@ __all__ = [
     "Constraint",
     "Covariance",
     "CurveFit",
+    "Density",
     "DifferentialEvolutionWrapper",
     "DirectWrapper",
     "DualAnnealingWrapper",
+    "Estimate",
     "Evaluation",
     "History",
     "HistoryFile",
     "Iteration",
+    "Laplace",
     "LeastSquaresWrapper",
     "MethodSpec",
     "MinimizeWrapper",
+    "Moment",
     "MultiStart",
     "OptionSpec",
     "Result",
@@ -76,6 +94,7 @@ __all__ = [
     "RunStore",
     "SHGOWrapper",
     "SavedRun",
+    "Spectrum",
     "StartRun",
     "Status",
     "StoredRun",
@@ -84,12 +103,14 @@ __all__ = [
     "compare",
     "curve_fit",
     "full_batch",
+    "laplace",
     "method",
     "minimize",
     "multistart",
     "observe",
     "record",
     "shard",
+    "spectrum",
     "unregister",
 ]
 
@@ -144,10 +165,37 @@ def _histories_page(histories: Mapping[str, History], **shown: Any) -> str:
     return str(figure.to_html(full_html=False, include_plotlyjs=True))
 
 
+def _show_store(store: RunStore) -> bool:
+    """The same for the table of a store."""
+    try:
+        from .views.store.table import show_store
+    except ModuleNotFoundError:
+        return False
+    return show_store(store)
+
+
+def _diagnose(optimizer: Any, closure: Any, **how: Any) -> Any:
+    """Import the doctor at the first use."""
+    from .doctor import diagnose
+
+    return diagnose(optimizer, closure, **how)
+
+
+def _show_rescue(histories: Mapping[str, History], report: Any) -> None:
+    """The same as for a comparison, for the remedies of a report."""
+    with suppress(ModuleNotFoundError):
+        from .views.rescue_view import show_rescue
+
+        show_rescue(histories, report)
+
+
 panel_shown_by(_show_run)
+rescue_shown_by(_show_rescue)
+diagnosed_by(_diagnose)
 comparison_shown_by(_show_comparison, _histories_page)
 run_watched_by(_watch_run)
 animated_by(_animated)
+store_shown_by(_show_store)
 shares_parameters(landscape_data)(
     shows_keywords(landscape_data)(History.to_html)
 )  # what core passes on to a page of views

@@ -23,6 +23,12 @@ MUTANTS = [
         ("constant", '["cells"][0]["source"]', '["cells"][1]["source"]'),
     ),
     *_in_cells(
+        "01_quickstart",
+        ("constant", "loss + 5e-4 * model", "loss + 5e-3 * model"),
+        ("text", "argmax(dim=1) == data.test_labels", "argmin(dim=1) == data.test_labels"),
+        ("text", "newton_model.bias.data += 3.7", "newton_model.bias.data[0] += 3.7"),
+    ),
+    *_in_cells(
         "02_method_explorer",
         ("constant", 'settings={"n": 10, "condition": 1e4})', 'settings={"n": 10, "condition": 1e2})'),
         ("text", "row.products for row in rows", "row.closure_calls for row in rows"),
@@ -107,7 +113,7 @@ MUTANTS = [
         "library",
         "lengths, scale, values, free)",
         "lengths, 1.1 * scale, values, free)",
-        "core/covariance/covariance.py",
+        "core/covariance/inverse.py",
     ),
     *_in_cells(
         "32_l_bfgs_b",
@@ -115,6 +121,7 @@ MUTANTS = [
         ("text", "alphas.append(si @ q / (yi @ si))", "alphas.append(yi @ q / (yi @ si))"),
         ("text", "(s[-1] @ y[-1]) / (y[-1] @ y[-1]) * q", "(s[0] @ y[0]) / (y[0] @ y[0]) * q"),
         ("constant", "old = max(0, k - 3)", "old = max(0, k - 5)"),
+        ("constant", "torch.float32, ftol=1.2e-7)", "torch.float32, ftol=1.2e-10)"),
     ),
     *_in_cells(
         "40_newton_and_trust_region",
@@ -176,6 +183,8 @@ MUTANTS = [
         ("constant", "Constraint(lambda: x.prod(), lower=25)", "Constraint(lambda: x.prod(), lower=24)"),
         ("constant", "v += 1.0 * c(x).item()", "v += 0.3 * c(x).item()"),
         ("constant", "rho / 2 * c(x) ** 2", "rho * c(x) ** 2"),
+        ("picture", 'ρ = 1": (range(7), augmented)', 'ρ = 1": (range(7), violations)'),
+        ("picture", 'curve(rising.x, dense).numpy(), "slope', 'curve(free.x, dense).numpy(), "slope'),
     ),
     *_in_cells(
         "51_slsqp",
@@ -186,6 +195,8 @@ MUTANTS = [
             "missed = ((features @ w[1:] + w[0] > 0) & ~benign)",
             "missed = ((features @ w[1:] + w[0] > 0) & benign)",
         ),
+        ("picture", "value - v * (ends - limit)", "value - 2 * v * (ends - limit)"),
+        ("picture", "(range(len(full)), full)", "(range(len(real)), real)"),
     ),
     *_in_cells(
         "52_trust_constr",
@@ -193,6 +204,7 @@ MUTANTS = [
         ("constant", "radius / 10)", "radius / 5)"),
         ("constant", "2 if ratio >= 0.3 else 0", "3 if ratio >= 0.3 else 0"),
         ("picture", "walled = bare - mu * np.log(1 - place**2)", "walled = bare - mu * np.log(1 + place**2)"),
+        ("picture", 'fair.numpy(), "best worst', 'of_the_mean.numpy(), "best worst'),
     ),
     *_in_cells(
         "60_global_search",
@@ -230,17 +242,22 @@ MUTANTS = [
             "return flat(torch.autograd.grad(g @ g, parameters))",
         ),
         ("constant", "limit = math.sqrt(16e9 / 8)", "limit = math.sqrt(16e9 / 4)"),
+        ("picture", "(sizes, 8 * sizes**2)", "(sizes, 4 * sizes**2)"),
+        ("picture", "np.array(values), name", "10 * np.array(values), name"),
     ),
     Mutant("80_how_the_hessian_is_made", "library", "return hessian.mul_(0.5)", "return hessian.mul_(0.505)", _HESSIAN),
     *_in_cells(
         "81_float32_and_float64",
         ("constant", "step = eps[torch.float32] ** 0.5", "step = eps[torch.float32] ** 0.33"),
         ("text", "ftol = accuracy {given:.1e}", "ftol = accuracy {zero:.1e}"),
+        ("picture", 'curves[torch.float32], "float32"', 'curves[torch.float64], "float32"'),
+        ("picture", "Mark(place, history.grad_norm,", "Mark(place, history.loss,"),
     ),
     *_in_cells(
         "82_when_things_go_wrong",
         ("constant", "dropout = torch.nn.Dropout(0.2)", "dropout = torch.nn.Dropout(0.0)"),
         ("constant", "(x - 5 * x.log())", "(x - 6 * x.log())"),
+        ("picture", "[evaluation.grad_norm for evaluation", "[evaluation.loss for evaluation"),
     ),
     *_in_cells(
         "90_pinn",

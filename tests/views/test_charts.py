@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from tests.analysis.runs import a_run, rosenbrock
-from torchmin_nb import Constraint, History, MinimizeWrapper, multistart
+from torchmin_nb import Constraint, History, MinimizeWrapper, curve_fit, multistart, spectrum
 from torchmin_nb.analysis import (
     cost_table,
     data_profile,
@@ -24,15 +24,20 @@ from torchmin_nb.analysis import (
 )
 from torchmin_nb.errors import ArgumentError
 from torchmin_nb.views import (
+    bands_figure,
+    bands_picture,
     landscape_figure,
     landscape_picture,
     order_figure,
     order_picture,
     profile_figure,
     profile_picture,
+    spectrum_figure,
+    spectrum_picture,
     step_figure,
     step_picture,
 )
+from torchmin_nb.views.bands_chart import bands_chart
 from torchmin_nb.views.chart import Axis, Chart, Contours, Mark, Region
 from torchmin_nb.views.chart_figure import chart_figure
 from torchmin_nb.views.chart_picture import chart_picture
@@ -40,6 +45,7 @@ from torchmin_nb.views.landscape import landscape_chart, level_labels
 from torchmin_nb.views.order_chart import order_chart
 from torchmin_nb.views.palette import HIDDEN_BUTTONS, INK
 from torchmin_nb.views.profile_chart import profile_chart
+from torchmin_nb.views.spectrum_chart import spectrum_chart
 from torchmin_nb.views.starts_chart import multistart_chart
 from torchmin_nb.views.step_chart import step_chart
 
@@ -70,6 +76,17 @@ def _starts():
     return multistart(optimizer, lambda: (x - 5 * torch.sin(2 * x)).square().sum() + x[0] + 7, 40, rng=0)
 
 
+def _spectrum(**options):
+    x = torch.nn.Parameter(torch.zeros(40, dtype=torch.float64))
+    return spectrum(lambda: (torch.linspace(-1, 4, 40) * x**2).sum() / 2, [("layer", x)], **options)
+
+
+def _bands(x=(3.0, 0.0, 1.0, 2.0), **options):
+    t = torch.linspace(0, 4, 30, dtype=torch.float64)
+    fit = curve_fit(lambda t, a, rate: a * torch.exp(-rate * t), t, torch.exp(-t) + 0.1 * torch.cos(40 * t))
+    return fit.bands(list(x), **options)
+
+
 CHARTS = {
     "runs": lambda: _landscape(histories=RUNS, minimizers=[(1, 1)], trials=True),
     "region": lambda: _landscape(histories=RUNS["trust-exact"], up_to=6),
@@ -94,6 +111,8 @@ CHARTS = {
     "performance": lambda: profile_chart(performance_profile(TABLE), "Profiles"),
     "data": lambda: profile_chart(data_profile(TABLE, {"p": 2, "q": 2})),
     "starts": lambda: multistart_chart(_starts(), "Starts"),
+    "spectrum": lambda: spectrum_chart(_spectrum(), "Spectrum"),
+    "bands": lambda: bands_chart(_bands(), ([0.0, 1.0], [1.0, 0.5]), "Bands"),
     "odd text": lambda: Chart(
         (Mark(np.arange(3.0), np.arange(3.0), "$a_{ <b>"),),
         Axis("100 % · x²"),
@@ -246,3 +265,45 @@ def test_the_public_functions_draw_the_same_chart():
         profile_picture(performance_profile(TABLE)),
     ):
         assert picture._repr_png_().startswith(b"\x89PNG")
+
+
+def test_a_spectrum_is_drawn_as_it_is():
+    found = _spectrum(k=2)
+    chart = spectrum_chart(found)
+    assert re.fullmatch(r"40 eigenvalues, \d+\.\d% of them negative; density from 10 random vectors", chart.notes[0])
+    curve = chart.marks("density of all eigenvalues")[0]
+    assert chart.y.log
+    assert (curve.y >= chart.y.range[0]).all()
+    drawn = curve.y > chart.y.range[0]
+    np.testing.assert_array_equal(curve.y[drawn], found.density.values[drawn])
+    extremes = chart.marks("lowest and highest, one each")[0]
+    np.testing.assert_array_equal(extremes.x, found.values)
+    assert "layer 100%" in extremes.texts[0]
+    for draw in (spectrum_figure, spectrum_picture):
+        with pytest.raises(ArgumentError, match="density=True"):
+            draw(_spectrum(density=False))
+
+
+def test_bands_are_drawn_in_the_order_of_x():
+    bands = _bands()
+    chart = bands_chart(bands, ([0.0, 1.0], [1.0, 0.5]))
+    line = chart.marks("prediction")[0]
+    assert line.x.tolist() == [0, 1, 2, 3]
+    np.testing.assert_array_equal(line.y, bands.value[[1, 2, 3, 0]])
+    area = chart.marks("95 % confidence band")[0]
+    assert area.x.tolist() == [0, 1, 2, 3, 3, 2, 1, 0]
+    np.testing.assert_array_equal(area.y[:4], bands.low[[1, 2, 3, 0]])
+    np.testing.assert_array_equal(area.y[:3:-1], bands.high[[1, 2, 3, 0]])
+    assert chart.marks("95 % of new data")
+    assert not bands_chart(_bands(level=0.5)).marks("data")
+    assert bands_chart(_bands(level=0.5)).marks("50 % of new data")
+
+
+def test_bands_that_cannot_be_drawn():
+    t = torch.linspace(0, 4, 30, dtype=torch.float64)
+    fit = curve_fit(lambda x, a, b: a * x[0] + b * x[1], (t, t**2), t)
+    for draw in (bands_figure, bands_picture):
+        with pytest.raises(ArgumentError, match="only a prediction of one number x"):
+            draw(fit.bands((t, t**2)))
+        with pytest.raises(ArgumentError, match="2 x and 1 y"):
+            draw(_bands(), ([1.0, 2.0], [1.0]))

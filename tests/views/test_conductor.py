@@ -6,7 +6,9 @@ import time
 import pytest
 
 from tests.views.shown import LONG, Clock, StillTicker
-from torchmin_nb.explore import Call
+from torchmin_nb import compare
+from torchmin_nb.explore import Call, run
+from torchmin_nb.problems import PROBLEMS
 from torchmin_nb.views.explorer.conductor import Conductor
 from torchmin_nb.views.explorer.jobs import RaceJob, RunJob, SamplingJob
 from torchmin_nb.views.explorer.stage import PCA, Stage
@@ -205,6 +207,32 @@ def test_a_race_from_one_start_has_no_profile_and_can_be_stopped():
     assert len(over(contest).rows) <= 1
     assert contest.error is None
     assert contest.profile() is None
+
+
+def test_a_race_in_processes_gives_the_same_rows():
+    calls = [Call("Rosenbrock", name) for name in ("BFGS", "CG")]
+    contest = over(RaceJob(calls, ["BFGS", "CG"], workers=2))
+    assert contest.error is None
+    assert {row.name: row.loss for row in contest.rows} == {call.method: run(call).loss for call in calls}
+
+
+def test_a_race_is_ranked_as_compare_ranks_its_runs():
+    calls = [Call("Rosenbrock", name, seed=seed) for seed in (0, 1, 2) for name in ("CG", "BFGS")]
+    contest = over(RaceJob(calls, [f"{call.method} {call.seed}" for call in calls], price=3.0))
+    start = PROBLEMS["Rosenbrock"].make()
+    compared = compare([*start.parameters], start.closure, ["CG", "BFGS"], budget=10_000, product_cost=3.0)
+    reached = {row.name: row.reached for row in contest.ranking().rows if row.start == 0}
+    assert reached == {row.name: row.reached for row in compared.rows}
+    assert contest.ranking().best.name == min(reached, key=reached.get)
+    assert len(contest.ranking().ratios["BFGS"]) == 3
+
+
+def test_an_infeasible_point_is_not_the_best_of_a_race():
+    calls = [Call("Rosenbrock in a disc", name) for name in ("SLSQP", "trust-constr")]
+    ranking = over(RaceJob(calls, ["SLSQP", "trust-constr"])).ranking()
+    lowest = {row.name: row.loss for row in ranking.rows}
+    known = PROBLEMS["Rosenbrock in a disc"].make().best_loss
+    assert all(loss >= known - 1e-4 for loss in lowest.values())
 
 
 def test_a_sampling_leaves_a_plane_with_the_stage_or_says_what_went_wrong():

@@ -12,11 +12,10 @@ from ipywidgets.widgets.widget import _instances
 
 from tests.views.shown import LONG, Cell
 from torchmin_nb import MinimizeWrapper
-from torchmin_nb.explore import catalogue, method, traits, unregister
+from torchmin_nb.explore import catalogue, method, run, traits, unregister
 from torchmin_nb.explore.fit import fit
 from torchmin_nb.problems import PROBLEMS
 from torchmin_nb.views import MethodExplorer
-from torchmin_nb.views.explorer import remember
 from torchmin_nb.views.explorer.layout import COMPARE, OPTIONS
 
 
@@ -423,6 +422,16 @@ def test_a_race_runs_the_chosen_methods_from_one_start(explorer):
     assert explorer.drawers.selected_index == COMPARE
 
 
+def test_a_race_in_processes(explorer):
+    explorer.race.methods.value = ["BFGS", "CG"]
+    explorer.race.workers.value = 2
+    explorer.race.go.click()
+    assert explorer.wait(LONG)
+    assert "2 runs, 2 solved. BFGS: loss" in explorer.status
+    assert set(explorer.table.names) == {"BFGS", "CG"}
+    assert explorer.table["BFGS"].loss == run(explorer.table["BFGS"].call).loss
+
+
 def test_a_race_over_problems_and_starts_ends_in_a_profile(explorer):
     explorer.race.methods.value = ["BFGS", "trust-exact"]
     explorer.race.problems.value = ["Beale", "Rosenbrock in a disc"]
@@ -538,7 +547,7 @@ def test_two_explorers_do_not_disturb_each_other(explorer, of_function):
 
 
 def test_running_its_cell_again_shows_the_same_state_once(monkeypatch):
-    monkeypatch.setattr(remember, "place_here", lambda: ("a cell", 0))
+    monkeypatch.setattr("torchmin_nb.views.explorer.explorer.place_here", lambda: ("a cell", 0))
     monkeypatch.setattr("torchmin_nb.views.explorer.explorer.front_end", lambda: "notebook")
     cell = Cell()
     monkeypatch.setattr("IPython.display.display", cell.display)

@@ -24,7 +24,7 @@ from ..core.storage.atomic_files import write_text
 from ..core.validation import count, positive
 from ..errors import ArgumentError, ArgumentTypeError, BusyError, text_of
 from .contenders import Contender, Task, contenders
-from .ranking import CLOSE, ENOUGH, Budget, Compared, Finished, Ranking
+from .ranking import CLOSE, Budget, Compared, Finished, Ranking
 
 __all__ = ["Comparison", "compare"]
 
@@ -47,7 +47,8 @@ class Comparison:
     best : Compared or None
         The recommended method's run from the model's own start.
     sure : bool
-        Whether the recommended method was the best, or within a factor of 1.2 of it, on each of at least three starts.
+        Whether the recommended method was the best, or within a factor of 1.2 of it, on each of at least five starts,
+        had a sixth of the budget left when it was, and got about as low from each start.
     recommendation : str
         Which method to take, why, and how sure it is.
     code : str
@@ -185,6 +186,16 @@ class Comparison:
         return len(self._contenders) * len(self._starts)
 
     @property
+    def budget(self) -> Budget:
+        """What each run may spend, and the price of a product."""
+        return self._budget
+
+    @property
+    def priced(self) -> bool:
+        """Whether any method uses products, so that closure calls are not all that is spent."""
+        return any(each.products for each in self._contenders)
+
+    @property
     def ranking(self) -> Ranking:
         """The ranks of the runs that have ended."""
         return Ranking(list(self._finished), self.names, self._budget, self._accuracy)
@@ -202,7 +213,7 @@ class Comparison:
     @property
     def sure(self) -> bool:
         """Whether the recommendation is sure: see the class."""
-        return self.over and not self._stopped and self.ranking.beyond_doubt
+        return self.over and not self._stopped and not self.ranking.doubts
 
     @property
     def recommendation(self) -> str:
@@ -309,16 +320,15 @@ class Comparison:
             return run
 
     def _certainty(self, ranking: Ranking) -> str:
-        starts = len(self._starts)
         if ranking.best is None or not math.isfinite(ranking.best.loss):
             return ""
-        if self._stopped:
-            return "Not sure: the comparison was stopped."
-        if starts < ENOUGH:
-            return f"Not sure: seen from {starts} start{'s' * (starts > 1)} only; starts={ENOUGH} tries more."
-        if ranking.beyond_doubt:
-            return f"Sure: the best, or within {CLOSE:g} of it, from each of {starts} starts."
-        return f"Not sure: it was not the best from each of {starts} starts."
+        doubts = "the comparison was stopped" if self._stopped else ranking.doubts if self.over else "it goes on"
+        starts = len(self._starts)
+        return (
+            f"Not sure: {doubts}."
+            if doubts
+            else f"Sure: the best, or within {CLOSE:g} of it, from each of {starts} starts."
+        )
 
     # Display
 

@@ -10,14 +10,18 @@ from statistics import fmean
 
 from ..core.history.history import History
 from ..core.history.records import Iteration
+from ..core.objective.constraints import FEASIBLE
 from .contenders import Limits
+from .table import RunRow
 
-__all__ = ["CLOSE", "ENOUGH", "Budget", "Compared", "Finished", "Ranking"]
+__all__ = ["CLOSE", "ENOUGH", "Budget", "Compared", "Finished", "Ranking", "race_ranking"]
 
 CLOSE = 1.2
 """Costs up to this ratio count as equal: a recommendation is sure if it is within this of the best on each start."""
-ENOUGH = 3
+ENOUGH = 5
 """Starts that are needed to be sure."""
+_APART = 0.05
+"""A run is not about as low as another if this share of its decrease from the start is still missing."""
 _WORST = 10.0
 """The ratio of costs that counts for a run that does not get as low."""
 
@@ -160,10 +164,25 @@ class Ranking:
         return next((row for row in self.rows if row.start == 0 and row.name == self.ranked[0][0]), None)
 
     @property
-    def beyond_doubt(self) -> bool:
-        """Whether the first method was the best, or close to it, on each of enough starts."""
-        ratios = self.ratios[self.ranked[0][0]] if self.ranked else []
-        return len(ratios) >= ENOUGH and all(ratio <= CLOSE for ratio in ratios)
+    def doubts(self) -> str:
+        """Why the recommendation is not sure, in words; empty if it is: if the first method was the best, or close to
+        it, on each of enough starts, was so before the budget decided, and got about as low from each start.
+        """
+        if self.best is None or not math.isfinite(self.best.loss):
+            return "no method lowered the loss"
+        name, starts = self.best.name, len({row.start for row in self.rows})
+        ratios, runs = self.ratios[name], [row for row in self.rows if row.name == name]
+        if starts < ENOUGH:
+            return f"seen from {starts} start{'s' * (starts > 1)} only; starts={ENOUGH} tries more"
+        if len(ratios) < starts or max(ratios) > CLOSE:
+            return f"it was not the best from each of {starts} starts"
+        if max(row.reached for row in runs) > self.budget.amount / CLOSE:
+            return "the losses still fell when the budget was spent; a larger one tells more"
+        low = min(row.loss for row in runs)
+        stuck = [row.loss for row in runs if row.loss - low > _APART * (row.history[0].loss - low)]
+        if stuck:
+            return f"from some starts it ended at a loss of {low:.3g}, from others at {max(stuck):.3g}"
+        return ""
 
     def words(self) -> str:
         """Which method is the first, and how far the next is behind."""
@@ -211,9 +230,13 @@ class Ranking:
         return min((each.loss for each in self._paid(history)), default=math.inf)
 
     def _paid(self, history: History) -> Iterator[Iteration]:
-        """The iterations within the budget that have a finite loss."""
+        """The feasible iterations within the budget that have a finite loss."""
         return (
-            each for each in list(history) if math.isfinite(each.loss) and self.budget.spent(each) <= self.budget.amount
+            each
+            for each in list(history)
+            if math.isfinite(each.loss)
+            and self.budget.spent(each) <= self.budget.amount
+            and (each.constraint_violation or 0.0) <= FEASIBLE
         )
 
     def _compared(self, finished: Finished, level: float) -> Compared:
@@ -239,6 +262,17 @@ class Ranking:
         message = (history.message or "").strip()
         spent = len(history) > 0 and self.budget.spent(history[-1]) >= self.budget.amount
         return "The budget is spent." if spent or "budget" in message else message
+
+
+def race_ranking(rows: Sequence[RunRow], price: float = 2.0, accuracy: float = 1e-5) -> Ranking:
+    """The rows of a race, ranked as `compare` ranks its runs: each problem from each start is a start here."""
+    starts = {instance: number for number, instance in enumerate(dict.fromkeys(row.call.instance for row in rows))}
+    finished = [
+        Finished(row.label, starts[row.call.instance], row.history, row.reason if row.failed else "", row.seconds)
+        for row in rows
+    ]
+    amount = max((row.call.max_evaluations or math.inf for row in rows), default=math.inf)
+    return Ranking(finished, list(dict.fromkeys(row.label for row in rows)), Budget(amount, False, price), accuracy)
 
 
 def _range(ratios: Sequence[float]) -> str:

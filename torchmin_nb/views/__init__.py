@@ -10,6 +10,7 @@ from .progress import ProgressLine
 
 if TYPE_CHECKING:
     from .animate import animated_html
+    from .bands_chart import bands_figure, bands_picture
     from .bundle import show
     from .chart import Axis, Chart, Contours, Mark, Region
     from .chart_figure import chart_figure
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from .palette import INK, RUNS, style
     from .profile_chart import profile_figure, profile_picture
     from .slider import show_slider, slider_figure
+    from .spectrum_chart import spectrum_figure, spectrum_picture
     from .starts_chart import multistart_figure, multistart_picture
     from .starts_view import StartsView
     from .step_chart import step_figure, step_picture
@@ -42,6 +44,8 @@ __all__ = [
     "Region",
     "StartsView",
     "animated_html",
+    "bands_figure",
+    "bands_picture",
     "chart_figure",
     "chart_picture",
     "convergence_figure",
@@ -59,6 +63,8 @@ __all__ = [
     "show",
     "show_slider",
     "slider_figure",
+    "spectrum_figure",
+    "spectrum_picture",
     "step_figure",
     "step_picture",
     "style",
@@ -77,6 +83,8 @@ _LAZY = {
     "Region": ".chart",
     "StartsView": ".starts_view",
     "animated_html": ".animate",
+    "bands_figure": ".bands_chart",
+    "bands_picture": ".bands_chart",
     "chart_figure": ".chart_figure",
     "chart_picture": ".chart_picture",
     "convergence_figure": ".figures",
@@ -94,6 +102,8 @@ _LAZY = {
     "show": ".bundle",
     "show_slider": ".slider",
     "slider_figure": ".slider",
+    "spectrum_figure": ".spectrum_chart",
+    "spectrum_picture": ".spectrum_chart",
     "step_figure": ".step_chart",
     "step_picture": ".step_chart",
     "style": ".palette",

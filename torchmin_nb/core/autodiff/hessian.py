@@ -53,6 +53,9 @@ class HvpGraph:
     parameters hold the values of that point.
     """
 
+    separable = True
+    """Whether the Hessian is the sum of the pieces' Hessians: not where other processes have more of them."""
+
     def __init__(self, gradient: Gradient, flat: FlatParameters):
         self._flat = flat
         self.gradient = gradient
@@ -139,17 +142,38 @@ class DenseHessian:
         """The sum of the pieces' Hessians, as computed: not exactly symmetric."""
         hessian = torch.zeros(n, n, dtype=dtype, device=device)
         for index, (piece, factor) in enumerate(pieces):
-            for start in range(0, n, self.chunk):
+            for start, units in self._units(n, dtype, device):
                 before_chunk()
-                stop = min(start + self.chunk, n)
-                units = torch.zeros(stop - start, n, dtype=dtype, device=device)
-                units.diagonal(start).fill_(1)
-                rows = torch.zeros_like(units) if index else hessian[start:stop]
+                rows = torch.zeros_like(units) if index else hessian[start : start + len(units)]
                 self._fill(piece, units, rows)
                 rows *= factor
                 if index:
-                    hessian[start:stop] += rows
+                    hessian[start : start + len(units)] += rows
         return hessian
+
+    def diagonal(
+        self, graph: HvpGraph, n: int, dtype: torch.dtype = torch.float64, device: torch.device | None = None
+    ) -> torch.Tensor:
+        """The diagonal of the Hessian, shape (n,), in the memory of one chunk of rows."""
+        diagonal = torch.zeros(n, dtype=dtype, device=device)
+        if not graph.separable:
+            for start, units in self._units(n, dtype, device):
+                rows = torch.stack([graph.product(unit) for unit in units])
+                diagonal[start : start + len(units)] = rows.diagonal(start)
+            return diagonal
+        for piece, factor in graph.pieces():
+            for start, units in self._units(n, dtype, device):
+                rows = torch.zeros_like(units)
+                self._fill(piece, units, rows)
+                diagonal[start : start + len(units)] += factor * rows.diagonal(start)
+        return diagonal
+
+    def _units(self, n: int, dtype: torch.dtype, device: torch.device | None) -> Iterator[tuple[int, torch.Tensor]]:
+        """The unit vectors in chunks, one in each row, and the number of the first."""
+        for start in range(0, n, self.chunk):
+            units = torch.zeros(min(self.chunk, n - start), n, dtype=dtype, device=device)
+            units.diagonal(start).fill_(1)
+            yield start, units
 
     def _fill(self, graph: HvpGraph, units: torch.Tensor, out: torch.Tensor) -> None:
         if self.vectorised:

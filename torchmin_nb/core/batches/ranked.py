@@ -63,6 +63,7 @@ class RankedGraph(BatchGraph):
     """A BatchGraph of the batches of all ranks."""
 
     _evaluator: RankedEvaluator
+    separable = False
 
     def summed(self, compute: Callable[[], torch.Tensor]) -> torch.Tensor:
         """See HvpGraph."""

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import ArgumentError, HistoryError, StorageError
-from ..display.hooks import histories_page
+from ..display.hooks import histories_page, show_store
 from ..display.html import Html, html, html_page, html_table, joined
 from ..display.tables import text_table
 from ..history.history import History
@@ -28,7 +28,7 @@ from ..history.records import Evaluation, Iteration, encoded
 from ..storage.atomic_files import UNREADABLE, as_path, open_regular_file, warn_dropped, write_text
 from .history_file import HistoryFile, mended
 
-__all__ = ["RunStore", "StoredRun"]
+__all__ = ["COLUMNS", "FORMATS", "RunStore", "StoredRun", "cells"]
 
 _PACKAGES = ("torchmin-nb", "torch", "scipy", "numpy")
 _TAIL = 2**17
@@ -115,7 +115,7 @@ COLUMNS: Mapping[str, Callable[[StoredRun], Any]] = {
     "seconds": lambda run: run.seconds,
     "ending": lambda run: run.message,
 }
-_FORMATS = {"parameters": ",d", "loss": ".6g", "evaluations": ",d", "products": ",d", "seconds": ".2f"}
+FORMATS = {"parameters": ",d", "loss": ".6g", "evaluations": ",d", "products": ",d", "seconds": ".2f"}
 
 
 class RunStore:
@@ -426,10 +426,14 @@ class RunStore:
         runs = self.runs
         if not runs:
             return f"<RunStore of {str(self.path)!r}: no runs>"
-        return text_table([list(COLUMNS), *map(_cells, runs)], align="<<<>>>>><")
+        return text_table([list(COLUMNS), *map(cells, runs)], align="<<<>>>>><")
 
     def _repr_html_(self) -> str:
         return _table(self.runs)
+
+    def _ipython_display_(self) -> None:
+        if not show_store(self):
+            raise NotImplementedError  # then IPython takes the plain table
 
     def __getstate__(self) -> dict[str, Any]:
         """For copies: they keep nothing until they are used in a run."""
@@ -579,14 +583,15 @@ def _listed(runs: Sequence[StoredRun]) -> str:
     return (", ".join(names) + (" …" if len(runs) > 20 else "")) or "none"
 
 
-def _cells(run: StoredRun) -> list[str]:
+def cells(run: StoredRun) -> list[str]:
+    """A line of the table, by COLUMNS."""
     values = {name: column(run) for name, column in COLUMNS.items()}
-    return ["–" if value is None else format(value, _FORMATS.get(name, "")) for name, value in values.items()]
+    return ["–" if value is None else format(value, FORMATS.get(name, "")) for name, value in values.items()]
 
 
 def _table(runs: Sequence[StoredRun]) -> Html:
-    sides = ["right" if name in _FORMATS else "left" for name in COLUMNS]
-    return html_table([list(COLUMNS), *map(_cells, runs)], sides)
+    sides = ["right" if name in FORMATS else "left" for name in COLUMNS]
+    return html_table([list(COLUMNS), *map(cells, runs)], sides)
 
 
 def _details(run: StoredRun) -> Html:

@@ -14,7 +14,9 @@ from ..autodiff.side_effects import restored_afterwards
 from ..objective.calls import Calls
 from ..objective.objective import Derivatives, Objective
 from ..runtime.control import Abort, Control, StopRun
-from .covariance import Covariance, covariance_of_loss, named_values, warn_of_bounds
+from .covariance import Covariance
+from .inverse import covariance_of_loss
+from .names import named_values, warn_of_bounds
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""The methods in words: one table for each family of wrappers, for the command line and the README."""
+"""The methods in words: one table for each family of wrappers, for the command line and the documentation."""
 
 from __future__ import annotations
 

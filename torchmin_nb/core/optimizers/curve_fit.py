@@ -15,7 +15,8 @@ import torch
 from numpy.typing import NDArray
 
 from ...errors import ArgumentError, ArgumentTypeError, ConvergenceWarning, CovarianceWarning
-from ..covariance.covariance import Covariance
+from ..covariance.covariance import Covariance, curve_bands
+from ..covariance.estimates import Bands
 from ..display.html import Html, html
 from ..execution.result import Result
 from ..history.history import History
@@ -86,6 +87,50 @@ class CurveFit:
         with torch.no_grad():
             values = self.function(_as_tensors(x), *torch.from_numpy(self.popt).unbind())
         return torch.as_tensor(values).cpu().numpy()
+
+    def bands(self, x: Any, *, level: float = 0.95, sigma: Any = None) -> Bands:
+        """The curve at x with its confidence band, and the interval for new data.
+
+        Draw them with `torchmin_nb.views.bands_figure`.
+
+        Parameters
+        ----------
+        x : torch.Tensor, array_like, or tuple of them
+            What the function takes first.
+        level : float, optional
+            The probability of each interval, pointwise. Default 0.95.
+        sigma : float, array_like or None, optional
+            The standard deviation of new data at x. Default None: the residual deviation, or no interval for new data
+            if the data were weighted by a sigma.
+
+        Returns
+        -------
+        Bands
+            Intervals of Student's t distribution; normal ones with ``absolute_sigma=True``.
+
+        Raises
+        ------
+        ArgumentError
+            If there are too few data for standard errors.
+
+        Examples
+        --------
+        >>> t = torch.arange(8, dtype=torch.float64)
+        >>> y = 2 * t + 1 + torch.tensor([0.1, -0.1] * 4)
+        >>> curve_fit(lambda t, slope, offset: slope * t + offset, t, y).bands([3.5, 10.0])
+          x  prediction     low    high  new: low  new: high
+        ───  ──────────  ──────  ──────  ────────  ─────────
+        3.5           8  7.9025  8.0975    7.7075     8.2925
+         10      20.938  20.645  21.231    20.536     21.341
+        """
+        if self.covariance is None:
+            raise ArgumentError(
+                f"{self.y.numel()} data for {len(self.popt)} parameters leave nothing to estimate errors from; use "
+                f"more data, or pass sigma with absolute_sigma=True to curve_fit"
+            )
+        if sigma is None and not self.weighted:
+            sigma = self.covariance.residual_deviation
+        return curve_bands(self.covariance, self.function, _as_tensors(x), level, sigma, self.names)
 
     @property
     def standard_errors(self) -> NDArray[np.float64]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Literal, Unpack, get_args
 
 import numpy as np
@@ -17,7 +18,9 @@ from ..autodiff.closure import Closure, require_closure
 from ..autodiff.closure_check import ClosureReport
 from ..autodiff.side_effects import restored_afterwards
 from ..batches.full_batch import FullBatch
-from ..covariance.covariance import Covariance, covariance_of_residuals, named_values, warn_of_bounds
+from ..covariance.covariance import Covariance
+from ..covariance.inverse import covariance_of_residuals
+from ..covariance.names import named_values, warn_of_bounds
 from ..execution.engine import Engine
 from ..execution.optimality import EndingCheck, IterateResidual, tolerances_in_words
 from ..execution.recorder import Recorder
@@ -258,7 +261,8 @@ class LeastSquaresWrapper(DeviceOptimizer):
                 jacobian, m, cost, values, absolute_sigma=absolute_sigma, eps=flat.eps, free=free
             )
 
-        return on_every_rank(closure, flat, "covariance", covariance)
+        found = on_every_rank(closure, flat, "covariance", covariance)
+        return replace(found, parameters=tuple(flat.tensors))
 
     def _jacobian_then(self, n: int) -> tuple[NDArray[np.float64], int, float]:
         if self.result is None or "cost" not in self.result or np.shape(self.result.get("jac"))[1:] != (n,):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from numbers import Integral
 from types import MappingProxyType
 from typing import Any, Literal, Unpack, get_args
@@ -272,7 +273,7 @@ class MinimizeWrapper(DeviceOptimizer):
                 x_scale=self._variables(flat, bounds).scale,
             )
 
-        return on_every_rank(closure, flat, "covariance", covariance)
+        return replace(on_every_rank(closure, flat, "covariance", covariance), parameters=tuple(flat.tensors))
 
     def _prepare(self, closure: Closure) -> tuple[Engine, Callable[[], object]]:
         spec, on_device = self.request.spec, self.engine == "torch"

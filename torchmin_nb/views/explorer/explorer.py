@@ -11,6 +11,7 @@ import torch
 from ...core.history.history import History
 from ...core.signatures import shares_parameters
 from ...explore import Call, Form, Reading, RunTable, Subject, Traits, subject_of
+from ..cells import Cells, place_here
 from ..frontend import HEADLESS, TERMINAL, front_end
 from . import remember
 from .words import explained
@@ -112,7 +113,7 @@ class MethodExplorer:
         weakref.finalize(self, self._bench.close)
         self._name_widgets()
         self._displays: list[Any] = []
-        self._place = remember.place_here()
+        self._place = place_here()
         before = _cells.previous(self._place)
         if before is not None:
             self._bench.recall(before.memory())
@@ -254,4 +255,4 @@ class MethodExplorer:
         return f"<MethodExplorer: {self.problem.value}, {self.method.value}, {count} run{'s' * (count != 1)}>"
 
 
-_cells: remember.Cells[MethodExplorer] = remember.Cells()
+_cells: Cells[MethodExplorer] = Cells()

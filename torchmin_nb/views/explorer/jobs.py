@@ -11,6 +11,7 @@ from ...core.history.history import History
 from ...core.optimizers.common import Common
 from ...core.runtime.workers import WorkerThread
 from ...explore import Call, Race, RunRow, build, row_of
+from ...explore.ranking import Ranking, race_ranking
 from ...problems import Problem
 from .stage import Stage
 
@@ -75,14 +76,19 @@ class RunJob:
 
 
 class RaceJob:
-    """A race in a thread: its rows come through `take`, one by one."""
+    """A race in a thread: its rows come through `take`, one by one.
 
-    def __init__(self, calls: Sequence[Call], names: Sequence[str]):
+    workers: number of processes. price: of a product, in closure calls.
+    """
+
+    def __init__(self, calls: Sequence[Call], names: Sequence[str], *, workers: int = 1, price: float = 2.0):
         self.calls = tuple(calls)
         self.rows: list[RunRow] = []
         self.error: BaseException | None = None
         self.at = 0
-        self._race = Race(self.calls, names=names, on_begin=self._began, keep_parameters=_small(calls))
+        self._price = price
+        keep = _small(calls)
+        self._race = Race(self.calls, names=names, workers=workers, on_begin=self._began, keep_parameters=keep)
         self._taken = 0
         self._thread = WorkerThread(self._work, name="torchmin_nb race", stop=self._race.stop)
         self._thread.start()
@@ -119,6 +125,10 @@ class RaceJob:
         known = {row.call.instance: row.call.make(place=False).best_loss for row in self.rows}
         best = {name: loss for name, loss in known.items() if loss is not None}
         return performance_profile(cost_table(runs, best_losses=best))
+
+    def ranking(self) -> Ranking:
+        """Which method was the first, by what it spent until its loss was as low as the best."""
+        return race_ranking(self.rows, self._price)
 
     def stop(self) -> None:
         """End the run under way, and begin no other."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import ipywidgets as widgets
 
+from ...core.runtime.processes import cores
 from ...explore import Call, Entry, Traits, fit, groups, traits
 from ...explore.catalogue import LOCAL
 from ...problems import PROBLEMS
@@ -27,14 +28,11 @@ class RacePanel:
             label="Methods, from the same start and with the same budget", every="all that fit this problem"
         )
         self.problems = Checks(label="Further problems, for a performance profile")
-        self.starts = widgets.BoundedIntText(
-            1,
-            min=1,
-            max=50,
-            description="Starts",
-            tooltip="1: the start chosen above; n: the starts of the seeds 0 to n - 1",
-            style={"description_width": "initial"},
-            layout=widgets.Layout(width="130px", margin="0"),
+        self.starts = _number("Starts", "1: the start chosen above; n: the starts of the seeds 0 to n - 1", 50)
+        self.workers = _number(
+            "Processes",
+            "How many runs go on at a time, each in a process of its own; 1: one after another",
+            cores(),
         )
         self.go = button("Race", "Run the selected methods one after another", race, "primary", "8em")
         self.message = line("", "tm-note")
@@ -43,7 +41,7 @@ class RacePanel:
             groups.setdefault(spec.group, []).append(Choice(spec.name, spec.name))
         self.problems.offer(groups)
         more = widgets.Accordion([self.problems], titles=("More problems",), selected_index=None)
-        self.drawer = column(row(self.go, self.starts, self.message, name="tm-bar"), self.methods, more)
+        self.drawer = column(row(self.go, self.starts, self.workers, self.message, name="tm-bar"), self.methods, more)
 
     def offer(self, known: Traits) -> None:
         """Put up the methods that fit such a problem, by each of their engines.
@@ -74,6 +72,18 @@ class RacePanel:
             starts=self.starts.value,
             options={row.label: options(row.name, row.engine) for row in rows},
         )
+
+
+def _number(name: str, tooltip: str, most: int) -> Any:
+    return widgets.BoundedIntText(
+        1,
+        min=1,
+        max=most,
+        description=name,
+        tooltip=tooltip,
+        style={"description_width": "initial"},
+        layout=widgets.Layout(width="130px", margin="0"),
+    )
 
 
 def _by_each_engine(entries: Sequence[Entry]) -> list[Entry]:

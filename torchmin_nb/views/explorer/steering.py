@@ -117,8 +117,9 @@ def of_row(row: RunRow) -> Header:
 def of_race(race: RaceJob) -> Header:
     """How a race ended."""
     solved = sum(bool(row.solved) for row in race.rows)
-    words = f"{len(race.rows)} run{'s' * (len(race.rows) != 1)}, {solved} solved. The tab Compare has all of them."
-    return Header(FINISHED, "Race", verdict=words)
+    words = f"{len(race.rows)} run{'s' * (len(race.rows) != 1)}, {solved} solved."
+    first = race.ranking().words() if race.rows else ""
+    return Header(FINISHED, "Race", verdict=" ".join(filter(None, [words, first])))
 
 
 def with_error(header: Header, message: str) -> Header:

@@ -216,7 +216,8 @@ class Workbench:
             call = self._checked() if ticked else None
             if call is not None:
                 calls = self.race.calls(call, self.form.kept_options)
-                self._begin(RaceJob(calls, race_names(calls)))
+                price = 2.0 if self.form.traits is None else self.form.traits.product_cost
+                self._begin(RaceJob(calls, race_names(calls), workers=self.race.workers.value, price=price))
 
     def _sample(self) -> None:
         with self.lock:
