@@ -163,7 +163,7 @@ WRONG: dict[str, list[tuple[str, str]]] = {
     "94_gaussian_process": [
         ("24, bounds", "1, bounds"),
         ("period * relative", "relative"),
-        (".standard_errors()[\"theta\"][1].item()", ".matrix[1, 1]"),
+        ('.standard_errors()["theta"][1].item()', ".matrix[1, 1]"),
     ],
 }
 """By notebook: a piece of the solution, and what stands in its place."""

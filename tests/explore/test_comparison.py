@@ -59,7 +59,7 @@ def test_the_runs_are_those_of_the_wrappers_and_ranks_follow_from_them():
     assert comparison.best.name == min(reached, key=reached.get)
     assert comparison.best.name in comparison.recommendation
     assert comparison.table().splitlines()[2].split()[0] == comparison.best.name
-    assert {row.ended.partition(":")[0] for row in comparison.rows} == {"Converged"}  # not in SciPy's words
+    assert {row.ended.partition(":")[0] for row in comparison.rows} == {"Converged", "The budget is spent"}
 
 
 def test_an_optimizer_of_torch_takes_the_steps_of_its_loop():
