@@ -24,6 +24,7 @@ def first_words(text):
     return [line.split()[0] for line in text.splitlines() if line.strip()]
 
 
+@pytest.mark.slow
 def test_methods_prints_every_method():
     done = subprocess.run([sys.executable, "-m", "torchmin_nb", "methods"], capture_output=True, text=True, check=True)
     assert done.stderr == ""
@@ -76,6 +77,7 @@ def printed(page):
     return done
 
 
+@pytest.mark.slow
 def test_the_demo_prints_a_table_of_five_methods(printed, page):
     head, rule, *rows = printed.stdout.split("\n\n")[-2].strip().splitlines()
     names = ["method", "loss", "gradient norm", "iterations", "closure calls", "HVPs", "seconds", "test accuracy"]
@@ -93,10 +95,12 @@ def test_the_demo_prints_a_table_of_five_methods(printed, page):
     assert printed.stdout.rstrip().endswith(f"curves: {page}")
 
 
+@pytest.mark.slow
 def test_the_demo_reports_progress_in_a_line_a_method(printed):
     assert first_words(printed.stderr) == list(demo.DEMO_METHODS)
 
 
+@pytest.mark.slow
 def test_the_page_of_the_demo_stands_alone(printed, page):
     loaded = Loaded(page.read_text())
     assert loaded.addresses == []
@@ -104,6 +108,7 @@ def test_the_page_of_the_demo_stands_alone(printed, page):
     assert all(any(f'"name":"{method}"' in script for script in loaded.scripts) for method in demo.DEMO_METHODS)
 
 
+@pytest.mark.slow
 def test_the_page_of_the_demo_says_what_it_shows(printed, page):
     text = page.read_text()
     assert "<h1>Handwritten digits" in text
@@ -192,6 +197,7 @@ def test_env_prints_the_devices(capsys, monkeypatch):
     assert dict(facts(capsys))["CUDA"] == "not available (torch is built for 12.8)"
 
 
+@pytest.mark.slow
 def test_env_names_no_folder_no_user_and_no_host():
     done = subprocess.run([sys.executable, "-m", "torchmin_nb", "env"], capture_output=True, text=True, check=True)
     assert done.stderr == ""
