@@ -7,7 +7,7 @@ OLDEST  = $(addprefix tests/core/,objective execution methods optimizers paramet
           test_loss_at_the_end.py test_methods.py test_options.py test_parity.py test_search_args.py test_status.py)
 SYSTEM  = $(shell command -v $(PYTHON) 2>/dev/null || command -v python3.11 2>/dev/null || command -v python)
 
-.PHONY: demo explorer test test-oldest check lab notebooks mutants student bench proof docs dist quick clean
+.PHONY: demo explorer test test-oldest check quick lab notebooks mutants student bench proof docs pictures dist clean
 
 demo: $(VENV)/.ready
 	$(BIN)/python -m torchmin_nb demo
@@ -57,6 +57,10 @@ proof: $(VENV)/.ready $(VENV)-app/.ready
 	TORCHMIN_NB_STUDENTS=20 $(BIN)/python -m pytest tests/exercises -n 2 --dist loadfile
 	TORCHMIN_NB_PROOF=1 $(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/browser
 	TORCHMIN_NB_OPENINGS=20 TORCHMIN_NB_VOILA=$(abspath $(VENV)-app/bin/voila) $(BIN)/python -m pytest tests/browser/test_panel_proof.py
+
+# The pictures of README and documentation, from runs in a real browser.
+pictures: $(VENV)/.ready
+	PYTHONPATH=$(CURDIR) $(BIN)/python -m docs.pictures
 
 # The documentation, into docs/_build/html. A warning, a broken link, a picture without words or a missing name fails it.
 docs: $(VENV)-docs/.ready

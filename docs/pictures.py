@@ -43,10 +43,10 @@ from torchmin_nb import MinimizeWrapper
 x = torch.nn.Parameter(torch.linspace(-2.0, 2.0, 40, dtype=torch.float64))
 
 def closure():
-    time.sleep(0.15)
+    time.sleep(0.25)
     return (100 * (x[1:] - x[:-1] ** 2) ** 2 + (1 - x[:-1]) ** 2).sum()
 
-optimizer = MinimizeWrapper([x], "trust-ncg", max_evaluations=120)
+optimizer = MinimizeWrapper([x], "trust-ncg", max_evaluations=150)
 optimizer.start(closure)
 """
 EXPLORER = """
@@ -88,14 +88,15 @@ class Picture(NamedTuple):
 
 def dashboard(book: Notebook) -> bytes:
     """The page while the run goes on."""
-    book.wait_for_points(25, 300)
+    book.wait_for_points(20, 300)
     return book.page.screenshot()
 
 
 def panel(book: Notebook) -> bytes:
     """The panel of a run in a thread."""
     book.wait_for_points(45, 120)
-    return book.page.locator(".tmnb-panel").screenshot()
+    box = book.page.locator(".tmnb-panel").bounding_box()  # of a part that is drawn again, no screenshot can be taken
+    return book.page.screenshot(clip=box)
 
 
 def explorer(book: Notebook) -> bytes:

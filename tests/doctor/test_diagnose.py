@@ -1,6 +1,7 @@
 """A diagnosis leaves the model as it was, keeps its budget, and works at every state of a run."""
 
 import random
+import threading
 import warnings
 
 import numpy as np
@@ -187,3 +188,19 @@ def test_the_report_in_words_and_as_html(tmp_path):
     assert report.remedy.code.splitlines()[0].replace('"', "&quot;") in page
     assert "<b>x" not in page
     assert "Measured with" in page
+
+
+def test_no_resume_lets_a_run_go_on_while_it_is_examined():
+    x, moved = parameter(-1.2, 1.0), []
+
+    def closure():
+        if threading.current_thread() is threading.main_thread():  # of the diagnosis
+            run.resume()
+            moved.append(len(run.history))
+        return rosenbrock(x)
+
+    run = MinimizeWrapper([x], "BFGS", start_check=False).start(closure, iterations=3)
+    run.wait_until_paused()
+    run.diagnose()
+    assert set(moved) == {4}
+    assert run.wait().success

@@ -213,7 +213,7 @@ class Laplace:
         Returns
         -------
         dict of str to torch.Tensor
-            For each parameter a tensor of shape (k, *shape), in its dtype and on its device.
+            For each parameter a tensor of shape ``(k, *shape)``, in its dtype and on its device.
 
         Examples
         --------
