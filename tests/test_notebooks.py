@@ -313,6 +313,7 @@ display({"image/png": "iVBORw0K", "text/plain": "a dot"}, raw=True)
 WIDGET_ONLY = "import ipywidgets\nipywidgets.IntSlider()"
 
 
+@pytest.mark.slow
 def test_executing_again_changes_nothing(tmp_path, capsys):
     path = tmp_path / "small.ipynb"
     cells = [nbformat.v4.new_markdown_cell("# A title")]
