@@ -147,6 +147,11 @@ def read() -> dict[str, Kept]:
     }
 
 
+def measured_on() -> str:
+    """The machine of the record."""
+    return str(json.loads(RECORD.read_text(encoding="utf-8"))["machine"])
+
+
 def machine() -> str:
     """Cores and versions, without names of a host."""
     found = {}
@@ -232,10 +237,9 @@ def _twin_of(solver: str, known: Mapping[str, Any]) -> tuple[str, str] | None:
 
 
 def block(kept: Mapping[str, Kept]) -> str:
-    """Tables and pictures as Markdown."""
-    return "\n".join(
-        line for name in SETS if name in kept for group in groups(name, kept[name]) for line in _shown(group)
-    )
+    """Machine, tables and pictures as Markdown."""
+    shown = (line for name in SETS if name in kept for group in groups(name, kept[name]) for line in _shown(group))
+    return "\n".join([f"Measured on {measured_on()}.", "", *shown])
 
 
 def _shown(group: Group) -> Iterator[str]:
