@@ -174,6 +174,7 @@ WRONG: dict[str, list[tuple[str, str]]] = {
         ("24, bounds", "1, bounds"),
         ("period * relative", "relative"),
         ('.standard_errors()["theta"][1].item()', ".matrix[1, 1]"),
+    ],
     "91_hessian_spectrum": [
         ("2 / highest", "1 / highest"),
         (".values[-1]", ".values[0]"),
