@@ -52,6 +52,7 @@ COURSE = [
     "81_float32_and_float64",
     "82_when_things_go_wrong",
     "94_gaussian_process",
+    "96_why_did_it_stop",
 ]
 UNWRITTEN: set[str] = set()
 """Of COURSE, what may still be missing."""

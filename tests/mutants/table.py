@@ -266,4 +266,9 @@ MUTANTS = [
         ("text", "kernel(theta, years[:, None] - years)", "kernel(theta, 2 * (years[:, None] - years))"),
         ("picture", '"amplitude a": (steps, rise["a"])', '"amplitude a": (steps, rise["P"])'),
     ),
+    *_in_cells(
+        "96_why_did_it_stop",
+        ("constant", "load_iris().data) / 100", "load_iris().data)"),
+        ("text", 's = log_s.exp().detach() if DETACH', "s = log_s.exp() if DETACH"),
+    ),
 ]
