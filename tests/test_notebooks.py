@@ -51,6 +51,8 @@ COURSE = [
     "80_how_the_hessian_is_made",
     "81_float32_and_float64",
     "82_when_things_go_wrong",
+    "90_pinn",
+    "93_inverse_problem",
     "94_gaussian_process",
     "96_why_did_it_stop",
 ]

@@ -160,10 +160,20 @@ WRONG: dict[str, list[tuple[str, str]]] = {
         ("mse(w) + decay", "mse(w) + 2 * decay"),
         ("return loss", "return 2 * loss"),
     ],
+    "90_pinn": [
+        ("+ c * forward", "+ 0 * forward"),
+        ("-laplacian", "laplacian"),
+        ("max_iter=60", "max_iter=3"),
+    ],
+    "93_inverse_problem": [
+        ("small.numel() * level**2:", "2 * small.numel() * level**2:"),
+        ("low = lam", "high = lam"),
+        ("maxiter=200", "maxiter=2"),
+    ],
     "94_gaussian_process": [
         ("24, bounds", "1, bounds"),
         ("period * relative", "relative"),
-        (".standard_errors()[\"theta\"][1].item()", ".matrix[1, 1]"),
+        ('.standard_errors()["theta"][1].item()', ".matrix[1, 1]"),
     ],
     "96_why_did_it_stop": [
         ("rule = report.rule", "rule = report.findings[1].rule"),
