@@ -57,6 +57,7 @@ COURSE = [
     "93_inverse_problem",
     "94_gaussian_process",
     "95_full_batch_and_torchrun",
+    "96_why_did_it_stop",
 ]
 UNWRITTEN: set[str] = set()
 """Of COURSE, what may still be missing."""

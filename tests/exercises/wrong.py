@@ -190,5 +190,10 @@ WRONG: dict[str, list[tuple[str, str]]] = {
         ('    reduction="sum",\n', ""),
         ("extra=lambda: 0.5 *", "extra=lambda: count * 0.5 *"),
     ],
+    "96_why_did_it_stop": [
+        ("rule = report.rule", "rule = report.findings[1].rule"),
+        ("lowest = run.wait().fun", "run.wait()\nlowest = report.trials[0].before"),
+        ("run = report.rescue(most=1)", "run = optimizer.start(my_closure)"),
+    ],
 }
 """By notebook: a piece of the solution, and what stands in its place."""

@@ -291,4 +291,9 @@ MUTANTS = [
         ("text", "for batch in in_order]).mean()", "for batch in in_order]).sum()"),
         ("text", "part = shard(TensorDataset(images, labels))", "part = TensorDataset(images, labels)"),
     ),
+    *_in_cells(
+        "96_why_did_it_stop",
+        ("constant", "load_iris().data) / 100", "load_iris().data)"),
+        ("text", "s = log_s.exp().detach() if DETACH", "s = log_s.exp() if DETACH"),
+    ),
 ]
