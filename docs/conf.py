@@ -23,7 +23,6 @@ extensions = [
 exclude_patterns = ["_build", "generate"]
 nitpicky = True
 default_role = "code"
-suppress_warnings = ["config.cache"]  # nothing that a page says is suppressed
 
 autodoc_typehints = "none"  # the docstrings have a type for each parameter
 python_maximum_signature_line_length = 88
@@ -43,7 +42,7 @@ html_css_files = ["site.css"]
 html_math_renderer = "mathml"
 html_show_sourcelink = False
 html_copy_source = False
-html_sidebars = {"index": [], "start": [], "changelog": [], "benchmarks": []}
+html_sidebars = {page: [] for page in ("index", "start", "changelog", "benchmarks", "policy", "security")}
 html_theme_options = {
     "show_prev_next": True,
     "navigation_with_keys": False,

@@ -36,6 +36,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_html_math_renderer("mathml", (_inline, None), (_block, None))
     app.add_transform(LinkedNames)
     app.connect("missing-reference", _public_name)
+    app.connect("autodoc-process-docstring", _tree_as_it_is)
     app.connect("autodoc-process-signature", _short_classes)
     app.add_autodoc_attrgetter(ModuleType, _function_of_module)
     app.connect("html-page-context", _figures_where_there_are_some)
@@ -61,7 +62,7 @@ def _inline(writer: Any, node: nodes.math) -> None:
 
 
 def _block(writer: Any, node: nodes.math_block) -> None:
-    writer.body.append(f'<div class="math">{mathml(node.astext(), "block")}</div>')
+    writer.body.append(f'<div class="formula">{mathml(node.astext(), "block")}</div>')
     raise nodes.SkipNode
 
 
@@ -114,6 +115,14 @@ def _short_classes(app: Sphinx, what: str, name: str, value: Any, options: Any, 
     """Classes and functions among the defaults by their names alone."""
     short = re.sub(r"<(?:class|built-in function) '?(?:[\w.]*\.)?_?(\w+)'?>", r"\1", signature or "")
     return short or None, returned
+
+
+def _tree_as_it_is(app: Sphinx, what: str, name: str, value: Any, options: Any, lines: list[str]) -> None:
+    """The tree of errors keeps its lines: it becomes a literal block."""
+    branches = [index for index, line in enumerate(lines) if line.startswith(("├", "│", "└"))]
+    if branches:
+        tree = slice(branches[0] - 1, branches[-1] + 1)
+        lines[tree] = ["::", "", *(f"    {line}" for line in lines[tree]), ""]
 
 
 # Figures

@@ -32,6 +32,7 @@ from torchmin_nb.core.signatures import shares_parameters
 PACKAGES = [
     "torchmin_nb",
     "torchmin_nb.analysis",
+    "torchmin_nb.doctor",
     "torchmin_nb.errors",
     "torchmin_nb.explore",
     "torchmin_nb.nist",
@@ -55,7 +56,7 @@ ORDER = [
 ]
 ROWS = {"LeastSquaresSpec": LeastSquaresSpec, "GlobalSpec": GlobalSpec}
 """Rows of public tables, whose classes are not exported."""
-HANDED_OUT = {"Comparison", "Result", "Run", "Status", "Picture"}
+HANDED_OUT = {"Comparison", "Report", "Result", "Run", "Status", "Picture"}
 """Classes that users are handed and never make."""
 RESULT_FIELDS = {"x", "fun", "jac", "success", "status", "message", "nit", "nfev", "history"}
 """Keys of a Result, which is a dict."""

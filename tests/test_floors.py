@@ -42,10 +42,12 @@ ALLOWED = {
     "problems": "_public nist core",
     "analysis": "_public core",
     "explore": "_public core problems",
-    "views": "_public core problems analysis explore",
+    "doctor": "_public core explore",
+    "views": "_public core problems analysis explore doctor",
     "solvers": "_public core",
+    "environment": "_version core views",
     "demo": "core problems views",
-    "__main__": "core demo",
+    "__main__": "core environment demo",
 }
 """What each package, or module that is in none, may import besides `errors`; `core` stands for all of its packages."""
 FLOORS = list(ALLOWED)

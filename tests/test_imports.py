@@ -36,6 +36,7 @@ PROMISED = {
         profile_figure profile_picture show show_slider slider_figure spectrum_figure spectrum_picture step_figure
         step_picture style
     """,
+    "torchmin_nb.doctor": "Change Evidence Finding Remedy Report Trial diagnose",
     "torchmin_nb.solvers": "Ending Problem Sample Solver State",
     "torchmin_nb.analysis": """
         CostTable CurvatureCost Landscape Measurement Order Plane Profile Surface cost_table curvature_cost data_profile
@@ -65,6 +66,7 @@ def _imported_by(statement):
     return done.stdout.split()
 
 
+@pytest.mark.slow
 def test_importing_brings_in_nothing_of_the_notebook():
     modules = _imported_by("import torchmin_nb")
     assert "torchmin_nb.core.optimizers.minimize" in modules
@@ -118,6 +120,7 @@ def test_public_names(package):
     assert all(hasattr(module, name) for name in names)
 
 
+@pytest.mark.slow
 def test_public_names_in_a_fresh_interpreter():
     """Where nothing else has imported what they need, `*` takes them all."""
     imports = "".join(f"from {package} import *; " for package in PROMISED)
@@ -163,6 +166,7 @@ assert inspect.isfunction(module.{name}) and inspect.signature(module) == inspec
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", ["", "from {package} import {name}", "package.{name}"])
 def test_a_module_named_as_its_function_is_both(first):
     """Whichever of them is asked for first in a fresh interpreter."""

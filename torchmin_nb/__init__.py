@@ -17,7 +17,15 @@ from .core.callbacks.tensorboard import TensorBoard
 from .core.covariance.covariance import Covariance
 from .core.covariance.estimates import Bands, Estimate
 from .core.curvature.density import Density, Moment
-from .core.display.hooks import animated_by, comparison_shown_by, panel_shown_by, run_watched_by, store_shown_by
+from .core.display.hooks import (
+    animated_by,
+    comparison_shown_by,
+    diagnosed_by,
+    panel_shown_by,
+    rescue_shown_by,
+    run_watched_by,
+    store_shown_by,
+)
 from .core.execution.result import Result
 from .core.execution.run import Run
 from .core.history.callbacks import Callback
@@ -166,7 +174,24 @@ def _show_store(store: RunStore) -> bool:
     return show_store(store)
 
 
+def _diagnose(optimizer: Any, closure: Any, **how: Any) -> Any:
+    """Import the doctor at the first use."""
+    from .doctor import diagnose
+
+    return diagnose(optimizer, closure, **how)
+
+
+def _show_rescue(histories: Mapping[str, History], report: Any) -> None:
+    """The same as for a comparison, for the remedies of a report."""
+    with suppress(ModuleNotFoundError):
+        from .views.rescue_view import show_rescue
+
+        show_rescue(histories, report)
+
+
 panel_shown_by(_show_run)
+rescue_shown_by(_show_rescue)
+diagnosed_by(_diagnose)
 comparison_shown_by(_show_comparison, _histories_page)
 run_watched_by(_watch_run)
 animated_by(_animated)

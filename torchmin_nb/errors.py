@@ -15,6 +15,7 @@ TorchminError
 ├── MemoryBudgetError (RuntimeError)      arrays of the method would not fit in memory
 ├── DistributedError (RuntimeError)       more than one process
 ├── BusyError (RuntimeError)              another run is moving the parameters, or a run would wait for itself
+├── RescueError (RuntimeError)            no remedy of a diagnosis lowered the loss
 ├── WorkerError (RuntimeError)            an object cannot be sent to a worker process, or such a process has ended
 ├── HistoryError (ValueError)             a stored history that cannot be read
 └── StorageError (RuntimeError)           a file that is to keep a run cannot be written, or a kept one read
@@ -47,6 +48,7 @@ __all__ = [
     "NonFiniteStartError",
     "NotAMinimumError",
     "ParameterError",
+    "RescueError",
     "SecondDerivativeError",
     "StartWarning",
     "StorageError",
@@ -143,6 +145,10 @@ class DistributedError(TorchminError, RuntimeError):
 
 class BusyError(TorchminError, RuntimeError):
     """Another run is moving the same parameters, or a run is asked to wait for itself."""
+
+
+class RescueError(TorchminError, RuntimeError):
+    """No remedy of a diagnosis lowered the loss."""
 
 
 class WorkerError(TorchminError, RuntimeError):

@@ -18,7 +18,7 @@ async function draw(box) {
   const Plotly = await load();
   const graph = document.createElement("div");
   const image = box.querySelector("img");
-  graph.setAttribute("role", "img");
+  graph.setAttribute("role", "figure");
   graph.setAttribute("aria-label", image.alt);
   image.hidden = true;
   box.append(graph);

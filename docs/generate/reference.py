@@ -19,6 +19,7 @@ PACKAGES = {
     "torchmin_nb": "What most programs need: wrappers, runs, records, callbacks, tables of methods.",
     "torchmin_nb.views": "Live and saved figures: Dashboard, MethodExplorer, follow.",
     "torchmin_nb.explore": "The explorer without widgets: what fits, suggestions, races, scripts.",
+    "torchmin_nb.doctor": "What is wrong with a run: findings with evidence, remedies, rescues.",
     "torchmin_nb.analysis": "Data that explain a run: landscapes, steps, order of convergence, profiles, costs.",
     "torchmin_nb.problems": "The gallery of test problems, each with its known answer.",
     "torchmin_nb.nist": "Nonlinear regressions with certified answers.",

@@ -108,7 +108,14 @@ def test_the_forms_of_the_parameters():
     closure = lambda: loss_of(model)  # noqa: E731
     optimizer = MinimizeWrapper(model.parameters(), "trust-ncg")
     adam = torch.optim.Adam(model.parameters())
-    forms = [model, model.parameters(), model.named_parameters(), optimizer.param_groups, adam.param_groups]
+    forms = [
+        model,
+        dict(model.named_parameters()),
+        model.parameters(),
+        model.named_parameters(),
+        optimizer.param_groups,
+        adam.param_groups,
+    ]
     values = [spectrum(closure, form, density=False).values for form in forms]
     for other in values[1:]:
         np.testing.assert_array_equal(other, values[0])

@@ -13,6 +13,7 @@ import time
 import urllib.request
 from collections import defaultdict
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 from statistics import median
@@ -105,6 +106,13 @@ def workspace(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def lab(workspace) -> Iterator[str]:
     """The address of a server of JupyterLab and Notebook 7 on `workspace`."""
+    with serving(workspace) as address:
+        yield address
+
+
+@contextmanager
+def serving(workspace: Path) -> Iterator[str]:
+    """The same for a folder; docs/pictures.py uses it too."""
     _configure(workspace, "apputils-extension/notification", {"fetchNews": "false"})
     _configure(workspace, "notebook-extension/tracker", {"autoStartDefaultKernel": True})
     port = free_port()
@@ -151,18 +159,25 @@ def _await_server(url: str, log: Path, seconds: float = 60) -> None:
 @pytest.fixture
 def page():
     """A fresh Chromium page; what it reports as errors is collected in `page.errors`."""
+    with browsing() as page:
+        yield page
+        SCREENSHOTS.mkdir(exist_ok=True)
+        page.screenshot(path=SCREENSHOTS / "last.png")
+
+
+@contextmanager
+def browsing(width: int = 1280, height: int = 1100, scale: float = 1.0) -> Iterator:
+    """The same in this size; docs/pictures.py uses it too."""
     from playwright.sync_api import sync_playwright
 
     assert CHROMIUM is not None, "a browser is required here and none was found"
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        page = browser.new_page(viewport={"width": 1280, "height": 1100})
+        page = browser.new_page(viewport={"width": width, "height": height}, device_scale_factor=scale)
         page.errors = []
         page.on("pageerror", lambda error: page.errors.append(str(error)))
         page.on("console", lambda message: message.type == "error" and page.errors.append(message.text))
         yield page
-        SCREENSHOTS.mkdir(exist_ok=True)
-        page.screenshot(path=SCREENSHOTS / "last.png")
         browser.close()
 
 

@@ -31,8 +31,12 @@ def test_curves_table_and_buttons(notebook):
     book.wait("document.querySelectorAll('.jp-OutputArea table').length > 0", seconds=240)
     table = book.page.locator(".jp-OutputArea table").first
     text = table.text_content()
-    for name in ("torch.Adam (lr=0.01)", "torch.LBFGS", "L-BFGS-B", "trust-ncg", "The budget is spent."):
+    for name in ("torch.Adam (lr=0.01)", "torch.LBFGS", "L-BFGS-B", "trust-ncg", "The budget is spent"):
         assert name in text
+    axes = book.page.get_by_label("x axis").first
+    assert axes.input_value() == "closure calls + 2 × products"
+    axes.select_option("closure calls")
+    axes.select_option("closure calls + 2 × products")
     table.scroll_into_view_if_needed()
     book.screenshot("compare-table")
 

@@ -34,6 +34,7 @@ def test_moments_and_buttons():
     assert moment.notes["CG"] == f"loss {comparison.best.loss:.4g}"
 
     begun.set()
+    assert not comparison.priced
     comparison = compare([x], closure, ["CG", "Adam"], budget=10_000, background=True)
     source = ComparisonSource(comparison)
     assert source.moment().header.badge == "running"

@@ -8,10 +8,11 @@ import pytest
 
 from tests.views.histories import a_history, waves
 from torchmin_nb import History, Iteration
+from torchmin_nb.views.figures import drawing
 from torchmin_nb.views.live_panel.header import header_of
 from torchmin_nb.views.live_panel.state import EXCESS, Sketch, panel_state
 from torchmin_nb.views.live_panel.wire import delta, whole
-from torchmin_nb.views.panels import POINTS
+from torchmin_nb.views.panels import POINTS, priced
 
 KINDS = (np.int32, np.int32, np.float32, np.float64)
 
@@ -63,7 +64,7 @@ def test_its_columns_are_those_of_the_history():
     np.testing.assert_array_equal(loss.iteration, history.column("index"))
     np.testing.assert_array_equal(loss.calls, history.nfev)
     np.testing.assert_allclose(loss.seconds, history.elapsed, rtol=1e-6)
-    assert [column.dtype for column in loss[1:]] == [np.dtype(kind) for kind in KINDS]
+    assert [column.dtype for column in loss[1:5]] == [np.dtype(kind) for kind in KINDS]
 
 
 def test_a_long_curve_is_thinned_and_keeps_its_lowest_and_its_highest_point():
@@ -244,3 +245,20 @@ def test_a_changed_value_is_sent_again():
         other.append(replace(iteration, loss=9.0) if iteration.index == 4 else iteration)
     message, _ = delta(state_of(history), state_of(other))
     assert message["points"][0] == {"curve": 0, "keep": 4}
+
+
+def test_what_was_spent_is_an_x_axis_where_products_have_a_price():
+    histories = {"trust-ncg": a_history("trust-ncg", 12), "BFGS": a_history("BFGS", 9)}
+    x = priced(2.5)
+    assert x == "closure calls + 2.5 × products"
+    state = panel_state(histories, header_of(histories["BFGS"]), panels=["loss"], priced=x)
+    assert list(state.x_axes) == ["iteration", "closure calls", "seconds", x]
+    spent = [history.nfev + 2.5 * history.nhvp for history in histories.values()]
+    for columns, expected in zip(state.columns, spent, strict=True):
+        assert columns.priced == pytest.approx(expected)
+    assert state.x_axes[x].range[1] >= max(map(max, spent))
+    assert {len(columns) for columns in whole(state)["columns"]} == {5}
+    assert {len(columns) for columns in whole(panel_state(histories, state.header))["columns"]} == {4}
+    figure = drawing(histories, x=x, panels=["loss"]).figure()
+    assert figure.data[0].x == pytest.approx(spent[0])
+    assert figure.layout.xaxis.title.text == x

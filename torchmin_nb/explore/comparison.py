@@ -186,6 +186,16 @@ class Comparison:
         return len(self._contenders) * len(self._starts)
 
     @property
+    def budget(self) -> Budget:
+        """What each run may spend, and the price of a product."""
+        return self._budget
+
+    @property
+    def priced(self) -> bool:
+        """Whether any method uses products, so that closure calls are not all that is spent."""
+        return any(each.products for each in self._contenders)
+
+    @property
     def ranking(self) -> Ranking:
         """The ranks of the runs that have ended."""
         return Ranking(list(self._finished), self.names, self._budget, self._accuracy)

@@ -10,6 +10,7 @@ from statistics import fmean
 
 from ..core.history.history import History
 from ..core.history.records import Iteration
+from ..core.history.verdict import verdict
 from ..core.objective.constraints import FEASIBLE
 from .contenders import Limits
 from .table import RunRow
@@ -21,7 +22,7 @@ CLOSE = 1.2
 ENOUGH = 5
 """Starts that are needed to be sure."""
 _APART = 0.05
-"""Losses that differ by more than this share of the whole decrease are not about as low."""
+"""A run is not about as low as another if this share of its decrease from the start is still missing."""
 _WORST = 10.0
 """The ratio of costs that counts for a run that does not get as low."""
 
@@ -172,15 +173,16 @@ class Ranking:
             return "no method lowered the loss"
         name, starts = self.best.name, len({row.start for row in self.rows})
         ratios, runs = self.ratios[name], [row for row in self.rows if row.name == name]
-        low, high = min(row.loss for row in runs), max(row.loss for row in runs)
         if starts < ENOUGH:
             return f"seen from {starts} start{'s' * (starts > 1)} only; starts={ENOUGH} tries more"
         if len(ratios) < starts or max(ratios) > CLOSE:
             return f"it was not the best from each of {starts} starts"
         if max(row.reached for row in runs) > self.budget.amount / CLOSE:
             return "the losses still fell when the budget was spent; a larger one tells more"
-        if high - low > _APART * (max(row.history[0].loss for row in runs) - low):
-            return f"from some starts it ended at a loss of {low:.3g}, from others at {high:.3g}"
+        low = min(row.loss for row in runs)
+        stuck = [row.loss for row in runs if row.loss - low > _APART * (row.history[0].loss - low)]
+        if stuck:
+            return f"from some starts it ended at a loss of {low:.3g}, from others at {max(stuck):.3g}"
         return ""
 
     def words(self) -> str:
@@ -258,9 +260,8 @@ class Ranking:
         )
 
     def _ending(self, history: History) -> str:
-        message = (history.message or "").strip()
         spent = len(history) > 0 and self.budget.spent(history[-1]) >= self.budget.amount
-        return "The budget is spent." if spent or "budget" in message else message
+        return "The budget is spent" if spent or "budget" in (history.message or "") else verdict(history).words
 
 
 def race_ranking(rows: Sequence[RunRow], price: float = 2.0, accuracy: float = 1e-5) -> Ranking:

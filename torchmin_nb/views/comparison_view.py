@@ -11,6 +11,7 @@ from .following import screen_of
 from .frontend import HEADLESS, TERMINAL, front_end
 from .live_panel.header import Button, Fact, Header
 from .live_panel.sources import Moment
+from .panels import priced
 from .scene import Scene
 from .session import Session
 
@@ -57,7 +58,10 @@ def show_comparison(comparison: Comparison) -> None:
     where = front_end()
     if where == TERMINAL:
         return
-    scene = Scene({}, x="closure calls", panels=_PANELS, scale="log")
+    budget = comparison.budget
+    spent = priced(budget.price) if comparison.priced else ""
+    x = "seconds" if budget.seconds else spent or "closure calls"
+    scene = Scene({}, x=x, panels=_PANELS, scale="log", priced=spent)
     session = Session(ComparisonSource(comparison), scene, lambda session: screen_of(where, session), rate=5.0)
     session.open()
     comparison.when_over(lambda: session.run_guarded(session.close))

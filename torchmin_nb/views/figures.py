@@ -32,6 +32,7 @@ from .panels import (
     missing_words,
     named,
     panel_row,
+    whole_numbers,
 )
 from .plotly_text import plotly_text
 
@@ -225,7 +226,7 @@ def layout(
 def x_axis(runs: Sequence[RunCurves], x: str) -> Axis:
     """For all that is drawn."""
     last = max((float(curve.x[-1]) for run in runs for curve in run.curves if curve.x.size), default=0.0)
-    return x_axis_of(last, whole=x != "seconds")
+    return x_axis_of(last, whole=whole_numbers(x))
 
 
 def y_axis(runs: Sequence[RunCurves], panel: str, *, log: bool) -> Axis:

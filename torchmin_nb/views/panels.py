@@ -37,8 +37,10 @@ __all__ = [
     "missing_words",
     "named",
     "panel_row",
+    "priced",
     "thin",
-    "x_column",
+    "whole_numbers",
+    "x_values",
 ]
 
 Floats = NDArray[np.float64]
@@ -61,6 +63,7 @@ PanelName = Literal[
 
 X_AXES = {"iteration": "index", "closure calls": "nfev", "seconds": "elapsed"}
 """What the x axis may show, and the column it comes from."""
+_PRICED = "closure calls + "
 
 POINTS = 1000
 """No more points than this are drawn of one curve: a screen shows no more."""
@@ -166,7 +169,7 @@ def convergence_data(
 ) -> list[RunCurves]:
     """The curves of one or several runs, thinned to what a screen can show.
 
-    x: "iteration", "closure calls" or "seconds"; panels: "auto" or names of PANELS. recorded: up to so many points
+    x: a key of X_AXES, or what `priced` names; panels: "auto" or names of PANELS. recorded: up to so many points
     carry their records, whose texts cost more than all curves; None for no such limit. Raises ArgumentError for others.
     """
     runs = named(histories)
@@ -174,9 +177,7 @@ def convergence_data(
     best = min((float(np.min(loss)) for h in runs.values() if (loss := _finite(h.loss)).size), default=0.0)
     own = {row.removeprefix(_METRIC) for row in rows if row.startswith(_METRIC)}
     shared = [name for name in _metric_names(runs.values()) if name not in own]
-    return [
-        _run_curves(name, history, x_column(x), rows, best, points, recorded, shared) for name, history in runs.items()
-    ]
+    return [_run_curves(name, history, x, rows, best, points, recorded, shared) for name, history in runs.items()]
 
 
 def chosen_panels(histories: Mapping[str, History] | History, panels: str | Sequence[str] = AUTO) -> tuple[str, ...]:
@@ -273,11 +274,25 @@ def _metric_names(histories: Iterable[History]) -> list[str]:
     return list(dict.fromkeys(name for search, name in named if not (search and name in _REPEATED)))
 
 
-def x_column(x: str) -> str:
-    """The column of a History that an x axis shows. Raises ArgumentError."""
-    if x not in X_AXES:
+def x_values(history: History, x: str) -> Floats:
+    """What an x axis shows of each iteration: a key of X_AXES, or what `priced` names. Raises ArgumentError."""
+    if x in X_AXES:
+        return history.column(X_AXES[x]).astype(np.float64)
+    if not x.startswith(_PRICED):
         raise ArgumentError(f"x={x!r} is not known; choose one of {', '.join(map(repr, X_AXES))}")
-    return X_AXES[x]
+    calls, products = (history.column(name).astype(np.float64) for name in ("nfev", "nhvp"))
+    size = min(calls.size, products.size)
+    return calls[:size] + float(x.removeprefix(_PRICED).split(" ")[0]) * products[:size]
+
+
+def priced(price: float) -> str:
+    """The x axis of what was spent: closure calls, and Hessian-vector products at this price."""
+    return f"{_PRICED}{price:g} × products"
+
+
+def whole_numbers(x: str) -> bool:
+    """Whether what an x axis shows comes in whole numbers."""
+    return x in ("iteration", "closure calls")
 
 
 def named(histories: Mapping[str, History] | History) -> Mapping[str, History]:
@@ -314,7 +329,7 @@ def _run_curves(
     recorded: int | None,
     shared: Sequence[str],
 ) -> RunCurves:
-    at = history.column(x).astype(np.float64)
+    at = x_values(history, x)
     curves = tuple(
         _curve(panel, kind, label, at, y, points)
         for panel in panels

@@ -12,7 +12,7 @@ from .bundle import PLOTLY, bundle, picture
 from .figures import Drawing, Scale, drawing, wrapped
 from .live_panel.header import Button, Header
 from .live_panel.state import PanelState, panel_state
-from .panels import AUTO, POINTS, chosen_panels, x_column
+from .panels import AUTO, POINTS, chosen_panels, x_values
 from .vector_picture import svg
 
 __all__ = ["VIEW_SCALES", "Scene", "ViewScale"]
@@ -28,8 +28,9 @@ _SKETCHED = 400
 class Scene:
     """Histories by name, the words above them, and what a person has chosen. Raises ArgumentError for unknown choices.
 
-    title: of the static figure; header, buttons and notes of the runs: of the live panel. x: of X_AXES. panels: "auto"
-    or names of PANELS. scale: of VIEW_SCALES. height: pixels at least.
+    title: of the static figure; header, buttons and notes of the runs: of the live panel. x: of X_AXES, or `priced`,
+    which is what `panels.priced` names, and which the live panel offers besides. panels: "auto" or names of PANELS.
+    scale: of VIEW_SCALES. height: pixels at least. below: HTML that is shown below the figure.
     """
 
     histories: Mapping[str, History]
@@ -41,9 +42,11 @@ class Scene:
     header: Header = field(default=Header("waiting", ""))
     buttons: tuple[Button, ...] = ()
     notes: Mapping[str, str] = field(default_factory=dict)
+    below: str = ""
+    priced: str = ""
 
     def __post_init__(self) -> None:
-        x_column(self.x)
+        x_values(History(), self.x)
         chosen_panels({}, self.panels)
         if self.scale not in VIEW_SCALES:
             raise ArgumentError(f"scale={self.scale!r} is not known; choose one of {', '.join(map(repr, VIEW_SCALES))}")
@@ -57,6 +60,7 @@ class Scene:
             panels=self.panels,
             height=self.height,
             notes=self.notes,
+            priced=self.priced,
         )
 
     def chosen(self) -> tuple[str, ...]:

@@ -16,11 +16,14 @@ import torch.distributed as dist
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, TensorDataset
 
-from torchmin_nb import LeastSquaresWrapper, MinimizeWrapper, full_batch, shard
+from torchmin_nb import LeastSquaresWrapper, MinimizeWrapper, full_batch, laplace, shard, spectrum
 from torchmin_nb.errors import DistributedError
 
 INPUTS = torch.randn(103, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 LABELS = torch.randint(3, (103,), generator=torch.Generator().manual_seed(1))
+
+
+FORMS = ("dense", "diagonal", "low-rank")
 
 
 def tell(**facts):
@@ -125,6 +128,22 @@ def reports():
         success=bool(result.success),
         refused=refused,
         variances=matrix.diagonal().tolist(),
+    )
+
+
+def curvature():
+    """spectrum and the forms of laplace, at a point that is no minimum."""
+    made = Classifier()
+    found = spectrum(made.closure, made.parameters, k=2, density=3)
+    forms = [laplace(made.closure, made.parameters, 2.0, form=form) for form in FORMS]
+    decay = Decay()
+    ggn = [laplace(decay.closure, decay.parameters, 2.0, curvature="ggn", form=form) for form in FORMS]
+    tell(
+        values=found.values.tolist(),
+        nodes=found.density.nodes.tolist(),
+        variances=[form.matrix.diagonal().tolist() for form in forms],
+        of_residuals=[form.matrix.diagonal().tolist() for form in ggn],
+        read=float(forms[0].predict(lambda: made.model(INPUTS[:1])).variance.sum()),
     )
 
 

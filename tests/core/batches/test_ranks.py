@@ -11,10 +11,12 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from tests.core.batches.rank_scripts import FITS, INPUTS, LABELS, Pinn, fit, points
+from tests.core.batches.rank_scripts import FITS, FORMS, INPUTS, LABELS, Decay, Pinn, fit, points
 from tests.proof import PROOF
-from torchmin_nb import MinimizeWrapper, full_batch, shard
-from torchmin_nb.errors import DistributedError
+from torchmin_nb import MinimizeWrapper, full_batch, laplace, shard, spectrum
+from torchmin_nb.errors import CovarianceWarning, DistributedError
+
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[3]
 
@@ -148,6 +150,27 @@ def test_check_covariance_and_callbacks():
     one = in_one_process("trust-exact", "scipy", gtol=1e-9, maxiter=200)
     matrix = one.covariance(one.closure).matrix
     assert first["variances"] == pytest.approx(matrix.diagonal().tolist(), rel=1e-6)
+
+
+def test_curvature():
+    told, codes, errors = ranks(2, "curvature")
+    assert codes == [0, 0], errors
+    (first,), (second,) = told
+    assert {**first, "rank": 1} == second
+    torch.manual_seed(2)
+    model = torch.nn.Sequential(torch.nn.Linear(5, 4), torch.nn.Tanh(), torch.nn.Linear(4, 3)).double()
+    closure = lambda: cross_entropy(model(INPUTS), LABELS) + 1e-2 * sum((p**2).sum() for p in model.parameters())  # noqa: E731
+    found = spectrum(closure, model, k=2, density=3)
+    assert first["values"] == pytest.approx(found.values.tolist())
+    decay = Decay()
+    for form, *variances in zip(FORMS, first["variances"], first["of_residuals"], strict=True):
+        with pytest.warns(CovarianceWarning, match="not at the maximum"):
+            one = laplace(closure, model, 2.0, form=form)
+        with pytest.warns(CovarianceWarning, match="not at the maximum"):
+            ggn = laplace(decay.closure, decay.parameters, 2.0, curvature="ggn", form=form)
+        assert variances[0] == pytest.approx(one.matrix.diagonal().tolist(), rel=1e-8)
+        assert variances[1] == pytest.approx(ggn.matrix.diagonal().tolist(), rel=1e-8)
+    assert first["read"] > 0
 
 
 def test_callbacks_on_every_rank():

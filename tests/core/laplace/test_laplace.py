@@ -13,6 +13,7 @@ from torchmin_nb.errors import (
     ArgumentTypeError,
     ClosureError,
     CovarianceWarning,
+    MemoryBudgetError,
     NotAMinimumError,
 )
 
@@ -253,6 +254,8 @@ def test_a_gradient_that_is_not_small():
         ({"prior_precision": float("nan")}, "positive"),
         ({"prior_precision": [1.0, 2.0, 3.0]}, r"shape \(3,\)"),
         ({"prior_precision": "one"}, "number or a tensor"),
+        ({"prior_precision": 10**400}, "number or a tensor"),
+        ({"scale": "mean"}, "scale"),
         ({"scale": 0.0}, "scale"),
         ({"scale": float("inf")}, "scale"),
         ({"form": "kron"}, "dense, diagonal, low-rank"),
@@ -275,6 +278,57 @@ def test_closures_that_cannot_be_used():
         laplace(likelihood(a, b), [a, b])
     with pytest.raises(ArgumentTypeError, match="params must be tensors"):
         laplace(lambda: likelihood(a, b), [1.0])
+
+
+def test_gauss_newton_refuses_a_loss():
+    a, b = parameters()
+    with pytest.raises(ClosureError, match="returned one number"):
+        laplace(lambda: likelihood(a, b), [a, b], curvature="ggn")
+    with pytest.raises(ClosureError, match="nan"):
+        laplace(lambda: line(a, b) * float("nan"), [a, b], curvature="ggn")
+    with pytest.raises(ClosureError, match="do not depend"):
+        laplace(lambda: torch.ones(3), [a, b], curvature="ggn")
+
+
+@pytest.mark.parametrize("form", ["dense", "diagonal", "low-rank"])
+def test_without_curvature_the_prior_remains(form):
+    x = torch.nn.Parameter(torch.zeros(4, dtype=torch.float64))
+    found = laplace(lambda: 0 * (x**2).sum(), [x], 2.0, form=form)
+    np.testing.assert_allclose(found.matrix, np.eye(4) / 2, atol=1e-15)
+    assert found.log_evidence == found.effective_parameters == 0
+    assert found.samples(2)["0"].shape == (2, 4)
+
+
+def test_a_prior_without_a_best_precision():
+    x = torch.nn.Parameter(torch.ones(2, dtype=torch.float64))
+    with pytest.warns(CovarianceWarning):
+        found = laplace(lambda: 0 * x.sum(), [x])
+    with pytest.warns(CovarianceWarning, match="no maximum"):
+        found.best_prior_precision()
+
+
+def test_the_scale_may_be_any_number():
+    x = torch.nn.Parameter(torch.zeros(2, dtype=torch.float64))
+    for scale in (0.5, torch.tensor(0.5), np.float32(0.5)):
+        np.testing.assert_allclose(laplace(lambda: (x**2).sum(), [x], scale=scale).matrix, np.eye(2) / 5)
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_where_gradients_are_switched_off(mode):
+    a, b = parameters()
+    with mode():
+        found = laplace(lambda: likelihood(a, b), [a, b], TAU)
+        variance = found.predict(lambda: line(a, b, NEW)).variance
+    np.testing.assert_allclose(variance, torch.diag(NEW @ COVARIANCE @ NEW.T), rtol=1e-8)
+
+
+def test_a_dense_matrix_that_does_not_fit_is_refused(monkeypatch):
+    monkeypatch.setattr("torchmin_nb.core.curvature.products.available_bytes", lambda: 4 * 8 * 99**2)
+    x = torch.nn.Parameter(torch.zeros(100, dtype=torch.float64))
+    with pytest.raises(MemoryBudgetError, match=r"100 parameters .*form='low-rank' or 'diagonal'"):
+        laplace(lambda: (x**2).sum(), [x])
+    assert laplace(lambda: (x**2).sum(), [x], form="diagonal").matrix[0, 0] == pytest.approx(1 / 3)
+    assert laplace(lambda: (x**2).sum(), [x], form="low-rank", rank=100).matrix[0, 0] == pytest.approx(1 / 3)
 
 
 def test_nothing_is_changed():

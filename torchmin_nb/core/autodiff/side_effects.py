@@ -7,7 +7,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -16,7 +16,7 @@ import torch
 if TYPE_CHECKING:
     from ..parameters.flat import FlatParameters
 
-__all__ = ["Generators", "preserved_buffers", "restored_afterwards", "same_random_numbers"]
+__all__ = ["Generators", "autograd_enabled", "preserved_buffers", "restored_afterwards", "same_random_numbers"]
 
 
 @contextmanager
@@ -51,6 +51,11 @@ def _without_compile_warnings() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Using `torch.compile", category=UserWarning)
         yield
+
+
+def autograd_enabled() -> AbstractContextManager[Any]:
+    """Enable autograd inside, also under `torch.inference_mode()`."""
+    return torch.inference_mode(False) if torch.is_inference_mode_enabled() else nullcontext()
 
 
 @contextmanager

@@ -19,7 +19,7 @@ import torch
 from ...errors import ArgumentError, ArgumentTypeError, ClosureError
 from ..autodiff.graph import leaves, nodes_of
 from ..autodiff.jacobian import DenseJacobian, JacobianGraph
-from ..autodiff.side_effects import preserved_buffers, restored_afterwards
+from ..autodiff.side_effects import autograd_enabled, preserved_buffers, restored_afterwards
 from ..parameters.flat import FlatParameters
 from .estimates import Estimate
 
@@ -85,7 +85,7 @@ def connected(
     flat = FlatParameters(own if names is not None else live)
     by_name = dict(zip(values, own, strict=True))
     arguments = [*leading, *(by_name[name] for name in names or ())]
-    with preserved_buffers() if names is not None else restored_afterwards(flat):
+    with autograd_enabled(), preserved_buffers() if names is not None else restored_afterwards(flat):
         if names is None:
             flat.write(FlatParameters(own).join(own, flat.widest, own[0].device))
         yield lambda: function(*arguments), flat

@@ -14,7 +14,7 @@ from ...errors import ClosureError, MemoryBudgetError, SecondDerivativeError
 from ..autodiff.closure import Closure, ClosureResult, OwnEvaluator, evaluator_for, require_closure
 from ..autodiff.hessian import DenseHessian, HvpGraph
 from ..autodiff.jacobian import DenseJacobian, JacobianGraph
-from ..autodiff.side_effects import restored_afterwards
+from ..autodiff.side_effects import autograd_enabled, restored_afterwards
 from ..autodiff.start_check import StartCheck
 from ..batches.full_batch import FullBatch
 from ..covariance.names import parameter_names
@@ -156,26 +156,32 @@ class _GaussNewton(Curvature):
         _require_finite(result)
         if result.jacobian is None:
             raise ClosureError("the residuals do not depend on the parameters; compute them from the same tensors")
+        if result.jacobian.shape[0] == 1 < read.n:
+            raise ClosureError(
+                "the closure returned one number, but curvature='ggn' needs the residuals r, of which ½‖r‖² is the "
+                "loss; return them, or use curvature='hessian' with the loss"
+            )
         super().__init__(read, result)
+        assert result.residuals is not None
         self._graph: JacobianGraph = result.jacobian
+        self._residuals = result.residuals.to(read.device, read.wide)
 
     def _product(self, v: torch.Tensor) -> torch.Tensor:
         return self._graph.adjoint(self._graph.product(v))
 
     def _dense(self) -> torch.Tensor:
-        n, like = self.read.flat.n, self._like()
-        rows = self._builder().rows(self._graph, _nothing, like)
-        return sum((part.T @ part for part in rows), start=like.new_zeros(n, n))
+        n = self.read.flat.n
+        return sum((rows.T @ rows for rows in self._rows()), start=self._residuals.new_zeros(n, n))
 
     def _diagonal(self) -> torch.Tensor:
-        rows = self._builder().rows(self._graph, _nothing, self._like())
-        return sum((part.square().sum(0) for part in rows), start=self._like().new_zeros(self.read.flat.n))
+        start = self._residuals.new_zeros(self.read.flat.n)
+        return sum((rows.square().sum(0) for rows in self._rows()), start=start)
 
-    def _like(self) -> torch.Tensor:
-        return torch.empty(0, dtype=self.read.wide, device=self.read.device)
-
-    def _builder(self) -> DenseJacobian:
-        return DenseJacobian(*self._graph.shape, self.read.flat.eps)
+    def _rows(self) -> Iterator[torch.Tensor]:
+        """Rows of J, or of another matrix with the same JᵀJ, in chunks."""
+        builder = DenseJacobian(*self._graph.shape, self.read.flat.eps)
+        for rows, _ in self._graph.equations(builder, _nothing, self._residuals):
+            yield rows
 
 
 @contextmanager
@@ -188,7 +194,7 @@ def opened(closure: Closure, read: Read, *, residuals: bool = False) -> Iterator
     require_closure(closure)
     calls = _residual_calls(closure, read) if residuals else _calls(closure, read)
     try:
-        with restored_afterwards(read.flat):
+        with autograd_enabled(), restored_afterwards(read.flat):
             yield _GaussNewton(read, calls) if residuals else _Hessian(read, calls)
     except Abort as abort:
         raise abort.error from None

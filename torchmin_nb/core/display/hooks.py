@@ -1,4 +1,4 @@
-"""Hooks that the views package implements. core does not import it, and shows runs and histories through these."""
+"""Hooks that packages above implement: views show runs and histories, the doctor examines runs. core imports none."""
 
 from __future__ import annotations
 
@@ -9,11 +9,15 @@ __all__ = [
     "animated_by",
     "animated_page",
     "comparison_shown_by",
+    "diagnosed_by",
+    "diagnosis",
     "histories_page",
     "panel_shown_by",
+    "rescue_shown_by",
     "run_watched_by",
     "show_comparison",
     "show_panel",
+    "show_rescue",
     "show_store",
     "store_shown_by",
     "watch_run",
@@ -25,6 +29,8 @@ _watch_run: Callable[[Any, float], None] | None = None
 _show_comparison: Callable[[Any], None] | None = None
 _histories_page: Callable[..., str] | None = None
 _show_store: Callable[[Any], bool] | None = None
+_diagnose: Callable[..., Any] | None = None
+_show_rescue: Callable[[Any, Any], None] | None = None
 
 
 def animated_by(render: Callable[..., str]) -> None:
@@ -97,3 +103,27 @@ def store_shown_by(show: Callable[[Any], bool]) -> None:
 def show_store(store: Any) -> bool:
     """Show the runs of a store in the cell that is running; whether that could be done."""
     return _show_store is not None and _show_store(store)
+
+
+def diagnosed_by(diagnose: Callable[..., Any]) -> None:
+    """Register the function that examines a run: (optimizer, closure, run, budget) -> Report."""
+    global _diagnose
+    _diagnose = diagnose
+
+
+def diagnosis(optimizer: Any, closure: Any, *, run: Any = None, budget: int | None = None) -> Any:
+    """Why a run ended where it did, by the function that `diagnosed_by` registered."""
+    assert _diagnose is not None, "torchmin_nb registers it"
+    return _diagnose(optimizer, closure, run=run, budget=budget)
+
+
+def rescue_shown_by(show: Callable[[Any, Any], None]) -> None:
+    """Register the function that shows what the remedies of a report did."""
+    global _show_rescue
+    _show_rescue = show
+
+
+def show_rescue(histories: Any, report: Any) -> None:
+    """Show the curves of remedies by name, if views are registered."""
+    if _show_rescue is not None:
+        _show_rescue(histories, report)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 
 from ...errors import ArgumentError, BusyError
-from ..display.hooks import show_panel, watch_run
+from ..display.hooks import diagnosis, show_panel, watch_run
 from ..history.callbacks import Callback, notify
 from ..history.history import History
 from ..runtime import control as endings
@@ -204,8 +204,10 @@ class Run:
         *,
         held: AbstractContextManager[object] | None = None,
         branching: Branching | None = None,
+        closure: Callable[[], Any] | None = None,
     ):
         self._optimizer = optimizer
+        self._closure = closure
         self._control = control
         self._progress = progress = _RunProgress(optimizer, control)
         self._ended = progress.ended
@@ -432,6 +434,56 @@ class Run:
         changes = {"method": method, "options": options, "engine": engine, "callbacks": callbacks}
         steering = {"iterations": iterations, "pace": pace, "paused": paused}
         return self._branching(self, iteration, changes=changes, steering=steering)
+
+    def diagnose(self, *, budget: int | None = None) -> Any:
+        """Why did it stop? Examines the loss where the run stands, and says what is wrong and what to change.
+
+        A run that goes on is paused meanwhile. Parameters, gradients, buffers and random numbers are left as they are.
+
+        Parameters
+        ----------
+        budget : int or None, optional
+            Largest number of closure calls and Hessian-vector products. Default: 5 % of the run's, at least 50.
+
+        Returns
+        -------
+        Report
+            The verdict, its evidence and the remedies; ``report.rescue()`` tries them.
+
+        Raises
+        ------
+        ArgumentError
+            If the budget is not positive, or the run has no closure, as that of a stored history.
+        BusyError
+            In a callback or the closure of this run, and if another run moves the parameters.
+
+        Examples
+        --------
+        >>> x = torch.nn.Parameter(torch.tensor([-1.2, 1.0], dtype=torch.float64))
+        >>> closure = lambda: (1 - x[0]) ** 2 + 100 * (x[1] - x[0] ** 2) ** 2
+        >>> run = MinimizeWrapper([x], dict(method="BFGS", options=dict(maxiter=5))).start(closure)
+        >>> end = run.wait()
+        >>> print(run.diagnose().rule)
+        budget too small
+        """
+        if self._closure is None:
+            raise ArgumentError("this run has no closure to examine; call optimizer.diagnose(closure)")
+        self._refuse_to_wait_for_itself("run.diagnose()")
+        goes_on = not self._ended.is_set() and not self._control.waiting
+        if goes_on:
+            self.pause()
+            goes_on = self.wait_until_paused()
+        try:
+            with self._control.held():
+                return diagnosis(self._optimizer, self._closure, run=self, budget=budget)
+        finally:
+            if goes_on:
+                self.resume()
+
+    @property
+    def can_be_diagnosed(self) -> bool:
+        """Whether it has a closure to examine, and stands still or has ended."""
+        return self._closure is not None and (self._ended.is_set() or self._control.waiting)
 
     @property
     def kept(self) -> Any:

@@ -118,8 +118,7 @@ def laplace(
     """
     one_of("form", form, get_args(Form))
     one_of("curvature", curvature, get_args(CurvatureName))
-    if isinstance(scale, bool) or not isinstance(scale, int | float) or not 0 < scale < math.inf:
-        raise ArgumentError(f"scale must be a positive number, got {shown(scale)}; see the docstring for its values")
+    scale = _read_scale(scale)
     if rank is not None and form != "low-rank":
         raise ArgumentError(f"rank={rank!r} is for form='low-rank', not for {form!r}")
     require_closure(closure)
@@ -144,12 +143,22 @@ def laplace(
     return found
 
 
+def _read_scale(scale: Any) -> float:
+    try:
+        number = float(scale)
+    except (TypeError, ValueError, RuntimeError, OverflowError):
+        number = math.nan
+    if not 0 < number < math.inf:
+        raise ArgumentError(f"scale must be a positive number, got {shown(scale)}; see the docstring for its values")
+    return number
+
+
 def _read_prior(precision: Any, read: Read) -> torch.Tensor:
     """P over the free entries, shape (n,), float64."""
     sizes = [tensor.numel() for tensor in read.flat.tensors]
     try:
         values = torch.as_tensor(precision, dtype=torch.float64).detach().cpu()
-    except (TypeError, ValueError, RuntimeError):
+    except (TypeError, ValueError, RuntimeError, OverflowError):
         raise ArgumentError(f"prior_precision must be a number or a tensor, got {shown(precision)}") from None
     if values.dim() == 0:
         whole = values.expand(read.flat.n)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ import numpy as np
 import torch
 from scipy.optimize import minimize_scalar
 
-from ...errors import ArgumentError
+from ...errors import ArgumentError, CovarianceWarning
 from ..covariance.delta import as_value, connected, linearised
 from ..covariance.estimates import Bands, Estimate, bands_of, entry_names, rounded
 from ..display.html import html, html_table
@@ -101,6 +102,13 @@ class Laplace:
             method="bounded",
             options={"xatol": 1e-9},
         )
+        if abs(float(found.x)) > (_DECADES - 0.1) * math.log(10):
+            warnings.warn(
+                f"the evidence has no maximum within a factor of 1e{_DECADES} of the present prior precision: the data "
+                f"determine no parameter, or all of them are 0",
+                CovarianceWarning,
+                stacklevel=2,
+            )
         best = math.exp(float(found.x)) * self.precision.prior.cpu()
         if bool((best == best[0]).all()):
             return float(best[0])
@@ -205,7 +213,7 @@ class Laplace:
         Returns
         -------
         dict of str to torch.Tensor
-            For each parameter a tensor of shape (k, *shape), in its dtype and on its device.
+            For each parameter a tensor of shape ``(k, *shape)``, in its dtype and on its device.
 
         Examples
         --------

@@ -7,7 +7,7 @@ import inspect
 import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from numbers import Integral
 from typing import Any, Self, Unpack
 
@@ -17,8 +17,10 @@ from scipy.optimize import Bounds, OptimizeResult
 from ...errors import StartWarning
 from ..autodiff.closure import Closure, Evaluator, OwnEvaluator, evaluator_for, require_closure
 from ..autodiff.closure_check import ClosureReport, check_closure
+from ..autodiff.side_effects import autograd_enabled
 from ..autodiff.start_check import StartCheck
 from ..covariance.names import parameter_names
+from ..display.hooks import diagnosis
 from ..execution.engine import Engine, Evaluated
 from ..execution.run import Branching, Run, exclusive_parameters
 from ..history.callbacks import Callback
@@ -193,6 +195,7 @@ class ScipyOptimizer(torch.optim.Optimizer):
             tensors,
             held=self._steered_by(control),
             branching=self._branching(closure),
+            closure=closure,
         )
 
     def _forgetful(self) -> Self:
@@ -253,7 +256,7 @@ class ScipyOptimizer(torch.optim.Optimizer):
             if self._loaded is not None and not self.supports_warm_start:
                 message = f"{self.name} continues from the loaded point without its memory of earlier iterations"
                 warnings.warn(message, StartWarning, stacklevel=4)
-            with _autograd_enabled(), self._callbacks_bound():
+            with autograd_enabled(), self._callbacks_bound():
                 engine, solve = self._prepare(closure)
                 self._loaded, self.history, self._objective = None, engine.history, engine.objective
                 engine.objective.calls.nonfinite_errors = self._nonfinite_errors  # not during the set-up
@@ -355,6 +358,47 @@ class ScipyOptimizer(torch.optim.Optimizer):
         scale = group_scale(self.param_groups, flat.tensors)
         closure, scales = require_closure(closure), 1.0 if scale is None else scale
         return on_every_rank(closure, flat, "check", lambda: check_closure(closure, flat, scale=scales))
+
+    def diagnose(self, closure: Closure, *, budget: int | None = None) -> Any:
+        """Why did it stop? Examines the loss where the last run ended, and says what is wrong and what to change.
+
+        Without a run before, it examines the present values of the parameters. Parameters, gradients, buffers and
+        random numbers are left as they are.
+
+        Parameters
+        ----------
+        closure : callable
+            The closure of the last run.
+        budget : int or None, optional
+            Largest number of closure calls and Hessian-vector products. Default: 5 % of the run's, at least 50.
+
+        Returns
+        -------
+        Report
+            The verdict, its evidence and the remedies; ``report.rescue()`` tries them.
+
+        Raises
+        ------
+        ArgumentError
+            If the budget is not positive.
+        ArgumentTypeError
+            If the closure is not callable.
+        BusyError
+            If a run is moving the parameters: use `Run.diagnose`, which pauses it.
+        DistributedError
+            If the closure is one of several processes.
+
+        Examples
+        --------
+        >>> x = torch.nn.Parameter(torch.ones(2, dtype=torch.float64))
+        >>> optimizer = MinimizeWrapper([x], "BFGS")
+        >>> closure = lambda: x.abs().sum() + 0.1 * (x**2).sum()
+        >>> loss = optimizer.step(closure)
+        >>> report = optimizer.diagnose(closure)
+        >>> report.rule, report.evaluations + report.products <= 50
+        ('kink', True)
+        """
+        return diagnosis(self, require_closure(closure), budget=positive("budget", budget, Integral))
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a param group, as torch does. The next run moves its parameters too.
@@ -474,8 +518,3 @@ class ScipyOptimizer(torch.optim.Optimizer):
 def _own_keywords(wrapper: type) -> list[str]:
     parameters = inspect.signature(wrapper).parameters.values()
     return [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
-
-
-def _autograd_enabled() -> AbstractContextManager[Any]:
-    """Enable autograd inside, also if `step` is called under `torch.inference_mode()`."""
-    return torch.inference_mode(False) if torch.is_inference_mode_enabled() else nullcontext()

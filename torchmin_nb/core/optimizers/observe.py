@@ -150,7 +150,8 @@ def observe(
         evaluate_end=evaluate_end,
         keep={"keep_parameters": keep_parameters, "keep_evaluations": keep_evaluations},
     )
-    return Run(observed, lambda: observed.execute(control), control, trainable(torch_optimizer.param_groups))
+    tensors = trainable(torch_optimizer.param_groups)
+    return Run(observed, lambda: observed.execute(control), control, tensors, closure=closure)
 
 
 def _require(optimizer: object) -> None:
@@ -164,7 +165,10 @@ def _require(optimizer: object) -> None:
 
 
 class _Observed:
-    """The object that a Run steers: an optimizer of torch, with its closure and number of steps."""
+    """The object that a Run steers: an optimizer of torch, with its closure and number of steps.
+
+    `torch_optimizer` is that optimizer.
+    """
 
     def __init__(
         self,
@@ -180,7 +184,7 @@ class _Observed:
         self.callbacks = callbacks
         self.history = History(self.name)
         self.result: OptimizeResult | None = None
-        self._optimizer = optimizer
+        self.torch_optimizer = optimizer
         self._closure = closure
         self._steps = steps
         self._evaluate_end = evaluate_end
@@ -188,8 +192,8 @@ class _Observed:
 
     def execute(self, control: Control) -> None:
         """The whole run; fills `history` and `result`."""
-        flat = FlatParameters(trainable(self._optimizer.param_groups))
-        evaluator = _Evaluator(self._closure, self._optimizer, flat)
+        flat = FlatParameters(trainable(self.torch_optimizer.param_groups))
+        evaluator = _Evaluator(self._closure, self.torch_optimizer, flat)
         calls = _Calls(evaluator, flat, control)
         recorder = Recorder(calls, self._new_history(flat), self.callbacks)
         observer = _Observer(recorder)
@@ -214,7 +218,7 @@ class _Observed:
         """The training loop. called: the closure for torch's optimizer, with the return value of the user's closure."""
         for _ in range(self._steps):
             observer.await_iterate()
-            self._optimizer.step(called)
+            self.torch_optimizer.step(called)
             if observer.awaiting:
                 raise ClosureError(f"{self.name}.step did not call its closure; observe needs a step that calls it")
         x = watched.flat.read()
@@ -232,7 +236,7 @@ class _Observed:
     def _new_history(self, flat: FlatParameters) -> History:
         dtypes = sorted({str(tensor.dtype).removeprefix("torch.") for tensor in flat.tensors})
         return History(
-            self.name, options=self._optimizer.defaults, n_parameters=flat.n, dtype="/".join(dtypes), **self._keep
+            self.name, options=self.torch_optimizer.defaults, n_parameters=flat.n, dtype="/".join(dtypes), **self._keep
         )
 
 

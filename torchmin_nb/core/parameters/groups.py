@@ -17,10 +17,13 @@ _KEYS = ("params", "param_names", "bounds", "scale")
 def read_groups(params: Any) -> list[dict[str, Any]]:
     """Param groups with lists of tensors, and their names where they are known.
 
-    params: a module, a tensor, tensors, pairs (name, tensor), or param groups of them, such as those of an optimizer.
+    params: a module, a tensor, tensors, pairs (name, tensor), a dict of tensors, or param groups of them, such as those
+    of an optimizer.
     """
     if isinstance(params, torch.nn.Module):
         params = params.named_parameters()
+    if isinstance(params, Mapping) and "params" not in params:
+        params = params.items()
     rows = [params] if isinstance(params, torch.Tensor | Mapping) else _listed(params)
     return [_group(row) for row in rows] if rows and isinstance(rows[0], Mapping) else [_group({"params": rows})]
 

@@ -8,8 +8,10 @@ const HEARD = 1_500, ASK_AGAIN = 8_000;
 const IDLE = ["ready", "finished", "stopped", "failed"]; // nothing is expected of the kernel
 const SIGNS = { ready: "○", running: "▶", paused: "❚❚", finished: "✓", stopped: "■", failed: "✕", gone: "⚠" };
 const SCALES = { log: "log", linear: "linear", "loss - best": "loss − best" };
-const X_AXES = { iteration: 0, "closure calls": 1, seconds: 2 };
+const X_AXES = { iteration: 0, "closure calls": 1, seconds: 2 }; // places among the columns
+const PRICED = 4; // of any other x axis
 const PICTURE = "picture."; // begins the names of its axes among the ranges that a person chose
+const KINDS = [Int32Array, Int32Array, Float32Array, Float64Array, Float32Array];
 const DTYPES = { int32: Int32Array, float32: Float32Array, float64: Float64Array };
 const DASHES = { solid: "", dash: "6 4", dot: "2 3", dashdot: "6 3 2 3", longdash: "10 4", longdashdot: "10 3 2 3" };
 const MARKS = { circle: "●", square: "■", diamond: "◆", "triangle-up": "▲", pentagon: "⬟", star: "★" };
@@ -81,8 +83,8 @@ function typed(view, Kind) {
   return new Kind(view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength));
 }
 
-function columns([iteration, calls, seconds, y]) {
-  return [typed(iteration, Int32Array), typed(calls, Int32Array), typed(seconds, Float32Array), typed(y, Float64Array)];
+function columns(arrays) {
+  return arrays.map((array, place) => typed(array, KINDS[place]));
 }
 
 function unpacked(value, buffers) {
@@ -112,8 +114,9 @@ function applied(state, message, buffers) {
     next.y_axes = {};
     for (const name of Object.keys(state.y_axes)) next.y_axes[name] = { ...state.y_axes[name], ...message.y_axes[name] };
   }
+  const arrays = Object.keys(next.x_axes).length + 1; // and one for y
   message.points.forEach(({ curve, keep }, place) => {
-    const added = columns(buffers.slice(4 * place, 4 * place + 4));
+    const added = columns(buffers.slice(arrays * place, arrays * (place + 1)));
     next.columns[curve] = added.map((column, part) => joined(next.columns[curve]?.[part], keep, column));
   });
   if (message.picture) {
@@ -166,7 +169,7 @@ function zoomKey(name, choice) {
 
 function trace(look, state, curve, choice) {
   const points = state.columns[curve];
-  const drawn = { showlegend: false, ...look, x: points[X_AXES[choice.x]], y: points[3] };
+  const drawn = { showlegend: false, ...look, x: points[X_AXES[choice.x] ?? PRICED], y: points[3] };
   drawn.mode ??= points[3].length <= MARKED ? "lines+markers" : "lines";
   if (choice.scale === "loss - best" && state.y_axes[axisName(look.yaxis)]["loss - best"]) {
     drawn.y = Array.from(points[3], (loss) => (loss > state.best ? loss - state.best : null));
@@ -315,7 +318,7 @@ class View {
     this.progress = made("progress", "tmnb-progress", this.root, { max: 1, "aria-label": "Part of the limit that is used" });
     this.legend = made("div", "tmnb-legend", this.root);
     this.scale = this.choice(bar, "y axes", "scale", SCALES);
-    this.x = this.choice(bar, "x axis", "x", Object.fromEntries(Object.keys(X_AXES).map((x) => [x, x])));
+    this.x = this.choice(bar, "x axis", "x", {});
     this.figures = made("div", "tmnb-figures", this.root);
     this.curves = new Plot(
       this,
@@ -352,13 +355,20 @@ class View {
     const place = made("label", "tmnb-choice", parent);
     place.append(label);
     const select = made("select", "", place);
-    for (const [value, text] of Object.entries(options)) made("option", "", select, { value }).textContent = text;
+    this.offer(select, options);
     select.addEventListener("change", () => {
       this.model.set(name, select.value);
       this.model.save_changes();
       this.draw();
     });
     return select;
+  }
+
+  offer(select, options) {
+    const offered = [...select.options].map(({ value }) => value);
+    if (offered.join() === Object.keys(options).join()) return;
+    select.replaceChildren();
+    for (const [value, text] of Object.entries(options)) made("option", "", select, { value }).textContent = text;
   }
 
   listen() {
@@ -574,6 +584,7 @@ class View {
 
   draw() {
     if (this.state === null) return;
+    this.offer(this.x, Object.fromEntries(Object.keys(this.state.x_axes).map((x) => [x, x])));
     this.scale.value = this.model.get("scale");
     this.x.value = this.model.get("x");
     const { picture } = this.state;

@@ -12,7 +12,7 @@ from ...core.history.history import History
 from ..axes import Axis, axis_of, x_axis_of
 from ..figures import layout, traces, y_axis
 from ..palette import style
-from ..panels import POINTS, X_AXES, RunCurves, chosen_panels, convergence_data
+from ..panels import POINTS, X_AXES, RunCurves, chosen_panels, convergence_data, whole_numbers, x_values
 from .header import Button, Header
 
 __all__ = ["EXCESS", "Columns", "Legend", "PanelState", "Sketch", "panel_state"]
@@ -23,13 +23,17 @@ _ARRAYS = ("x", "y", "customdata", "mode", "showlegend")
 
 
 class Columns(NamedTuple):
-    """The points of one curve, arrays of shape (k,). rows: the places of their iterations in the history."""
+    """The points of one curve, arrays of shape (k,). rows: the places of their iterations in the history.
+
+    priced: None if there is no such x axis.
+    """
 
     rows: NDArray[np.int64]
     iteration: NDArray[np.int32]
     calls: NDArray[np.int32]
     seconds: NDArray[np.float32]
     y: NDArray[np.float64]
+    priced: NDArray[np.float32] | None = None
 
 
 class Legend(NamedTuple):
@@ -61,8 +65,9 @@ class Sketch(NamedTuple):
 
 
 class PanelState(NamedTuple):
-    """layout: of a Plotly figure, with neither ranges nor ticks. x_axes: by X_AXES; y_axes: by the layout's names of
-    axes, each by scale. looks: the traces without their points, which columns holds. best: the lowest loss of all runs.
+    """layout: of a Plotly figure, with neither ranges nor ticks. x_axes: by X_AXES, and the priced one where there is
+    one; y_axes: by the layout's names of axes, each by scale. looks: the traces without their points, which columns
+    holds. best: the lowest loss of all runs.
 
     hint: what is said in place of the curves where there are none. cursor: by X_AXES, where a line is drawn across all
     curves. picture: what is drawn beside them.
@@ -91,10 +96,12 @@ def panel_state(
     height: int | None = None,
     notes: Mapping[str, str] | None = None,
     told: int = 2,
+    priced: str = "",
 ) -> PanelState:
     """The state of a panel. Raises ArgumentError for unknown panels.
 
-    notes: what the legend says of runs, by name. told: from so many runs on there is a legend.
+    notes: what the legend says of runs, by name. told: from so many runs on there is a legend. priced: one more
+    x axis, as `panels.priced` names it.
     """
     chosen = chosen_panels(histories, panels)
     runs = convergence_data(histories, panels=chosen, points=POINTS, recorded=0)
@@ -106,10 +113,10 @@ def panel_state(
         buttons,
         _legend(runs, notes or {}) if len(runs) >= told else (),
         _without_axes(look, names),
-        {x: x_axis_of(_last(histories, column), whole=x != "seconds") for x, column in X_AXES.items()},
+        {x: x_axis_of(_last(histories, x), whole=whole_numbers(x)) for x in [*X_AXES, *filter(None, [priced])]},
         {name: _y_axes(runs, panel, best) for name, panel in zip(names, chosen, strict=True)},
         [_bare(trace) for trace in traces(runs, chosen)],
-        [_columns(histories[run.name], curve.rows, curve.y) for run in runs for curve in run.curves],
+        [_columns(histories[run.name], curve.rows, curve.y, priced) for run in runs for curve in run.curves],
         best,
     )
 
@@ -127,11 +134,11 @@ def _best(runs: Sequence[RunCurves]) -> float:
     return min(losses, default=0.0)
 
 
-def _last(histories: Mapping[str, History], column: str) -> float:
-    return max((float(getattr(history[-1], column)) for history in histories.values() if len(history)), default=0.0)
+def _last(histories: Mapping[str, History], x: str) -> float:
+    return max((float(x_values(history, x)[-1]) for history in histories.values() if len(history)), default=0.0)
 
 
-def _columns(history: History, rows: NDArray[np.int64], y: NDArray[np.float64]) -> Columns:
+def _columns(history: History, rows: NDArray[np.int64], y: NDArray[np.float64], priced: str) -> Columns:
     index, calls, seconds = (history.column(column)[rows] for column in X_AXES.values())
     return Columns(
         rows,
@@ -139,6 +146,7 @@ def _columns(history: History, rows: NDArray[np.int64], y: NDArray[np.float64]) 
         np.minimum(calls, 2**31 - 1).astype(np.int32),
         seconds.astype(np.float32),
         y,
+        x_values(history, priced)[rows].astype(np.float32) if priced else None,
     )
 
 

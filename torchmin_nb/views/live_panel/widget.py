@@ -111,7 +111,8 @@ class PanelWidget(anywidget.AnyWidget):
         """Sync the state, for views that missed something; returns about the bytes that were sent."""
         with self._sending:
             self.send_state("state")
-            curves = sum(array.nbytes for columns in self._shown.columns for array in columns[1:])
+            arrays = [array for columns in self._shown.columns for array in columns[1:] if array is not None]
+            curves = sum(array.nbytes for array in arrays)
             return 4_000 + curves + (0 if self._shown.picture is None else self._shown.picture.nbytes)
 
     def beat(self, *, whole: bool = False) -> int:

@@ -16,7 +16,7 @@ Buffers = list[bytes]
 
 
 def whole(state: PanelState) -> dict[str, Any]:
-    """All of a state, ready to be synced: JSON, with bytes for arrays: four for the columns of each curve."""
+    """All of a state, ready to be synced: JSON, with bytes for arrays: of each curve one for each x axis, and y."""
     return {
         **_head(state),
         **_look(state),
@@ -29,9 +29,9 @@ def whole(state: PanelState) -> dict[str, Any]:
 def delta(old: PanelState, new: PanelState) -> tuple[dict[str, Any], Buffers]:
     """What turns the old state into the new one.
 
-    Of each curve of "points" the first `keep` points stay, and those in its four buffers follow. "looks" comes with
-    all curves anew, and "picture" with the first `keep` of its traces as they were. Arrays in the picture name their
-    buffer by its number.
+    Of each curve of "points" the first `keep` points stay, and those in its buffers follow: one buffer for each x axis,
+    and one for y. "looks" comes with all curves anew, and "picture" with the first `keep` of its traces as they were.
+    Arrays in the picture name their buffer by its number.
     """
     head, before = _head(new), _head(old)
     message: dict[str, Any] = {name: value for name, value in head.items() if value != before[name]}
@@ -84,8 +84,8 @@ def _changed(old: Mapping[str, Axis], new: Mapping[str, Axis]) -> dict[str, Axis
 
 
 def _arrays(columns: Columns, start: int) -> Buffers:
-    arrays: Sequence[Any] = (columns.iteration, columns.calls, columns.seconds, columns.y)
-    return [np.ascontiguousarray(array[start:]).tobytes() for array in arrays]
+    arrays: Sequence[Any] = (columns.iteration, columns.calls, columns.seconds, columns.y, columns.priced)
+    return [np.ascontiguousarray(array[start:]).tobytes() for array in arrays if array is not None]
 
 
 def _same(old: Columns, new: Columns) -> int:

@@ -1,0 +1,517 @@
+"""Runs with a planted failure, and healthy ones: name -> (expected rule, function that returns the report)."""
+
+import itertools
+import warnings
+
+import numpy as np
+import scipy.optimize
+import torch
+
+from torchmin_nb import Constraint, LeastSquaresWrapper, MinimizeWrapper, full_batch, observe
+from torchmin_nb.problems import PROBLEMS
+
+FAILURES, HEALTHY = {}, {}
+
+
+def planted(rule):
+    def register(case):
+        FAILURES[case.__name__] = rule, case
+        return case
+
+    return register
+
+
+def healthy(case):
+    HEALTHY[case.__name__] = case
+    return case
+
+
+def parameter(*values, dtype=torch.float64):
+    return torch.nn.Parameter(torch.tensor(values, dtype=dtype))
+
+
+def diagnosed(params, closure, arguments="BFGS", wrapper=MinimizeWrapper, budget=None, **keywords):
+    """The report after a run of this closure; errors of the run are a part of it."""
+    optimizer = wrapper(params, arguments, **keywords)
+    with warnings.catch_warnings(action="ignore"):
+        run = optimizer.start(closure)
+        try:
+            run.wait()
+        except Exception:
+            assert run.state == "failed"
+        return run.diagnose(budget=budget)
+
+
+def observed(optimizer, closure, steps):
+    run = observe(optimizer, closure, steps=steps)
+    run.wait()
+    return run.diagnose()
+
+
+def network(*sizes, activation=torch.nn.Tanh, dtype=torch.float64, seed=0):
+    torch.manual_seed(seed)
+    layers = [torch.nn.Linear(a, b, dtype=dtype) for a, b in itertools.pairwise(sizes)]
+    chain = [part for layer in layers for part in (layer, activation())][:-1]
+    return torch.nn.Sequential(*chain)
+
+
+def line(m=40, dtype=torch.float64):
+    x = torch.linspace(-1, 1, m, dtype=dtype)[:, None]
+    return x, torch.sin(3 * x)
+
+
+def rosenbrock(x):
+    return (1 - x[0]) ** 2 + 100 * (x[1] - x[0] ** 2) ** 2
+
+
+# Failures
+
+
+@planted("NaN or infinite")
+def nan_at_the_start():
+    x = parameter(-1.0, 2.0)
+    return diagnosed([x], lambda: (x[0].log() + x[1]) ** 2)
+
+
+@planted("NaN or infinite")
+def nan_after_steps_of_sgd():
+    x = parameter(3.0, 3.0)
+    return observed(torch.optim.SGD([x], lr=0.5), lambda: (x.sqrt() + x).sum(), 50)
+
+
+@planted("NaN or infinite")
+def gradient_of_a_square_root_at_zero():
+    x = parameter(0.0, 1.0)
+    return diagnosed([x], lambda: (x**2).sum() + x[0].square().sqrt() * 0, "L-BFGS-B")
+
+
+@planted("error")
+def a_closure_that_raises():
+    x, calls = parameter(-1.2, 1.0), []
+
+    def closure():
+        calls.append(1)
+        if len(calls) > 8:
+            raise KeyError("missing")
+        return rosenbrock(x)
+
+    return diagnosed([x], closure)
+
+
+@planted("stochastic closure")
+def dropout():
+    model = torch.nn.Sequential(network(1, 10), torch.nn.Tanh(), torch.nn.Dropout(0.3), network(10, 1))
+    x, y = line()
+    return diagnosed(model.parameters(), lambda: ((model(x) - y) ** 2).mean(), "L-BFGS-B")
+
+
+@planted("stochastic closure")
+def a_batch_drawn_inside():
+    model = network(1, 8, 1)
+    x, y = line()
+
+    def closure():
+        chosen = torch.randint(len(x), (8,))
+        return ((model(x[chosen]) - y[chosen]) ** 2).mean()
+
+    return diagnosed(model.parameters(), closure, dict(method="BFGS", options=dict(maxiter=50)))
+
+
+class Doubled(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return (x**3).sum()
+
+    @staticmethod
+    def backward(ctx, grad):
+        (x,) = ctx.saved_tensors
+        return grad * 2 * x**2
+
+
+@planted("wrong gradient")
+def a_wrong_backward():
+    x, y = parameter(1.0, 2.0), parameter(0.5, 0.5)
+    return diagnosed([x, y], lambda: ((y - 1) ** 2).sum() + Doubled.apply(x - 3) ** 2)
+
+
+@planted("wrong gradient")
+def a_detached_part():
+    a, b = parameter(1.0, 2.0), parameter(3.0)
+    return diagnosed(
+        [a, b], lambda: (a.detach().sum() * b - 3).square().sum() + (a - 1).square().sum() * b.square().sum()
+    )
+
+
+@planted("wrong gradient")
+def a_clipped_gradient():
+    x = parameter(-1.2, 1.0)
+
+    def closure():
+        loss = rosenbrock(x)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_([x], 1.0)
+        return loss
+
+    return diagnosed([x], closure)
+
+
+@planted("dead or saturated layer")
+def dead_relu():
+    model = network(1, 8, 8, 1, activation=torch.nn.ReLU)
+    with torch.no_grad():
+        model[0].bias.fill_(-10)
+    x, y = line()
+    return diagnosed(model.parameters(), lambda: ((model(x) - y) ** 2).mean(), "L-BFGS-B")
+
+
+@planted("dead or saturated layer")
+def saturated_tanh():
+    model = network(1, 8, 1)
+    with torch.no_grad():
+        model[0].weight.mul_(20)
+        model[0].bias.fill_(300)
+    x, y = line()
+    return diagnosed(model.parameters(), lambda: ((model(x) - y) ** 2).mean(), "L-BFGS-B")
+
+
+@planted("infeasible")
+def contradicting_constraints():
+    x = parameter(2.0, 2.0)
+    constraints = [Constraint(lambda: x[0] + x[1], upper=1), Constraint(lambda: x[0] + x[1], lower=3)]
+    return diagnosed([x], lambda: (x**2).sum(), dict(method="SLSQP", constraints=constraints))
+
+
+@planted("infeasible")
+def a_constraint_without_a_solution():
+    x = parameter(1.0, 0.5)
+    constraints = [Constraint(lambda: x[0] ** 2 + x[1] ** 2 + 1, lower=0, upper=0)]
+    return diagnosed([x], lambda: (x**2).sum(), dict(method="SLSQP", constraints=constraints))
+
+
+@planted("dependent constraints (LICQ)")
+def a_cusp():
+    x = parameter(0.2, 0.1)
+    constraints = [Constraint(lambda: (1 - x[0]) ** 3 - x[1], lower=0), Constraint(lambda: x[1], lower=0)]
+    return diagnosed([x], lambda: -x[0] * 1.0, dict(method="SLSQP", constraints=constraints, options=dict(maxiter=40)))
+
+
+@planted("dependent constraints (LICQ)")
+def the_same_constraint_twice():
+    x = parameter(2.0, 2.0, 1.0)
+    same = [
+        Constraint(lambda: x[0] + x[1], lower=1, upper=1),
+        Constraint(lambda: 2 * x[0] + 2 * x[1], lower=2, upper=2),
+    ]
+    return diagnosed([x], lambda: (x**4).sum(), dict(method="SLSQP", constraints=same))
+
+
+def frozen_at_bounds(fun, x0, jac, bounds, **unused):
+    """Steepest descent that never leaves a bound again."""
+    x, low, high = x0.copy(), bounds.lb, bounds.ub
+    for _ in range(200):
+        free = (x > low) & (x < high)
+        x = np.clip(x - 0.05 * np.where(free, jac(x), 0.0), low, high)
+    return scipy.optimize.OptimizeResult(x=x, fun=fun(x), success=True, status=0, message="no free slope", nit=200)
+
+
+@planted("bound with a wrong multiplier")
+def a_variable_frozen_at_its_bound():
+    x = parameter(0.0, 3.0)
+    request = dict(method=frozen_at_bounds, bounds=[(0, 5), (0, 5)])
+    return diagnosed([x], lambda: ((x - 2) ** 2).sum(), request)
+
+
+@planted("dependent constraints (LICQ)")
+def a_squared_constraint():
+    x = parameter(0.5, 0.2)
+    squared = [Constraint(lambda: (x.sum() - 1) ** 2, lower=0, upper=0)]
+    return diagnosed([x], lambda: (x**2).sum() - x[0], dict(method="SLSQP", constraints=squared))
+
+
+@planted("kink")
+def absolute_values():
+    x = parameter(1.0, -2.0, 0.7)
+    return diagnosed([x], lambda: (x - torch.tensor([0.3, 0.1, -0.2])).abs().sum() + 0.1 * (x**2).sum(), "BFGS")
+
+
+@planted("kink")
+def a_largest_entry():
+    x = parameter(2.0, -1.0, 0.4)
+    return diagnosed([x], lambda: torch.stack([x[0] ** 2 + x[1], -x[1] * 3 + x[2] ** 2, x.square().sum()]).max(), "CG")
+
+
+@planted("kink")
+def a_rounded_loss():
+    x = parameter(0.3, 2.2)
+    return diagnosed([x], lambda: (torch.round(10 * x) - 7).square().sum() / 100 + 0 * (x**2).sum(), "BFGS")
+
+
+@planted("saddle")
+def a_monkey_saddle():
+    x = parameter(0.0, 0.0)
+    return diagnosed([x], lambda: x[0] ** 3 - 3 * x[0] * x[1] ** 2 + (x**4).sum(), "BFGS")
+
+
+@planted("saddle")
+def a_saddle_at_the_start():
+    x = parameter(1.0, 0.0)
+    return diagnosed([x], lambda: x[0] ** 2 + (x[1] ** 2 - 1) ** 2, "BFGS")
+
+
+@planted("saddle")
+def a_network_of_zeros():
+    model = network(1, 6, 1)
+    for each in model.parameters():
+        each.data.zero_()
+    x, y = line()
+    return diagnosed(model.parameters(), lambda: ((model(x) - y) ** 2).mean(), "L-BFGS-B")
+
+
+@planted("flat start")
+def a_plateau():
+    x = parameter(9.0, 9.0)
+    return diagnosed([x], lambda: 1 - torch.exp(-(x**2).sum()), "BFGS")
+
+
+@planted("float32 floor")
+def float32_least_squares():
+    m = torch.linspace(0, 1, 30)
+    x = parameter(*[0.0] * 6, dtype=torch.float32)
+
+    def closure():
+        powers = m.to(x.dtype)[:, None] ** torch.arange(6, dtype=x.dtype)
+        return ((powers @ x - torch.sin(3 * m.to(x.dtype))) ** 2).mean()
+
+    return observed(torch.optim.LBFGS([x], max_iter=20, line_search_fn="strong_wolfe"), closure, 60)
+
+
+@planted("float32 floor")
+def a_lbfgs_that_ends_inside_its_only_step():
+    """Its own limit is far away, so the one step of `observe` is no budget."""
+    x, y = line(dtype=torch.float32)
+    model = network(1, 8, 1, dtype=torch.float32)
+    optimizer = torch.optim.LBFGS(model.parameters(), max_iter=20000, history_size=50, line_search_fn="strong_wolfe")
+    return observed(optimizer, lambda: ((model(x) - y) ** 2).mean(), 1)
+
+
+@planted("noise")
+def noise_of_an_inner_solver():
+    x, scale = parameter(-1.2, 1.0, 0.5), 1e-4
+
+    def closure():
+        smooth = rosenbrock(x) + (x[2] - x[0]) ** 2
+        return smooth + scale * torch.sin(1e4 * (1e5 * x.detach()).sin()).sum()
+
+    return diagnosed([x], closure, "BFGS")
+
+
+@planted("unused parameters")
+def a_forgotten_layer():
+    model = network(1, 6, 1)
+    spare = torch.nn.Linear(3, 3, dtype=torch.float64)
+    x, y = line()
+    closure = lambda: ((model(x) - y) ** 2).mean() + 1e-3 * sum(p.square().sum() for p in model.parameters())  # noqa: E731
+    return diagnosed([*model.named_parameters(), *spare.named_parameters("spare")], closure, "BFGS")
+
+
+@planted("badly scaled parameters")
+def a_rate_and_an_amount():
+    t = torch.linspace(0, 10, 30, dtype=torch.float64)
+    rate, amount = parameter(3e-7), parameter(2e5)
+    y = 5e5 * torch.exp(-8e5 * t * 1e-6)
+    closure = lambda: ((amount * torch.exp(-1e6 * rate * t) - y) ** 2).mean()  # noqa: E731
+    return diagnosed([("rate", rate), ("amount", amount)], closure, dict(method="CG", options=dict(maxiter=40)))
+
+
+@planted("badly scaled parameters")
+def a_diagonal_of_many_sizes():
+    x, d = parameter(1.0, 1.0, 1.0, 1.0), torch.tensor([1.0, 1e4, 1e8, 1e10], dtype=torch.float64)
+    return diagnosed([x], lambda: (d * (x - 2) ** 2).sum(), dict(method="CG", options=dict(maxiter=30)))
+
+
+@planted("tolerance too large for the loss")
+def a_tiny_loss():
+    x = parameter(-1.2, 1.0)
+    return diagnosed([x], lambda: 1e-9 * rosenbrock(x), "BFGS")
+
+
+@planted("tolerance too large for the loss")
+def a_loose_gtol():
+    x = parameter(4.0, 5.0, -3.0)
+    return diagnosed([x], lambda: (x**4).sum() + (x[0] - 1) ** 2, dict(method="L-BFGS-B", options=dict(gtol=60.0)))
+
+
+def ill_conditioned_matrix(n, power, seed=0):
+    random = np.random.default_rng(seed)
+    q, _ = np.linalg.qr(random.standard_normal((n, n)))
+    return torch.from_numpy(q @ np.diag(np.logspace(0, power, n)) @ q.T)
+
+
+@planted("ill-conditioned")
+def a_rotated_valley():
+    a, x = ill_conditioned_matrix(12, 8), parameter(*[1.0] * 12)
+    return diagnosed([x], lambda: (x - 3) @ a @ (x - 3), dict(method="CG", options=dict(maxiter=60)))
+
+
+@planted("ill-conditioned")
+def a_hilbert_matrix():
+    n = 14
+    h = torch.tensor([[1 / (i + j + 1) for i in range(n)] for j in range(n)], dtype=torch.float64)
+    x = parameter(*[0.0] * n)
+    target = h @ torch.ones(n, dtype=torch.float64)
+    return observed(torch.optim.SGD([x], lr=0.3), lambda: x @ h @ x / 2 - target @ x, 300)
+
+
+@planted("memory too small")
+def two_corrections():
+    a, x = ill_conditioned_matrix(40, 4), parameter(*[1.0] * 40)
+    options = dict(maxcor=2, maxiter=60)
+    return diagnosed([x], lambda: (x - 3) @ a @ (x - 3) / 2, dict(method="L-BFGS-B", options=options))
+
+
+@planted("stopped")
+def stopped_by_a_callback():
+    x = parameter(-1.2, 1.0)
+    return diagnosed([x], lambda: rosenbrock(x), "BFGS", callbacks=[lambda iteration: iteration.index == 6])
+
+
+@planted("budget too small")
+def five_iterations():
+    x = parameter(-1.2, 1.0)
+    return diagnosed([x], lambda: rosenbrock(x), dict(method="BFGS", options=dict(maxiter=5)))
+
+
+@planted("budget too small")
+def a_network_in_twenty_calls():
+    model = network(1, 10, 1)
+    x, y = line()
+    return diagnosed(model.parameters(), lambda: ((model(x) - y) ** 2).mean(), "L-BFGS-B", max_evaluations=20)
+
+
+@planted("budget too small")
+def a_lbfgs_at_its_own_limit():
+    x = parameter(-1.2, 1.0)
+    return observed(torch.optim.LBFGS([x], max_iter=8, line_search_fn="strong_wolfe"), lambda: rosenbrock(x), 1)
+
+
+@planted("unidentifiable parameters")
+def a_sum_of_two():
+    a, b, c = parameter(1.0), parameter(2.0), parameter(0.0)
+    x = torch.linspace(0, 1, 20, dtype=torch.float64)
+    closure = lambda: ((a + b + c * x - (3 + 2 * x)) ** 2).mean()  # noqa: E731
+    return diagnosed([("a", a), ("b", b), ("c", c)], closure)
+
+
+@planted("unidentifiable parameters")
+def a_product():
+    a, b, t = parameter(1.0), parameter(2.0), torch.linspace(0, 1, 20, dtype=torch.float64)
+    return diagnosed([("a", a), ("b", b)], lambda: ((a * b * t - 3 * t) ** 2).mean())
+
+
+@planted("unidentifiable parameters")
+def a_column_twice():
+    x = torch.randn(30, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    features = torch.cat([x, x[:, :1]], 1)
+    model = torch.nn.Linear(3, 1, dtype=torch.float64)
+    y = x @ torch.tensor([[1.0], [2.0]], dtype=torch.float64)
+    return diagnosed(model.named_parameters(), lambda: ((model(features) - y) ** 2).mean(), "BFGS")
+
+
+@planted("sum of squares")
+def a_slow_curve_fit():
+    t = torch.linspace(0, 3, 30, dtype=torch.float64)
+    b = parameter(1.0, 0.5, 1.0, 2.5)
+    y = 2 * torch.exp(-0.4 * t) + 1.5 * torch.exp(-1.1 * t)
+    closure = lambda: ((b[0] * torch.exp(-b[1] * t) + b[2] * torch.exp(-b[3] * t) - y) ** 2).sum()  # noqa: E731
+    return observed(torch.optim.SGD([b], lr=0.01), closure, 300)
+
+
+# Healthy runs
+
+
+def healthy_minimum(name, function, start, arguments="BFGS", dtype=torch.float64, **keywords):
+    def case():
+        x = parameter(*start, dtype=dtype)
+        return diagnosed([x], lambda: function(x), arguments, **keywords)
+
+    case.__name__ = name
+    healthy(case)
+
+
+def quadratic(x):
+    return ((x - 3) ** 2).sum() + 2.5
+
+
+for method in ("BFGS", "L-BFGS-B", "trust-ncg", "CG", "Nelder-Mead", "Newton-CG", "TNC"):
+    healthy_minimum(f"rosenbrock_{method}", rosenbrock, (-1.2, 1.0), dict(method=method, options=dict(maxiter=2000)))
+healthy_minimum("quadratic_Powell", quadratic, (1.0, 2.0, 3.0), "Powell")
+healthy_minimum("quadratic_float32", quadratic, (1.0, 2.0, 3.0), "CG", dtype=torch.float32)
+healthy_minimum("rosenbrock_float32", rosenbrock, (-1.2, 1.0), "L-BFGS-B", dtype=torch.float32)
+healthy_minimum("at_the_solution", quadratic, (3.0, 3.0))
+healthy_minimum("with_bounds", rosenbrock, (-1.2, 0.3), dict(method="L-BFGS-B", bounds=[(-2, 2), (-2, 0.5)]))
+healthy_minimum("log_barrier", lambda x: (x**2).sum() - x.log().sum(), (3.0, 0.1))
+healthy_minimum("target", rosenbrock, (-1.2, 1.0), target_loss=1.0)
+healthy_minimum("huge_loss", lambda x: 1e8 * quadratic(x), (1.0, 2.0))
+healthy_minimum("engine_torch", rosenbrock, (-1.2, 1.0), "SSBroyden")
+
+
+@healthy
+def softmax_regression():
+    digits = torch.randn(60, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    labels = torch.randint(3, (60,), generator=torch.Generator().manual_seed(2))
+    model = torch.nn.Linear(5, 3, dtype=torch.float64)
+    return diagnosed(model.parameters(), lambda: torch.nn.functional.cross_entropy(model(digits), labels), "L-BFGS-B")
+
+
+@healthy
+def a_network_with_decay():
+    model = network(1, 6, 1)
+    x, y = line()
+    decay = lambda: 1e-3 * sum(p.square().sum() for p in model.parameters())  # noqa: E731
+    return diagnosed(model.parameters(), lambda: ((model(x) - y) ** 2).mean() + decay(), "BFGS")
+
+
+@healthy
+def least_squares():
+    b = parameter(1.0, 0.5)
+    t = torch.linspace(0, 3, 20, dtype=torch.float64)
+    y = 2 * torch.exp(-0.8 * t) + 0.01 * torch.cos(20 * t)
+    return diagnosed([b], lambda: b[0] * torch.exp(-b[1] * t) - y, "lm", LeastSquaresWrapper)
+
+
+@healthy
+def constrained():
+    x = parameter(0.5, 0.0)
+    ring = [Constraint(lambda: x.square().sum(), upper=2)]
+    return diagnosed([x], lambda: (x[0] - 2) ** 2 + (x[1] - 1) ** 2, dict(method="SLSQP", constraints=ring))
+
+
+@healthy
+def batches():
+    x, y = line(60)
+    model = network(1, 4, 1)
+    data = [(x[i : i + 20], y[i : i + 20]) for i in (0, 20, 40)]
+    decay = lambda: 1e-2 * sum(p.square().sum() for p in model.parameters())  # noqa: E731
+    closure = full_batch(lambda batch: ((model(batch[0]) - batch[1]) ** 2).mean(), data, extra=decay)
+    return diagnosed(model.parameters(), closure, "BFGS")
+
+
+@healthy
+def torch_lbfgs():
+    x = parameter(-1.2, 1.0)
+    return observed(torch.optim.LBFGS([x], max_iter=20, line_search_fn="strong_wolfe"), lambda: rosenbrock(x), 20)
+
+
+@healthy
+def a_softplus_network():
+    model = network(1, 8, 1, activation=torch.nn.Softplus)
+    x, y = line()
+    decay = lambda: 1e-3 * sum(p.square().sum() for p in model.parameters())  # noqa: E731
+    return diagnosed(model.parameters(), lambda: ((model(x) - y) ** 2).mean() + decay(), "L-BFGS-B")
+
+
+@healthy
+def gallery_rosenbrock():
+    problem = PROBLEMS["Rosenbrock"].make()
+    return diagnosed(problem.parameters, problem.closure, "trust-exact")

@@ -1,0 +1,137 @@
+"""Constraints at the end point: are they met, can they be met, and are their gradients independent (LICQ)?"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import linprog
+
+from ..core.autodiff.closure import evaluator_for
+from ..core.objective.calls import Calls
+from ..core.objective.constraints import ConstraintSet, LinearisedConstraints
+from ..core.runtime.control import Abort, Control
+from .laboratory import Laboratory, OutOfBudget
+from .slopes import sizes_of
+
+__all__ = ["Feasibility", "feasibility_of", "wrong_bounds"]
+
+Array = NDArray[np.float64]
+
+_ROUNDS = 8
+_ACTIVE = 1e-6
+_RANK = 1e-3
+"""At a cusp the gradients become dependent only in the limit, and the end point is a little before it."""
+_VANISHING = 0.05
+_LARGEST = 2000
+
+
+@dataclass(frozen=True, eq=False)
+class Feasibility:
+    """Constraints c(z) >= 0 or = 0 at the end point.
+
+    violation: the largest there. least: the smallest violation that was found by following the linearised constraints
+    from there, at z_feasible. active: number of active constraints and bounds; rank: of their gradients. multiplier:
+    the size of the multipliers that explain the loss's gradient best, if all gradients had length 1.
+    """
+
+    violation: float
+    least: float
+    active: int
+    rank: int
+    multiplier: float
+    z_feasible: Array | None = None
+
+
+def feasibility_of(lab: Laboratory, gradient: Array | None) -> Feasibility | None:
+    """The constraints of the run at its end point; None without any. One evaluation of each for each point.
+
+    gradient: of the loss there, with respect to the solver's variables.
+    """
+    subject = lab.subject
+    if not subject.constraints or lab.z.size > _LARGEST:
+        return None
+    calls = Calls(evaluator_for(subject.closure, lab.flat), lab.flat, Control())
+    try:
+        constraints = ConstraintSet(subject.constraints, calls, lab.variables)
+        here = constraints.linearised(subject.x)
+        if here is None:
+            return None
+        violation = constraints.violation(subject.x)
+        random = np.random.default_rng(6).choice([-0.1, 0.1], lab.z.size)
+        lab.spend()
+        beside = constraints.linearised(lab.variables.to_user(lab.inside(lab.z + random * sizes_of(lab)))) or here
+        slopes = np.zeros(lab.z.size) if gradient is None else gradient
+        active, rank, multiplier = _rank(lab, here, np.linalg.norm(beside.jacobian, axis=1), slopes)
+        least, z = violation, lab.z
+        for _ in range(_ROUNDS if violation > _ACTIVE else 0):
+            moved = _towards(lab, here, z)
+            if moved is None or lab.left < 1:
+                break
+            lab.spend()
+            x = lab.variables.to_user(moved)
+            found = constraints.violation(x)
+            here = constraints.linearised(x) or here
+            if not found < 0.999 * least:
+                break
+            least, z = found, moved
+            if least <= _ACTIVE:
+                break
+    except (Abort, OutOfBudget):
+        return None
+    return Feasibility(violation, least, active, rank, multiplier, z if least < violation else None)
+
+
+def _towards(lab: Laboratory, here: LinearisedConstraints, z: Array) -> Array | None:
+    """The point, not further than about its own size, at which the linearised constraints are violated least."""
+    n, reach = z.size, 1 + float(np.abs(z).max(initial=0.0))
+    rows = np.concatenate([-here.jacobian, here.jacobian[here.equal]])
+    limits = np.concatenate([here.values, -here.values[here.equal]])
+    slack = -np.ones((len(rows), 1))
+    box = [(-reach, reach)] * n
+    if lab.variables.bounds is not None:
+        low, high = lab.variables.bounds.lb - z, lab.variables.bounds.ub - z
+        box = [(max(a, -reach), min(b, reach)) for a, b in zip(low, high, strict=True)]
+    cost = np.concatenate([np.zeros(n), [1.0]])
+    found = linprog(cost, np.hstack([rows, slack]), limits, bounds=[*box, (0, None)])
+    return np.asarray(z + found.x[:n]) if found.status == 0 else None
+
+
+def _rank(lab: Laboratory, here: LinearisedConstraints, typical: Array, gradient: Array) -> tuple[int, int, float]:
+    """The number of active constraints and bounds, the rank of their gradients, the size of multipliers.
+
+    typical: the lengths of the gradients at a point close by. One that is much shorter here counts as 0, as that of a
+    squared constraint, which vanishes where the constraint holds.
+    """
+    size = 1 + float(np.abs(lab.z).max(initial=0.0))
+    lengths = np.linalg.norm(here.jacobian, axis=1)
+    close = here.equal | (here.values <= 1e-4 * np.maximum(lengths, 1e-3) * size)
+    vanishing = lengths < _VANISHING * typical
+    unit = here.jacobian / np.where(lengths > 0, lengths, 1.0)[:, None] * np.where(vanishing, 0.0, 1.0)[:, None]
+    rows = [unit[close]]
+    bounds = lab.variables.bounds
+    if bounds is not None:
+        at = (np.abs(lab.z - bounds.lb) <= _ACTIVE * size) | (np.abs(bounds.ub - lab.z) <= _ACTIVE * size)
+        rows.append(np.eye(lab.z.size)[at])
+    active = np.concatenate(rows)
+    if not len(active):
+        return 0, 0, 0.0
+    slope = float(np.linalg.norm(gradient))
+    singular = np.linalg.svd(active, compute_uv=False)
+    multipliers = np.linalg.lstsq(active.T, gradient / (slope or 1.0), rcond=1e-12)[0]
+    rank = int((singular > _RANK * max(float(singular[0]), 1e-300)).sum())
+    vanished = bool((vanishing & close).any())
+    return len(active), rank, math.inf if vanished else float(np.linalg.norm(multipliers))
+
+
+def wrong_bounds(lab: Laboratory, gradient: Array) -> tuple[NDArray[np.intp], Array]:
+    """Variables at a bound although the loss falls away from it: their indices, and slopes."""
+    bounds = lab.variables.bounds
+    if bounds is None:
+        return np.empty(0, dtype=np.intp), np.empty(0)
+    near = 1e-8 * (1 + np.abs(lab.z))
+    wrong = ((lab.z - bounds.lb <= near) & (gradient < 0)) | ((bounds.ub - lab.z <= near) & (gradient > 0))
+    indices = np.flatnonzero(wrong & (bounds.lb < bounds.ub))
+    return indices, gradient[indices]

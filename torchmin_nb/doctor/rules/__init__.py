@@ -1,0 +1,37 @@
+"""The table of rules: signal → verdict → remedy, the most serious first."""
+
+from .closures import DEAD_LAYER, ERROR, KINK, NONFINITE, STOCHASTIC, UNUSED, WRONG_GRADIENT
+from .constraints import DEPENDENT, INFEASIBLE, REDUNDANT, WRONG_BOUND
+from .endings import BUDGET, CONVERGED, FLOAT32, NOISE, NOTHING, STOPPED, TOLERANCE
+from .shapes import BADLY_SCALED, FLAT, ILL_CONDITIONED, SADDLE, SMALL_MEMORY, SUM_OF_SQUARES, UNIDENTIFIABLE
+
+__all__ = ["LAST", "RULES"]
+
+RULES = (
+    NONFINITE,
+    ERROR,
+    STOCHASTIC,
+    WRONG_GRADIENT,
+    DEAD_LAYER,
+    INFEASIBLE,
+    DEPENDENT,
+    KINK,
+    WRONG_BOUND,
+    SADDLE,
+    FLAT,
+    FLOAT32,
+    NOISE,
+    UNUSED,
+    BADLY_SCALED,
+    SMALL_MEMORY,
+    ILL_CONDITIONED,
+    TOLERANCE,
+    SUM_OF_SQUARES,
+    BUDGET,
+    UNIDENTIFIABLE,
+    CONVERGED,
+    REDUNDANT,
+    STOPPED,
+)
+LAST = NOTHING
+"""Where no other rule holds."""

@@ -1,0 +1,344 @@
+"""Rules about the closure: errors, NaN, noise, wrong gradients, kinks, dead layers, unused parameters."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ...errors import described
+from ..examination import Examination
+from ..finding import Evidence, Rule, number
+from ..layers import Layer
+from ..remedy import Change, Remedy, changed_call, first_fitting
+
+__all__ = ["DEAD_LAYER", "ERROR", "KINK", "NONFINITE", "STOCHASTIC", "UNUSED", "WRONG_GRADIENT"]
+
+_DEAD = 0.9
+_STILL = 1e-3
+"""A run whose loss fell by less than this part of its first value stood still from the start."""
+_STARVED = 0.1
+"""Parameters before a dead layer have less than this part of the whole gradient."""
+_SHOWN = 4
+
+
+# The closure raised
+
+
+def _error(e: Examination) -> list[Evidence] | None:
+    error = e.here.error or (e.subject.exception if e.here.finite else None)
+    if error is None and not (e.ending.kind == "error" and e.here.finite):
+        return None
+    text = e.ending.message if error is None else described(error)
+    return [Evidence("error", text, "what ended the run; its traceback names the line")]
+
+
+ERROR = Rule(
+    "error",
+    _error,
+    lambda e: "The closure or a callback raised an error, which ended the run.",
+    lambda e: [
+        Remedy(
+            "Correct the line that raised. If the loss is not defined there, name the error, to reject the trial.",
+            "MinimizeWrapper(..., nonfinite_errors=(TheError,))",
+            "it needs a decision about the closure",
+        )
+    ],
+    "Status.FAILED",
+)
+
+
+# NaN
+
+
+def _nonfinite(e: Examination) -> list[Evidence] | None:
+    if e.here.error is not None or (e.here.finite and e.ending.kind != "nonfinite"):
+        return None
+    found, evidence = e.nonfinite, []
+    if e.here.finite:
+        ahead = e.nonfinite_ahead
+        if ahead is None:
+            return [Evidence("ending", e.ending.message, "no point that is not finite was found again near the end")]
+        length, found = ahead
+        evidence = [Evidence("distance", number(length), "a step this long down the gradient is not finite any more")]
+    else:
+        evidence = [Evidence("loss", str(e.here.loss), "at the point where the run stood")]
+        names = _nan_parameters(e)
+        if names:
+            evidence.append(Evidence("parameters", names, "have values, or gradients, that are NaN or infinite"))
+    for kind, (operation, shape) in sorted(found.first.items()) if found is not None else ():
+        evidence.append(
+            Evidence(f"first {kind}", f"{operation}, result of shape {shape}", "the operation that made it")
+        )
+    return evidence
+
+
+def _nan_parameters(e: Examination) -> str:
+    subject, wrong = e.subject, []
+    for index, tensor in enumerate(subject.flat.tensors):
+        part = e.here.parts[index] if e.here.parts else None
+        bad = not bool(tensor.isfinite().all()) or (part is not None and not bool(part.isfinite().all()))
+        wrong += [subject.tensor_name(index)] * bad
+    return ", ".join(wrong[:_SHOWN]) + (", ..." if len(wrong) > _SHOWN else "")
+
+
+def _nonfinite_verdict(e: Examination) -> str:
+    found = e.nonfinite or (e.nonfinite_ahead[1] if e.here.finite and e.nonfinite_ahead else None)
+    operation = found.operation if found is not None else ""
+    where = (
+        "at the point where the run stood" if not e.here.finite else "a step away from the point where the run stood"
+    )
+    maker = f"; the operation {operation} was the first to make it" if operation else ""
+    return f"The loss or its gradient is NaN or infinite {where}{maker}."
+
+
+def _nonfinite_remedies(e: Examination) -> list[Remedy]:
+    guarded = Remedy(
+        "Keep the arguments of that operation inside its domain (clamp, softplus, bounds), and check the data for NaN.",
+        'optimizer = MinimizeWrapper([{"params": [rate], "bounds": (1e-6, None)}, ...], "L-BFGS-B")',
+        "it needs knowledge about the loss",
+    )
+    other = first_fitting(e.subject, "L-BFGS-B", "trust-constr")
+    if not e.here.finite or other is None or e.subject.spec is not None:
+        return [guarded]
+    return [guarded, changed_call(e.subject, "Use a method that rejects trials that are NaN.", Change(method=other))]
+
+
+NONFINITE = Rule("NaN or infinite", _nonfinite, _nonfinite_verdict, _nonfinite_remedies, "torch.autograd.anomaly_mode")
+
+
+# Randomness
+
+
+def _stochastic(e: Examination) -> list[Evidence] | None:
+    tolerant = e.subject.spec is None and "line_search_fn" not in e.subject.options
+    if tolerant or e.deterministic or e.repeated is None:
+        return None
+    return [
+        Evidence("loss", f"{e.here.loss:.10g}, then {e.repeated:.10g}", "two calls at the same parameters"),
+        Evidence("difference", number(abs(e.here.loss - e.repeated)), "a line search takes it for a decrease"),
+    ]
+
+
+STOCHASTIC = Rule(
+    "stochastic closure",
+    _stochastic,
+    lambda e: (
+        "The closure is stochastic: it is not deterministic, two calls at the same parameters give different losses."
+    ),
+    lambda e: [
+        Remedy(
+            "Make it deterministic: model.eval() for dropout, one batch or full_batch, a seed inside the closure.",
+            "model.eval()\nclosure = full_batch(lambda batch: loss(model(batch[0]), batch[1]), loader)",
+            "it needs a change of the closure",
+        ),
+        Remedy(
+            "Or use a method for random gradients.",
+            "observe(torch.optim.Adam(model.parameters(), lr=0.001), closure, steps=1000)",
+            "it never ends by itself",
+        ),
+    ],
+    "J. J. Moré, S. M. Wild, Estimating computational noise (2011)",
+)
+
+
+# The gradient
+
+
+def _wrong_gradient(e: Examination) -> list[Evidence] | None:
+    wrong = e.mismatch
+    if wrong is None or e.watch.steps:
+        return None
+    evidence = [
+        Evidence("slope of the loss", number(wrong.slope), "by central differences along a random direction"),
+        Evidence("slope by the gradient", number(wrong.claimed), "along the same direction; the two should be equal"),
+    ]
+    for index, slope, claimed in wrong.tensors:
+        name = e.subject.tensor_name(index)
+        evidence.append(Evidence(name, f"{slope:.3g} against {claimed:.3g}", "its part of both slopes differs"))
+    return evidence
+
+
+def _wrong_names(e: Examination) -> str:
+    assert e.mismatch is not None
+    names = [e.subject.tensor_name(index) for index, _, _ in e.mismatch.tensors]
+    return f": that of {', '.join(names[:_SHOWN])}" if names else ""
+
+
+WRONG_GRADIENT = Rule(
+    "wrong gradient",
+    _wrong_gradient,
+    lambda e: f"The gradient is wrong: it is not the derivative of the loss{_wrong_names(e)}.",
+    lambda e: [
+        Remedy(
+            "Return the loss on which backward() was called, and leave out .detach(), .item(), torch.no_grad(), "
+            "clipping and hooks that change the gradient; check the backward of your own autograd.Function.",
+            "print(optimizer.check(closure))",
+            "it needs a change of the closure",
+        ),
+        *_differences(e),
+    ],
+    "P. E. Gill, W. Murray, M. H. Wright, Practical Optimization (1981), section 8.6",
+)
+
+
+def _differences(e: Examination) -> list[Remedy]:
+    other = first_fitting(e.subject, "COBYQA", "Nelder-Mead", "COBYLA")
+    if other is None or e.subject.flat.n > 50:
+        return []
+    return [changed_call(e.subject, "Until then, a method that needs no gradient.", Change(method=other))]
+
+
+# Kinks
+
+
+def _kink(e: Examination) -> list[Evidence] | None:
+    operations = [*e.watch.steps, *e.watch.kinks]
+    seen = [Evidence("operations", ", ".join(operations[:_SHOWN]), "of the closure have no derivative somewhere")]
+    if e.mismatch is not None and e.watch.steps:
+        slopes = f"{e.mismatch.slope:.3g} against {e.mismatch.claimed:.3g}"
+        return [Evidence("slopes", slopes, "of the loss, and by the gradient"), *seen]
+    if e.watch.steps and e.here.finite and e.slope == 0 and (e.flat_far or 0.0) > 1e-6:
+        return [
+            Evidence("gradient norm", "0", "exactly: these operations pass no gradient"),
+            Evidence("change of the loss", number(e.flat_far), "relative, a tenth of the variables' size away"),
+            *seen,
+        ]
+    if not e.here.finite or (e.ending.claims_success and e.converged) or e.kink is None:
+        return None
+    kink = e.kink
+    names = e.subject.entry_names()
+    order = np.argsort(-np.abs(kink.entries))[:_SHOWN]
+    strongest = [names[i] for i in order if abs(kink.entries[i]) > 0.1 * np.abs(kink.entries).max()]
+    return [
+        Evidence("jump of the gradient", number(kink.jump), f"between two points that are {kink.apart:.1g} apart"),
+        Evidence("gradient there", number(kink.size), "its length; the jump is a part of it that does not shrink"),
+        Evidence("entries", ", ".join(strongest), "of the gradient that jump"),
+        *(seen if operations else []),
+    ]
+
+
+def _kink_remedies(e: Examination) -> list[Remedy]:
+    smooth = Remedy(
+        "Make the loss smooth: Huber or sqrt(x² + ε²) for abs, softplus for relu, logsumexp for max.",
+        "torch.nn.functional.huber_loss(prediction, target)",
+        "it needs a change of the closure",
+    )
+    other = first_fitting(e.subject, "COBYQA", "Nelder-Mead", "COBYLA") if e.subject.flat.n <= 50 else None
+    free = (
+        Remedy("", "") if other is None else changed_call(e.subject, "A method that needs no gradient.", Change(other))
+    )
+    return [smooth] if other is None else [smooth, free]
+
+
+def _kink_verdict(e: Examination) -> str:
+    if e.watch.steps and e.slope == 0:
+        steps = ", ".join(e.watch.steps)
+        return f"The loss is not differentiable: it has steps ({steps}), between which the gradient is 0."
+    return "The run stands at a kink: the loss is not differentiable there, and its gradient jumps."
+
+
+KINK = Rule(
+    "kink",
+    _kink,
+    _kink_verdict,
+    _kink_remedies,
+    "A. S. Lewis, M. L. Overton, Nonsmooth optimization via quasi-Newton methods (2013)",
+)
+
+
+# Dead and saturated layers
+
+
+def _ended(layer: Layer) -> float:
+    """The share of a layer that is at an end of its range: of its units, or of the outputs of tanh and sigmoid."""
+    return layer.ended if _rectifies(layer.function) else layer.outputs
+
+
+def _dead_layers(e: Examination) -> list[Layer]:
+    """Layers in their flat part, if the run stood still from the start, or no gradient comes to what is before them.
+
+    A fit that is done may well use the ends of the range.
+    """
+    layers = e.watch.layers if e.here.finite else []
+    dead = [layer for layer in layers if layer.hidden and layer.units > 1 and _ended(layer) >= _DEAD]
+    if not dead or e.ending.fell <= _STILL * abs(e.ending.first):
+        return dead
+    shares = e.starved or {}
+    return [layer for layer in dead if max((shares.get(name, 1.0) for name in layer.after), default=1.0) < _STARVED]
+
+
+def _dead_layer(e: Examination) -> list[Evidence] | None:
+    dead = _dead_layers(e)
+    return [
+        Evidence(
+            f"{layer.function} after {layer.place}",
+            f"{100 * _ended(layer):.0f} %",
+            f"of {layer.units} units are zero on every sample: no gradient passes them"
+            if _rectifies(layer.function)
+            else "of the outputs are at an end of the range: almost no gradient passes them",
+        )
+        for layer in dead
+    ] or None
+
+
+def _rectifies(function: str) -> bool:
+    return function not in ("tanh", "sigmoid")
+
+
+def _dead_verdict(e: Examination) -> str:
+    layer = _dead_layers(e)[0]
+    state = "dead" if _rectifies(layer.function) else "saturated"
+    return (
+        f"A layer of the network is {state}: {layer.function} after {layer.place} is in its flat part, "
+        f"so the start is flat for what comes before it."
+    )
+
+
+DEAD_LAYER = Rule(
+    "dead or saturated layer",
+    _dead_layer,
+    _dead_verdict,
+    lambda e: [
+        Remedy(
+            "Draw the weights anew with a scale that fits the layer, scale the inputs to a size of about 1, or use an "
+            "activation without a flat part.",
+            "torch.nn.init.xavier_normal_(layer.weight)  # kaiming_normal_ before relu\n"
+            "torch.nn.init.zeros_(layer.bias)",
+            "it begins anew, and you may want another start",
+        )
+    ],
+    "X. Glorot, Y. Bengio, Understanding the difficulty of training deep feedforward neural networks (2010)",
+)
+
+
+# Unused parameters
+
+
+def _unused(e: Examination) -> list[Evidence] | None:
+    silent = e.unmoved if e.here.finite else None
+    if not silent:
+        return None
+    names = ", ".join(map(e.subject.tensor_name, silent[:_SHOWN])) + (", ..." if len(silent) > _SHOWN else "")
+    return [
+        Evidence("parameters without gradient", names, "here and at another point"),
+        Evidence("change of the loss", "0", "when these parameters are moved by about their size"),
+    ]
+
+
+def _unused_verdict(e: Examination) -> str:
+    names = ", ".join(map(e.subject.tensor_name, (e.unmoved or [])[:_SHOWN]))
+    return f"Parameters are unused: the loss does not depend on {names}, so no method can fit them."
+
+
+UNUSED = Rule(
+    "unused parameters",
+    _unused,
+    _unused_verdict,
+    lambda e: [
+        Remedy(
+            "Use them in the closure, from the same tensors that were passed to the optimizer; or leave them out.",
+            "parameter.requires_grad_(False)",
+            "it needs a change of the closure",
+        )
+    ],
+    "torchmin_nb: the start check warns of them",
+)

@@ -1,0 +1,272 @@
+"""Rules about how the run ended: precision, noise, tolerances, budgets, success."""
+
+from __future__ import annotations
+
+import math
+
+from ...core.execution.optimality import tolerances_in_words
+from ...core.methods.local import METHODS
+from ..ending import iterations_missing
+from ..examination import Examination
+from ..finding import Evidence, Rule, number
+from ..remedy import Change, Remedy, changed_call, first_fitting
+
+__all__ = ["BUDGET", "CONVERGED", "FLOAT32", "NOISE", "NOTHING", "STOPPED", "TOLERANCE"]
+
+_TIGHT = {"maxcor": 50, "ftol": 0.0, "gtol": 1e-12}
+_MORE_HAGER = "J. J. Moré, S. M. Wild (2011); W. W. Hager, H. Zhang (2005)"
+
+
+def _left(e: Examination) -> Evidence:
+    return Evidence("predicted decrease", number(e.predicted), "of a Newton step: the loss could still fall by this")
+
+
+# float32
+
+
+def _float32(e: Examination) -> list[Evidence] | None:
+    subject = e.subject
+    coarse = subject.single or e.eps > subject.flat.eps
+    if not e.here.finite or not coarse or e.curvature is None or not _gave_up(e):
+        return None
+    double = e.double
+    hoped = double.predicted if double is not None and double.follows else e.curvature.hidden
+    deep = hoped <= 1e-3 * (e.ending.fell + hoped) and hoped >= 1e-4 * abs(e.here.loss)
+    hidden = double is not None and double.step >= 1e-2 and hoped <= 100 * e.rounding and e.ending.kind != "success"
+    if not (deep or hidden or (hoped >= 1e-4 * abs(e.here.loss) and (e.noise or 0.0) >= 1e-2 * hoped)):
+        return None
+    evidence = [
+        Evidence("precision", number(e.eps), "machine epsilon of float32, in which the closure computes"),
+        Evidence("loss", number(e.here.loss), f"from {e.ending.first:.3g}; the last iterations changed nothing"),
+        Evidence("predicted decrease", number(e.curvature.predicted), "of a Newton step, as far as float32 can see it"),
+    ]
+    if double is not None and double.follows:
+        evidence.append(Evidence("predicted in float64", number(double.predicted), "the loss would go on falling"))
+    elif double is not None:
+        evidence.append(Evidence("float64", "not followed", f"the closure stays in float32: {double.reason}"))
+    return evidence
+
+
+def _gave_up(e: Examination) -> bool:
+    """Whether the method found no better point, or called a loss that rounding holds a success."""
+    if e.ending.kind in ("search", "stalled", "floor", "other"):
+        return True
+    if e.ending.kind == "success":
+        tolerance = e.subject.option("gtol")
+        return tolerance is not None and e.slope > 10 * float(tolerance)
+    return e.ending.stands_still
+
+
+def _float32_remedies(e: Examination) -> list[Remedy]:
+    subject = e.subject
+    other = first_fitting(subject, "SSBroyden", "L-BFGS-B") or subject.method
+    engine = "torch" if other.startswith("SS") else None
+    tight = (
+        {name: value for name, value in _TIGHT.items() if name in METHODS[other].options} if other in METHODS else {}
+    )
+    change = Change(method=other, options=tight, engine=engine, double=True)
+    remedy = changed_call(subject, "Go on in float64, with a method that remembers the whole curvature.", change)
+    if e.double is not None and e.double.follows:
+        same = Change(double=True) if subject.spec is not None else Change("L-BFGS-B", _TIGHT, double=True)
+        return [remedy, changed_call(subject, "Go on in float64 with the same method.", same)]
+    code = f"inputs, targets = inputs.double(), targets.double()\n{remedy.code}"
+    needs = "the data in the closure would have to be float64 too"
+    return [Remedy(remedy.what, code, needs)]
+
+
+FLOAT32 = Rule(
+    "float32 floor",
+    _float32,
+    lambda e: (
+        "The run has reached the floor of float32: rounding hides further decreases of the loss, while float64 would "
+        "go on."
+    ),
+    _float32_remedies,
+    "P. Rathore et al., Challenges in training PINNs (2024); " + _MORE_HAGER,
+)
+
+
+# Noise
+
+
+def _noise(e: Examination) -> list[Evidence] | None:
+    if not e.here.finite or e.ending.kind not in ("search", "stalled", "floor", "other") or e.predicted is None:
+        return None
+    size = max(abs(e.ending.first), abs(e.here.loss))
+    if e.at_floor or e.noise is None or e.noise < 1e4 * e.eps * size or e.noise < 1e-3 * e.predicted:
+        return None
+    return [
+        Evidence("noise of the loss", number(e.noise), "standard deviation of its error, near the end point"),
+        Evidence("rounding", number(e.rounding), f"of a loss of {e.here.loss:.3g}: the noise is more than that"),
+        _left(e),
+    ]
+
+
+NOISE = Rule(
+    "noise",
+    _noise,
+    lambda e: (
+        "The line search failed because of noise: the gradient is right, but the loss has a computational noise of "
+        f"{number(e.noise)}, which hides the decreases that are left."
+    ),
+    lambda e: [
+        Remedy(
+            "Compute the loss more exactly: float64 throughout, tighter tolerances of inner solvers, no float() casts.",
+            "closure = closure_in_float64",
+            "it needs a change of the closure",
+        ),
+        *(
+            [changed_call(e.subject, "A line search that knows the noise.", Change(e.subject.method, engine="torch"))]
+            if e.subject.spec is not None and "torch" in e.subject.spec.engines and e.subject.engine != "torch"
+            else []
+        ),
+    ],
+    _MORE_HAGER,
+)
+
+
+# Tolerances
+
+
+def _tolerance(e: Examination) -> list[Evidence] | None:
+    if not e.here.finite or e.ending.kind != "success" or e.converged or e.share_left is None:
+        return None
+    if e.share_left < 1e-3 or e.subject.constraints:
+        return None
+    subject = e.subject
+    words = (
+        ""
+        if subject.spec is None
+        else tolerances_in_words(subject.spec.options, subject.options, subject.arguments.get("tol"))
+    )
+    return [
+        Evidence("loss", number(e.here.loss), f"from {e.ending.first:.3g}"),
+        Evidence("gradient norm", number(e.slope), f"satisfies the tolerances{': ' + words if words else ''}"),
+        Evidence("share left", f"{100 * e.share_left:.3g} %", "of the decrease that was possible is still left"),
+    ]
+
+
+def _tolerance_remedies(e: Examination) -> list[Remedy]:
+    subject, remedies = e.subject, []
+    if subject.spec is None:
+        return [changed_call(subject, "Use smaller tolerances.", Change("L-BFGS-B", {"gtol": 1e-12, "ftol": 0.0}))]
+    size = max(e.predicted or 0.0, e.ending.fell, abs(e.here.loss))
+    if 0 < size < 1:
+        scale = 10.0 ** math.floor(math.log10(size))
+        remedies.append(changed_call(subject, "Scale the loss to a size of about 1.", Change(loss_scale=scale)))
+    tight = {row.name: 1e-12 for row in subject.spec.options.values() if row.tolerance and row.kind == "float"}
+    if tight:
+        remedies.append(changed_call(subject, "Use smaller tolerances.", Change(options=tight)))
+    return remedies
+
+
+TOLERANCE = Rule(
+    "tolerance too large for the loss",
+    _tolerance,
+    lambda e: (
+        "The run was stopped by a tolerance that the scale of the loss makes meaningless: "
+        f"the method reports success, although the loss ({number(e.here.loss)}) would still fall."
+    ),
+    _tolerance_remedies,
+    "SciPy: ftol, gtol and xtol are absolute or of a fixed size",
+)
+
+
+# Budgets
+
+
+def _budget(e: Examination) -> list[Evidence] | None:
+    if not e.here.finite or e.ending.kind != "limit" or e.converged:
+        return None
+    missing = iterations_missing(e.subject, e.predicted or 0.0)
+    evidence = [Evidence("iterations", str(e.ending.iterations), f"then the run ended: {e.ending.message}")]
+    if e.predicted is not None:
+        evidence.append(_left(e))
+    if missing is not None:
+        evidence.append(Evidence("iterations missing", f"about {missing:,}", "at the pace of the last half of the run"))
+    return evidence
+
+
+def _budget_verdict(e: Examination) -> str:
+    missing = iterations_missing(e.subject, e.predicted or 0.0)
+    forecast = f"; about {missing:,} more iterations are missing" if missing is not None else ""
+    squares = " The loss is a sum of squares: least squares would need fewer." if e.squares else ""
+    return f"The budget is too small: the run ended at its limit while the loss was still falling{forecast}.{squares}"
+
+
+def _budget_remedies(e: Examination) -> list[Remedy]:
+    subject = e.subject
+    missing = iterations_missing(subject, e.predicted or 0.0) or 2 * max(e.ending.iterations, 1)
+    factor = min(max(2.0, 2 * missing / max(e.ending.iterations, 1)), 100.0)
+    rows = {} if subject.spec is None else subject.spec.options
+    limit = {"maxiter": int(2 * (e.ending.iterations + missing))} if "maxiter" in rows else {}
+    method = None if subject.spec is not None else "L-BFGS-B"
+    remedies = [changed_call(subject, "Give it a larger budget.", Change(method, limit, factor=factor))]
+    other = first_fitting(subject, "SSBroyden", "L-BFGS-B", "SLSQP")
+    if other is not None and not subject.curved:
+        engine = "torch" if other.startswith("SS") else None
+        remedies.append(changed_call(subject, "Or a method that is quicker.", Change(other, engine=engine)))
+    return remedies
+
+
+BUDGET = Rule("budget too small", _budget, _budget_verdict, _budget_remedies, "torchmin_nb: the pace of the history")
+
+
+# Success
+
+
+def _converged(e: Examination) -> list[Evidence] | None:
+    if not e.converged:
+        return None
+    evidence = [Evidence("loss", number(e.here.loss), f"from {e.ending.first:.3g} in {e.ending.iterations} iterations")]
+    if not math.isnan(e.slope):
+        evidence.append(Evidence("gradient norm", number(e.slope), "at the end point, without what bounds hold"))
+    if e.predicted is not None:
+        evidence.append(_left(e))
+        evidence.append(Evidence("rounding", number(e.rounding), "the least change that the dtype can show"))
+    return evidence
+
+
+def _converged_verdict(e: Examination) -> str:
+    if e.ending.kind == "target":
+        return "The target loss has been reached; nothing is wrong."
+    if e.at_floor:
+        return "Converged as far as the dtype allows: what a Newton step could still gain is below rounding."
+    return "Converged: the end point is a minimum within the tolerances; nothing is wrong."
+
+
+CONVERGED = Rule(
+    "converged",
+    _converged,
+    _converged_verdict,
+    lambda e: [],
+    "J. Nocedal, S. J. Wright (2006), chapter 2",
+    healthy=True,
+)
+
+
+def _stopped(e: Examination) -> list[Evidence] | None:
+    if e.ending.kind not in ("stopped", "paused", "none"):
+        return None
+    return [Evidence("iterations", str(e.ending.iterations), e.ending.message or "no run yet"), _left(e)]
+
+
+STOPPED = Rule(
+    "stopped",
+    _stopped,
+    lambda e: {
+        "stopped": "The run was stopped on request, before the method had converged.",
+        "paused": "The run is paused; the loss can still fall.",
+        "none": "There has been no run; the loss can fall from here.",
+    }[e.ending.kind],
+    lambda e: [changed_call(e.subject, "Go on.", Change())] if e.subject.spec is not None else [],
+    "Status.STOPPED",
+)
+
+NOTHING = Rule(
+    "nothing found",
+    lambda e: [Evidence("ending", e.ending.message or e.ending.kind, "what the method reported"), _left(e)],
+    lambda e: "No rule explains the ending; the numbers below are what was measured.",
+    lambda e: [],
+    "–",
+)

@@ -1,0 +1,343 @@
+"""Rules about the shape of the loss: saddles, plateaus, scales, condition, flat directions, sums of squares."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from ..ending import iterations_missing
+from ..examination import Examination
+from ..finding import Evidence, Rule, number
+from ..remedy import Change, Remedy, changed_call, first_fitting
+from ..slopes import sizes_of
+
+__all__ = ["BADLY_SCALED", "FLAT", "ILL_CONDITIONED", "SADDLE", "SMALL_MEMORY", "SUM_OF_SQUARES", "UNIDENTIFIABLE"]
+
+_NOCEDAL = "J. Nocedal, S. J. Wright, Numerical Optimization (2006)"
+_SHOWN = 4
+_SECOND_ORDER = ("trust-exact", "trust-krylov", "trust-ncg", "TNC", "trust-constr")
+_QUASI_NEWTON = ("SSBroyden", "BFGS", "L-BFGS-B", "trust-krylov")
+
+
+def _kappa(e: Examination) -> Evidence:
+    curvature = e.curvature
+    assert curvature is not None
+    sure = "" if curvature.whole else "at least "
+    return Evidence("condition number κ", sure + number(curvature.condition), "largest over smallest curvature")
+
+
+# Saddle
+
+
+def _saddle(e: Examination) -> list[Evidence] | None:
+    if not e.here.finite or not (e.saddle or e.degenerate):
+        return None
+    if e.degenerate and e.lower_nearby is not None:
+        fall, distance = e.lower_nearby
+        return [
+            Evidence("gradient norm", number(e.slope), "so small that methods take the point for a minimum"),
+            Evidence("decrease", number(fall), f"of the loss at a point {distance:.3g} away: it is no minimum"),
+        ]
+    curvature, gain = e.curvature, e.gain_downhill
+    assert curvature is not None
+    assert gain is not None
+    return [
+        Evidence("lowest eigenvalue", number(curvature.lowest), f"of the Hessian; highest {curvature.highest:.3g}"),
+        Evidence("gradient norm", number(e.slope), "so small that methods take the point for a minimum"),
+        Evidence("decrease", number(gain[0]), f"of the loss at a distance of {abs(gain[1]):.3g} along that direction"),
+    ]
+
+
+def _saddle_verdict(e: Examination) -> str:
+    ignores = "" if e.subject.curved else f", which {e.subject.method or 'the method'} does not see"
+    zero = [e.subject.tensor_name(i) for i, t in enumerate(e.subject.flat.tensors) if t.dim() > 1 and not bool(t.any())]
+    flat = f" The start is flat: {', '.join(zero[:_SHOWN])} is all zero." if zero else ""
+    if e.degenerate:
+        return f"The run stands at a degenerate saddle point: gradient and curvature are 0, it falls nearby.{flat}"
+    return f"The run stands at a saddle point: the Hessian is indefinite, with a negative eigenvalue{ignores}.{flat}"
+
+
+def _saddle_remedies(e: Examination) -> list[Remedy]:
+    curvature, gain, subject = e.curvature, e.gain_downhill, e.subject
+    if gain is None or curvature is None or e.degenerate:
+        random = np.random.default_rng(5).choice([-0.02, 0.02], e.lab.z.size)
+        beside = subject.variables.to_user(e.lab.inside(e.lab.z + random * sizes_of(e.lab)))
+        return [changed_call(subject, "Start a little beside this point.", Change(start=beside))]
+    start = subject.variables.to_user(e.lab.inside(e.lab.z + gain[1] * curvature.direction))
+    other = first_fitting(subject, *_SECOND_ORDER)
+    remedies = [changed_call(subject, "Step along the direction of negative curvature and go on.", Change(start=start))]
+    if other is not None:
+        what = "Step along it, and use a method that follows negative curvature."
+        remedies.insert(0, changed_call(subject, what, Change(method=other, start=start)))
+    return remedies
+
+
+SADDLE = Rule("saddle", _saddle, _saddle_verdict, _saddle_remedies, f"{_NOCEDAL}, section 2.1 and theorem 4.1")
+
+
+# Plateau
+
+
+def _flat(e: Examination) -> list[Evidence] | None:
+    curvature = e.curvature
+    if not e.here.finite or curvature is None or e.gradient is None:
+        return None
+    reach = 1 + float(np.linalg.norm(e.lab.z))
+    bend = max(abs(curvature.highest), abs(curvature.lowest)) * reach**2 + e.slope * reach
+    if bend > 1e-6 * abs(e.here.loss) or e.flat_far is None or e.flat_far > 1e-6:
+        return None
+    return [
+        Evidence("gradient norm", number(e.slope), "almost nothing says where to go"),
+        Evidence("largest curvature", number(curvature.highest), "and nothing bends"),
+        Evidence("change of the loss", number(e.flat_far), "relative, when each variable moves by a tenth of its size"),
+    ]
+
+
+FLAT = Rule(
+    "flat start",
+    _flat,
+    lambda e: (
+        "The start is flat: the run stands on a plateau, where the loss does not change and the gradient vanishes."
+    ),
+    lambda e: [
+        Remedy(
+            "Start somewhere else, nearer to the solution; several starts show where the loss falls.",
+            "multistart(optimizer, closure, 20)",
+            "it needs a region in which to start",
+        )
+    ],
+    f"{_NOCEDAL}, section 2.2",
+)
+
+
+# Scales
+
+
+def _badly_scaled(e: Examination) -> list[Evidence] | None:
+    curvature = e.curvature
+    if not e.here.finite or e.converged or curvature is None or not curvature.highest > 0 or e.tolerance_is_why:
+        return None
+    if curvature.condition < (1e6 if e.ending.kind == "limit" else 1e4):
+        return None
+    scaling = e.scaling
+    if scaling is None or not scaling.after <= scaling.before / 100 or np.ptp(np.log10(scaling.sizes)) < 2:
+        return None
+    names, order = e.subject.entry_names(), np.argsort(scaling.sizes)
+    ends = f"{scaling.sizes[order[0]]:.1g} for {names[order[0]]}, {scaling.sizes[order[-1]]:.1g} for {names[order[-1]]}"
+    return [
+        _kappa(e),
+        Evidence("κ after scaling", number(scaling.after), "if each variable is divided by its own typical size"),
+        Evidence("typical sizes", ends, "by the curvature along each variable"),
+    ]
+
+
+def _scale_remedies(e: Examination) -> list[Remedy]:
+    scaling, subject = e.scaling, e.subject
+    assert scaling is not None
+    variables = subject.variables
+    free = variables.direction_to_user(scaling.sizes)
+    sizes = np.where(free > 0, free, 1.0)
+    powers = np.asarray(10.0 ** np.round(np.log10(sizes)), dtype=np.float64)
+    return [changed_call(subject, "Give each parameter its typical size.", Change(sizes=powers))]
+
+
+BADLY_SCALED = Rule(
+    "badly scaled parameters",
+    _badly_scaled,
+    lambda e: (
+        "The parameters are badly scaled: their typical sizes differ by "
+        f"{10 ** float(np.ptp(np.log10(e.scaling.sizes))):.0e}, which makes the problem ill-conditioned; "  # type: ignore[union-attr]
+        "scaling mends it."
+    ),
+    _scale_remedies,
+    f"{_NOCEDAL}, section 2.2 (scaling)",
+)
+
+
+# Condition
+
+
+def _small_memory(e: Examination) -> list[Evidence] | None:
+    name = next((each for each in ("maxcor", "history_size") if e.subject.option(each) is not None), None)
+    if name is None or not e.here.finite or e.converged or e.curvature is None or e.ending.kind != "limit":
+        return None
+    memory, n = int(e.subject.option(name)), e.subject.variables.n
+    if memory >= min(n, 10) or e.curvature.condition < 100:
+        return None
+    return [
+        Evidence(f"memory m ({name})", str(memory), f"remembered steps, for {n} variables"),
+        _kappa(e),
+    ]
+
+
+def _memory_remedies(e: Examination) -> list[Remedy]:
+    name = "maxcor" if e.subject.option("maxcor") is not None else "history_size"
+    more = max(30, 3 * int(e.subject.option(name)))
+    if e.subject.spec is None:
+        change = Change(method="L-BFGS-B", options={"maxcor": more}, engine="torch")
+        return [changed_call(e.subject, "Remember more steps.", change)]
+    return [changed_call(e.subject, "Remember more steps.", Change(options={name: more}))]
+
+
+SMALL_MEMORY = Rule(
+    "memory too small",
+    _small_memory,
+    lambda e: (
+        "The memory of the method is too small: L-BFGS with so few remembered steps (m) is slow on such curvatures."
+    ),
+    _memory_remedies,
+    f"{_NOCEDAL}, section 7.2",
+)
+
+
+def _ill_conditioned(e: Examination) -> list[Evidence] | None:
+    curvature = e.curvature
+    if not e.here.finite or e.converged or curvature is None or not curvature.highest > 0 or e.tolerance_is_why:
+        return None
+    missing = iterations_missing(e.subject, e.predicted or 0.0)
+    slow = e.ending.kind != "limit" or missing is None or missing > e.ending.iterations
+    slow = slow and e.ending.iterations >= min(20, e.subject.variables.n)
+    if curvature.condition < 1e5 or not slow or e.ending.kind == "none":
+        return None
+    return [
+        _kappa(e),
+        Evidence("predicted decrease", number(e.predicted), "of a Newton step: the loss could still fall by this"),
+        Evidence("iterations", str(e.ending.iterations), "done so far"),
+    ]
+
+
+def _stronger(e: Examination) -> list[Remedy]:
+    """A method with more memory of curvature, or with exact curvature."""
+    subject, remedies = e.subject, []
+    other = first_fitting(subject, *_QUASI_NEWTON)
+    if other is not None:
+        engine = "torch" if other.startswith("SS") else None
+        remedies.append(
+            changed_call(subject, "A quasi-Newton method with a full matrix.", Change(other, engine=engine))
+        )
+    second = first_fitting(subject, *_SECOND_ORDER)
+    if second is not None and not subject.curved:
+        remedies.append(changed_call(subject, "A method with exact curvature.", Change(second)))
+    return remedies + _as_residuals(e)
+
+
+ILL_CONDITIONED = Rule(
+    "ill-conditioned",
+    _ill_conditioned,
+    lambda e: (
+        f"The problem is ill-conditioned: the condition number κ of the Hessian is about {e.curvature.condition:.0e}, "  # type: ignore[union-attr]
+        f"and {e.subject.method or 'the method'} moves slowly along the flat directions."
+        + (" The loss is a sum of squares: least squares would do better." if e.squares else "")
+    ),
+    _stronger,
+    f"{_NOCEDAL}, sections 3.3 and 6.4",
+)
+
+
+# Sums of squares
+
+
+def _as_residuals(e: Examination) -> list[Remedy]:
+    if not e.squares or e.subject.constraints:
+        return []
+    method = "trf" if e.subject.bounded else "lm"
+    return [
+        Remedy(
+            "Least squares, which sees each residual: let the closure return the residuals in place of their squares.",
+            f"def residuals():\n    return model(inputs) - targets\n\n"
+            f'LeastSquaresWrapper(model.parameters(), "{method}").step(residuals)',
+            "the closure returns the sum of squares, not the residuals",
+        )
+    ]
+
+
+def _sum_of_squares(e: Examination) -> list[Evidence] | None:
+    if not e.here.finite or e.converged or not _as_residuals(e) or e.ending.kind not in ("limit", "search", "stalled"):
+        return None
+    missing = iterations_missing(e.subject, e.predicted or 0.0)
+    quick = missing is not None and missing < 3 * e.ending.iterations
+    if e.ending.iterations < 100 or quick or e.subject.flat.n > 50 or e.subject.gradient_free:
+        return None
+    return [
+        Evidence("graph of the loss", "a sum of squares", "its residuals say more than their sum"),
+        Evidence("iterations", str(e.ending.iterations), "were not enough for this method"),
+    ]
+
+
+SUM_OF_SQUARES = Rule(
+    "sum of squares",
+    _sum_of_squares,
+    lambda e: (
+        "The loss is a sum of squares, and the method sees only the sum: least squares would do with fewer steps."
+    ),
+    lambda e: _as_residuals(e) + _stronger(e)[:1],
+    f"{_NOCEDAL}, chapter 10",
+)
+
+
+# Flat directions
+
+
+def _unidentifiable(e: Examination) -> list[Evidence] | None:
+    if not e.here.finite or not e.converged or e.subject.constraints or e.unmoved:
+        return None
+    directions = e.flat_directions
+    if directions is None or not len(directions) or (e.watch.softmax and _shifts_all_classes(e, directions)):
+        return None
+    return [
+        Evidence(
+            "flat directions", str(len(directions)), f"of {e.subject.variables.n}: the Hessian is zero along them"
+        ),
+        *(
+            Evidence(f"direction {i + 1}", _mix(e, row), "the loss stays the same along it, also far away")
+            for i, row in enumerate(directions[:3])
+        ),
+    ]
+
+
+def _shifts_all_classes(e: Examination, directions: Any) -> bool:
+    """Whether every direction adds the same to all classes, which a softmax does not see."""
+    for row in directions:
+        begin, whole = 0, e.subject.variables.direction_to_user(row)
+        for tensor in e.subject.flat.tensors:
+            part = whole[begin : begin + tensor.numel()].reshape(tensor.shape[0] if tensor.dim() else 1, -1)
+            begin += tensor.numel()
+            if np.abs(part - part.mean(0)).max() > 1e-4:
+                return False
+    return True
+
+
+def _mix(e: Examination, row: Any) -> str:
+    names, order = e.subject.entry_names(), np.argsort(-np.abs(row), kind="stable")
+    largest = float(np.abs(row[order[0]]))
+    kept = [i for i in order[:_SHOWN] if abs(row[i]) > 0.05 * largest]
+    return " ".join(f"{row[i] / largest * math.copysign(1, row[order[0]]):+.2g}·{names[i]}" for i in kept)
+
+
+def _undetermined(e: Examination) -> str:
+    directions = e.flat_directions
+    assert directions is not None
+    names, weight = e.subject.entry_names(), np.abs(directions).max(0)
+    order = np.argsort(-weight, kind="stable")
+    kept = [names[i] for i in order[:_SHOWN] if weight[i] > 0.05 * weight.max()]
+    return ", ".join(kept) + (", ..." if int((weight > 0.05 * weight.max()).sum()) > _SHOWN else "")
+
+
+UNIDENTIFIABLE = Rule(
+    "unidentifiable parameters",
+    _unidentifiable,
+    lambda e: (
+        f"Converged, but parameters are unidentifiable: the Hessian has a null space, and the loss does not determine "
+        f"{_undetermined(e)}, which can move together without a change."
+    ),
+    lambda e: [
+        Remedy(
+            "Fix one of them, combine them into one parameter, add data that tells them apart, or a small penalty.",
+            "return loss + 1e-6 * sum(p.square().sum() for p in model.parameters())",
+            "it needs a decision about the model",
+        )
+    ],
+    "A. Raue et al., Structural and practical identifiability analysis (Bioinformatics 2009)",
+)

@@ -1,0 +1,175 @@
+"""Is the gradient right, and is the loss smooth? Directional differences at a point close by, jumps of the gradient."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .laboratory import Laboratory
+
+__all__ = ["Kink", "Mismatch", "kink_of", "mismatch_of", "sizes_of"]
+
+Array = NDArray[np.float64]
+
+_OFF = 0.1
+_SPACING = 4.0
+"""Differences are taken over this many cube roots of the machine epsilon, relative to the sizes."""
+_LOCATED = 8
+"""At most this many tensors are examined one by one."""
+
+
+@dataclass(frozen=True)
+class Mismatch:
+    """A gradient that is not the derivative of the loss: along a direction, and by tensor where that is known.
+
+    slope: by differences of the loss; claimed: by the gradient. tensors: (index, slope, claimed) of the wrong ones.
+    """
+
+    slope: float
+    claimed: float
+    tensors: tuple[tuple[int, float, float], ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Kink:
+    """A jump of the gradient: between points `apart`, the gradient changes by `jump`, as much as over a longer way.
+
+    size: of the gradient there. entries: shape (n,), the change of each entry.
+    """
+
+    jump: float
+    apart: float
+    size: float
+    entries: Array
+
+
+def sizes_of(lab: Laboratory) -> Array:
+    """A typical size of each variable, shape (n,): its own, at least the root mean square of its tensor; else 1."""
+    z, owner = lab.z, lab.subject.owners()
+    sizes = np.abs(z)
+    for index in np.unique(owner):
+        mine = owner == index
+        rms = float(np.sqrt(np.mean(z[mine] ** 2)))
+        sizes[mine] = np.maximum(sizes[mine], 0.3 * rms) if rms else 1.0
+    return sizes
+
+
+def mismatch_of(lab: Laboratory) -> Mismatch | None:
+    """Where the gradient differs from the loss: at a point one per cent away, so that a minimum or a kink is not met.
+
+    Three evaluations if all is well. Differences at two distances must agree, so that a curved or noisy loss is not
+    taken for a wrong gradient.
+    """
+    random = np.random.default_rng(0)
+    sizes, n = sizes_of(lab), lab.z.size
+    near = lab.z + 0.01 * sizes * random.choice([-1.0, 1.0], n) * random.uniform(0.5, 1.0, n)
+    if lab.variables.bounds is not None:  # so far inside that no difference meets a bound
+        margin = 2 * _SPACING * lab.flat.eps ** (1 / 3) * sizes
+        low, high = lab.variables.bounds.lb + margin, lab.variables.bounds.ub - margin
+        sizes, near = np.where(low < high, sizes, 0.0), np.where(low < high, np.clip(near, low, high), lab.z)
+    here = lab.sample(near)
+    if not here.finite or here.gradient is None:
+        return None
+    signs = random.choice([-1.0, 1.0], n) * random.uniform(0.5, 1.0, n)
+    direction = sizes * signs / math.sqrt(n)
+    slope, claimed = _slope(lab, near, direction), float(here.gradient @ direction)
+    if slope is None or not _differ(lab, slope, claimed, _weight(here.gradient, direction), here.loss):
+        return None
+    again = _slope(lab, near, direction, 0.3)
+    if again is None or abs(again - slope) > 0.1 * abs(slope - claimed):
+        return None
+    return Mismatch(slope, claimed, tuple(_located(lab, near, direction, here.gradient, here.loss)))
+
+
+def _weight(gradient: Array, direction: Array) -> float:
+    """The size of g·d without cancellation."""
+    return float(np.linalg.norm(gradient * direction))
+
+
+def _located(
+    lab: Laboratory, near: Array, direction: Array, gradient: Array, loss: float
+) -> list[tuple[int, float, float]]:
+    owner, found = lab.subject.owners(), []
+    for index in np.unique(owner)[:_LOCATED]:
+        part = np.where(owner == index, direction, 0.0)
+        if lab.left < 2:
+            break
+        slope, claimed = _slope(lab, near, part), float(gradient @ part)
+        if slope is not None and _differ(lab, slope, claimed, _weight(gradient, part), loss):
+            found.append((int(index), slope, claimed))
+    return found
+
+
+def _slope(lab: Laboratory, at: Array, direction: Array, factor: float = 1.0) -> float | None:
+    """The central difference of the loss; None where it is not finite."""
+    h = factor * _SPACING * lab.flat.eps ** (1 / 3)
+    slope = (lab.loss(at + h * direction) - lab.loss(at - h * direction)) / (2 * h)
+    return slope if math.isfinite(slope) else None
+
+
+def _differ(lab: Laboratory, slope: float, claimed: float, weight: float, loss: float) -> bool:
+    """Whether two slopes differ by more than curvature, rounding and cancellation explain."""
+    off, rounding = abs(slope - claimed), 100 * lab.flat.eps ** (2 / 3) * abs(loss)
+    return off > _OFF * max(abs(slope), abs(claimed), 0.3 * weight) and off > rounding
+
+
+def kink_of(lab: Laboratory, gradient: Array, typical: float) -> Kink | None:
+    """A kink close to the examined point: the change of the gradient does not shrink with the distance.
+
+    Along the steepest descent and along a random direction; up to twelve evaluations, and six to confirm it. typical:
+    the largest gradient norm of the run, beside which the jump must count.
+    """
+    random = np.random.default_rng(1)
+    reach = 1 + float(np.linalg.norm(lab.z))
+    sizes = sizes_of(lab)
+    steep = -gradient / (float(np.linalg.norm(gradient)) or 1.0)
+    turned = sizes * random.standard_normal(lab.z.size)
+    turned /= float(np.linalg.norm(turned)) or 1.0
+    spacings = (1e-3, 1e-5, 1e-7) if not lab.subject.single else (3e-2, 3e-3, 3e-4)
+    for direction in (steep, turned):
+        jumps = []
+        for spacing in spacings:
+            step = spacing * reach * direction
+            ahead, behind = lab.sample(lab.z + step), lab.sample(lab.z - step)
+            if not (ahead.finite and behind.finite) or ahead.gradient is None or behind.gradient is None:
+                break
+            change = ahead.gradient - behind.gradient
+            mean = float(np.linalg.norm(ahead.gradient) + np.linalg.norm(behind.gradient)) / 2
+            jumps.append((float(np.linalg.norm(change)), 2 * spacing * reach, mean, change))
+            if len(jumps) > 1 and _jumps(jumps[-2], jumps[-1]) and jumps[-1][0] >= 1e-4 * typical:
+                jump, apart, size, entries = jumps[-1]
+                if _is_sudden(lab, (-spacing * reach, spacing * reach), direction, behind.gradient, ahead.gradient):
+                    return Kink(jump, apart, size, entries)
+                break
+            if len(jumps) > 1 and jumps[-1][0] <= 3 * jumps[-2][0] * jumps[-1][1] / jumps[-2][1]:
+                break  # the change shrinks with the distance
+    return None
+
+
+def _is_sudden(
+    lab: Laboratory, ends: tuple[float, float], direction: Array, behind: Array, ahead: Array, halvings: int = 6
+) -> bool:
+    """Whether the change of the gradient between two points stays while they approach each other.
+
+    A network with large weights bends strongly over a long way: then each half of the way has its part of the change.
+    """
+    whole = float(np.linalg.norm(ahead - behind))
+    low, high = ends
+    for _ in range(halvings):
+        middle = low + 0.45 * (high - low)  # not halfway: the kink may be exactly there
+        found = lab.sample(lab.z + middle * direction)
+        if not found.finite or found.gradient is None:
+            return False
+        if np.linalg.norm(found.gradient - behind) > np.linalg.norm(ahead - found.gradient):
+            high, ahead = middle, found.gradient
+        else:
+            low, behind = middle, found.gradient
+    return float(np.linalg.norm(ahead - behind)) > 0.2 * whole
+
+
+def _jumps(far: tuple[float, float, float, Array], near: tuple[float, float, float, Array]) -> bool:
+    """Whether the gradient changes as much over the short way, and by a part of its size that counts."""
+    return near[0] >= 0.5 * far[0] and near[0] >= 0.05 * near[2] and near[0] > 0
