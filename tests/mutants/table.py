@@ -281,6 +281,6 @@ MUTANTS = [
     *_in_cells(
         "96_why_did_it_stop",
         ("constant", "load_iris().data) / 100", "load_iris().data)"),
-        ("text", 's = log_s.exp().detach() if DETACH', "s = log_s.exp() if DETACH"),
+        ("text", "s = log_s.exp().detach() if DETACH", "s = log_s.exp() if DETACH"),
     ),
 ]
