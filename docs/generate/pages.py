@@ -42,3 +42,4 @@ def _records() -> Iterator[tuple[str, str]]:
     record = (ROOT / "tests" / "benchmarks" / "README.md").read_text(encoding="utf-8")
     yield "benchmarks.md", record.replace("](pictures/", "](../tests/benchmarks/pictures/")
     yield "changelog.md", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    yield "security.md", (ROOT / "SECURITY.md").read_text(encoding="utf-8").replace("(docs/", "(")

@@ -301,7 +301,7 @@ def test_a_run_that_nothing_watches_shows_itself_as_the_last_line_of_a_cell(cell
     run._ipython_display_()
     cell.tick()
     assert isinstance(cell.at(2), PanelWidget)  # live again, to be looked at
-    assert labels(cell.at(2)) == []
+    assert labels(cell.at(2)) == ["Why?"]
 
 
 def test_as_the_last_line_of_the_cell_that_started_it_nothing_is_shown_twice(cell, runs):

@@ -30,7 +30,7 @@ class Scene:
 
     title: of the static figure; header, buttons and notes of the runs: of the live panel. x: of X_AXES, or `priced`,
     which is what `panels.priced` names, and which the live panel offers besides. panels: "auto" or names of PANELS.
-    scale: of VIEW_SCALES. height: pixels at least.
+    scale: of VIEW_SCALES. height: pixels at least. below: HTML that is shown below the figure.
     """
 
     histories: Mapping[str, History]
@@ -42,6 +42,7 @@ class Scene:
     header: Header = field(default=Header("waiting", ""))
     buttons: tuple[Button, ...] = ()
     notes: Mapping[str, str] = field(default_factory=dict)
+    below: str = ""
     priced: str = ""
 
     def __post_init__(self) -> None:

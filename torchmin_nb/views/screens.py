@@ -6,7 +6,7 @@ import weakref
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from ..core.display.html import Html, html
+from ..core.display.html import Html, html, joined
 from .handshake import Handshake
 from .live_panel.widget import PanelWidget
 from .main_thread import main_thread
@@ -64,6 +64,7 @@ class PanelScreen:
         self._hears = {name: weakly(getattr(listener, name)) for name in names}
         self._handshake: Handshake | None = None
         self._displays: tuple[Any, Any] | None = None
+        self._below = ""
         self.widget: PanelWidget | None = None
 
     def open(self, scene: Scene) -> None:
@@ -85,7 +86,12 @@ class PanelScreen:
 
     def draw(self, scene: Scene) -> int:
         assert self.widget is not None
-        return self.widget.publish(scene.state())
+        assert self._displays is not None
+        sent = self.widget.publish(scene.state())
+        if scene.below != self._below:
+            self._below = scene.below
+            self._displays[1].update({"text/html": scene.below, "text/plain": ""}, raw=True)
+        return sent + len(scene.below)
 
     def beat(self, *, whole: bool) -> int:
         assert self.widget is not None
@@ -247,7 +253,11 @@ def _close(widget: PanelWidget) -> None:
 
 
 def epilogue(scene: Scene) -> Html:
-    """The verdict, with the solver's own message; of a failed run the error."""
+    """The verdict, with the solver's own message; of a failed run the error. Then the report, if there is one."""
+    return joined([_ending(scene), Html(scene.below)])
+
+
+def _ending(scene: Scene) -> Html:
     header = scene.header
     facts = " · ".join(f"{fact.name} {fact.text}" for fact in header.facts)
     if header.tone == "error":

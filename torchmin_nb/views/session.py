@@ -78,6 +78,7 @@ class Session:
         self.source.press(action, count)
         with self._lock:
             self._pace.at_once()
+            self._open_until = self._open_until and self._clock() + _REVISIT
 
     def fall_back(self, why: str) -> None:
         """The panel is not seen: a static figure takes its place."""
@@ -173,6 +174,7 @@ def scene_at(scene: Scene, moment: Moment) -> Scene:
         header=moment.header,
         buttons=moment.buttons,
         notes=moment.notes,
+        below=moment.below,
     )
 
 

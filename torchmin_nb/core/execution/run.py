@@ -474,10 +474,16 @@ class Run:
             self.pause()
             goes_on = self.wait_until_paused()
         try:
-            return diagnosis(self._optimizer, self._closure, run=self, budget=budget)
+            with self._control.held():
+                return diagnosis(self._optimizer, self._closure, run=self, budget=budget)
         finally:
             if goes_on:
                 self.resume()
+
+    @property
+    def can_be_diagnosed(self) -> bool:
+        """Whether it has a closure to examine, and stands still or has ended."""
+        return self._closure is not None and (self._ended.is_set() or self._control.waiting)
 
     @property
     def kept(self) -> Any:

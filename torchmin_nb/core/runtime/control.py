@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -212,6 +214,7 @@ class Control:
         self._resumes = 0
         self._paused_at: int | None = None
         self._abandoned = False
+        self._held = False
         self._over = False
         self._requested: Ending | None = None
         self._changed = threading.Condition()
@@ -267,6 +270,18 @@ class Control:
             self._paused, self._iterations = False, iterations
             self._resumes += 1
             self._changed.notify_all()
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold a paused run inside: no resume and no stop lets it go on before the end."""
+        with self._changed:
+            self._held = True
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._held = False
+                self._changed.notify_all()
 
     def abandon(self) -> None:
         """Nothing is left that could resume the run: end it when it is paused, now or later."""
@@ -350,4 +365,4 @@ class Control:
         self._idle += time.perf_counter() - begun
 
     def _may_continue(self) -> bool:
-        return not self.waiting or self._requested is not None or self._abandoned
+        return not self._held and (not self.waiting or self._requested is not None or self._abandoned)

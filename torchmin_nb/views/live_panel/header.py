@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 
 from ...core.execution.run import FAILED, FINISHED, PAUSED, PENDING, RUNNING, STOPPED
 from ...core.history.history import History
+from ...core.history.verdict import verdict
 from ...core.methods.local import METHODS
-from .verdict import verdict
 
-__all__ = ["BUTTONS", "WAITING", "Button", "Fact", "Header", "buttons_of", "header_of"]
+__all__ = ["BUTTONS", "WAITING", "WHY", "Button", "Fact", "Header", "buttons_of", "header_of"]
 
 WAITING = "waiting"
 """The badge of a run of which nothing is known yet."""
@@ -59,6 +59,8 @@ class Header(NamedTuple):
 
 _STEPS = Button("step", "Step", "One iteration, then pause"), Button("many", "+10", "Ten iterations, then pause")
 _STOP = Button("stop", "Stop", "End the run at the best point seen")
+WHY = Button("why", "Why?", "Examine the loss where the run stands: why did it stop?", says="examining")
+"""Of a run that stands still or is over."""
 BUTTONS: Mapping[str, tuple[Button, ...]] = {
     PENDING: (Button("resume", "Start", "Start the run"), *_STEPS, _STOP),
     PAUSED: (Button("resume", "Resume", "Go on without limit"), *_STEPS, _STOP),

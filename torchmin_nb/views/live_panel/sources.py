@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from ...core.callbacks.history_file import HistoryTail
+from ...core.display.html import html
 from ...core.execution.run import FAILED, FINISHED, PAUSED, PENDING, STOPPED, Run
 from ...core.history.history import History
 from ...core.optimizers.multistart.result import MultiStart, StartRun
+from ...core.runtime.control import Status
 from ...errors import ArgumentError, text_of
 from ..words import status_line
-from .header import WAITING, Button, Fact, Header, buttons_of, header_of
+from .header import WAITING, WHY, Button, Fact, Header, buttons_of, header_of
 
 __all__ = ["BlockingSource", "FileSource", "Moment", "RunSource", "Source", "StartsSource"]
 
@@ -24,7 +27,7 @@ _NOTHING = History()
 
 class Moment(NamedTuple):
     """What there is to show now. title: of the figure that stays. notes: what the legend says of runs. over: whether
-    nothing new will come.
+    nothing new will come. below: HTML that is shown below the figure.
     """
 
     histories: Mapping[str, History]
@@ -33,10 +36,11 @@ class Moment(NamedTuple):
     buttons: tuple[Button, ...] = ()
     notes: Mapping[str, str] = {}
     over: bool = False
+    below: str = ""
 
     def key(self) -> object:
         """Equal where nothing is new."""
-        return [len(history) for history in self.histories.values()], self.header, self.buttons, self.notes
+        return [len(history) for history in self.histories.values()], self.header, self.buttons, self.notes, self.below
 
 
 class Source(Protocol):
@@ -56,6 +60,8 @@ class RunSource:
         self.run = run
         self._name = name
         self._beside = dict(beside)
+        self._examining: threading.Thread | None = None
+        self._below: str = ""
 
     def moment(self) -> Moment:
         run = self.run
@@ -71,7 +77,16 @@ class RunSource:
         title = status_line(history, shown)
         if raised and history.message is None:  # it failed before the first closure call
             title = f"{history.method} · ended: Failed: {raised}"
-        return Moment({**self._others(), self._name: history}, header, title, buttons_of(state), over=over)
+        if over and self._leaves_a_question():
+            title += " · run.diagnose() says why"
+        histories = {**self._others(), self._name: history}
+        busy = self._examining is not None and self._examining.is_alive()
+        buttons = buttons_of(state)
+        if run.can_be_diagnosed and len(history):
+            buttons = *buttons, WHY
+        if busy:
+            buttons = tuple(button._replace(enabled=False) for button in buttons)
+        return Moment(histories, header, title, buttons, over=over and not busy, below=self._below)
 
     def press(self, action: str, count: int) -> None:
         """Steer the run: an action of a Button."""
@@ -83,6 +98,23 @@ class RunSource:
             self.run.stop()
         elif action in ("step", "many") and self.run.state in (PAUSED, PENDING):
             self.run.advance(count if action == "many" else 1)
+        elif action == "why" and self.run.can_be_diagnosed:
+            self._below = html("<p>Examining the loss where the run stands …</p>")
+            self._examining = threading.Thread(target=self._examine, name="torchmin_nb why", daemon=True)
+            self._examining.start()
+
+    def _examine(self) -> None:
+        """In a thread: a diagnosis takes fifty closure calls, and the kernel goes on meanwhile."""
+        try:
+            self._below = self.run.diagnose()._repr_html_()
+        except Exception as error:
+            self._below = html("<p>{name}: {text}</p>", name=type(error).__name__, text=text_of(error))
+
+    def _leaves_a_question(self) -> bool:
+        """Whether it ended without success, nobody asked for that, and it can be asked why."""
+        history = self.run.history
+        known = history.success or history.status in (Status.STOPPED, Status.INTERRUPTED) or self._below
+        return not known and self.run.can_be_diagnosed and len(history) > 0
 
     def _others(self) -> Mapping[str, History]:
         origin = self.run.origin
