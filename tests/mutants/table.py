@@ -277,6 +277,8 @@ MUTANTS = [
         ("constant", "math.log(0.7), math.log(4.0)", "math.log(1.4), math.log(4.0)"),
         ("text", "kernel(theta, years[:, None] - years)", "kernel(theta, 2 * (years[:, None] - years))"),
         ("picture", '"amplitude a": (steps, rise["a"])', '"amplitude a": (steps, rise["P"])'),
+    ),
+    *_in_cells(
         "91_hessian_spectrum",
         ("constant", "lr=share * 2 / found.values[-1]", "lr=share * 1 / found.values[-1]"),
         ("picture", "(np.arange(1, 13), highest) for", "(np.arange(1, 13), highest[::-1]) for"),

@@ -23,6 +23,8 @@ def show_rescue(histories: Mapping[str, History], report: Report) -> None:
     from IPython.display import HTML, display
 
     short = {name: textwrap.shorten(name, _LONGEST, placeholder=" …") for name in histories}
+    if len(set(short.values())) < len(short):
+        short = {name: name for name in histories}
     drawn = {short[name]: history for name, history in histories.items() if len(history)}
     if drawn:
         show(drawn, x="closure calls", panels=("loss", "gradient norm"), title="Remedies, side by side")
