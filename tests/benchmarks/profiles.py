@@ -253,7 +253,7 @@ def rows(group: Group) -> Iterator[str]:
     kept, profile = group.kept, group.performance
     twins = {_twin_of(solver, kept.cost): solver for solver in kept.cost}
     columns = [column for column in COLUMNS if any((method, column) in twins for method in group.solvers)]
-    head = ("", *(f"τ = {_power(tau)}" for tau in TAUS), "within 2 ×", "within 10 ×", *columns)
+    head = ("", *(f"τ\u00a0=\u00a0{_power(tau)}" for tau in TAUS), "within 2\u00a0×", "within 10\u00a0×", *columns)
     yield f"| {' | '.join(head)} |"
     yield f"| --- |{' ---: |' * (len(head) - 1)}"
     for method in sorted(group.solvers, key=lambda each: -profile.at(each, math.inf)):
@@ -272,11 +272,11 @@ def _beside(costs: Sequence[float] | None, own: Sequence[float]) -> str:
         return "–"
     ratios = [cost / mine for cost, mine in zip(costs, own, strict=True) if math.isfinite(cost + mine)]
     share = _share(_solved(costs) / len(costs))
-    return f"{share}, {np.median(ratios):.2f} ×" if ratios else share
+    return f"{share}, {np.median(ratios):.2f}\u00a0×" if ratios else share
 
 
 def _share(share: float) -> str:
-    return f"{100 * share:.0f} %"
+    return f"{100 * share:.0f}\u00a0%"
 
 
 def _power(tau: float) -> str:

@@ -42,12 +42,14 @@ Tensor = torch.Tensor
 TAUS = (1e-3, 1e-6)
 PRICE = 1.0
 """Of a product with the Hessian or the Jacobian, in closure calls; what `digits` and `small` measure."""
-BUDGETS = {"mgh": 100, "nist": 100, "hs": 500}
+BUDGETS = {"mgh": 100, "nist": 100, "hs": 200}
 """Of a run, in closure calls and priced products, for each of n + 1; 100 is Moré and Wild's."""
 FAMILIES = ("first order", "second order", "gradient-free", "least squares")
 FEASIBLE = 1e-5
 """Of the largest entry of x, or of 1: how far a constraint may be violated, as in the set."""
-TIGHT, ENDLESS = 1e-15, 10**6
+TIGHT = 1e-15
+ENDLESS = 10_000
+"""More than any budget allows. A collapsed simplex asks for the same points, which are no calls, without end."""
 LIMITS = ("maxiter", "maxfun", "maxfev", "max_nfev", "max_iter")
 STEERING = {"Powell": ("xtol",)}
 """Tolerances that choose steps too, and keep their default."""

@@ -130,7 +130,7 @@ HAND = Kept(
 def test_a_table_by_hand():
     """b: 25 is 2.5 times the 10 of a on p1; on p2 it does not pass."""
     (group,) = groups("nist", HAND)
-    assert list(rows(group)) == [
+    assert [line.replace("\u00a0", " ") for line in rows(group)] == [
         "|  | τ = 10⁻³ | τ = 10⁻⁶ | within 2 × | within 10 × | torch engine |",
         "| --- | ---: | ---: | ---: | ---: | ---: |",
         "| a | 100 % | 100 % | 100 % | 100 % | 100 %, 0.70 × |",
@@ -155,6 +155,10 @@ def test_a_solver_that_fails_keeps_what_it_had():
     assert measure(Solver("fails", "first order", run), [task_of(0.95)], 50) == {"0.001": [2], "1e-06": [math.inf]}
 
 
+NOT_RUN = {"mgh": {"COBYLA"}, "hs": {"COBYLA", "COBYQA"}}
+"""Methods that the record does not have yet; README.md says so too."""
+
+
 def test_the_record_is_complete_and_small():
     kept = read()
     assert RECORD.stat().st_size <= 200_000
@@ -162,7 +166,9 @@ def test_the_record_is_complete_and_small():
     for name, each in kept.items():
         tasks = tasks_of(name)
         assert each.dimensions == {task.name: task.n for task in tasks}
-        assert {solver.name for solver in solvers_of(name)} <= set(each.cost)
+        elsewhere = ("SciPy ", "pytorch-minimize ")
+        own = {solver.name for solver in solvers_of(name) if not solver.name.startswith(elsewhere)}
+        assert own - set(each.cost) == NOT_RUN.get(name, set())
         assert {len(costs) for by in each.cost.values() for costs in by.values()} == {len(tasks)}
 
 
