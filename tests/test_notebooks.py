@@ -52,8 +52,12 @@ COURSE = [
     "81_float32_and_float64",
     "82_when_things_go_wrong",
     "90_pinn",
+    "91_hessian_spectrum",
+    "92_laplace",
     "93_inverse_problem",
     "94_gaussian_process",
+    "95_full_batch_and_torchrun",
+    "96_why_did_it_stop",
 ]
 UNWRITTEN: set[str] = set()
 """Of COURSE, what may still be missing."""

@@ -286,6 +286,15 @@ def float32_least_squares():
     return observed(torch.optim.LBFGS([x], max_iter=20, line_search_fn="strong_wolfe"), closure, 60)
 
 
+@planted("float32 floor")
+def a_lbfgs_that_ends_inside_its_only_step():
+    """Its own limit is far away, so the one step of `observe` is no budget."""
+    x, y = line(dtype=torch.float32)
+    model = network(1, 8, 1, dtype=torch.float32)
+    optimizer = torch.optim.LBFGS(model.parameters(), max_iter=20000, history_size=50, line_search_fn="strong_wolfe")
+    return observed(optimizer, lambda: ((model(x) - y) ** 2).mean(), 1)
+
+
 @planted("noise")
 def noise_of_an_inner_solver():
     x, scale = parameter(-1.2, 1.0, 0.5), 1e-4
@@ -378,6 +387,12 @@ def a_network_in_twenty_calls():
     model = network(1, 10, 1)
     x, y = line()
     return diagnosed(model.parameters(), lambda: ((model(x) - y) ** 2).mean(), "L-BFGS-B", max_evaluations=20)
+
+
+@planted("budget too small")
+def a_lbfgs_at_its_own_limit():
+    x = parameter(-1.2, 1.0)
+    return observed(torch.optim.LBFGS([x], max_iter=8, line_search_fn="strong_wolfe"), lambda: rosenbrock(x), 1)
 
 
 @planted("unidentifiable parameters")

@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from tests.doctor.planted import FAILURES, line, network, parameter, rosenbrock
-from torchmin_nb import BasinHoppingWrapper, HistoryFile, MinimizeWrapper, observe
+from tests.doctor.planted import FAILURES, diagnosed, line, network, observed, parameter, rosenbrock
+from torchmin_nb import BasinHoppingWrapper, Constraint, HistoryFile, MinimizeWrapper, observe
+from torchmin_nb.doctor.examination import Examination
+from torchmin_nb.doctor.laboratory import Laboratory
 from torchmin_nb.doctor.rules import RULES
+from torchmin_nb.doctor.subject import subject_of
 from torchmin_nb.errors import ArgumentError, BusyError
 
 
@@ -204,3 +207,64 @@ def test_no_resume_lets_a_run_go_on_while_it_is_examined():
     run.diagnose()
     assert set(moved) == {4}
     assert run.wait().success
+
+
+def test_saturated_units_of_a_fit_are_no_verdict():
+    """A step is fitted by units at the ends of their range, whose gradients are as large as the others'."""
+    model = network(1, 8, 1)
+    with torch.no_grad():
+        model[0].weight.mul_(200)
+        model[0].bias.copy_(-model[0].weight[:, 0] * torch.linspace(-0.9, 0.9, 8))
+    x = torch.linspace(-1, 1, 160, dtype=torch.float64)[:, None]
+    y = torch.sign(x - 0.11) + torch.sign(x + 0.4)
+    report = diagnosed(model.parameters(), lambda: ((model(x) - y) ** 2).mean(), "BFGS")
+    out = torch.tanh(model[0](x)).abs()
+    assert float((out > 0.99).double().mean()) > 0.9
+    assert "dead or saturated layer" not in [finding.rule for finding in report.findings], repr(report)
+
+
+@pytest.mark.parametrize(("steepness", "kink"), [(1e5, False), (1e14, True)])
+def test_a_steep_bend_is_no_kink(steepness, kink):
+    """The gradient of log cosh changes over 1/steepness: from 1e-5 away it looks like a jump in both cases."""
+    x = parameter(1e-9, 2.0)
+
+    def closure():
+        stretched = steepness * x[0]
+        return torch.nn.functional.softplus(-2 * stretched.abs()) / steepness + x[0].abs() + (x[1] - 2) ** 2
+
+    subject = subject_of(MinimizeWrapper([x], "BFGS"), closure, None)
+    assert (Examination(subject, Laboratory(subject, 60)).kink is not None) == kink
+
+
+def test_a_constraint_twice_is_named_beside_a_run_that_converged():
+    x = parameter(0.9, 0.9, 0.1)
+    constraints = [
+        Constraint(lambda: x[0] + x[1], lower=1, upper=1),
+        Constraint(lambda: 2 * x[0] + 2 * x[1], lower=2, upper=2),
+        Constraint(lambda: x[2], lower=0),
+    ]
+    arguments = dict(method="trust-constr", constraints=constraints)
+    report = diagnosed([x], lambda: (x[0] - 2) ** 2 + x[1] ** 2 + x[2], arguments)
+    assert report.healthy
+    assert [finding.rule for finding in report.findings] == ["converged", "dependent constraints (LICQ)"]
+    for shown in (repr(report), report._repr_html_()):
+        assert "multipliers are not unique" in shown
+    once = dict(method="SLSQP", constraints=constraints[1:])
+    once = diagnosed([x], lambda: (x[0] - 2) ** 2 + x[1] ** 2 + x[2], once)
+    assert [finding.rule for finding in once.findings] == ["converged"]
+
+
+def inside(loss_scale=1.0, **options):
+    x = parameter(-1.2, 1.0)
+    optimizer = torch.optim.LBFGS([x], line_search_fn="strong_wolfe", **options)
+    return observed(optimizer, lambda: loss_scale * rosenbrock(x), 1)
+
+
+def test_how_a_step_of_lbfgs_ended_inside():
+    limited, called = inside(max_iter=8), inside(max_iter=50, max_eval=10)
+    assert "max_iter=8" in repr(limited)
+    assert "max_eval=10" in repr(called)
+    assert {limited.rule, called.rule} == {"budget too small"}
+    assert inside(max_iter=200).healthy
+    tiny = inside(1e-9, max_iter=200)
+    assert tiny.rule == "tolerance too large for the loss", repr(tiny)

@@ -175,5 +175,25 @@ WRONG: dict[str, list[tuple[str, str]]] = {
         ("period * relative", "relative"),
         ('.standard_errors()["theta"][1].item()', ".matrix[1, 1]"),
     ],
+    "91_hessian_spectrum": [
+        ("2 / highest", "1 / highest"),
+        (".values[-1]", ".values[0]"),
+        ("2 / highest", "2 / highest**0.5"),
+    ],
+    "92_laplace": [
+        ("2 * s**2 / m", "2 * s**2"),
+        ("2 * decay / scale", "decay"),
+        ("2 * decay / scale", "decay / scale"),
+    ],
+    "95_full_batch_and_torchrun": [
+        ('batch[1], reduction="sum")', "batch[1])"),
+        ('    reduction="sum",\n', ""),
+        ("extra=lambda: 0.5 *", "extra=lambda: count * 0.5 *"),
+    ],
+    "96_why_did_it_stop": [
+        ("rule = report.rule", "rule = report.findings[1].rule"),
+        ("lowest = run.wait().fun", "run.wait()\nlowest = report.trials[0].before"),
+        ("run = report.rescue(most=1)", "run = optimizer.start(my_closure)"),
+    ],
 }
 """By notebook: a piece of the solution, and what stands in its place."""

@@ -278,4 +278,24 @@ MUTANTS = [
         ("text", "kernel(theta, years[:, None] - years)", "kernel(theta, 2 * (years[:, None] - years))"),
         ("picture", '"amplitude a": (steps, rise["a"])', '"amplitude a": (steps, rise["P"])'),
     ),
+    *_in_cells(
+        "91_hessian_spectrum",
+        ("constant", "lr=share * 2 / found.values[-1]", "lr=share * 1 / found.values[-1]"),
+        ("picture", "(np.arange(1, 13), highest) for", "(np.arange(1, 13), highest[::-1]) for"),
+    ),
+    *_in_cells(
+        "92_laplace",
+        ("constant", "scale=1 / 100)", "scale=1 / 10)"),
+        ("text", "(1 - 2 * virginica) * outputs", "(2 * virginica - 1) * outputs"),
+    ),
+    *_in_cells(
+        "95_full_batch_and_torchrun",
+        ("text", "for batch in in_order]).mean()", "for batch in in_order]).sum()"),
+        ("text", "part = shard(TensorDataset(images, labels))", "part = TensorDataset(images, labels)"),
+    ),
+    *_in_cells(
+        "96_why_did_it_stop",
+        ("constant", "load_iris().data) / 100", "load_iris().data)"),
+        ("text", "s = log_s.exp().detach() if DETACH", "s = log_s.exp() if DETACH"),
+    ),
 ]

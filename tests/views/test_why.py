@@ -70,3 +70,31 @@ def test_a_running_run_has_no_such_button():
     assert "Why?" not in labels(source)
     run.stop()
     run.wait()
+
+
+ASK = "run.diagnose() says why"
+
+
+def test_the_figure_that_stays_says_what_to_type_until_it_was_asked():
+    run = a_run()
+    run.wait()
+    source = RunSource(run, "BFGS", {})
+    assert source.moment().title.endswith(f" · {ASK}")
+    assert ASK in scene_at(Scene({}), source.moment()).bundle()["text/plain"]
+    assert ASK not in examined(source).title
+
+
+def test_a_run_that_succeeded_or_was_stopped_or_has_no_closure_says_nothing():
+    x = torch.nn.Parameter(torch.ones(2, dtype=torch.float64))
+    good = MinimizeWrapper([x], "BFGS").start(lambda: ((x - 3) ** 2).sum())
+    good.wait()
+    stopped = a_run(iterations=2)
+    stopped.wait_until_paused()
+    assert ASK not in RunSource(stopped, "BFGS", {}).moment().title
+    stopped.stop()
+    stopped.wait()
+    without = a_run()
+    without.wait()
+    without._closure = None
+    for run in (good, stopped, without):
+        assert ASK not in RunSource(run, "BFGS", {}).moment().title

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from ..core.runtime.control import Status
@@ -36,7 +39,7 @@ class Ending:
     """How a run ended.
 
     kind: "success", "limit" (of iterations, calls, seconds, or steps of `observe`), "search" (no acceptable step),
-    "stalled" (the steps of `observe` are done, the last ones without effect),
+    "stalled" (the steps of `observe` are done, the last ones, or those inside the last one, without effect),
     "constraints", "nonfinite", "error", "stopped", "target", "floor" (noise), "paused", "none" (no run), "other".
     first, last: losses at the start and at the end. fell: by how much the loss fell. iterations: number of iterations.
     stands_still: whether the last tenth of the iterations, at least five, lowered the loss by nothing that counts.
@@ -68,14 +71,41 @@ def ending_of(subject: Subject, loss: float) -> Ending:
     first = float(losses[0]) if losses.size else loss
     message = (history.message or "") if not subject.under_way else "paused"
     kind, still = _kind(subject), _stands_still(losses, subject.flat.eps)
+    if kind == "limit" and subject.spec is None:
+        kind, message = _inside(subject, loss) or ("stalled" if still else kind, message)
     return Ending(
-        kind="stalled" if kind == "limit" and subject.spec is None and still else kind,
+        kind=kind,
         message=message,
         first=first,
         last=loss,
         iterations=int(history[-1].index) if len(history) else 0,
         stands_still=still,
     )
+
+
+def _inside(subject: Subject, loss: float) -> tuple[str, str] | None:
+    """How the last step of a torch.optim.LBFGS ended, which has limits and tolerances of its own; None if unknown.
+
+    Each of its iterations makes one closure call at least, so with fewer calls than `max_iter` it ended by itself. A
+    tolerance below rounding ended nothing: then no step could lower the loss any more, as always in float32.
+    """
+    inner, history = subject.inner, subject.history
+    if not isinstance(inner, torch.optim.LBFGS) or len(history) < 2:
+        return None
+    group = inner.param_groups[0]
+    state: Mapping[str, Any] = next(iter(inner.state.values()), {})
+    limit, most = group["max_iter"], group["max_eval"]
+    only = int(history[-1].index) == 1
+    calls = history[-1].nfev if only else history[-1].nfev - history[-2].nfev + 1
+    iterations = min(calls, int(state.get("n_iter", calls))) if only else calls
+    if iterations >= limit or calls >= most:
+        reached = f"max_iter={limit}" if iterations >= limit else f"max_eval={most}"
+        return ("limit", f"LBFGS reached its own limit, {reached}") if only else None
+    if history[-1].grad_norm_inf is not None and history[-1].grad_norm_inf <= group["tolerance_grad"]:
+        return "success", f"LBFGS reached its tolerance_grad={group['tolerance_grad']:g}"
+    if not subject.single and group["tolerance_change"] > 100 * subject.flat.eps * abs(loss):
+        return "success", f"LBFGS reached its tolerance_change={group['tolerance_change']:g}"
+    return "stalled", "LBFGS ended by itself: its steps did not lower the loss any more"
 
 
 def _kind(subject: Subject) -> str:

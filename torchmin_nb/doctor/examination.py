@@ -189,6 +189,20 @@ class Examination:
         return best
 
     @probe
+    def starved(self) -> dict[str, float] | None:
+        """By parameter: the length of its gradient beside that of all, at a point one per cent away.
+
+        Not at the examined point: where the run has converged, all gradients are rounding.
+        """
+        random, sizes = np.random.default_rng(7), sizes_of(self.lab)
+        beside = self.lab.sample(self.lab.z + 0.01 * sizes * random.choice([-1.0, 1.0], sizes.size))
+        lengths = [0.0 if part is None else float(part.norm()) for part in beside.parts]
+        whole = math.hypot(*lengths)
+        if not (beside.finite and whole):
+            return None
+        return {self.subject.tensor_name(index): length / whole for index, length in enumerate(lengths)}
+
+    @probe
     def flat_far(self) -> float | None:
         """The largest change of the loss at a tenth of the variables' size, relative to it; 0 on a plateau."""
         random, sizes = np.random.default_rng(3), sizes_of(self.lab)

@@ -94,11 +94,16 @@ class Layer:
     """
 
     function: str
-    after: str
+    after: tuple[str, ...]
     units: int
     ended: float
     outputs: float
     hidden: bool = False
+
+    @property
+    def place(self) -> str:
+        """What it follows, in words."""
+        return ", ".join(self.after) or "the input"
 
 
 class Watch(TorchFunctionMode):
@@ -114,14 +119,14 @@ class Watch(TorchFunctionMode):
         self.kinks: dict[str, None] = {}
         self.steps: dict[str, None] = {}
         self.softmax = False
-        self._after = ""
+        self._after: tuple[str, ...] = ()
 
     def __torch_function__(self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
         name = getattr(func, "__name__", "")
         known = [self.names[id(arg)] for arg in args if isinstance(arg, torch.Tensor) and id(arg) in self.names]
         if known and name not in ("backward", "grad", "register_hook", "__get__"):
-            self._after = ", ".join(dict.fromkeys(known))
+            self._after = tuple(dict.fromkeys(known))
             for layer in self.layers:
                 layer.hidden = True
         if name in _KINKS:

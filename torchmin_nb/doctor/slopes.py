@@ -119,8 +119,8 @@ def _differ(lab: Laboratory, slope: float, claimed: float, weight: float, loss: 
 def kink_of(lab: Laboratory, gradient: Array, typical: float) -> Kink | None:
     """A kink close to the examined point: the change of the gradient does not shrink with the distance.
 
-    Along the steepest descent and along a random direction; up to twelve evaluations. typical: the largest gradient
-    norm of the run, beside which the jump must count.
+    Along the steepest descent and along a random direction; up to twelve evaluations, and six to confirm it. typical:
+    the largest gradient norm of the run, beside which the jump must count.
     """
     random = np.random.default_rng(1)
     reach = 1 + float(np.linalg.norm(lab.z))
@@ -141,10 +141,33 @@ def kink_of(lab: Laboratory, gradient: Array, typical: float) -> Kink | None:
             jumps.append((float(np.linalg.norm(change)), 2 * spacing * reach, mean, change))
             if len(jumps) > 1 and _jumps(jumps[-2], jumps[-1]) and jumps[-1][0] >= 1e-4 * typical:
                 jump, apart, size, entries = jumps[-1]
-                return Kink(jump, apart, size, entries)
+                if _is_sudden(lab, (-spacing * reach, spacing * reach), direction, behind.gradient, ahead.gradient):
+                    return Kink(jump, apart, size, entries)
+                break
             if len(jumps) > 1 and jumps[-1][0] <= 3 * jumps[-2][0] * jumps[-1][1] / jumps[-2][1]:
                 break  # the change shrinks with the distance
     return None
+
+
+def _is_sudden(
+    lab: Laboratory, ends: tuple[float, float], direction: Array, behind: Array, ahead: Array, halvings: int = 6
+) -> bool:
+    """Whether the change of the gradient between two points stays while they approach each other.
+
+    A network with large weights bends strongly over a long way: then each half of the way has its part of the change.
+    """
+    whole = float(np.linalg.norm(ahead - behind))
+    low, high = ends
+    for _ in range(halvings):
+        middle = low + 0.45 * (high - low)  # not halfway: the kink may be exactly there
+        found = lab.sample(lab.z + middle * direction)
+        if not found.finite or found.gradient is None:
+            return False
+        if np.linalg.norm(found.gradient - behind) > np.linalg.norm(ahead - found.gradient):
+            high, ahead = middle, found.gradient
+        else:
+            low, behind = middle, found.gradient
+    return float(np.linalg.norm(ahead - behind)) > 0.2 * whole
 
 
 def _jumps(far: tuple[float, float, float, Array], near: tuple[float, float, float, Array]) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy.optimize import Bounds
 
@@ -50,6 +51,7 @@ class Subject:
     history: History
     end: Mapping[str, Any]
     exception: BaseException | None = None
+    inner: torch.optim.Optimizer | None = None
     under_way: bool = False
     spec: MethodRow | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -149,6 +151,7 @@ def subject_of(optimizer: Any, closure: Closure, run: Run | None) -> Subject:
         history=history,
         end=result or {},
         exception=run.exception if run is not None else None,
+        inner=None if own else inner,
         under_way=under_way,
         spec=request.spec if request is not None else known.get(history.method) if own else None,
         options=dict(request.options) if request is not None else dict(getattr(inner, "defaults", {})),

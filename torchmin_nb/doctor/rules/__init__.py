@@ -1,7 +1,7 @@
 """The table of rules: signal → verdict → remedy, the most serious first."""
 
 from .closures import DEAD_LAYER, ERROR, KINK, NONFINITE, STOCHASTIC, UNUSED, WRONG_GRADIENT
-from .constraints import DEPENDENT, INFEASIBLE, WRONG_BOUND
+from .constraints import DEPENDENT, INFEASIBLE, REDUNDANT, WRONG_BOUND
 from .endings import BUDGET, CONVERGED, FLOAT32, NOISE, NOTHING, STOPPED, TOLERANCE
 from .shapes import BADLY_SCALED, FLAT, ILL_CONDITIONED, SADDLE, SMALL_MEMORY, SUM_OF_SQUARES, UNIDENTIFIABLE
 
@@ -30,6 +30,7 @@ RULES = (
     BUDGET,
     UNIDENTIFIABLE,
     CONVERGED,
+    REDUNDANT,
     STOPPED,
 )
 LAST = NOTHING

@@ -7,11 +7,16 @@ import numpy as np
 from ...errors import described
 from ..examination import Examination
 from ..finding import Evidence, Rule, number
+from ..layers import Layer
 from ..remedy import Change, Remedy, changed_call, first_fitting
 
 __all__ = ["DEAD_LAYER", "ERROR", "KINK", "NONFINITE", "STOCHASTIC", "UNUSED", "WRONG_GRADIENT"]
 
 _DEAD = 0.9
+_STILL = 1e-3
+"""A run whose loss fell by less than this part of its first value stood still from the start."""
+_STARVED = 0.1
+"""Parameters before a dead layer have less than this part of the whole gradient."""
 _SHOWN = 4
 
 
@@ -243,24 +248,36 @@ KINK = Rule(
 # Dead and saturated layers
 
 
+def _ended(layer: Layer) -> float:
+    """The share of a layer that is at an end of its range: of its units, or of the outputs of tanh and sigmoid."""
+    return layer.ended if _rectifies(layer.function) else layer.outputs
+
+
+def _dead_layers(e: Examination) -> list[Layer]:
+    """Layers in their flat part, if the run stood still from the start, or no gradient comes to what is before them.
+
+    A fit that is done may well use the ends of the range.
+    """
+    layers = e.watch.layers if e.here.finite else []
+    dead = [layer for layer in layers if layer.hidden and layer.units > 1 and _ended(layer) >= _DEAD]
+    if not dead or e.ending.fell <= _STILL * abs(e.ending.first):
+        return dead
+    shares = e.starved or {}
+    return [layer for layer in dead if max((shares.get(name, 1.0) for name in layer.after), default=1.0) < _STARVED]
+
+
 def _dead_layer(e: Examination) -> list[Evidence] | None:
-    dead = [
-        layer
-        for layer in e.watch.layers
-        if layer.hidden and layer.units > 1 and (layer.ended if _rectifies(layer.function) else layer.outputs) >= _DEAD
-    ]
-    if not e.here.finite or not dead:
-        return None
+    dead = _dead_layers(e)
     return [
         Evidence(
-            f"{layer.function} after {layer.after or 'the input'}",
-            f"{100 * (layer.ended if _rectifies(layer.function) else layer.outputs):.0f} %",
+            f"{layer.function} after {layer.place}",
+            f"{100 * _ended(layer):.0f} %",
             f"of {layer.units} units are zero on every sample: no gradient passes them"
             if _rectifies(layer.function)
             else "of the outputs are at an end of the range: almost no gradient passes them",
         )
         for layer in dead
-    ]
+    ] or None
 
 
 def _rectifies(function: str) -> bool:
@@ -268,12 +285,10 @@ def _rectifies(function: str) -> bool:
 
 
 def _dead_verdict(e: Examination) -> str:
-    layer = next(
-        each for each in e.watch.layers if each.hidden and max(each.ended, each.outputs) >= _DEAD and each.units > 1
-    )
+    layer = _dead_layers(e)[0]
     state = "dead" if _rectifies(layer.function) else "saturated"
     return (
-        f"A layer of the network is {state}: {layer.function} after {layer.after or 'the input'} is in its flat part, "
+        f"A layer of the network is {state}: {layer.function} after {layer.place} is in its flat part, "
         f"so the start is flat for what comes before it."
     )
 

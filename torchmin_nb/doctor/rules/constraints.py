@@ -9,7 +9,7 @@ from ..feasibility import wrong_bounds
 from ..finding import Evidence, Rule, number
 from ..remedy import Change, Remedy, changed_call, first_fitting
 
-__all__ = ["DEPENDENT", "INFEASIBLE", "WRONG_BOUND"]
+__all__ = ["DEPENDENT", "INFEASIBLE", "REDUNDANT", "WRONG_BOUND"]
 
 _FEASIBLE = 1e-5
 _LARGE = 100.0
@@ -66,14 +66,35 @@ INFEASIBLE = Rule(
 
 
 def _dependent(e: Examination) -> list[Evidence] | None:
+    return None if _is_harmless(e) else _dependence(e)
+
+
+def _redundant(e: Examination) -> list[Evidence] | None:
+    return _dependence(e) if _is_harmless(e) else None
+
+
+def _is_harmless(e: Examination) -> bool:
+    """Whether the method has converged nevertheless, with multipliers of a usual size."""
+    return e.feasibility is None or (e.converged and e.feasibility.multiplier < _LARGE)
+
+
+def _dependence(e: Examination) -> list[Evidence] | None:
     found = e.feasibility
-    if found is None or found.rank >= found.active or (e.converged and found.multiplier < _LARGE):
+    if found is None or found.rank >= found.active:
         return None
     return [
         Evidence("active constraints", str(found.active), "with the bounds that hold"),
         Evidence("rank of their gradients", str(found.rank), "smaller: multipliers are not unique, or do not exist"),
         Evidence("size of the multipliers", number(found.multiplier), "for gradients of length 1"),
     ]
+
+
+def _independent(e: Examination) -> Remedy:
+    return Remedy(
+        "Drop constraints that say the same twice, and write squared ones, c(x)² = 0, as c(x) = 0.",
+        "constraints=[Constraint(function, lower=0, upper=0)]",
+        "it needs a decision about the problem",
+    )
 
 
 DEPENDENT = Rule(
@@ -84,11 +105,7 @@ DEPENDENT = Rule(
         "dependent there (LICQ does not hold), so multipliers may not exist."
     ),
     lambda e: [
-        Remedy(
-            "Drop constraints that say the same twice, and write squared ones, c(x)² = 0, as c(x) = 0.",
-            "constraints=[Constraint(function, lower=0, upper=0)]",
-            "it needs a decision about the problem",
-        ),
+        _independent(e),
         *(
             [changed_call(e.subject, "A method that needs no independent gradients.", Change(method=other))]
             if (other := first_fitting(e.subject, "COBYQA", "trust-constr"))
@@ -97,6 +114,18 @@ DEPENDENT = Rule(
     ],
     "J. Nocedal, S. J. Wright, Numerical Optimization (2006), section 12.2",
 )
+
+REDUNDANT = Rule(
+    DEPENDENT.name,
+    _redundant,
+    lambda e: (
+        "The gradients of the active constraints are linearly dependent at the end point (LICQ does not hold): the "
+        "multipliers are not unique."
+    ),
+    lambda e: [_independent(e)],
+    DEPENDENT.source,
+)
+"""The same beside a run that has converged, so after that verdict."""
 
 
 def _wrong_bound(e: Examination) -> list[Evidence] | None:

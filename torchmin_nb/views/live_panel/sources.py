@@ -14,6 +14,7 @@ from ...core.display.html import html
 from ...core.execution.run import FAILED, FINISHED, PAUSED, PENDING, STOPPED, Run
 from ...core.history.history import History
 from ...core.optimizers.multistart.result import MultiStart, StartRun
+from ...core.runtime.control import Status
 from ...errors import ArgumentError, text_of
 from ..words import status_line
 from .header import WAITING, WHY, Button, Fact, Header, buttons_of, header_of
@@ -76,6 +77,8 @@ class RunSource:
         title = status_line(history, shown)
         if raised and history.message is None:  # it failed before the first closure call
             title = f"{history.method} · ended: Failed: {raised}"
+        if over and self._leaves_a_question():
+            title += " · run.diagnose() says why"
         histories = {**self._others(), self._name: history}
         busy = self._examining is not None and self._examining.is_alive()
         buttons = buttons_of(state)
@@ -106,6 +109,12 @@ class RunSource:
             self._below = self.run.diagnose()._repr_html_()
         except Exception as error:
             self._below = html("<p>{name}: {text}</p>", name=type(error).__name__, text=text_of(error))
+
+    def _leaves_a_question(self) -> bool:
+        """Whether it ended without success, nobody asked for that, and it can be asked why."""
+        history = self.run.history
+        known = history.success or history.status in (Status.STOPPED, Status.INTERRUPTED) or self._below
+        return not known and self.run.can_be_diagnosed and len(history) > 0
 
     def _others(self) -> Mapping[str, History]:
         origin = self.run.origin
