@@ -7,7 +7,7 @@ OLDEST  = $(addprefix tests/core/,objective execution methods optimizers paramet
           test_loss_at_the_end.py test_methods.py test_options.py test_parity.py test_search_args.py test_status.py)
 SYSTEM  = $(shell command -v $(PYTHON) 2>/dev/null || command -v python3.11 2>/dev/null || command -v python)
 
-.PHONY: demo explorer test test-oldest check lab notebooks mutants student bench proof docs pictures clean
+.PHONY: demo explorer test test-oldest check quick lab notebooks mutants student bench proof docs pictures dist clean
 
 demo: $(VENV)/.ready
 	$(BIN)/python -m torchmin_nb demo
@@ -24,6 +24,12 @@ test: $(VENV)/.ready
 
 test-oldest: $(VENV)-oldest/.ready
 	$(VENV)-oldest/bin/python -m pytest $(OLDEST) -n 2 --dist loadfile
+
+# For work on the code: of each test function one case, without those marked as slow.
+quick: $(VENV)/.ready
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	TORCHMIN_NB_QUICK=1 $(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/browser
 
 check: $(VENV)/.ready
 	$(BIN)/ruff check .
@@ -61,8 +67,12 @@ docs: $(VENV)-docs/.ready
 	$(VENV)-docs/bin/sphinx-build -W --keep-going -n -q -b html docs docs/_build/html
 	$(VENV)-docs/bin/python docs/check.py docs/_build/html
 
+# sdist and wheel, into dist/; then the demo and a smoke test with the wheel alone, in an empty environment.
+dist: $(VENV)-dist/.ready
+	$(VENV)-dist/bin/python -m tests.wheel.run
+
 clean:
-	rm -rf $(VENV) $(VENV)-app $(VENV)-oldest $(VENV)-bench $(VENV)-docs docs/_build demo.html student
+	rm -rf $(VENV) $(VENV)-app $(VENV)-oldest $(VENV)-bench $(VENV)-docs $(VENV)-dist docs/_build demo.html student dist build
 
 $(VENV)/.ready: pyproject.toml constraints.txt
 	$(SYSTEM) -m venv $(VENV)
@@ -87,4 +97,9 @@ $(VENV)-bench/.ready: pyproject.toml constraints.txt
 $(VENV)-docs/.ready: pyproject.toml constraints.txt
 	$(SYSTEM) -m venv $(VENV)-docs
 	$(VENV)-docs/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[notebook,docs]'
+	touch $@
+
+$(VENV)-dist/.ready: constraints.txt
+	$(SYSTEM) -m venv $(VENV)-dist
+	$(VENV)-dist/bin/pip install --quiet --disable-pip-version-check -c constraints.txt build twine
 	touch $@

@@ -42,7 +42,7 @@ html_css_files = ["site.css"]
 html_math_renderer = "mathml"
 html_show_sourcelink = False
 html_copy_source = False
-html_sidebars = {"index": [], "start": [], "changelog": [], "benchmarks": []}
+html_sidebars = {page: [] for page in ("index", "start", "changelog", "benchmarks", "policy", "security")}
 html_theme_options = {
     "show_prev_next": True,
     "navigation_with_keys": False,

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from tests.proof import PROOF, covering
+from tests.quick import QUICK, left_out
 
 
 @pytest.fixture(autouse=True)
@@ -19,15 +20,16 @@ def _seeded():
 
 
 def pytest_collection_modifyitems(config, items):
-    """Of tests marked as `crossed`, `make proof` runs all combinations of their parameters, and others some of them."""
-    if PROOF:
-        return
-    left_out = []
+    """Leave tests out: most of them for `make quick`, and combinations of `crossed` tests for all but `make proof`."""
+    out = set(left_out(items) if QUICK else [] if PROOF else crossed_out(items))
+    config.hook.pytest_deselected(items=list(out))
+    items[:] = [item for item in items if item not in out]
+
+
+def crossed_out(items):
+    """Of tests marked as `crossed`, the cases that only `make proof` runs."""
     for _, group in groupby(items, key=lambda item: item.nodeid.partition("[")[0]):
         tests = list(group)
         if len(tests) > 1 and tests[0].get_closest_marker("crossed"):
             chosen = covering([test.callspec.params for test in tests])
-            left_out += [test for index, test in enumerate(tests) if index not in chosen]
-    config.hook.pytest_deselected(items=left_out)
-    out = set(left_out)
-    items[:] = [item for item in items if item not in out]
+            yield from (test for index, test in enumerate(tests) if index not in chosen)

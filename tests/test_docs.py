@@ -203,6 +203,7 @@ def examples(text):
     return [(found["code"], found["reason"]) for found in EXAMPLE.finditer(text)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name, text in WITH_EXAMPLES.items() if examples(text)])
 def test_examples_run(name, tmp_path, monkeypatch, capsys):
     """Those of a page one after another, as a reader would run them."""
@@ -227,6 +228,7 @@ def typed_readme():
     return "\n".join([given, *(code for code, reason in examples(README) if reason is None)])
 
 
+@pytest.mark.slow
 def test_the_readmes_examples_are_typed(tmp_path):
     path = tmp_path / "readme.py"
     path.write_text(typed_readme())

@@ -45,8 +45,9 @@ ALLOWED = {
     "doctor": "_public core explore",
     "views": "_public core problems analysis explore doctor",
     "solvers": "_public core",
+    "environment": "_version core views",
     "demo": "core problems views",
-    "__main__": "core demo",
+    "__main__": "core environment demo",
 }
 """What each package, or module that is in none, may import besides `errors`; `core` stands for all of its packages."""
 FLOORS = list(ALLOWED)

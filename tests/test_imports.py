@@ -66,6 +66,7 @@ def _imported_by(statement):
     return done.stdout.split()
 
 
+@pytest.mark.slow
 def test_importing_brings_in_nothing_of_the_notebook():
     modules = _imported_by("import torchmin_nb")
     assert "torchmin_nb.core.optimizers.minimize" in modules
@@ -119,6 +120,7 @@ def test_public_names(package):
     assert all(hasattr(module, name) for name in names)
 
 
+@pytest.mark.slow
 def test_public_names_in_a_fresh_interpreter():
     """Where nothing else has imported what they need, `*` takes them all."""
     imports = "".join(f"from {package} import *; " for package in PROMISED)
@@ -164,6 +166,7 @@ assert inspect.isfunction(module.{name}) and inspect.signature(module) == inspec
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", ["", "from {package} import {name}", "package.{name}"])
 def test_a_module_named_as_its_function_is_both(first):
     """Whichever of them is asked for first in a fresh interpreter."""

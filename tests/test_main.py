@@ -1,14 +1,21 @@
-"""The command line: python -m torchmin_nb methods | demo."""
+"""The command line: python -m torchmin_nb methods | demo | env."""
 
+import getpass
+import importlib.metadata
+import platform
 import re
 import subprocess
 import sys
+import tomllib
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
+import threadpoolctl
+import torch
 
 from tests.hidden import Hidden
-from torchmin_nb import GLOBAL_METHODS, LEAST_SQUARES_METHODS, METHODS, demo
+from torchmin_nb import GLOBAL_METHODS, LEAST_SQUARES_METHODS, METHODS, __version__, demo, environment
 from torchmin_nb.__main__ import main
 from torchmin_nb.problems.sources import mnist
 
@@ -17,6 +24,7 @@ def first_words(text):
     return [line.split()[0] for line in text.splitlines() if line.strip()]
 
 
+@pytest.mark.slow
 def test_methods_prints_every_method():
     done = subprocess.run([sys.executable, "-m", "torchmin_nb", "methods"], capture_output=True, text=True, check=True)
     assert done.stderr == ""
@@ -69,6 +77,7 @@ def printed(page):
     return done
 
 
+@pytest.mark.slow
 def test_the_demo_prints_a_table_of_five_methods(printed, page):
     head, rule, *rows = printed.stdout.split("\n\n")[-2].strip().splitlines()
     names = ["method", "loss", "gradient norm", "iterations", "closure calls", "HVPs", "seconds", "test accuracy"]
@@ -86,10 +95,12 @@ def test_the_demo_prints_a_table_of_five_methods(printed, page):
     assert printed.stdout.rstrip().endswith(f"curves: {page}")
 
 
+@pytest.mark.slow
 def test_the_demo_reports_progress_in_a_line_a_method(printed):
     assert first_words(printed.stderr) == list(demo.DEMO_METHODS)
 
 
+@pytest.mark.slow
 def test_the_page_of_the_demo_stands_alone(printed, page):
     loaded = Loaded(page.read_text())
     assert loaded.addresses == []
@@ -97,6 +108,7 @@ def test_the_page_of_the_demo_stands_alone(printed, page):
     assert all(any(f'"name":"{method}"' in script for script in loaded.scripts) for method in demo.DEMO_METHODS)
 
 
+@pytest.mark.slow
 def test_the_page_of_the_demo_says_what_it_shows(printed, page):
     text = page.read_text()
     assert "<h1>Handwritten digits" in text
@@ -123,6 +135,75 @@ def test_without_the_extra_the_demo_says_what_to_install(monkeypatch, capsys, tm
     assert "pip install 'torchmin-nb[notebook]'" in err
     assert package in err
     assert err.count("\n") == 1
+
+
+def facts(capsys):
+    """[(name, value), …] that `env` prints."""
+    assert main(["env"]) == 0
+    return [tuple(re.split(r" {2,}", line, maxsplit=1)) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_env_prints_the_version_of_every_dependency_and_of_what_shows_the_panel(capsys):
+    printed = dict(facts(capsys))
+    project = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text())["project"]
+    needed = [re.match(r"[\w-]+", requirement)[0] for requirement in project["dependencies"]]
+    for package in [*needed, "plotly", "ipywidgets", "anywidget", "ipykernel", "jupyterlab"]:
+        assert printed[package] == importlib.metadata.version(package)
+    assert printed["torchmin_nb"] == __version__
+    assert printed["python"].startswith(platform.python_version())
+
+
+def test_env_says_what_is_not_installed(capsys, monkeypatch):
+    def version(package):
+        if package == "jupyterlab":
+            raise importlib.metadata.PackageNotFoundError(package)
+        return "1.0"
+
+    monkeypatch.setattr(environment, "version", version)
+    printed = dict(facts(capsys))
+    assert printed["jupyterlab"] == "not installed"
+    assert printed["ipykernel"] == "1.0"
+
+
+def test_env_prints_the_threads_of_every_library(capsys):
+    printed = facts(capsys)
+    assert ("torch threads", str(torch.get_num_threads())) in printed
+    libraries = [(name, value.split()[0]) for name, value in printed if name in ("blas threads", "openmp threads")]
+    assert libraries == [
+        (f"{each['user_api']} threads", str(each["num_threads"])) for each in threadpoolctl.threadpool_info()
+    ]
+    assert libraries
+
+
+@pytest.mark.parametrize(
+    ("chosen", "printed"), [(None, "terminal"), ("static", "static"), ("a wish", "unknown: TORCHMIN_NB_FRONT_END")]
+)
+def test_env_prints_the_front_end_and_never_fails_for_it(capsys, monkeypatch, chosen, printed):
+    monkeypatch.delenv("TORCHMIN_NB_FRONT_END", raising=False)
+    if chosen:
+        monkeypatch.setenv("TORCHMIN_NB_FRONT_END", chosen)
+    assert dict(facts(capsys))["front end"].startswith(printed)
+
+
+def test_env_prints_the_devices(capsys, monkeypatch):
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: f"Card {index}")
+    monkeypatch.setattr(torch.version, "cuda", "12.8")
+    printed = dict(facts(capsys))
+    assert (printed["CUDA"], printed["MPS"]) == ("12.8: Card 0, Card 1", "available")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert dict(facts(capsys))["CUDA"] == "not available (torch is built for 12.8)"
+
+
+@pytest.mark.slow
+def test_env_names_no_folder_no_user_and_no_host():
+    done = subprocess.run([sys.executable, "-m", "torchmin_nb", "env"], capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    assert not re.search(r"[/\\]", done.stdout)
+    words = set(re.split(r"[^\w-]+", done.stdout))
+    assert not words & {platform.node(), getpass.getuser()}
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,13 @@ COURSE = [
     "80_how_the_hessian_is_made",
     "81_float32_and_float64",
     "82_when_things_go_wrong",
+    "90_pinn",
+    "91_hessian_spectrum",
+    "92_laplace",
+    "93_inverse_problem",
     "94_gaussian_process",
+    "95_full_batch_and_torchrun",
+    "96_why_did_it_stop",
 ]
 UNWRITTEN: set[str] = set()
 """Of COURSE, what may still be missing."""
@@ -308,6 +314,7 @@ display({"image/png": "iVBORw0K", "text/plain": "a dot"}, raw=True)
 WIDGET_ONLY = "import ipywidgets\nipywidgets.IntSlider()"
 
 
+@pytest.mark.slow
 def test_executing_again_changes_nothing(tmp_path, capsys):
     path = tmp_path / "small.ipynb"
     cells = [nbformat.v4.new_markdown_cell("# A title")]

@@ -19,8 +19,10 @@ from tests.links import broken_links
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
-TARGETS = ["demo", "explorer", "test", "test-oldest", "lab", "check", "notebooks", "bench", "docs"]
-DOCUMENTS = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md"]
+TARGETS = [
+    *("demo", "explorer", "test", "test-oldest", "lab", "check", "quick", "notebooks", "bench", "docs", "dist"),
+]
+DOCUMENTS = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "docs/policy.md"]
 
 
 def canonical(name):
@@ -70,6 +72,10 @@ def test_every_direct_dependency_is_pinned_within_its_range(extra):
         assert lowest, f"{requirement} should be a name and a lower bound"
         assert name in pinned, f"{name} is missing in constraints.txt"
         assert release(pinned[name]) >= release(lowest[1])
+
+
+def test_the_tools_of_a_release_are_pinned():
+    assert {"build", "twine"} <= pins(ROOT / "constraints.txt").keys()
 
 
 def test_torch_is_the_build_that_the_tests_know():
@@ -165,6 +171,27 @@ def test_continuous_integration_checks_and_tests():
 
 
 # Documents
+
+
+def test_the_hooks_of_commits_are_those_of_make_check():
+    """They are commands of the environment, and fetch nothing."""
+    (repository,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
+    assert repository["repo"] == "local"
+    assert all(hook["language"] == "system" and not hook["pass_filenames"] for hook in repository["hooks"])
+    entries = [hook["entry"] for hook in repository["hooks"]]
+    assert entries == [line.strip().removeprefix("$(BIN)/") for line in makefile()["check"].splitlines()]
+
+
+def test_the_citation_has_what_its_format_requires():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["cff-version"] == "1.2.0"
+    assert citation["type"] == "software"
+    assert citation["message"]
+    assert citation["title"] == "torchmin_nb"
+    assert all(author.get("name") or author.get("family-names") for author in citation["authors"])
+    assert citation["version"] == torchmin_nb.__version__
+    assert citation["license"] == PROJECT["license"]
+    assert citation["abstract"].startswith(PROJECT["description"].split(":")[0])
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)

@@ -10,6 +10,8 @@ from nbclient.exceptions import CellExecutionError
 
 from notebooks.student import main, seed_of, student_copy, write
 
+pytestmark = pytest.mark.slow
+
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
 PATHS = sorted(NOTEBOOKS.glob("*.ipynb"))
 KEYS = {"schema_version", "grade_id", "grade", "locked", "solution", "task"}

@@ -1,4 +1,4 @@
-"""python -m torchmin_nb demo | methods"""
+"""python -m torchmin_nb demo | methods | env"""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 
 from .core.display.tables import text_table
 from .core.methods.tables import method_tables
+from .environment import environment_text
 
 __all__ = ["main"]
 
@@ -22,9 +23,13 @@ def main(arguments: list[str] | None = None) -> int:
     demo.add_argument("--output", type=Path, default=Path("demo.html"), help="the page of curves (default: demo.html)")
     demo.add_argument("--iterations", type=_count, default=60, help="iterations a method (default: 60)")
     commands.add_parser("methods", help="print the table of methods")
+    commands.add_parser("env", help="print versions, devices and threads, for a bug report")
     chosen = parser.parse_args(arguments)
     if chosen.command == "methods":
         print(_methods())
+        return 0
+    if chosen.command == "env":
+        print(environment_text())
         return 0
     return _demo(chosen.output, chosen.iterations)
 

@@ -39,5 +39,7 @@ def write_pages(folder: Path) -> None:
 
 
 def _records() -> Iterator[tuple[str, str]]:
-    yield "benchmarks.md", (ROOT / "tests" / "benchmarks" / "README.md").read_text(encoding="utf-8")
+    record = (ROOT / "tests" / "benchmarks" / "README.md").read_text(encoding="utf-8")
+    yield "benchmarks.md", record.replace("](pictures/", "](../tests/benchmarks/pictures/")
     yield "changelog.md", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    yield "security.md", (ROOT / "SECURITY.md").read_text(encoding="utf-8").replace("(docs/", "(")

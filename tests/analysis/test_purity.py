@@ -4,7 +4,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import torchmin_nb
+
+pytestmark = pytest.mark.slow
 
 FOREIGN = ("plotly", "matplotlib", "ipywidgets", "IPython", "pandas", "torchmin_nb.views")
 

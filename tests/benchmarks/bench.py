@@ -25,6 +25,8 @@ import torch
 from tests.benchmarks.contenders import METHODS, Outcome, ours
 from tests.benchmarks.measure import Row, compare, rounds, show
 from tests.benchmarks.problems import Problem, digits_softmax, logistic, mlp
+from tests.benchmarks.profiles import run_all
+from tests.benchmarks.scaling import scaling_table
 from tests.benchmarks.watching import in_kernel, in_process
 from torchmin_nb import LeastSquaresWrapper, MinimizeWrapper
 from torchmin_nb.core.autodiff.closure import evaluate_curvature
@@ -132,6 +134,16 @@ def watching(effort: Effort) -> None:
     print(in_kernel(effort.iterations(100_000)))
 
 
+def scaling(effort: Effort) -> None:
+    print("\nAn iteration without its closure calls and products, in closure calls: MLPs, 200 samples, float64\n")
+    print(scaling_table(effort.repeats))
+
+
+def profiles(effort: Effort) -> None:
+    """Over the published sets; the whole run writes record, tables and pictures, a quick one prints shares only."""
+    run_all(effort.share)
+
+
 SECTIONS: dict[str, Callable[[Effort], None]] = {
     "small": small,
     "digits": digits,
@@ -140,6 +152,8 @@ SECTIONS: dict[str, Callable[[Effort], None]] = {
     "hessian": hessian,
     "threads": threads,
     "watching": watching,
+    "scaling": scaling,
+    "profiles": profiles,
 }
 
 

@@ -31,7 +31,7 @@ def test_curves_table_and_buttons(notebook):
     book.wait("document.querySelectorAll('.jp-OutputArea table').length > 0", seconds=240)
     table = book.page.locator(".jp-OutputArea table").first
     text = table.text_content()
-    for name in ("torch.Adam (lr=0.01)", "torch.LBFGS", "L-BFGS-B", "trust-ncg", "The budget is spent."):
+    for name in ("torch.Adam (lr=0.01)", "torch.LBFGS", "L-BFGS-B", "trust-ncg", "The budget is spent"):
         assert name in text
     axes = book.page.get_by_label("x axis").first
     assert axes.input_value() == "closure calls + 2 × products"

@@ -326,6 +326,7 @@ def parts(folder):
     return sorted(each for each in os.listdir(folder) if each.endswith(".part"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", [Checkpoint, HistoryFile, require_writable])
 def test_what_a_killed_process_left_is_swept_and_what_a_live_one_writes_is_not(start, tmp_path):
     path, left = tmp_path / "run", ["run.1234-140000000000000.part"]
@@ -351,6 +352,7 @@ def test_what_a_killed_process_left_is_swept_and_what_a_live_one_writes_is_not(s
     assert set(parts(tmp_path)) == set(mine)
 
 
+@pytest.mark.slow
 def test_what_is_left_of_the_previous_checkpoint_is_swept_too(tmp_path):
     with process(WRITING, tmp_path / "fit.pt.previous") as running:
         assert running.stdout.readline() == "here\n", running.stderr.read()
@@ -438,6 +440,7 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / len(histor
 """
 
 
+@pytest.mark.slow
 def test_a_long_history_takes_little_memory(tmp_path):
     path, count = tmp_path / "long.jsonl", 100_000
     keeper, history = HistoryFile(path), History("CG")

@@ -4,6 +4,8 @@ import pytest
 
 from tests.doctor.planted import FAILURES, HEALTHY
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("name", FAILURES)
 def test_a_planted_failure_is_named(name):

@@ -10,6 +10,8 @@ import pytest
 from tests.exercises.sliced import Exercise, exercises
 from tests.exercises.wrong import WRONG
 
+pytestmark = pytest.mark.slow
+
 STUDENTS = [f"2023{number:04d}" for number in range(int(os.environ.get("TORCHMIN_NB_STUDENTS", "2")))]
 
 

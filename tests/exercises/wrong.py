@@ -160,10 +160,40 @@ WRONG: dict[str, list[tuple[str, str]]] = {
         ("mse(w) + decay", "mse(w) + 2 * decay"),
         ("return loss", "return 2 * loss"),
     ],
+    "90_pinn": [
+        ("+ c * forward", "+ 0 * forward"),
+        ("-laplacian", "laplacian"),
+        ("max_iter=60", "max_iter=3"),
+    ],
+    "93_inverse_problem": [
+        ("small.numel() * level**2:", "2 * small.numel() * level**2:"),
+        ("low = lam", "high = lam"),
+        ("maxiter=200", "maxiter=2"),
+    ],
     "94_gaussian_process": [
         ("24, bounds", "1, bounds"),
         ("period * relative", "relative"),
-        (".standard_errors()[\"theta\"][1].item()", ".matrix[1, 1]"),
+        ('.standard_errors()["theta"][1].item()', ".matrix[1, 1]"),
+    ],
+    "91_hessian_spectrum": [
+        ("2 / highest", "1 / highest"),
+        (".values[-1]", ".values[0]"),
+        ("2 / highest", "2 / highest**0.5"),
+    ],
+    "92_laplace": [
+        ("2 * s**2 / m", "2 * s**2"),
+        ("2 * decay / scale", "decay"),
+        ("2 * decay / scale", "decay / scale"),
+    ],
+    "95_full_batch_and_torchrun": [
+        ('batch[1], reduction="sum")', "batch[1])"),
+        ('    reduction="sum",\n', ""),
+        ("extra=lambda: 0.5 *", "extra=lambda: count * 0.5 *"),
+    ],
+    "96_why_did_it_stop": [
+        ("rule = report.rule", "rule = report.findings[1].rule"),
+        ("lowest = run.wait().fun", "run.wait()\nlowest = report.trials[0].before"),
+        ("run = report.rescue(most=1)", "run = optimizer.start(my_closure)"),
     ],
 }
 """By notebook: a piece of the solution, and what stands in its place."""

@@ -101,6 +101,7 @@ def test_ones_own_method_is_a_row_until_it_is_forgotten():
     assert "your own" not in groups()
 
 
+@pytest.mark.slow
 def test_nothing_of_the_notebook_is_imported():
     code = "import sys, torchmin_nb.explore; print(*sorted(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -59,6 +59,7 @@ def test_the_runs_are_those_of_the_wrappers_and_ranks_follow_from_them():
     assert comparison.best.name == min(reached, key=reached.get)
     assert comparison.best.name in comparison.recommendation
     assert comparison.table().splitlines()[2].split()[0] == comparison.best.name
+    assert {row.ended.partition(":")[0] for row in comparison.rows} == {"Converged", "The budget is spent"}
 
 
 def test_an_optimizer_of_torch_takes_the_steps_of_its_loop():
@@ -75,7 +76,7 @@ def test_an_optimizer_of_torch_takes_the_steps_of_its_loop():
     row = next(row for row in comparison.rows if row.name == "torch.Adam (lr=0.05)")
     assert row.history.loss.tolist() == losses
     assert row.loss == min(losses)
-    assert (row.evaluations, row.ended) == (30, "The budget is spent.")
+    assert (row.evaluations, row.ended) == (30, "The budget is spent")
     lbfgs = next(row for row in comparison.rows if row.name == "torch.LBFGS")
     assert lbfgs.loss < row.loss
 
@@ -199,7 +200,7 @@ def test_seconds():
     x = start()
     comparison = compare([x], lambda: valley(x), ["Nelder-Mead", "Adam"], seconds=0.3)
     adam = next(row for row in comparison.rows if row.name == "torch.Adam")
-    assert adam.ended == "The budget is spent."
+    assert adam.ended == "The budget is spent"
     assert all(row.reached <= 0.3 or row.reached == math.inf for row in comparison.rows)
     assert "seconds" in comparison.recommendation
 

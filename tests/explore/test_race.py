@@ -151,6 +151,7 @@ def alike(rows, others):
     )
 
 
+@pytest.mark.slow
 def test_copies_and_processes_run_the_same_race():
     entries = [*calls(), Call("Rosenbrock", "SGD")]
     here = race(entries)

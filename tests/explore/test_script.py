@@ -84,6 +84,7 @@ def reproduced():
     return json.loads(done.stdout.split("ENDS ")[1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", {**CALLS, **OWN})
 def test_a_script_reproduces_its_run(name, reproduced):
     row = run({**CALLS, **OWN}[name])
@@ -93,6 +94,7 @@ def test_a_script_reproduces_its_run(name, reproduced):
     assert loss == pytest.approx(row.loss, rel=1e-9, abs=1e-12)
 
 
+@pytest.mark.slow
 def test_a_script_runs_by_itself(tmp_path):
     path = tmp_path / "again.py"
     path.write_text(script(CALLS["plain"]))

@@ -260,10 +260,40 @@ MUTANTS = [
         ("picture", "[evaluation.grad_norm for evaluation", "[evaluation.loss for evaluation"),
     ),
     *_in_cells(
+        "90_pinn",
+        ("constant", "-2 * value * rise * W[0] ** 2", "-value * rise * W[0] ** 2"),
+        ("constant", "- 2 * np.sqrt(NU * t)", "- np.sqrt(NU * t)"),
+        ("picture", '"float32": (1e6 * places, 1e9 * rough)', '"float32": (1e6 * places, 1e9 * smooth)'),
+    ),
+    *_in_cells(
+        "93_inverse_problem",
+        ("constant", "target_loss=0.5)", "target_loss=0.45)"),
+        ("text", "misfit(x) + lam * variation(x)", "misfit(x) + variation(x)"),
+        ("picture", '"": (long_run.history.loss, path)', '"": (long_run.history.loss, path[::-1])'),
+    ),
+    *_in_cells(
         "94_gaussian_process",
-        ("text", "torch.outer(alpha, alpha), dK) / 2", "torch.outer(alpha, alpha), dK)"),
+        ("text", "torch.outer(alpha, alpha), slopes) / 2", "torch.outer(alpha, alpha), slopes)"),
         ("constant", "math.log(0.7), math.log(4.0)", "math.log(1.4), math.log(4.0)"),
         ("text", "kernel(theta, years[:, None] - years)", "kernel(theta, 2 * (years[:, None] - years))"),
         ("picture", '"amplitude a": (steps, rise["a"])', '"amplitude a": (steps, rise["P"])'),
+        "91_hessian_spectrum",
+        ("constant", "lr=share * 2 / found.values[-1]", "lr=share * 1 / found.values[-1]"),
+        ("picture", "(np.arange(1, 13), highest) for", "(np.arange(1, 13), highest[::-1]) for"),
+    ),
+    *_in_cells(
+        "92_laplace",
+        ("constant", "scale=1 / 100)", "scale=1 / 10)"),
+        ("text", "(1 - 2 * virginica) * outputs", "(2 * virginica - 1) * outputs"),
+    ),
+    *_in_cells(
+        "95_full_batch_and_torchrun",
+        ("text", "for batch in in_order]).mean()", "for batch in in_order]).sum()"),
+        ("text", "part = shard(TensorDataset(images, labels))", "part = TensorDataset(images, labels)"),
+    ),
+    *_in_cells(
+        "96_why_did_it_stop",
+        ("constant", "load_iris().data) / 100", "load_iris().data)"),
+        ("text", "s = log_s.exp().detach() if DETACH", "s = log_s.exp() if DETACH"),
     ),
 ]

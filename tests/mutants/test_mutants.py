@@ -9,6 +9,8 @@ from tests.mutants.run import SURVIVED, recorded
 from tests.mutants.session import noticed
 from tests.mutants.table import MUTANTS
 
+pytestmark = pytest.mark.slow
+
 QUICK = {
     "text": Mutant("30_quasi_newton", "text", "(slope(b) - slope(a))", "(slope(b) + slope(a))"),
     "constant": next(mutant for mutant in MUTANTS if mutant.notebook == "45_dogleg"),

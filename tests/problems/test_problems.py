@@ -549,6 +549,7 @@ def test_a_missing_package_is_named_with_the_remedy(package, call, monkeypatch):
         call()
 
 
+@pytest.mark.slow
 def test_importing_the_gallery_brings_in_no_data_package():
     code = "import sys; import torchmin_nb.problems; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()

@@ -26,7 +26,7 @@ from torchmin_nb.core.display.tables import text_table
 from torchmin_nb.core.methods.local import MethodSpec
 from torchmin_nb.core.runtime.blas_threads import blas_threads
 
-__all__ = ["Case", "Ending", "cases_of", "main", "ours", "plain"]
+__all__ = ["Case", "Ending", "Oracle", "cases_of", "main", "ours", "plain"]
 
 Tensor = torch.Tensor
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
@@ -106,7 +106,7 @@ class _BudgetError(Exception):
 
 
 @dataclass
-class _Oracle:
+class Oracle:
     """What plain SciPy calls: float64 vectors outside, the dtype inside. Keeps the best feasible point."""
 
     case: Case
@@ -166,7 +166,7 @@ class _Oracle:
 
 def plain(case: Case, method: str, dtype: torch.dtype, budget: int) -> Ending:
     """SciPy's run with SciPy's defaults."""
-    spec, oracle = METHODS[method], _Oracle(case, dtype, budget)
+    spec, oracle = METHODS[method], Oracle(case, dtype, budget)
     start = torch.tensor(case.start, dtype=dtype).double().numpy()
     fun = oracle.value if spec.gradient == "none" else oracle.value_and_gradient
     given = {"bounds": case.bounds, "constraints": oracle.constraints(spec)}

@@ -9,6 +9,8 @@ import torch
 
 from tests.published.hock_schittkowski import HS
 
+pytestmark = pytest.mark.slow
+
 ROWS = pytest.mark.parametrize("problem", HS.values(), ids=HS)
 DRAWS = 40
 

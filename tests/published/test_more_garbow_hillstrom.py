@@ -10,6 +10,8 @@ from numpy.polynomial import chebyshev
 
 from tests.published.more_garbow_hillstrom import MGH
 
+pytestmark = pytest.mark.slow
+
 ROWS = pytest.mark.parametrize("problem", MGH.values(), ids=MGH)
 
 ELSEWHERE = [

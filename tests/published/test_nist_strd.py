@@ -7,6 +7,8 @@ import torch
 from tests.published.nist_strd import STRD
 from torchmin_nb.nist import NIST
 
+pytestmark = pytest.mark.slow
+
 SETS = pytest.mark.parametrize("row", STRD.values(), ids=STRD)
 
 

@@ -12,6 +12,8 @@ from tests.proof import PROOF
 from tests.published.nist_strd import STRD
 from torchmin_nb import LeastSquaresWrapper, curve_fit
 
+pytestmark = pytest.mark.slow
+
 TIGHT = dict(ftol=1e-15, xtol=1e-15, gtol=1e-15, max_nfev=20_000)
 ROUNDING = ("Lanczos1",)
 NAMES = list(STRD) if PROOF else ["Misra1a", "Lanczos1"]

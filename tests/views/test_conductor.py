@@ -209,6 +209,7 @@ def test_a_race_from_one_start_has_no_profile_and_can_be_stopped():
     assert contest.profile() is None
 
 
+@pytest.mark.slow
 def test_a_race_in_processes_gives_the_same_rows():
     calls = [Call("Rosenbrock", name) for name in ("BFGS", "CG")]
     contest = over(RaceJob(calls, ["BFGS", "CG"], workers=2))

@@ -187,6 +187,7 @@ MinimizeWrapper([x], "trust-ncg", callbacks=[HistoryFile({path!r})], start_check
 """
 
 
+@pytest.mark.slow
 def test_a_run_in_another_process(cell, tmp_path):
     path = tmp_path / "run.jsonl"
     watched = follow(path)

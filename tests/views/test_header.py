@@ -6,8 +6,8 @@ from tests.views.histories import a_history
 from torchmin_nb import History, Iteration
 from torchmin_nb.core.execution.run import PAUSED, PENDING, RUNNING
 from torchmin_nb.core.history.records import Totals
+from torchmin_nb.core.history.verdict import verdict
 from torchmin_nb.views.live_panel.header import buttons_of, header_of
-from torchmin_nb.views.live_panel.verdict import verdict
 
 
 def ended(message, *, method="trust-ncg", gradient=1e-3, success=False, dtype="float64", loss=1.0):

@@ -10,6 +10,7 @@ from statistics import fmean
 
 from ..core.history.history import History
 from ..core.history.records import Iteration
+from ..core.history.verdict import verdict
 from ..core.objective.constraints import FEASIBLE
 from .contenders import Limits
 from .table import RunRow
@@ -259,9 +260,8 @@ class Ranking:
         )
 
     def _ending(self, history: History) -> str:
-        message = (history.message or "").strip()
         spent = len(history) > 0 and self.budget.spent(history[-1]) >= self.budget.amount
-        return "The budget is spent." if spent or "budget" in message else message
+        return "The budget is spent" if spent or "budget" in (history.message or "") else verdict(history).words
 
 
 def race_ranking(rows: Sequence[RunRow], price: float = 2.0, accuracy: float = 1e-5) -> Ranking:

@@ -556,6 +556,7 @@ def test_the_real_view_is_a_way_on():
     torch.testing.assert_close(torch.view_as_complex(real.detach()), target.to(torch.complex128))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", SECOND_ORDER)
 def test_a_compiled_model_is_named_with_two_ways_on(method):
     net, (x, y) = _net(), _data()

@@ -463,6 +463,7 @@ def test_a_fit_is_that_of_all_residuals(method, engine, options, more):
     assert "jac" not in here.result  # never whole
 
 
+@pytest.mark.slow
 def test_a_robust_fit():
     decay, other = Decay(), Decay()
     arguments = dict(method="trf", loss="soft_l1", f_scale=0.01, xtol=1e-12, ftol=1e-12, gtol=1e-12)

@@ -16,6 +16,8 @@ from tests.proof import PROOF
 from torchmin_nb import MinimizeWrapper, full_batch, laplace, shard, spectrum
 from torchmin_nb.errors import CovarianceWarning, DistributedError
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[3]
 
 

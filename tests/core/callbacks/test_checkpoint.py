@@ -182,6 +182,7 @@ MinimizeWrapper(model.parameters(), sys.argv[2], callbacks=[checkpoint]).step(cl
 """
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_as_if_nothing_had_happened(path):
     with process(KILLED, path, "trust-ncg") as running:
         assert running.stdout.readline() == "here\n", running.stderr.read()

@@ -182,6 +182,7 @@ MinimizeWrapper([x], "Nelder-Mead", callbacks=HistoryFile(sys.argv[1]), max_eval
 """
 
 
+@pytest.mark.slow
 def test_a_killed_process_leaves_a_prefix_of_the_whole_run(path, tmp_path):
     with process(KILLED, path, 0.01) as running:
         wait_for(lambda: path.exists() and path.read_bytes().count(b"\n") > 10, running)
@@ -214,6 +215,7 @@ print(optimizer.result.success, [w.category.__name__ for w in caught], caught[0]
 """
 
 
+@pytest.mark.slow
 def test_a_disk_that_fails_drops_the_file_with_one_warning(path):
     printed = output(CONFINED, path)
     assert printed.startswith("True ['StorageWarning'] the history file")

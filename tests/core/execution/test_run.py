@@ -618,6 +618,7 @@ if how == "failing":
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["running", "products", "observe", "paused", "failing"])
 def test_a_script_that_ends_while_a_run_goes_on_ends_well(how):
     command = [sys.executable, "-c", SCRIPT, how]

@@ -367,6 +367,7 @@ torch.save(paths, sys.argv[1])
 """
 
 
+@pytest.mark.slow
 def test_states_go_on_bit_for_bit_in_a_new_process(tmp_path):
     states, file = {}, str(tmp_path / "states.pt")
     for name in (CURVED[0], "BFGS", "L-BFGS-B"):

@@ -400,6 +400,7 @@ torch.save(found, sys.argv[2])
 """
 
 
+@pytest.mark.slow
 def test_a_stored_state_goes_on_bit_for_bit_in_a_new_process(tmp_path):
     stored, expected = {}, {}
     threads = torch.get_num_threads()

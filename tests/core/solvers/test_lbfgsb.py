@@ -249,6 +249,7 @@ def test_a_saved_state_goes_on_bit_for_bit(name):
     assert all(torch.equal(a, b) for a, b in zip(whole, parts, strict=True))
 
 
+@pytest.mark.slow
 def test_a_saved_state_goes_on_bit_for_bit_in_a_new_process(tmp_path):
     tails = {}
     for name, (options, dtype, at) in RESUMED.items():
@@ -353,6 +354,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss in kilobytes, and malloc's threshold, are Linux's")
 def test_memory():
     """(2m + 8) n numbers at most. malloc returns what is freed, so that its fragments are not counted."""

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 from ...core.execution.run import FAILED, FINISHED, PAUSED, PENDING, RUNNING, STOPPED
 from ...core.history.history import History
+from ...core.history.verdict import verdict
 from ...core.methods.local import METHODS
-from .verdict import verdict
 
 __all__ = ["BUTTONS", "WAITING", "WHY", "Button", "Fact", "Header", "buttons_of", "header_of"]
 

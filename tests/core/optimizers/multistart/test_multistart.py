@@ -36,6 +36,8 @@ from torchmin_nb.errors import (
     WorkerError,
 )
 
+pytestmark = pytest.mark.slow
+
 GRID = [[a, b] for a in (-4.0, 4.0) for b in (-4.0, 4.0)]
 MINIMA = [[3.0, 2.0], [-2.805118, 3.131312], [-3.779310, -3.283186], [3.584428, -1.848126]]
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...core.history.history import History
+from .history import History
 
 __all__ = ["Verdict", "verdict"]
 
