@@ -109,7 +109,8 @@ def test_a_paused_run_goes_on_as_if_it_had_not_been_examined():
         run = optimizer.start(lambda: rosenbrock(x) + (x[2] - x[0]) ** 4, iterations=5)
         run.wait_until_paused()
         if examine:
-            assert run.diagnose().rule == "stopped"
+            report = run.diagnose()
+            assert (report.rule, report.remedy.code) == ("stopped", "run.resume()")
             assert run.state == "paused"
         run.resume()
         run.wait()

@@ -172,8 +172,8 @@ class Report:
         rows = [("measured", "value", "meaning"), *((each.name, each.value, each.meaning) for each in self.evidence)]
         also = [finding.verdict for finding in self.findings[1:] if not finding.healthy]
         return html(
-            "<div><p><b>{verdict}</b></p><div style='overflow-x:auto'>{table}</div>{remedies}{also}{trials}"
-            "<p style='opacity:.75'>{cost}</p></div>",
+            "<div style='padding:0 8px'><p><b>{verdict}</b></p><div style='overflow-x:auto'>{table}</div>{remedies}"
+            "{also}{trials}<p style='opacity:.75'>{cost}</p></div>",
             verdict=self.verdict,
             table=html_table(rows, ["left", "left", "left"]),
             remedies=joined(_remedy_html(i, remedy) for i, remedy in enumerate(self.remedies)),

@@ -251,6 +251,12 @@ def _stopped(e: Examination) -> list[Evidence] | None:
     return [Evidence("iterations", str(e.ending.iterations), e.ending.message or "no run yet"), _left(e)]
 
 
+def _go_on(e: Examination) -> list[Remedy]:
+    if e.ending.kind == "paused":
+        return [Remedy("Go on.", "run.resume()", "the run itself can go on")]
+    return [changed_call(e.subject, "Go on.", Change())] if e.subject.spec is not None else []
+
+
 STOPPED = Rule(
     "stopped",
     _stopped,
@@ -259,7 +265,7 @@ STOPPED = Rule(
         "paused": "The run is paused; the loss can still fall.",
         "none": "There has been no run; the loss can fall from here.",
     }[e.ending.kind],
-    lambda e: [changed_call(e.subject, "Go on.", Change())] if e.subject.spec is not None else [],
+    _go_on,
     "Status.STOPPED",
 )
 
