@@ -312,6 +312,13 @@ def test_the_page(tmp_path):
     assert repr(comparison).startswith("method")
 
 
+def test_the_page_draws_over_what_the_budget_counts(tmp_path):
+    x = start()
+    comparison = compare([x], lambda: valley(x), ["BFGS", "trust-ncg"], budget=20, product_cost=2.5)
+    assert comparison.axis == "closure calls + 2.5 × products"
+    assert '"closure calls + 2.5 \\u00d7 products"' in comparison.write_html(tmp_path / "page.html")
+
+
 REFUSED = {
     "no closure": (lambda x: compare([x], 3), ArgumentTypeError, "without arguments"),
     "no method": (lambda x: compare([x], lambda: valley(x), []), ArgumentError, "at least one method"),

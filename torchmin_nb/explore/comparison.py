@@ -196,6 +196,13 @@ class Comparison:
         return any(each.products for each in self._contenders)
 
     @property
+    def axis(self) -> str:
+        """What the curves are drawn over: what the budget counts."""
+        if self._budget.seconds:
+            return "seconds"
+        return f"closure calls + {self._budget.price:g} × products" if self.priced else "closure calls"
+
+    @property
     def ranking(self) -> Ranking:
         """The ranks of the runs that have ended."""
         return Ranking(list(self._finished), self.names, self._budget, self._accuracy)
@@ -259,7 +266,7 @@ class Comparison:
             The page.
         """
         title = f"{len(self.names)} methods compared"
-        figure = histories_page(self.histories, x="closure calls", panels=("loss", "gradient norm"))
+        figure = histories_page(self.histories, x=self.axis, panels=("loss", "gradient norm"))
         page = html_page(title, html("<h1>{title}</h1>{body}", title=title, body=self._html(figure)))
         write_text(path, page)
         return page

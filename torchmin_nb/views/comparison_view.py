@@ -58,10 +58,8 @@ def show_comparison(comparison: Comparison) -> None:
     where = front_end()
     if where == TERMINAL:
         return
-    budget = comparison.budget
-    spent = priced(budget.price) if comparison.priced else ""
-    x = "seconds" if budget.seconds else spent or "closure calls"
-    scene = Scene({}, x=x, panels=_PANELS, scale="log", priced=spent)
+    spent = priced(comparison.budget.price) if comparison.priced else ""
+    scene = Scene({}, x=comparison.axis, panels=_PANELS, scale="log", priced=spent)
     session = Session(ComparisonSource(comparison), scene, lambda session: screen_of(where, session), rate=5.0)
     session.open()
     comparison.when_over(lambda: session.run_guarded(session.close))
