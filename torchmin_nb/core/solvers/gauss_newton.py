@@ -7,7 +7,7 @@ Undamped steps leave the valley, and backtracking makes them very short. M. K. T
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -302,19 +302,14 @@ class _Model(Protocol):
         ...
 
 
-def _equations(
-    problem: ResidualProblem, point: ResidualSample, jacobian: torch.Tensor | None
-) -> Iterable[tuple[torch.Tensor, torch.Tensor]]:
-    return problem.equations(point) if jacobian is None else [(jacobian, point.residuals)]
-
-
 class _Factors:
     """J with its singular values S and right singular vectors V, from its triangular factor."""
 
     def __init__(self, problem: ResidualProblem, point: ResidualSample, rcond: float):
         self._problem, self._point = problem, point
         self._jacobian = problem.jacobian(point) if problem.whole else None
-        r, qtr = triangle(_equations(problem, point, self._jacobian))
+        kept = None if self._jacobian is None else [(self._jacobian, point.residuals)]
+        r, qtr = triangle(kept or problem.equations(point))
         finite = r.isfinite().all()
         u, s, vh = torch.linalg.svd(torch.where(finite, r, 0.0), full_matrices=False)
         self._curvatures, self._axes = s**2, vh.T
