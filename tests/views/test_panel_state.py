@@ -8,11 +8,12 @@ import pytest
 
 from tests.views.histories import a_history, waves
 from torchmin_nb import History, Iteration
+from torchmin_nb.core.history.priced import priced
 from torchmin_nb.views.figures import drawing
 from torchmin_nb.views.live_panel.header import header_of
 from torchmin_nb.views.live_panel.state import EXCESS, Sketch, panel_state
 from torchmin_nb.views.live_panel.wire import delta, whole
-from torchmin_nb.views.panels import POINTS, priced
+from torchmin_nb.views.panels import POINTS
 
 KINDS = (np.int32, np.int32, np.float32, np.float64)
 

@@ -18,6 +18,7 @@ from ..core.display.html import Html, html, html_page, html_table
 from ..core.display.tables import text_table
 from ..core.execution.run import Run
 from ..core.history.history import History
+from ..core.history.priced import priced
 from ..core.parameters.flat import FlatParameters, trainable
 from ..core.runtime.workers import WorkerThread, interruptible
 from ..core.storage.atomic_files import write_text
@@ -200,7 +201,7 @@ class Comparison:
         """What the curves are drawn over: what the budget counts."""
         if self._budget.seconds:
             return "seconds"
-        return f"closure calls + {self._budget.price:g} × products" if self.priced else "closure calls"
+        return priced(self._budget.price) if self.priced else "closure calls"
 
     @property
     def ranking(self) -> Ranking:

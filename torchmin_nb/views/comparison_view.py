@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 
 from ..core.execution.run import FINISHED, PAUSED, RUNNING, STOPPED
+from ..core.history.priced import priced
 from ..explore.comparison import Comparison
 from ..explore.ranking import Compared
 from .following import screen_of
 from .frontend import HEADLESS, TERMINAL, front_end
 from .live_panel.header import Button, Fact, Header
 from .live_panel.sources import Moment
-from .panels import priced
 from .scene import Scene
 from .session import Session
 

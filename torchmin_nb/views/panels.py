@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.history.history import History
+from ..core.history.priced import is_priced, priced_values
 from ..core.history.records import Iteration
 from ..core.methods.global_search import GLOBAL_METHODS
 from ..core.methods.local import METHODS
@@ -37,7 +38,6 @@ __all__ = [
     "missing_words",
     "named",
     "panel_row",
-    "priced",
     "thin",
     "whole_numbers",
     "x_values",
@@ -63,7 +63,6 @@ PanelName = Literal[
 
 X_AXES = {"iteration": "index", "closure calls": "nfev", "seconds": "elapsed"}
 """What the x axis may show, and the column it comes from."""
-_PRICED = "closure calls + "
 
 POINTS = 1000
 """No more points than this are drawn of one curve: a screen shows no more."""
@@ -278,16 +277,9 @@ def x_values(history: History, x: str) -> Floats:
     """What an x axis shows of each iteration: a key of X_AXES, or what `priced` names. Raises ArgumentError."""
     if x in X_AXES:
         return history.column(X_AXES[x]).astype(np.float64)
-    if not x.startswith(_PRICED):
+    if not is_priced(x):
         raise ArgumentError(f"x={x!r} is not known; choose one of {', '.join(map(repr, X_AXES))}")
-    calls, products = (history.column(name).astype(np.float64) for name in ("nfev", "nhvp"))
-    size = min(calls.size, products.size)
-    return calls[:size] + float(x.removeprefix(_PRICED).split(" ")[0]) * products[:size]
-
-
-def priced(price: float) -> str:
-    """The x axis of what was spent: closure calls, and Hessian-vector products at this price."""
-    return f"{_PRICED}{price:g} × products"
+    return priced_values(history, x)
 
 
 def whole_numbers(x: str) -> bool:

@@ -29,8 +29,8 @@ class Scene:
     """Histories by name, the words above them, and what a person has chosen. Raises ArgumentError for unknown choices.
 
     title: of the static figure; header, buttons and notes of the runs: of the live panel. x: of X_AXES, or `priced`,
-    which is what `panels.priced` names, and which the live panel offers besides. panels: "auto" or names of PANELS.
-    scale: of VIEW_SCALES. height: pixels at least. below: HTML that is shown below the figure.
+    which is what `priced` of core/history names, and which the live panel offers besides. panels: "auto" or names of
+    PANELS. scale: of VIEW_SCALES. height: pixels at least. below: HTML that is shown below the figure.
     """
 
     histories: Mapping[str, History]

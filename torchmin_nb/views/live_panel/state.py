@@ -101,7 +101,7 @@ def panel_state(
     """The state of a panel. Raises ArgumentError for unknown panels.
 
     notes: what the legend says of runs, by name. told: from so many runs on there is a legend. priced: one more
-    x axis, as `panels.priced` names it.
+    x axis, as `priced` of core/history names it.
     """
     chosen = chosen_panels(histories, panels)
     runs = convergence_data(histories, panels=chosen, points=POINTS, recorded=0)
