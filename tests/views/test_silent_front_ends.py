@@ -100,9 +100,13 @@ class Page:
             self.models.append(content["comm_id"])
             if self.loads:
                 self.load()
-        elif kind == "comm_msg" and content["data"].get("content", {}).get("type") == "beat" and self.answers:
+        elif kind == "comm_msg" and self.answers and self.is_beat(content):
             self.answers = False
             self.send(content["comm_id"], "heard")
+
+    def is_beat(self, content):
+        """Of a panel of this page: it knows none of an earlier one."""
+        return content["comm_id"] in self.models and content["data"].get("content", {}).get("type") == "beat"
 
     def load(self):
         """The widget's script runs at last."""
@@ -168,6 +172,7 @@ def test_another_page_of_the_same_kernel_is_asked_anew(open_page):
     silent.run(RUN)
     silent.wait_for(lambda: silent.figures)
     silent.run(STOP)
+    silent.wait_for(lambda: "stopped" in silent.words)
     other = open_page(loads=True, answers=True)
     other.run(RUN)
     other.look_for(2.0)
