@@ -42,7 +42,7 @@ class Model:
     def __init__(self, pairs: CorrectionPairs | None, like: Tensor):
         self.wide = _wide(like)
         self.theta = 1.0 if pairs is None else pairs.theta
-        self.rows = like.new_zeros(0, like.numel()) if pairs is None else pairs.filled()
+        self.rows = like.new_zeros(0, like.numel()) if pairs is None else pairs.filled
         self.middle = np.zeros((0, 0)) if pairs is None else self._middle(pairs)
 
     def _middle(self, pairs: CorrectionPairs) -> _Matrix:

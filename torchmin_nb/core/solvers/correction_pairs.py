@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.linalg.lapack import dtrtrs
 from scipy.optimize import LbfgsInvHessProduct
 from scipy.sparse.linalg import LinearOperator
 
@@ -29,13 +28,13 @@ class CorrectionPairs:
     """The last steps s and the changes y of the gradient along them, in a ring of slots.
 
     rows: s and y of each slot, shape (maxcor, 2, n). first, count: the oldest used slot, and the number of used ones.
-    theta:
-    yᵀy/sᵀy of the newest pair; H starts as I/theta. On the CPU, oldest first, `count` of them in use: products, SᵀY, of
-    which the upper triangle counts, and YᵀY, shape (2, maxcor, maxcor); projections, Sᵀg and Yᵀg of the current
-    gradient, shape (2, maxcor).
+    theta: yᵀy/sᵀy of the newest pair; H starts as I/theta. The other arrays are small, on the CPU, and in the order of
+    the slots. inverse: of R, the part of SᵀY in which s is not newer than y, shape (maxcor, maxcor); zero in unused
+    slots. products: YᵀY. projections: Sᵀg and Yᵀg of the current gradient, shape (maxcor, 2).
     """
 
     rows: torch.Tensor
+    inverse: torch.Tensor
     products: torch.Tensor
     projections: torch.Tensor
     first: int = 0
@@ -43,13 +42,18 @@ class CorrectionPairs:
     theta: float = 1.0
 
     def __post_init__(self) -> None:
-        self.products, self.projections = self.products.cpu(), self.projections.cpu()
-        self._small = self.products.numpy(), self.projections.numpy()  # views
+        self.inverse, self.products, self.projections = (
+            small.cpu() for small in (self.inverse, self.products, self.projections)
+        )
+        self._small = self.inverse.numpy(), self.products.numpy(), self.projections.numpy()  # views
         size = self.rows.size(0)
         self._pairs, self._flat = [tuple(pair) for pair in self.rows], self.rows.flatten(0, 1)
-        self._ring = np.arange(2 * size) % size
-        self._weights = np.zeros((size, 2))
-        self._found = torch.empty(2 * size + 2, dtype=wide(self.rows[0, 0, :0]).dtype, device=self.rows.device)
+        self._curvatures, self._weights = np.zeros(size), np.zeros((size, 2))
+        for slot in self.slots():
+            self._curvatures[slot] = 1 / self._small[0][slot, slot]
+        self._found = torch.zeros(2 + 2 * size, dtype=wide(self.rows[0, 0, :0]).dtype, device=self.rows.device)
+        self._scalars = self._found[:2].unbind()
+        self._use_slots()
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), tuple(getattr(self, field.name) for field in fields(self))
@@ -58,36 +62,31 @@ class CorrectionPairs:
     def none(cls, problem: Problem, maxcor: int) -> CorrectionPairs:
         """No pair yet, and memory for `maxcor` pairs."""
         rows = torch.zeros(maxcor, 2, problem.n, dtype=problem.dtype, device=problem.device)
-        products = torch.zeros(2, maxcor, maxcor, dtype=torch.float64)
-        return cls(rows, products, products[:, 0].clone())
+        square = torch.zeros(maxcor, maxcor, dtype=torch.float64)
+        return cls(rows, square, square.clone(), square.new_zeros(maxcor, 2))
 
     def clear(self) -> None:
         """Delete all pairs."""
         self.first, self.count, self.theta = 0, 0, 1.0
+        self.inverse.zero_()
+        self._use_slots()
 
-    def slots(self) -> NDArray[np.int_]:
+    def slots(self) -> list[int]:
         """The used pairs, oldest first."""
-        return self._ring[self.first : self.first + self.count]
-
-    def filled(self) -> torch.Tensor:
-        """The rows of all slots that may be in use, shape (2 · slots, n): s and y in turn."""
-        return self._flat if self.first else self._flat[: 2 * self.count]
+        return [slot % self.rows.size(0) for slot in range(self.first, self.first + self.count)]
 
     def direction(self, gradient: torch.Tensor) -> torch.Tensor:
         """-H · gradient, for the current gradient. No transfer.
 
-        With R the upper triangle of SᵀY, D its diagonal: Hg = (g - Yα)/θ + Sδ, Rα = Sᵀg, Rᵀδ = Dα - (Yᵀg - YᵀYα)/θ,
-        which is the two-loop recursion with its inner products taken from `products` and `projections`.
+        With D the diagonal of R: Hg = (g - Yα)/θ + Sδ, Rα = Sᵀg, Rᵀδ = Dα - (Yᵀg - YᵀYα)/θ, which is the two-loop
+        recursion with its inner products taken from `products` and `projections`.
         """
-        size, rows = self.count, self.filled()
-        products, projections = self._small
-        (sy, yy), (sg, yg) = products[:, :size, :size], projections[:, :size]
-        alpha = dtrtrs(sy.T, sg, lower=1, trans=1)[0]
-        delta = dtrtrs(sy.T, sy.diagonal() * alpha - (yg - yy @ alpha) / self.theta, lower=1)[0]
-        slots, weights = self.slots(), self._weights
-        weights[slots, 0], weights[slots, 1] = -delta, alpha / self.theta
-        there = torch.from_numpy(weights.ravel()[: rows.size(0)]).to(rows.device, rows.dtype, non_blocking=True)
-        return torch.addmv(gradient, rows.T, there, beta=-1 / self.theta)
+        inverse, products, projections = self._small
+        alpha = inverse @ projections[:, 0]
+        rest = (projections[:, 1] - products @ alpha) / self.theta - self._curvatures * alpha
+        self._weights[:, 0], self._weights[:, 1] = rest @ inverse, alpha / self.theta
+        weights = self._used_weights.to(gradient.device, gradient.dtype, non_blocking=True)
+        return torch.addmv(gradient, self._columns, weights, beta=-1 / self.theta)
 
     def learn(self, before: Sample, after: Sample, keep: bool) -> None:
         """Add a step: the new gradient, and possibly the pair, in place of the oldest one. One transfer.
@@ -95,34 +94,42 @@ class CorrectionPairs:
         Sᵀy and Yᵀy of the older pairs are differences of products with the two gradients, without a pass over the rows.
         A pair with sᵀy ≤ 0, which is possible by rounding, is not kept.
         """
-        size, older = self.rows.size(0), self.count
-        full, slot = keep and older == size, (self.first + older) % size
+        size, (inverse, products, projections) = len(self._pairs), self._small
+        slot = (self.first + self.count) % size
+        parts, values = [], []
         if keep:
             s, y = self._pairs[slot]
             torch.sub(after.x, before.x, out=s)
             torch.sub(after.gradient, before.gradient, out=y)
-        rows = self._flat if self.first else self._flat[: 2 * (older + keep - full)]
-        count, found = rows.size(0), self._found
-        parts, values = [found[:count]], [torch.mv(rows, after.gradient)]
+            parts, values = self._scalars, [dot(s, y), dot(y, y)]
+            if self.count == size:
+                self.first = (slot + 1) % size
+            else:
+                self.count += 1
+                self._use_slots()
+        torch._foreach_copy_([self._projected, *parts], [torch.mv(self.filled, after.gradient), *values])
+        found = self._found.numpy(force=True)
+        now = found[2:].reshape(-1, 2)
         if keep:
-            parts += [found[count], found[count + 1]]
-            values += [dot(s, y), dot(y, y)]
-        torch._foreach_copy_(parts, values)
-        here = found.cpu().numpy()
+            inverse[slot] = inverse[:, slot] = 0
+            curvature, change = found[0], found[1]
+            if curvature > 0:
+                moved = now - projections
+                inverse[:, slot] = inverse @ moved[:, 0] / -curvature
+                inverse[slot, slot] = 1 / curvature
+                products[slot] = products[:, slot] = moved[:, 1]
+                products[slot, slot] = change
+                self._curvatures[slot], self.theta = 1 / inverse[slot, slot], float(change / curvature)
+            else:
+                self.count -= 1
+                self._use_slots()
+        projections[:] = now
 
-        products, projections = self._small
-        if full:  # without the oldest pair
-            products[:, :-1, :-1] = products[:, 1:, 1:]
-            self.first, self.count, older = (self.first + 1) % size, older - 1, older - 1
-        by_slot = here[:count].reshape(-1, 2).T
-        now = by_slot[:, self.slots()]
-        change = now - projections[:, full : full + older]
-        projections[:, :older] = now
-        if keep and here[count] > 0:
-            products[:, :older, older] = products[:, older, :older] = change
-            products[:, older, older] = here[count : count + 2]
-            projections[:, older] = by_slot[:, slot]
-            self.count, self.theta = older + 1, float(here[count + 1] / here[count])
+    def _use_slots(self) -> None:
+        """Set the parts of the arrays for slots that may be in use. filled: s and y in turn, shape (2 · slots, n)."""
+        used = len(self._flat) if self.first else 2 * self.count
+        self.filled, self._projected = self._flat[:used], self._found[2 : 2 + used]
+        self._columns, self._used_weights = self.filled.T, torch.from_numpy(self._weights.reshape(-1)[:used])
 
 
 class InverseHessian(LinearOperator):  # type: ignore[misc]
@@ -135,7 +142,7 @@ class InverseHessian(LinearOperator):  # type: ignore[misc]
     def __init__(self, pairs: CorrectionPairs):
         n = pairs.rows.shape[-1]
         super().__init__(dtype=np.dtype(np.float64), shape=(n, n))
-        self._rows, self._slots = pairs.rows, pairs.slots().tolist()
+        self._rows, self._slots = pairs.rows, pairs.slots()
 
     @cached_property
     def _operator(self) -> Any:

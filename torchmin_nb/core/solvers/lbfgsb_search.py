@@ -71,10 +71,10 @@ class Path(Line):
     def at(self, step: float) -> Sample:
         """The sample at a step. The sample at the last step is freed before, to save memory."""
         if not self.knows(step):
-            self._sample, self._step = self.start, math.nan
+            self._sample, self._step = None, math.nan
             self._sample = self._problem.evaluate(self._point(step), self.direction)
             self._step = step
-        return self._sample
+        return self._sample or self._at_start()
 
     def _point(self, step: float) -> torch.Tensor:
         if self._target is not None and step == 1:

@@ -197,17 +197,22 @@ class Line:
     def __init__(self, problem: Problem, start: Sample, direction: torch.Tensor, slope: float):
         self.start, self.slope, self.direction = start, slope, direction
         self._problem = problem
-        self._step, self._sample = 0.0, copy(start)
-        self._sample.slope = slope
+        self._step = 0.0
+        self._sample: Sample | None = None
 
     def at(self, step: float) -> Sample:
         """The sample at a step, with its slope."""
         if step != self._step:
             x = torch.add(self.start.x, self.direction, alpha=step)
-            if not stands(self._sample, x, step * self.slope):
+            if not stands(self._sample or self.start, x, step * self.slope):
                 self._sample = self._problem.evaluate(x, self.direction)
             self._step = step
-        return self._sample
+        return self._sample or self._at_start()
+
+    def _at_start(self) -> Sample:
+        sample = copy(self.start)
+        sample.slope = self.slope
+        return sample
 
 
 class Found(NamedTuple):
