@@ -16,6 +16,7 @@ from torch.overrides import TorchFunctionMode
 __all__ = ["CaptureBackward", "differentiable_gradient"]
 
 Gradient = tuple[torch.Tensor | None, ...]
+_TENSOR_BACKWARD, _BACKWARD = torch.Tensor.backward, torch.autograd.backward
 
 
 def differentiable_gradient(
@@ -42,7 +43,7 @@ class CaptureBackward(TorchFunctionMode):
 
     `gradient` is the sum over all calls, one entry for each parameter; `.grad` holds a detached copy, as after a real
     `backward`. `gradient=` and `inputs=` are honoured. A call that reaches no parameter, or whose `inputs` name other
-    tensors, works as without this mode. `total` is the sum of the backpropagated scalars.
+    tensors, works as without this mode. `scalars`: those that were backpropagated; None if other values were too.
     """
 
     def __init__(self, parameters: Sequence[torch.Tensor]):
@@ -50,13 +51,18 @@ class CaptureBackward(TorchFunctionMode):
         self._parameters = list(parameters)
         self.gradient: Gradient = (None,) * len(self._parameters)
         self.called = False
-        self.total: torch.Tensor | float | None = 0.0
+        self.scalars: list[torch.Tensor] | None = []
+
+    @property
+    def total(self) -> float | None:
+        """The sum of the backpropagated scalars; None if something else was backpropagated."""
+        return None if self.scalars is None else sum(map(float, self.scalars))
 
     def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if func is torch.Tensor.backward:
+        if func is _TENSOR_BACKWARD:
             return self._tensor_backward(*args, **kwargs)
-        if func is torch.autograd.backward:
+        if func is _BACKWARD:
             return self._autograd_backward(*args, **kwargs)
         return func(*args, **kwargs)
 
@@ -89,8 +95,10 @@ class CaptureBackward(TorchFunctionMode):
         grad_outputs: Sequence[torch.Tensor | None],
         inputs: torch.Tensor | Sequence[torch.Tensor] | None,
     ) -> None:
-        wanted = self._parameters if inputs is None else _as_list(inputs)
-        known = {id(tensor) for tensor in self._parameters}
+        if inputs is None:
+            self._capture_parameters(outputs, grad_outputs)
+            return
+        wanted, known = _as_list(inputs), {id(tensor) for tensor in self._parameters}
         others = [tensor for tensor in wanted if id(tensor) not in known]
         if others:
             torch.autograd.backward(outputs, grad_outputs, retain_graph=True, inputs=others)
@@ -98,27 +106,33 @@ class CaptureBackward(TorchFunctionMode):
             self._capture_parameters(outputs, grad_outputs, {id(tensor) for tensor in wanted})
 
     def _capture_parameters(
-        self, outputs: Sequence[torch.Tensor], grad_outputs: Sequence[torch.Tensor | None], wanted: set[int]
+        self,
+        outputs: Sequence[torch.Tensor],
+        grad_outputs: Sequence[torch.Tensor | None],
+        wanted: set[int] | None = None,
     ) -> None:
         reached = differentiable_gradient(outputs, self._parameters, grad_outputs)
         if all(part is None for part in reached):  # a backward pass that reaches no parameter, as of an inner problem
             torch.autograd.backward(outputs, grad_outputs)
             return
+        self._note_scalars(outputs, grad_outputs)
+        if wanted is not None:
+            reached = tuple(
+                part if id(tensor) in wanted else None for tensor, part in zip(self._parameters, reached, strict=True)
+            )
+        self.gradient = tuple(map(_sum, self.gradient, reached)) if self.called else reached
         self.called = True
-        self._add_to_total(outputs, grad_outputs)
-        parts = tuple(
-            part if id(tensor) in wanted else None for tensor, part in zip(self._parameters, reached, strict=True)
-        )
-        self.gradient = tuple(_sum(old, new) for old, new in zip(self.gradient, parts, strict=True))
-        for tensor, part in zip(self._parameters, parts, strict=True):
+        for tensor, part in zip(self._parameters, reached, strict=True):
             if part is not None:
                 # A clone: the closure may clip `.grad` in place, and the graph must not notice.
                 tensor.grad = _sum(tensor.grad, part.detach().clone())
 
-    def _add_to_total(self, outputs: Sequence[torch.Tensor], grad_outputs: Sequence[torch.Tensor | None]) -> None:
+    def _note_scalars(self, outputs: Sequence[torch.Tensor], grad_outputs: Sequence[torch.Tensor | None]) -> None:
         plain = all(out.numel() == 1 and weight is None for out, weight in zip(outputs, grad_outputs, strict=True))
-        if self.total is not None:
-            self.total = self.total + sum(out.detach().reshape(()) for out in outputs) if plain else None
+        if plain and self.scalars is not None:
+            self.scalars += [out.detach() for out in outputs]
+        else:
+            self.scalars = None
 
 
 def _as_list(tensors: Any) -> list[Any]:

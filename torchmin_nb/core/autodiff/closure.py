@@ -60,7 +60,7 @@ class ClosureResult:
     """One evaluation: the loss, a number or a 0-d tensor, and the gradient, one part for each parameter, or None.
 
     A loss that is not finite needs no gradient. graph: the graph of the gradient, for products with the Hessian, or
-    None. backpropagated: the sum of the losses on which the closure called `backward()`, or None. undefined: see
+    None. backpropagated: the losses on which the closure called `backward()`, or None. undefined: see
     `Objective`; never set by an evaluator. residuals: of a closure that returns them, shape (m,). jacobian: their
     graph, or None if they have none.
     """
@@ -69,7 +69,7 @@ class ClosureResult:
     parts: Sequence[torch.Tensor | None] | None = None
     flat: FlatParameters | None = field(default=None, repr=False)
     graph: HvpGraph | None = None
-    backpropagated: torch.Tensor | float | None = None
+    backpropagated: Sequence[torch.Tensor] | None = None
     undefined: bool = False
     residuals: torch.Tensor | None = None
     jacobian: JacobianGraph | None = field(default=None, repr=False)
@@ -81,6 +81,12 @@ class ClosureResult:
         if self._gathered is None and self.parts is not None and self.flat is not None:
             self._gathered = self.flat.gather(self.parts)
         return self._gathered
+
+    def vector(self, dtype: torch.dtype, device: torch.device) -> torch.Tensor | None:
+        """The gradient as a tensor of shape (n,); None without a gradient."""
+        if self.graph is not None:
+            return self.graph.vector.detach().to(device, dtype)
+        return None if self.parts is None or self.flat is None else self.flat.join(self.parts, dtype, device)
 
     @property
     def loss(self) -> float:
@@ -197,10 +203,11 @@ def evaluate_gradient(closure: Closure, flat: FlatParameters) -> ClosureResult:
     flat.clear_gradients()
     with torch.enable_grad():
         returned = closure()
-        loss = scalar_of(returned)
-        if _no_gradients(flat) and _needs_gradient(returned, loss):
+        loss, parts = scalar_of(returned), _gradient_parts(flat)
+        if parts is None and _needs_gradient(returned, loss):
             backpropagate(returned, loss)
-    return ClosureResult(loss, require_gradient_parts(flat, loss), flat)
+            parts = require_gradient_parts(flat, loss)
+    return ClosureResult(loss, parts, flat)
 
 
 def backpropagate(returned: object, loss: torch.Tensor | float) -> None:
@@ -247,8 +254,8 @@ def evaluate_curvature(closure: Closure, flat: FlatParameters) -> ClosureResult:
             return ClosureResult(loss)
         hidden = "; torch.utils.checkpoint hides them too, unless use_reentrant=False"
         raise ConstantLossError(_INDEPENDENT + hidden, float(loss))
-    total = capture.total if capture.called else None
-    return ClosureResult(loss, gradient, flat, HvpGraph(gradient, flat), total)
+    scalars = capture.scalars if capture.called else None
+    return ClosureResult(loss, gradient, flat, HvpGraph(gradient, flat), scalars)
 
 
 _attention_lock = threading.Lock()
@@ -313,7 +320,7 @@ def scalar_of(returned: object) -> torch.Tensor | float:
             )
         if returned.is_complex():
             raise ClosureError(f"the closure returned a complex loss ({returned.dtype}); return its .real or .abs()")
-        return returned.detach().reshape(())
+        return returned.detach() if returned.dim() == 0 else returned.detach().reshape(())
     if isinstance(returned, np.ndarray | np.generic) and returned.size == 1:
         returned = returned.item()
     if not isinstance(returned, Real):
@@ -372,4 +379,4 @@ def _no_gradients(flat: FlatParameters) -> bool:
 def _gradient_parts(flat: FlatParameters) -> list[torch.Tensor | None] | None:
     """The contents of `.grad`, one entry for each parameter; None if all are None."""
     parts = flat.gradients()
-    return None if all(part is None for part in parts) else parts
+    return parts if any(part is not None for part in parts) else None

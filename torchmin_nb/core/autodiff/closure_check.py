@@ -106,7 +106,7 @@ class ClosureReport:
 def require_consistent(real: ClosureResult, captured: ClosureResult, eps: float) -> None:
     """InconsistentClosureError where captured and real derivatives differ, with the likely cause."""
     tolerance = 1e3 * eps
-    total = None if captured.backpropagated is None else float(captured.backpropagated)
+    total = None if captured.backpropagated is None else sum(map(float, captured.backpropagated))
     if total is not None and abs(total - captured.loss) > tolerance * (1 + abs(captured.loss)):
         raise InconsistentClosureError(
             f"the closure returned {captured.loss:.6g} but called backward() on losses that add up to {total:.6g}; "

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -59,9 +60,11 @@ class HvpGraph:
     def __init__(self, gradient: Gradient, flat: FlatParameters):
         self._flat = flat
         self.gradient = gradient
-        pairs = [(index, part) for index, part in enumerate(gradient) if part is not None and part.requires_grad]
-        self._indices = [index for index, _ in pairs]
-        self._outputs = [part for _, part in pairs]
+
+    @cached_property
+    def vector(self) -> torch.Tensor:
+        """The gradient as one tensor of shape (n,), with its graph: a product passes through one output."""
+        return self._flat.concatenated(self.gradient)
 
     def hvp(self, v: NDArray[np.float64]) -> NDArray[np.float64]:
         """H @ v, shape (n,), float64."""
@@ -69,15 +72,15 @@ class HvpGraph:
 
     def parts(self, v: NDArray[np.float64]) -> Gradient:
         """H @ v, one tensor for each parameter; None if no gradient depends on that parameter."""
-        return self._backward(self._flat.scatter(v), batched=False)
+        return self._backward(torch.from_numpy(v), batched=False)
 
     def product(self, v: torch.Tensor) -> torch.Tensor:
         """H @ v on the device of v (n,), in its dtype."""
-        return self._flat.join(self._backward(self._flat.split(v), batched=False), v.dtype, v.device)
+        return self._flat.join(self._backward(v, batched=False), v.dtype, v.device)
 
     def rows(self, rows: torch.Tensor, out: torch.Tensor) -> None:
         """H @ each row of shape (k, n) under vmap, into `out`, which is zeros before."""
-        self._flat.join_rows(self._backward(self._flat.split_rows(rows), batched=True), out)
+        self._flat.join_rows(self._backward(rows, batched=True), out)
 
     def pieces(self) -> Iterator[tuple[HvpGraph, float]]:
         """Graphs of terms of the loss, with their factors, one at a time."""
@@ -87,15 +90,15 @@ class HvpGraph:
         """The return value of `compute`, summed over all processes that have pieces."""
         return compute()
 
-    def _backward(self, weights: list[torch.Tensor], *, batched: bool) -> Gradient:
-        if not self._outputs:  # a linear loss: its gradient is constant
+    def _backward(self, weights: torch.Tensor, *, batched: bool) -> Gradient:
+        if not self.vector.requires_grad:  # a linear loss: its gradient is constant
             return [None] * len(self._flat.tensors)
         try:
             with second_derivatives_named():
                 return torch.autograd.grad(
-                    self._outputs,
+                    self.vector,
                     self._flat.tensors,
-                    [weights[index] for index in self._indices],
+                    weights.to(self.vector),
                     retain_graph=True,
                     allow_unused=True,
                     is_grads_batched=batched,

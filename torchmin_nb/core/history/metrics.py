@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import Any
 
@@ -63,14 +62,17 @@ def numbers(metrics: Mapping[str, float | torch.Tensor]) -> dict[str, float]:
     return {name: _as_number(name, value) for name, value in metrics.items()}
 
 
-@contextmanager
-def collecting(target: dict[str, float]) -> Iterator[None]:
+class collecting:  # noqa: N801 - a context manager, entered in each closure call
     """Store the values that a closure records during a call in `target`."""
-    token = _target.set(target)
-    try:
-        yield
-    finally:
-        _target.reset(token)
+
+    def __init__(self, target: dict[str, float]):
+        self._collected = target
+
+    def __enter__(self) -> None:
+        self._token = _target.set(self._collected)
+
+    def __exit__(self, *error: object) -> None:
+        _target.reset(self._token)
 
 
 def _as_number(name: str, value: Any) -> float:

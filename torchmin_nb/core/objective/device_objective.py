@@ -194,10 +194,10 @@ class DeviceObjective(OnDevice):
             return known
         user = self.variables.to_user(x)
         result = self.calls.call(user, self.derivatives.evaluator)
-        if result.parts is None:
+        gradient = result.vector(self.dtype, self.device)
+        if gradient is None:
             point = DevicePoint(user, result.loss, None, (None, None), self.calls.metrics)
             return self._rejected(x, point, along)
-        gradient = self.flat.join(result.parts, self.dtype, self.device)
         shown = self._to_solver(gradient)
         loss, slope, (norm, largest), norms = self._numbers(result.value, shown, along, gradient)
         point = DevicePoint(user, loss, gradient, norms, self.calls.metrics, result.graph)
@@ -275,8 +275,9 @@ class DeviceObjective(OnDevice):
         on_host = self._transfer(values)
         loss = on_host.pop() if isinstance(value, torch.Tensor) else value
         slope = 0.0 if along is None else on_host.pop()
-        norms = [(two, max(-low, high)) for two, low, high in zip(*[iter(on_host)] * 3, strict=True)]
-        return loss, slope, norms[0], norms[-1]
+        norms = on_host[0], max(-on_host[1], on_host[2])
+        users = norms if shown is gradient else (on_host[3], max(-on_host[4], on_host[5]))
+        return loss, slope, norms, users
 
     def _rejected(self, x: torch.Tensor, point: DevicePoint, along: torch.Tensor | None) -> Sample:
         """The values for the method where the loss is not defined: they make it reject the trial."""
@@ -357,7 +358,7 @@ class DeviceObjective(OnDevice):
         """The gradient at an extra point: counted, without an event; None if it is not finite."""
         with preserved_buffers():
             result = self.calls.call(x, "gradient")
-        gradient = None if result.parts is None else self.flat.join(result.parts, self.dtype, self.device)
+        gradient = result.vector(self.dtype, self.device)
         return gradient if gradient is not None and bool(torch.isfinite(gradient).all()) else None
 
     def _unreached(self) -> torch.Tensor | None:

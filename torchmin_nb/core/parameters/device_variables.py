@@ -37,6 +37,8 @@ class DeviceVariables:
 
     def to_user(self, z: torch.Tensor) -> torch.Tensor:
         """x for z; z itself if the two are the same. Clipped to the bounds after the rounding of the scale."""
+        if self.plain:
+            return z
         x = self._embed(self._grown(z), self._base)
         return x if self._box is None else torch.clamp(x, *self._box)
 

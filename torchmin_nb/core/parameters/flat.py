@@ -142,7 +142,7 @@ class FlatParameters:
         Through `.data`, so that the graph of an earlier point can still be used: write that point's values back
         before the backward pass. The storage does not change: views of the parameters remain views.
         """
-        torch._foreach_copy_([tensor.data for tensor in self.tensors], list(self._chunks(x)))
+        torch._foreach_copy_([tensor.data for tensor in self.tensors], self._chunks(x))
 
     def write_final(self, x: Vector) -> None:
         """Copy x into the parameters so that autograd refuses graphs of earlier points."""
@@ -153,7 +153,7 @@ class FlatParameters:
     @property
     def version(self) -> int:
         """A number that increases with every in-place change that autograd notices."""
-        return sum(tensor._version for tensor in self.tensors)
+        return sum([tensor._version for tensor in self.tensors])  # a list: this is called twice in each closure call
 
     def require_held(self, x: Vector) -> None:
         """Raise ClosureError if a closure call has changed the parameters, which held x before."""
@@ -190,6 +190,20 @@ class FlatParameters:
         for piece, part in zip(whole.split(self._sizes), parts, strict=True):
             _fill(piece, part)
         return whole
+
+    def concatenated(self, parts: Sequence[torch.Tensor | None]) -> torch.Tensor:
+        """The same on the device of the first tensor, in the widest dtype, with the graph of the parts."""
+        self._require_shapes()
+        device = self.tensors[0].device
+        with torch.enable_grad():
+            return torch.cat(
+                [
+                    tensor.new_zeros(tensor.numel(), device=device)
+                    if part is None
+                    else (part.to_dense() if part.is_sparse else part).reshape(-1).to(device)
+                    for tensor, part in zip(self.tensors, parts, strict=True)
+                ]
+            )
 
     def pieces(self, v: torch.Tensor) -> list[torch.Tensor]:
         """v of shape (n,) as views of it with the shape of each parameter."""

@@ -331,10 +331,11 @@ class Control:
         """Called after an iteration was reported; index 0 is the start, which does not count as an iteration."""
         if self.pace:
             self._hold_pace()
-        with self._changed:
-            if self._iterations is not None and index > 0:
-                self._iterations -= 1
-                self._paused = self._paused or self._iterations <= 0
+        if self._iterations is not None and index > 0:
+            with self._changed:
+                if self._iterations is not None:  # it may have been resumed without a limit
+                    self._iterations -= 1
+                    self._paused = self._paused or self._iterations <= 0
         if self._paused:
             self._wait_while_paused()
         if self._requested:
