@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
+from .backward_pass import backward_pass
+
 __all__ = ["CaptureBackward", "differentiable_gradient"]
 
 Gradient = tuple[torch.Tensor | None, ...]
@@ -28,7 +30,14 @@ def differentiable_gradient(
     outputs = _as_list(outputs)
     grad_outputs_list = [None] * len(outputs) if grad_outputs is None else _as_list(grad_outputs)
     weights = [_tracked(output, weight) for output, weight in zip(outputs, grad_outputs_list, strict=True)]
+    if all(map(_fits, outputs, weights)):
+        return backward_pass(outputs, parameters, weights, create_graph=True)
     return torch.autograd.grad(outputs, parameters, weights, create_graph=True, allow_unused=True)
+
+
+def _fits(output: torch.Tensor, weight: torch.Tensor | None) -> bool:
+    """Whether a backward pass can start there; `torch.autograd.grad` says what is wrong otherwise."""
+    return output.requires_grad and weight is not None and weight.shape == output.shape
 
 
 def _tracked(output: torch.Tensor, weight: torch.Tensor | None) -> torch.Tensor | None:

@@ -17,6 +17,7 @@ import scipy.linalg
 import torch
 
 from ...errors import SecondDerivativeError, text_of
+from .backward_pass import backward_pass
 from .explained_errors import COMPILED, is_compiled
 
 if TYPE_CHECKING:
@@ -93,20 +94,18 @@ class HvpGraph:
     def _backward(self, weights: torch.Tensor, *, batched: bool) -> Gradient:
         if not self.vector.requires_grad:  # a linear loss: its gradient is constant
             return [None] * len(self._flat.tensors)
+        weights = weights.to(self.vector)
         try:
+            if not batched:
+                return backward_pass([self.vector], self._flat.tensors, [weights], create_graph=False)
+            return torch.autograd.grad(
+                self.vector, self._flat.tensors, weights, retain_graph=True, allow_unused=True, is_grads_batched=True
+            )
+        except (RuntimeError, NotImplementedError) as error:
+            if _CHANGED in text_of(error):
+                raise ChangedGraphError(text_of(error)) from error
             with second_derivatives_named():
-                return torch.autograd.grad(
-                    self.vector,
-                    self._flat.tensors,
-                    weights.to(self.vector),
-                    retain_graph=True,
-                    allow_unused=True,
-                    is_grads_batched=batched,
-                )
-        except RuntimeError as error:
-            if _CHANGED not in text_of(error):
                 raise
-            raise ChangedGraphError(text_of(error)) from error
 
 
 class DenseHessian:

@@ -90,14 +90,13 @@ class Generators(NamedTuple):
         np.random.set_state(self.numpy)
         random.setstate(self.python)
 
-    def drawn_from(self) -> bool:
-        """Whether random numbers were drawn since."""
-        now = Generators.now()
-        numpy = np.array_equal(self.numpy[1], now.numpy[1]) and self.numpy[2:] == now.numpy[2:]
-        torches = len(self.cuda) == len(now.cuda) and all(
-            torch.equal(old, new) for old, new in zip([self.torch, *self.cuda], [now.torch, *now.cuda], strict=True)
+    def same(self, other: Generators) -> bool:
+        """Whether no random number was drawn between the two."""
+        numpy = np.array_equal(self.numpy[1], other.numpy[1]) and self.numpy[2:] == other.numpy[2:]
+        torches = len(self.cuda) == len(other.cuda) and all(
+            torch.equal(a, b) for a, b in zip([self.torch, *self.cuda], [other.torch, *other.cuda], strict=True)
         )
-        return not (numpy and torches and self.python == now.python)
+        return numpy and torches and self.python == other.python
 
 
 @contextmanager

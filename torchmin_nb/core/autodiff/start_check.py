@@ -25,7 +25,7 @@ from .closure_check import STOCHASTIC, ObservedClosure, require_consistent, same
 from .explained_errors import MADE_BEFORE, is_exhausted, repeated_call_error
 from .graph import made_before, once_differentiable, saved_bytes
 from .hessian import Gradient
-from .side_effects import Generators, preserved_buffers, same_random_numbers
+from .side_effects import Generators, preserved_buffers
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -111,16 +111,17 @@ class StartCheck:
 
     def compare(self, first: ClosureResult, x: NDArray[np.float64]) -> None:
         """The other calls, after the first at x (n,). Raises ClosureError; warns (ClosureWarning) once of a finding."""
-        gradients = self._flat.gradients()
+        gradients, after = self._flat.gradients(), Generators.now()
         self._first = self._real = first
         self._x = x
         try:
-            with preserved_buffers(), same_random_numbers():
+            with preserved_buffers():
                 if self._apart:
                     self._first = self._real = self._first_of_part()
-                self._drawn = self._before.drawn_from()
+                self._drawn = not self._before.same(Generators.now() if self._apart else after)
                 self._compare(gradients)
         finally:
+            after.put_back()
             self._flat.write(x)
             for tensor, gradient in zip(self._flat.tensors, gradients, strict=True):
                 tensor.grad = gradient
@@ -184,7 +185,7 @@ class StartCheck:
 
     def _call(self, evaluate: Evaluate, x: NDArray[np.float64], *, rewind: bool) -> ClosureResult:
         self._calls_left -= 1
-        if rewind:
+        if rewind and self._drawn:
             self._before.put_back()
         self._flat.write(x)
         return self._measured(evaluate, lambda: evaluate(self._seen, self._flat))

@@ -60,7 +60,7 @@ class BatchResiduals(ResidualEvaluator):
     def vectors(self, *, graphs: bool) -> Iterator[tuple[Part, torch.Tensor]]:
         """The residuals of each part, with their graph or without."""
         for part in chain(parts_of(self._terms, self._control), self._extra):
-            with named(part), torch.enable_grad(), math_attention():
+            with named(part), torch.enable_grad(), math_attention:
                 vector = as_residuals(part.closure())
             yield part, vector if graphs else vector.detach()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
@@ -43,6 +43,10 @@ class DevicePoint:
     graph: HvpGraph | None = None
     violation: float | None = None
     host: Point | None = None
+
+    def without_graph(self) -> DevicePoint:
+        """A point with the same tensors that keeps no graph."""
+        return DevicePoint(self.x, self.loss, self.gradient, self.norms, self.metrics)
 
     def position(self) -> NDArray[np.float64]:
         """x on the host."""
@@ -159,7 +163,7 @@ class OnDevice:
     def _record(self, point: DevicePoint) -> None:
         """Note an evaluated point with a finite loss."""
         if self.best is None or point.loss < self.best.loss:
-            self.best = point if point.graph is None else replace(point, graph=None)
+            self.best = point if point.graph is None else point.without_graph()
         if self.first is None and self.violation is not None:
             self.first = point.to_host()
         self._notify(point, point.loss)

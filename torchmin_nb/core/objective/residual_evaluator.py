@@ -93,7 +93,7 @@ class ResidualEvaluator:
         return float(self._cost.of(residuals.detach()))
 
     def _returned(self) -> object:
-        with torch.enable_grad(), math_attention():
+        with torch.enable_grad(), math_attention:
             return self._closure()
 
     def _fill_gradients(self, vector: torch.Tensor) -> list[torch.Tensor | None]:

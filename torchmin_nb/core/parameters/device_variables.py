@@ -44,10 +44,14 @@ class DeviceVariables:
 
     def direction_to_user(self, v: torch.Tensor) -> torch.Tensor:
         """A direction in z as one in x."""
+        if self.plain:
+            return v
         return self._embed(self._grown(v), None)
 
     def gradient_to_solver(self, g: torch.Tensor) -> torch.Tensor:
         """A gradient with respect to x as one with respect to z."""
+        if self.plain:
+            return g
         picked = g if self._free is None else g[self._free]
         return picked if self._scale is None else picked * self._scale
 

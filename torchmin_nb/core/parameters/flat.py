@@ -180,11 +180,12 @@ class FlatParameters:
 
     def join(self, parts: Sequence[torch.Tensor | None], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
         """The same as a tensor."""
-        dense = [part for part in parts if part is not None and not part.is_sparse]
-        if len(dense) == len(parts) and len({(part.dtype, part.device) for part in dense}) == 1:
-            flat: torch.Tensor = _flatten_dense_tensors(dense).detach()
+        try:
+            flat: torch.Tensor = _flatten_dense_tensors(parts).detach()
             if flat.numel() == self.n:
-                return flat.to(device, dtype, copy=len(dense) == 1)  # of one tensor it is a view
+                return flat.to(device, dtype, copy=len(parts) == 1)  # of one tensor it is a view
+        except (TypeError, RuntimeError):  # a part is missing, sparse or on another device
+            pass
         self._require_shapes()
         whole = torch.empty(self.n, dtype=dtype, device=device)
         for piece, part in zip(whole.split(self._sizes), parts, strict=True):
@@ -193,17 +194,17 @@ class FlatParameters:
 
     def concatenated(self, parts: Sequence[torch.Tensor | None]) -> torch.Tensor:
         """The same on the device of the first tensor, in the widest dtype, with the graph of the parts."""
-        self._require_shapes()
-        device = self.tensors[0].device
         with torch.enable_grad():
-            return torch.cat(
-                [
-                    tensor.new_zeros(tensor.numel(), device=device)
-                    if part is None
-                    else (part.to_dense() if part.is_sparse else part).reshape(-1).to(device)
+            try:
+                flat: torch.Tensor = _flatten_dense_tensors(parts)
+            except (TypeError, RuntimeError):  # as in `join`
+                device = self.tensors[0].device
+                dense = [
+                    torch.zeros_like(tensor) if part is None else part.to_dense() if part.is_sparse else part
                     for tensor, part in zip(self.tensors, parts, strict=True)
                 ]
-            )
+                flat = torch.cat([part.reshape(-1).to(device) for part in dense])
+        return flat
 
     def pieces(self, v: torch.Tensor) -> list[torch.Tensor]:
         """v of shape (n,) as views of it with the shape of each parameter."""
@@ -246,10 +247,10 @@ class FlatParameters:
         """The `.grad` of each parameter."""
         return [tensor.grad for tensor in self.tensors]
 
-    def _chunks(self, x: Vector) -> Sequence[torch.Tensor]:
+    def _chunks(self, x: Vector) -> tuple[torch.Tensor, ...]:
         self._require_shapes()
         whole = torch.from_numpy(x) if isinstance(x, np.ndarray) else x
-        pieces: Sequence[torch.Tensor] = _unflatten_dense_tensors(whole, self.tensors)
+        pieces: tuple[torch.Tensor, ...] = _unflatten_dense_tensors(whole, self.tensors)
         return pieces
 
     def _require_shapes(self) -> None:
@@ -262,7 +263,7 @@ class FlatParameters:
 
 
 def _equal(tensor: torch.Tensor, values: torch.Tensor) -> bool:
-    return torch.equal(tensor.detach(), values.to(device=tensor.device, dtype=tensor.dtype))
+    return torch.equal(tensor, values.to(tensor))
 
 
 def _fill(piece: torch.Tensor, part: torch.Tensor | None) -> None:

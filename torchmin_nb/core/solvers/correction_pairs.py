@@ -96,7 +96,8 @@ class CorrectionPairs:
         """
         size, (inverse, products, projections) = len(self._pairs), self._small
         slot = (self.first + self.count) % size
-        parts, values = [], []
+        parts: tuple[torch.Tensor, ...] = ()
+        values: list[torch.Tensor] = []
         if keep:
             s, y = self._pairs[slot]
             torch.sub(after.x, before.x, out=s)
