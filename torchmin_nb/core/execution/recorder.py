@@ -147,11 +147,12 @@ class Recorder:
         self.history.append(iteration, point.position() if self.history.keep_parameters else None)
         if self._callbacks:
             self._calls.write_parameters(point.x)
-        stop = [_called(callback, iteration) for callback in self._callbacks]
-        self._calls.invalidate()
-        if any(answer is _STOP or (isinstance(answer, bool | np.bool_) and answer) for answer in stop):
-            raise StopRun(CALLBACK)
-        self._calls.control.after_iteration(iteration.index)
+            stop = [_called(callback, iteration) for callback in self._callbacks]
+            self._calls.invalidate()
+            if any(answer is _STOP or (isinstance(answer, bool | np.bool_) and answer) for answer in stop):
+                raise StopRun(CALLBACK)
+        if self._calls.control.after_iteration(iteration.index):
+            self._calls.invalidate()
 
     def _emit_evaluation(self, point: Recordable) -> bool:
         """Whether a listener raised StopIteration; return values are ignored."""

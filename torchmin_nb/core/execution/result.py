@@ -95,7 +95,10 @@ class Result(OptimizeResult):  # type: ignore[misc]  # SciPy is untyped
             The result, with a `run_summary`.
         """
         result = cls(fields)
-        picked = np.linspace(0, len(history) - 1, min(_SAMPLED, len(history))).astype(int).tolist()
+        last = len(history) - 1
+        picked = range(last + 1)
+        if last >= _SAMPLED:
+            picked = np.linspace(0, last, _SAMPLED).astype(int).tolist()
         summary = RunSummary(history.method, history.totals, tuple(history[index].loss for index in picked))
         object.__setattr__(result, "run_summary", summary)  # SciPy's __setattr__ would make it a key
         return result

@@ -136,6 +136,8 @@ class ConstraintSet:
     def __init__(self, constraints: Sequence[Any], calls: Calls, variables: Variables):
         self._variables = variables
         self._constraints: list[_BoundedConstraint] = []
+        if not constraints:
+            return
         before, failure = calls.flat.read(), None
         try:
             self._constraints = [_bounded_constraint(constraint, calls, variables.base) for constraint in constraints]

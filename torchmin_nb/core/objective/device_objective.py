@@ -15,7 +15,7 @@ from ..autodiff.hessian import DenseHessian, HvpGraph
 from ..autodiff.side_effects import preserved_buffers
 from ..runtime.control import NONFINITE_CURVATURE, Abort, StopRun
 from ..solvers.contract import Sample, State
-from ..solvers.vectors import Transfer, dot
+from ..solvers.vectors import dot, numbers
 from .calls import Calls, Counts
 from .objective import Derivatives, Point, nonfinite_start, power_of_two
 from .scaled_objective import STIFF
@@ -187,7 +187,6 @@ class DeviceObjective(OnDevice):
         self._last_finite: _EvaluatedSample | None = None
         self._scaled_start: _EvaluatedSample | None = None
         self._dense: DenseHessian | None = None
-        self._transfer = Transfer(8, self.device)
 
     def evaluate(self, x: torch.Tensor, along: torch.Tensor | None = None) -> Sample:
         """See Problem."""
@@ -275,8 +274,8 @@ class DeviceObjective(OnDevice):
         if along is not None:
             values.append(dot(shown, along))
         if isinstance(value, torch.Tensor):
-            values.append(value)
-        on_host = self._transfer(values)
+            values.append(value.to(self.device))
+        on_host = numbers(*values)
         loss = on_host.pop() if isinstance(value, torch.Tensor) else value
         slope = 0.0 if along is None else on_host.pop()
         norms = on_host[0], max(-on_host[1], on_host[2])

@@ -327,8 +327,12 @@ class Control:
         if self.target_loss is not None and feasible and loss <= self.target_loss:
             raise StopRun(TARGET)
 
-    def after_iteration(self, index: int) -> None:
-        """Called after an iteration was reported; index 0 is the start, which does not count as an iteration."""
+    def after_iteration(self, index: int) -> bool:
+        """Called after an iteration was reported; index 0 is the start, which does not count as an iteration.
+
+        Returns whether it has waited, so that other code may have run.
+        """
+        idle = self._idle
         if self.pace:
             self._hold_pace()
         if self._iterations is not None and index > 0:
@@ -340,6 +344,7 @@ class Control:
             self._wait_while_paused()
         if self._requested:
             raise StopRun(self._requested)
+        return self._idle > idle
 
     def _hold_pace(self) -> None:
         begun = time.perf_counter()

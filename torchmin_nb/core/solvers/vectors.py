@@ -9,7 +9,7 @@ import torch
 from ..runtime.control import NONFINITE_CURVATURE, StopRun
 from .contract import Sample
 
-__all__ = ["Transfer", "dot", "finite_curvature", "norm1", "numbers", "stands", "wide"]
+__all__ = ["dot", "finite_curvature", "norm1", "numbers", "stands", "wide"]
 
 _BLOCK = 2**15
 
@@ -46,22 +46,8 @@ def _sum(a: torch.Tensor) -> torch.Tensor:
 
 
 def numbers(*values: torch.Tensor) -> list[float]:
-    """Scalars of one dtype as Python floats: one transfer."""
+    """Scalars of any floating dtype on one device as Python floats: one transfer."""
     return torch.stack(values).tolist()
-
-
-class Transfer:
-    """Brings up to `size` scalars of any floating dtype to the host at once, through memory that is kept."""
-
-    def __init__(self, size: int, device: torch.device):
-        dtype = torch.float32 if device.type == "mps" else torch.float64
-        self._all = torch.empty(size, dtype=dtype, device=device)
-        self._each = list(self._all.unbind())
-
-    def __call__(self, values: list[torch.Tensor]) -> list[float]:
-        """The values as Python floats."""
-        torch._foreach_copy_(self._each[: len(values)], values)
-        return self._all.tolist()[: len(values)]
 
 
 def stands(sample: Sample, x: torch.Tensor, change: float) -> bool:
