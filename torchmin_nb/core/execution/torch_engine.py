@@ -65,7 +65,8 @@ class TorchRun:
         end = objective.finish_at(state)
         more = solver.result(state) if hasattr(solver, "result") else {}
         result = OptimizeResult({name: _to_host(value) for name, value in more.items()})
-        result.update(x=self._variables.to_solver(end.x), success=ending.success, status=ending.status)
+        x = end.x if self._variables.plain else self._variables.to_solver(end.x)
+        result.update(x=x, success=ending.success, status=ending.status)
         result = self._variables.user_result(result)
         end_fields = {"x": end.x, "fun": end.loss, "message": ending.message}
         return OptimizeResult({**result, **end_fields, **objective.result_fields(state)})

@@ -59,8 +59,8 @@ class DevicePoint:
     def to_host(self) -> Point:
         """The same in arrays, made once, without its graph."""
         if self.host is None:
-            gradient = None if self.gradient is None else self.gradient.to("cpu", torch.float64).numpy().copy()
-            self.host = Point(self.position().copy(), self.loss, gradient, self.metrics)
+            gradient = None if self.gradient is None else _copied(self.gradient)
+            self.host = Point(_copied(self.x), self.loss, gradient, self.metrics)
         return self.host
 
 
@@ -107,7 +107,7 @@ class OnDevice:
 
     def start(self) -> torch.Tensor:
         """See Problem: the parameters' values, moved inside the bounds."""
-        return self.variables.start.clone()
+        return self.variables.start
 
     def point_of(self, state: State) -> DevicePoint:
         """The point of a state in the user's variables; for a loaded state, from the fields of its sample."""
@@ -184,8 +184,8 @@ class DeviceObjective(OnDevice):
     def __init__(self, calls: Calls, derivatives: Derivatives, variables: DeviceVariables, *rest: Any, **more: Any):
         super().__init__(calls, variables, *rest, **more)
         self.derivatives = derivatives
-        self._last_finite: _EvaluatedSample | None = None
-        self._scaled_start: _EvaluatedSample | None = None
+        self._last_finite: tuple[float, torch.Tensor, float, float] | None = None  # without x, to save memory
+        self._scaled_start: Sample | None = None
         self._dense: DenseHessian | None = None
 
     def evaluate(self, x: torch.Tensor, along: torch.Tensor | None = None) -> Sample:
@@ -207,7 +207,7 @@ class DeviceObjective(OnDevice):
         if not (math.isfinite(loss) and math.isfinite(largest)):
             return self._rejected(x, point, along)
         sample = _EvaluatedSample(x, loss / self.loss_scale, shown, slope, largest, norm, point)
-        self._last_finite = sample
+        self._last_finite = sample.loss, shown, largest, norm
         self._record(point)
         return sample
 
@@ -243,7 +243,7 @@ class DeviceObjective(OnDevice):
         known = _EvaluatedSample(
             **{part.name: getattr(state.sample, part.name) for part in fields(Sample)}, point=point
         )
-        self._last_finite = state.sample = known
+        state.sample, self._last_finite = known, (known.loss, known.gradient, known.largest, known.norm)
         super().begin_at(state)
 
     def scale_by_start(self) -> float:
@@ -254,7 +254,8 @@ class DeviceObjective(OnDevice):
         for name in ("loss", "slope", "largest", "norm"):
             setattr(first, name, getattr(first, name) / scale)
         first.gradient = first.gradient / scale
-        self._scaled_start = self._last_finite
+        self._last_finite = first.loss, first.gradient, first.largest, first.norm
+        self._scaled_start = first
         return scale
 
     def release(self) -> None:
@@ -287,12 +288,13 @@ class DeviceObjective(OnDevice):
         last = self._last_finite
         if last is None:
             raise Abort(NonFiniteStartError(nonfinite_start(point.loss)))
+        loss, gradient, largest, norm = last
         shown = math.inf
         if self.derivatives.nonfinite == "wall":
-            shown = last.loss + 10 * (1 + abs(last.loss))
-        slope = 0.0 if along is None else float(dot(last.gradient, along))
+            shown = loss + 10 * (1 + abs(loss))
+        slope = 0.0 if along is None else float(dot(gradient, along))
         self._notify(point, shown * self.loss_scale)
-        return Sample(x, shown, last.gradient, slope, last.largest, last.norm)
+        return Sample(x, shown, gradient, slope, largest, norm)
 
     def _to_solver(self, gradient: torch.Tensor) -> torch.Tensor:
         """A gradient or product in the solver's variables, with its scale."""
@@ -367,6 +369,10 @@ class DeviceObjective(OnDevice):
     def _unreached(self) -> torch.Tensor | None:
         unreached = self.calls.unreached()
         return self.variables.mask_to_solver(self.flat.mask(unreached)) if unreached else None
+
+
+def _copied(x: torch.Tensor) -> NDArray[np.float64]:
+    return x.to("cpu", torch.float64, copy=True).numpy()
 
 
 def largest_entry(x: torch.Tensor) -> torch.Tensor:

@@ -363,6 +363,10 @@ class MinimizeWrapper(DeviceOptimizer):
             level=request.level, nonfinite=spec.nonfinite, curvature=self._curvature, chunk=self._hessian_chunk
         )
         dtype = self._solver_dtype or flat.widest
+        if variables.plain:
+            variables.start = (
+                variables.base
+            )  # one array instead of two: SciPy, which writes to its start, is not called
         constraints = ConstraintSet((), calls, variables)
         objective = DeviceObjective(
             calls,

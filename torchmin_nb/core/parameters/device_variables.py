@@ -18,13 +18,13 @@ __all__ = ["DeviceVariables"]
 class DeviceVariables:
     """Translates between x, shape (n,), and z, the free entries of x over their scale, both tensors.
 
-    dtype, device: of both. `plain`: z is x. `start` is z at the start, `lower` and `upper` are bounds on z, or None.
+    dtype, device: of both. `plain`: z is x. `lower` and `upper` are bounds on z, or None.
     """
 
     def __init__(self, variables: Variables, dtype: torch.dtype, device: torch.device):
         self.dtype, self.device = dtype, device
         self.n, self.plain = variables.n, variables.plain
-        self.start = self._tensor(variables.start)
+        self._start = variables.start
         self.lower = self.upper = None
         if variables.bounds is not None:
             self.lower, self.upper = self._tensor(variables.bounds.lb), self._tensor(variables.bounds.ub)
@@ -34,6 +34,11 @@ class DeviceVariables:
         self._box = None
         if self._scale is not None and variables.box is not None:
             self._box = self._tensor(variables.box.lb), self._tensor(variables.box.ub)
+
+    @property
+    def start(self) -> torch.Tensor:
+        """z at the start, a new tensor."""
+        return self._tensor(self._start)
 
     def to_user(self, z: torch.Tensor) -> torch.Tensor:
         """x for z; z itself if the two are the same. Clipped to the bounds after the rounding of the scale."""
@@ -94,4 +99,4 @@ class DeviceVariables:
         return whole
 
     def _tensor(self, values: NDArray[np.float64]) -> torch.Tensor:
-        return torch.from_numpy(values.copy()).to(device=self.device, dtype=self.dtype)
+        return torch.tensor(values, device=self.device, dtype=self.dtype)
