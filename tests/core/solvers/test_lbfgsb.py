@@ -229,7 +229,7 @@ RESUMED = {
     "no pair yet": (dict(), torch.float64, 0),
     "some pairs": (dict(), torch.float64, 6),
     "the ring has turned": (dict(maxcor=4), torch.float64, 17),
-    "float32, its noise measured": (dict(gtol=0.0), torch.float32, 45),
+    "float32, its noise measured": (dict(gtol=0.0), torch.float32, 40),
     "bounds": (dict(maxcor=4), torch.float64, 9),
 }
 

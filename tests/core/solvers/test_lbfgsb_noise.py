@@ -38,18 +38,19 @@ START = np.tile([-1.2, 1.0], 5)
 def test_noise_in_the_loss_does_not_end_a_run():
     """SciPy's search fails on the way. Ours takes changes of the loss that are lost in the noise from the slopes.
 
-    Rounding decides which noise a run meets: of five starts, one may fail.
+    Rounding decides which noise a run meets: of five starts, one may fail, and SciPy may succeed by luck in two.
     """
-    reached = []
+    reached, failed = [], []
     for shift in range(5):
         start = START + 0.01 * shift
         here = Noisy(valley, start, 1e-4)
         path = solve(LBFGSB(gtol=1e-6), here)
         _, result = scipy_path("L-BFGS-B", here.function, start, ftol=0, gtol=1e-6)
-        assert not result.success
+        failed.append(not result.success)
         near = path.ending.success and np.abs(path.points[-1] - 1).max() < 1e-6
         reached.append(near and here.counts["evaluations"] < 3 * path.state.iteration)
     assert sum(reached) >= 4
+    assert sum(failed) >= 3
 
 
 def test_the_noise_is_reported():
@@ -71,17 +72,20 @@ def test_noise_is_not_measured_where_losses_and_slopes_agree():
 
 
 def test_noise_is_measured_anew_once_the_loss_has_fallen():
-    """Noise that falls with the loss, of which it is three hundredths."""
-    solver = LBFGSB(gtol=0, maxcor=3)
-    here = Noisy(valley, START, lambda x: 3e-2 * valley(x))
-    state, seen = solver.init(here), {}
-    while solver.terminate(here, state) is None:
-        state = solver.step(here, state)
-        if state.noise is not None:
-            seen[state.noise_loss] = state.noise
-    assert len(seen) == 3
-    assert all(after < before / 4 for before, after in pairwise(seen))
-    assert all(3e-3 < noise / loss < 1e-1 for loss, noise in seen.items())
+    """Noise that falls with the loss, of which it is three hundredths. One estimate may be far off by chance."""
+    solver, found, anew = LBFGSB(gtol=0, maxcor=3), [], 0
+    for shift in range(5):
+        here = Noisy(valley, START * (1 + 0.01 * shift), lambda x: 3e-2 * valley(x))
+        state, seen = solver.init(here), {}
+        while solver.terminate(here, state) is None:
+            state = solver.step(here, state)
+            if state.noise is not None:
+                seen[state.noise_loss] = state.noise
+        assert all(after < before / 4 for before, after in pairwise(seen))
+        anew += len(seen) > 1
+        found += [noise / loss for loss, noise in seen.items()]
+    assert anew >= 4
+    assert np.median(found) == pytest.approx(3e-2, rel=0.8)
 
 
 FLOORS = ("2 Freudenstein and Roth", "16 Brown and Dennis", "33 linear, rank 1 5", "10 Meyer")
