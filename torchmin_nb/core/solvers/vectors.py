@@ -11,7 +11,7 @@ from .contract import Sample
 
 __all__ = ["dot", "finite_curvature", "norm1", "numbers", "stands", "wide"]
 
-_BLOCK = 2**15
+_SHORT, _BLOCK = 2**15, 2**17
 
 
 def wide(x: torch.Tensor) -> torch.Tensor:
@@ -27,8 +27,10 @@ def dot(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     """
     if a.dtype == torch.float64:
         return torch.dot(a, b)
-    if a.numel() < _BLOCK:
+    if a.numel() < _SHORT:
         return torch.dot(wide(a), wide(b))
+    if a.device.type == "cpu" and a.numel() <= _BLOCK:
+        return torch.dot(a, b).double()
     if a.device.type == "cpu":
         return torch.stack([torch.dot(*pair) for pair in zip(a.split(_BLOCK), b.split(_BLOCK), strict=True)]).sum(
             dtype=torch.float64
