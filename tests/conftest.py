@@ -1,5 +1,6 @@
 """What every test starts from: one seed, gradients on, double precision nowhere by default, one thread."""
 
+import gc
 import os
 
 # Before torch is imported, and for the processes that tests start: threads of several processes wait for each other.
@@ -17,6 +18,12 @@ from tests.quick import QUICK, left_out
 @pytest.fixture(autouse=True)
 def _seeded():
     torch.manual_seed(0)
+
+
+def pytest_collection_finish():
+    """All that was imported stays: tests that collect garbage need not look through it each time."""
+    gc.collect()
+    gc.freeze()
 
 
 MANY = 12
