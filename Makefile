@@ -20,7 +20,7 @@ explorer: $(VENV)-app/.ready
 test: $(VENV)/.ready
 	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/browser
 	$(BIN)/python -m pytest tests/browser -n 2 --dist worksteal
-	$(BIN)/python -m pytest notebooks -n 2 --dist loadfile --nbval --nbval-current-env --nbval-cell-timeout=120 -p no:cacheprovider
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest notebooks -n 2 --dist loadfile --nbval --nbval-current-env --nbval-cell-timeout=120 -p no:cacheprovider -p tests.warm_kernels
 
 test-oldest: $(VENV)-oldest/.ready
 	$(VENV)-oldest/bin/python -m pytest $(OLDEST) -n 2 --dist loadfile
