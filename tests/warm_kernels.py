@@ -1,7 +1,7 @@
-"""A plugin for --nbval: kernels are forked from a process that has imported torch and what the notebooks draw with.
+"""Kernels forked from a process that has imported torch and what the notebooks draw with: they start in a moment.
 
 A kernel is a process of its own, as elsewhere; only these imports are done before it starts. They are a third of what a
-notebook computes.
+notebook computes. A plugin for --nbval; the server of the browser tests imports it too.
 """
 
 from __future__ import annotations
@@ -27,10 +27,12 @@ class ForkedKernel:
 
     stdin = stdout = stderr = None
 
-    def __init__(self, command: list[str], *, env: dict[str, str], cwd: str | None = None, **_: Any):
+    def __init__(
+        self, command: list[str], *, env: dict[str, str], cwd: str | None = None, stderr: Any = None, **_: Any
+    ):
         forked = multiprocessing.get_context("forkserver")
         forked.set_forkserver_preload(IMPORTED)
-        self._process = forked.Process(target=_run, args=(command[command.index("-f") :], env, cwd))
+        self._process = forked.Process(target=_run, args=(command[command.index("-f") :], env, cwd, stderr is not None))
         self._process.start()
         assert self._process.pid is not None
         self.pid = self._process.pid
@@ -54,13 +56,14 @@ class ForkedKernel:
         self.send_signal(signal.SIGKILL)
 
 
-def _run(arguments: list[str], env: dict[str, str], cwd: str | None) -> None:
+def _run(arguments: list[str], env: dict[str, str], cwd: str | None, quiet: bool) -> None:
     """The kernel, in the forked process."""
     os.setsid()
     os.environ.clear()
     os.environ.update(env, JPY_PARENT_PID=str(os.getppid()))
     os.chdir(cwd or ".")
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    if quiet:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     multiprocessing.set_start_method(None, force=True)
     from ipykernel.kernelapp import launch_new_instance
 
