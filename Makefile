@@ -25,7 +25,7 @@ test: $(VENV)/.ready
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest notebooks -n 2 --dist loadfile --nbval --nbval-current-env --nbval-cell-timeout=120 -p no:cacheprovider -p tests.warm_kernels
 
 test-oldest: $(VENV)-oldest/.ready
-	$(VENV)-oldest/bin/python -m pytest $(OLDEST) -n 2 --dist worksteal
+	$(VENV)-oldest/bin/python -m pytest $(OLDEST) -n 2 --dist loadfile
 
 # For work on the code: of each test function one case, without those marked as slow.
 quick: $(VENV)/.ready
