@@ -2,8 +2,12 @@
 
 import json
 import multiprocessing
+import os
 import socket
+import subprocess
+import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -17,8 +21,30 @@ from torchmin_nb.errors import CovarianceWarning, DistributedError
 
 pytestmark = pytest.mark.slow
 
-RANKS = multiprocessing.get_context("forkserver")
-RANKS.set_forkserver_preload(["torch._dynamo", "tests.core.batches.rank_scripts"])
+ROOT = Path(__file__).parents[3]
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(["torch._dynamo", "tests.core.batches.rank_scripts"])
+
+
+class Interpreter:
+    """A rank in an interpreter of its own, as torchrun starts it: with the methods of FORKS.Process."""
+
+    def __init__(self, *, target, args):
+        output, errors, environment, arguments = args
+        command = [sys.executable, "-m", target.__module__, *arguments]
+        with output.open("w") as out, errors.open("w") as err:
+            self._running = subprocess.Popen(
+                command, env={**os.environ, **environment}, cwd=ROOT, stdout=out, stderr=err
+            )
+        self.start, self.kill, self.is_alive = (lambda: None), self._running.kill, lambda: self.exitcode is None
+
+    def join(self, timeout=None):
+        with suppress(subprocess.TimeoutExpired):
+            self._running.wait(timeout)
+
+    @property
+    def exitcode(self):
+        return self._running.poll()
 
 
 def free_port():
@@ -27,13 +53,16 @@ def free_port():
         return opened.getsockname()[1]
 
 
-def ranks(count, *arguments, timeout=120, **environment):
-    """What each rank told, in order, by rank; the exit codes. Fails if a rank has not ended after the timeout."""
+def ranks(count, *arguments, timeout=120, whole=PROOF, **environment):
+    """What each rank told, in order, by rank; the exit codes. Fails if a rank has not ended after the timeout.
+
+    whole: in interpreters of their own, whose start and end are those of a script.
+    """
     common = dict(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(free_port()), WORLD_SIZE=str(count), OMP_NUM_THREADS="1")
     with tempfile.TemporaryDirectory() as folder:
         files = [[Path(folder, f"{rank} {kind}") for kind in ("output", "errors")] for rank in range(count)]
         started = [
-            RANKS.Process(
+            (Interpreter if whole else FORKS.Process)(
                 target=forked, args=(*files[rank], {**common, **environment, "RANK": str(rank)}, [*map(str, arguments)])
             )
             for rank in range(count)
@@ -73,7 +102,7 @@ TORCH = ["CG", "BFGS", "L-BFGS-B", "Newton-CG", "dogleg", "trust-ncg", "trust-kr
     ("count", "engine", "methods"), [(2, "scipy", SCIPY), (2, "torch", TORCH), (4, "scipy", ["BFGS", "trust-ncg"])]
 )
 def test_the_run_is_that_of_one_process(count, engine, methods):
-    told, codes, errors = ranks(count, "parity", engine, *methods)
+    told, codes, errors = ranks(count, "parity", engine, *methods, whole=PROOF or methods is SCIPY)
     assert codes == [0] * count, errors
     for lines in zip(*told, strict=True):
         first, *others = lines
