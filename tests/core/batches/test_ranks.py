@@ -3,7 +3,6 @@
 import json
 import multiprocessing
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -47,18 +46,15 @@ class Interpreter:
         return self._running.poll()
 
 
-def free_port():
-    with socket.socket() as opened:
-        opened.bind(("127.0.0.1", 0))
-        return opened.getsockname()[1]
-
-
 def ranks(count, *arguments, timeout=120, whole=PROOF, **environment):
     """What each rank told, in order, by rank; the exit codes. Fails if a rank has not ended after the timeout.
 
     whole: in interpreters of their own, whose start and end are those of a script.
+    As under torchrun, the process that starts the ranks has their store: nobody else can take its port meanwhile.
     """
-    common = dict(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(free_port()), WORLD_SIZE=str(count), OMP_NUM_THREADS="1")
+    store = torch.distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    place = dict(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(store.port), TORCHELASTIC_USE_AGENT_STORE="True")
+    common = {**place, **dict(WORLD_SIZE=str(count), OMP_NUM_THREADS="1")}
     with tempfile.TemporaryDirectory() as folder:
         files = [[Path(folder, f"{rank} {kind}") for kind in ("output", "errors")] for rank in range(count)]
         started = [
