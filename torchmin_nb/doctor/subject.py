@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -38,7 +39,9 @@ class Subject:
     closure: returns the loss. given: the user's closure, which returns residuals if `residuals`. groups: param groups,
     with bounds and scales. names: one for each tensor. variables: the solver's variables at x. history: empty without a
     run. end: SciPy's result, or {}. exception: what ended the run. under_way: paused, not ended. spec: the row of the
-    method; None for optimizers of torch. arguments: minimizer_args.
+    method; None for optimizers of torch. arguments: minimizer_args. jac, products: functions of x (and v) that the user
+    gave in place of autograd's. loss_scale: what the method's losses are divided by. start_loss: at the start of the
+    first run, if this one goes on from others.
     """
 
     closure: Closure
@@ -62,6 +65,10 @@ class Subject:
     limits: Mapping[str, float] = field(default_factory=dict)
     run: Run | None = None
     callbacks: Sequence[Any] = ()
+    jac: Callable[..., Any] | None = None
+    products: Callable[[NDArray[np.float64], NDArray[np.float64]], Any] | None = None
+    loss_scale: float = 1.0
+    start_loss: float | None = None
 
     @property
     def method(self) -> str:
@@ -162,7 +169,36 @@ def subject_of(optimizer: Any, closure: Closure, run: Run | None) -> Subject:
         limits=_limits(optimizer, run),
         run=run,
         callbacks=list(getattr(optimizer, "callbacks", ())),
+        jac=jac if callable(jac := getattr(request, "jac", None)) else None,
+        products=_products(request),
+        loss_scale=_loss_scale(optimizer),
+        start_loss=_start_loss(run),
     )
+
+
+def _products(request: Any) -> Callable[[NDArray[np.float64], NDArray[np.float64]], Any] | None:
+    """The user's products with the Hessian, from `hessp` or `hess`."""
+    hess, hessp = getattr(request, "hess", None), getattr(request, "hessp", None)
+    if callable(hessp):
+        return lambda x, v: np.asarray(hessp(x, v), dtype=np.float64).ravel()
+    if callable(hess):
+        return lambda x, v: np.asarray(hess(x) @ v, dtype=np.float64).ravel()
+    return None
+
+
+def _loss_scale(optimizer: Any) -> float:
+    """NaN if the run chose it."""
+    scale = getattr(optimizer, "_loss_scale", 1.0)
+    return float(scale) if isinstance(scale, int | float) else math.nan
+
+
+def _start_loss(run: Run | None) -> float | None:
+    """The first loss of the run from which this one goes on, or of that one's; None if it goes on from none."""
+    losses = []
+    while run is not None and run.origin is not None:
+        run = run.origin
+        losses += [float(run.history.loss[0])] if len(run.history) else []
+    return max((loss for loss in losses if math.isfinite(loss)), default=None)
 
 
 def _where(optimizer: Any, flat: FlatParameters, *, under_way: bool) -> NDArray[np.float64]:
