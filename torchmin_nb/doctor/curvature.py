@@ -34,12 +34,13 @@ TINY = 1e-3
 class Curvature:
     """What products say of the Hessian in the solver's variables, without those at their bounds.
 
-    lowest, highest: extreme eigenvalues, estimated from inside unless `whole`. direction: shape (n,), the unit vector
-    of the lowest. predicted: by how much a Newton step would lower the loss. step: its length, relative to the point's.
-    hidden: the decrease with slopes that rounding alone could make. null: directions (k, n) of almost no curvature in
-    the best scale if `whole`; else one of those that may be, or none. condition: the largest over the smallest eigenvalue, in size, that is not
-    zero. matrix: the Hessian, shape (n, n), if `whole`; weakest: then the lowest curvature in the best scale, relative to
-    the largest.
+    lowest, highest: extreme eigenvalues, estimated from inside unless `whole`. direction: shape (n,), a unit vector of
+    the lowest, of the scaled Hessian if `weakest` is below 0. predicted: by how much a Newton step would lower the
+    loss; along_null, concave: its parts along `null` and along negative curvature. step: its length, relative to the
+    point's. hidden: the decrease with slopes that rounding alone could make. null: directions (k, n) of almost no
+    curvature in the best scale if `whole`; else one that may be one, or none. condition: the largest over the smallest
+    eigenvalue, in size, that is not zero. matrix: the Hessian, shape (n, n), if `whole`; weakest: then the lowest
+    curvature in the best scale, relative to the largest, if it is negative beyond rounding; else 0.
     """
 
     lowest: float
@@ -53,6 +54,8 @@ class Curvature:
     matrix: Array | None = None
     hidden: float = 0.0
     weakest: float = 0.0
+    along_null: float = 0.0
+    concave: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,8 +95,8 @@ def curvature_of(
     """The curvature at the examined point. gradient: there. reserve: evaluations to leave. None if too few are left.
 
     free: the variables that no bound holds.
-    extremes: whether the extreme eigenvalues are sought too, from a random start. little_left: whether a method says so.
-    rounding: of the loss: a curvature that changes it by less over the size of the point is none.
+    extremes: whether the extreme eigenvalues are sought too, from a random start. little_left: whether a method says
+    so. rounding: of the loss: a curvature that changes it by less over the size of the point is none.
     """
     n = int(free.sum())
     affordable = (lab.left - reserve - 1) // (2 if lab._differences else 1)
@@ -158,7 +161,7 @@ def _whole(lab: Laboratory, matrix: Array, g: Array, free: NDArray[np.bool_], ro
     limit = 10 * eps * max(len(g), 10) * max(float(np.abs(own).max()), 1e-300)
     z = lab.z[free]
     blind = 3 * eps * np.abs(columns.T) @ (np.abs(scaled) @ np.abs(z / root))
-    predicted, step, hidden = _newton(columns.T @ (root * g), own, blind, float(np.linalg.norm(1 + np.abs(z / root))))
+    gains, step, hidden = _newton(columns.T @ (root * g), own, blind, float(np.linalg.norm(1 + np.abs(z / root))))
     flat = np.abs(own) <= max(limit, _WEAK * float(np.abs(own).max()))
     flat |= np.abs(own) * (np.abs(columns.T) @ np.abs(z / root)) ** 2 <= rounding
     largest = float(np.abs(own).max())
@@ -179,7 +182,7 @@ def _whole(lab: Laboratory, matrix: Array, g: Array, free: NDArray[np.bool_], ro
         float(values[0]),
         float(values[-1]),
         direction,
-        predicted,
+        float(gains.sum()),
         relative,
         null,
         condition,
@@ -187,6 +190,8 @@ def _whole(lab: Laboratory, matrix: Array, g: Array, free: NDArray[np.bool_], ro
         matrix=matrix,
         hidden=hidden,
         weakest=weakest,
+        along_null=float(gains[flat].sum()),
+        concave=float(gains[own < 0].sum()),
     )
 
 
@@ -211,7 +216,8 @@ def _read(lab: Laboratory, pairs: RitzPairs, along: RitzPairs | None, g: Array, 
     if along is not None:
         slopes = along.coordinates.T @ (along.basis @ torch.from_numpy(g)).numpy()
         blind = np.full(len(slopes), 3 * lab.flat.eps * size * float(np.linalg.norm(lab.z)))
-        predicted, step, hidden = _newton(slopes, along.values, blind, reach)
+        gains, step, hidden = _newton(slopes, along.values, blind, reach)
+        predicted = float(gains.sum())
     relative = step / (length if length > TINY else 1.0)
     known = np.abs(values)[np.abs(values) > 100 * lab.flat.eps * size * max(len(g), 10)]
     condition = size / float(known.min()) if known.size else math.inf
@@ -221,8 +227,8 @@ def _read(lab: Laboratory, pairs: RitzPairs, along: RitzPairs | None, g: Array, 
     return Curvature(lowest, highest, direction, predicted, relative, null, condition, False, None, hidden)
 
 
-def _newton(slopes: Array, values: Array, blind: Array, reach: float) -> tuple[float, float, float]:
-    """The decrease of a Newton step along eigenvectors, no longer than `reach`; and its length.
+def _newton(slopes: Array, values: Array, blind: Array, reach: float) -> tuple[Array, float, float]:
+    """The decreases of a Newton step along each eigenvector, no longer than `reach`; and its length.
 
     A slope up to `blind`, which rounding of the point alone could make, does not count. The third number is the
     decrease with these.
@@ -230,7 +236,7 @@ def _newton(slopes: Array, values: Array, blind: Array, reach: float) -> tuple[f
     curvatures, seen = np.abs(values), np.abs(slopes) > blind
     steps = np.minimum(np.abs(slopes) / np.maximum(curvatures, 1e-300), reach)
     gains = np.abs(slopes) * steps - curvatures * steps**2 / 2
-    return float(gains[seen].sum()), float(np.linalg.norm(steps[seen])), float(gains.sum())
+    return np.where(seen, gains, 0.0), float(np.linalg.norm(steps[seen])), float(gains.sum())
 
 
 def scaling_of(lab: Laboratory, curvature: Curvature, free: NDArray[np.bool_]) -> Scaling | None:

@@ -43,8 +43,8 @@ class Ending:
     kind: "success", "limit" (of iterations, calls, seconds, or steps of `observe`), "search" (no acceptable step),
     "stalled" (the steps of `observe` are done, the last ones, or those inside the last one, without effect),
     "constraints", "nonfinite", "error", "stopped", "target", "floor" (noise), "paused", "none" (no run), "other".
-    first, last: losses at the start, of the first run if this one goes on from others, and at the end. fell: by how much
-    the loss fell. iterations: number of iterations.
+    words: the message in plain words. first, last: losses at the start, of the first run if this one goes on from
+    others, and at the end. fell: by how much the loss fell. iterations: number of iterations.
     stands_still: whether the last tenth of the iterations, at least five, lowered the loss by nothing that counts.
     """
 

@@ -55,8 +55,12 @@ KKT = 1e-3
 """Largest KKT residual, relative to gradient and loss, of a solution."""
 _CONVERGED = 1e-4
 """Converged, if a method says so and a Newton step would lower the loss by less than this part of what the run did."""
+_MOST = 1e-5
+"""The same part, where most of the loss would go with a step that counts, as after a start that was very far away."""
 _LOOSE = 1e-6
 """The same part, where the user has set larger tolerances than the method's own."""
+_STILL = 1e-3
+"""A gradient that has become this much smaller in a run."""
 _INDEFINITE = -1e-6
 """Curvature in the best scale, relative to the largest, that is negative beyond doubt. Networks without a penalty have
 such directions almost everywhere."""
@@ -192,7 +196,9 @@ class Examination:
         By the curvature where no evaluation is left.
         """
         curvature = self.curvature
-        if curvature is None or curvature.lowest >= -1e-10 * abs(curvature.highest):
+        if curvature is None or (
+            curvature.lowest >= -1e-10 * abs(curvature.highest) and curvature.weakest >= _INDEFINITE
+        ):
             return None
         reach = float(np.linalg.norm(sizes_of(self.lab)))
         if reach < TINY:  # a point at 0, where the curvature alone says how long a step counts
@@ -297,7 +303,7 @@ class Examination:
         return curvature.null if len(kept) == len(curvature.null[:3]) else np.array(kept).reshape(-1, self.lab.z.size)
 
     def _is_straight(self, direction: NDArray[np.float64], curvature: Curvature) -> bool:
-        """Whether the loss stays the same a tenth of the variables' size away, beside what the largest curvature does."""
+        """Whether the loss stays the same a tenth of the variables' size away, beside what others would change."""
         reach = 0.1 * float(np.linalg.norm(sizes_of(self.lab)))
         allowed = max(100 * self.rounding, 1e-7 * abs(curvature.highest) * reach**2 / 2)
         losses = [self.lab.loss(self.lab.z + side * reach * direction) for side in (1.0, -1.0)]
@@ -313,7 +319,7 @@ class Examination:
         travelled = math.sqrt(2 * fell / curvature.highest) if curvature is not None and curvature.highest > 0 else 0.0
         reach = 0.1 * (travelled if travelled > 3 * reach else reach)
         noise = 100 * (self.eps * math.sqrt(loss * (fell + loss)) + self.eps**2 * fell)
-        least = -noise - 2 * (self.predicted or 0.0)
+        least = -noise - (0.0 if curvature is None else 2 * (curvature.predicted - curvature.along_null))
         z = self.lab.z + reach * direction
         inverse = np.linalg.pinv(matrix, rcond=1e-4, hermitian=True)
         first = 0.0
@@ -435,8 +441,11 @@ class Examination:
         gain, curvature = self.gain_downhill, self.curvature
         if gain is None or curvature is None:
             return False
-        sure = curvature.weakest < _INDEFINITE and self.by_itself and not self.layered
-        return gain[0] > (max(2 * (self.predicted or 0.0), 1e3 * self.rounding) if sure else self._counts)
+        still = self.slope <= _STILL * self.typical_slope and not self.loose
+        if curvature.weakest < _INDEFINITE and still and self.by_itself and not self.layered:
+            convex = curvature.predicted - curvature.concave
+            return gain[0] > max(2 * convex, 1e3 * self.rounding, _OF_LOSS * abs(self.here.loss))
+        return gain[0] > self._counts
 
     @property
     def by_itself(self) -> bool:
@@ -513,5 +522,7 @@ class Examination:
         step = self._step_left
         if self.loose:
             return self.share_left <= _LOOSE or step <= _STEP
+        if self.predicted > abs(self.here.loss) / 2 and step > _SMALL_STEP and not self.layered:
+            return self.share_left <= _MOST
         short = step <= _STEP or (step <= _SMALL_STEP and self.predicted <= _OF_LOSS * abs(self.here.loss))
         return short or self.share_left <= _CONVERGED

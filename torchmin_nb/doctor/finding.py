@@ -88,7 +88,7 @@ class Rule:
     """A row of the table: signal → verdict → remedy.
 
     signal: the evidence if the rule holds, else None. verdict: the sentence. remedies: best first. source: where the
-    rule comes from. healthy: whether the run ended as it should. last: whether nothing more can be measured if it holds.
+    rule comes from. healthy: whether the run ended as it should. last: whether no more can be measured if it holds.
     """
 
     name: str
@@ -120,7 +120,12 @@ def number(value: float | None) -> str:
 
 
 def measured(
-    name: str, value: float | tuple[float, ...] | None, meaning: str, *, text: str | None = None, joined: str = " against "
+    name: str,
+    value: float | tuple[float, ...] | None,
+    meaning: str,
+    *,
+    text: str | None = None,
+    joined: str = " against ",
 ) -> Evidence:
     """Evidence with its number. text: in place of the rounded number. joined: between the numbers of a tuple."""
     values = value if isinstance(value, tuple) else (value,)

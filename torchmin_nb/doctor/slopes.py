@@ -99,12 +99,12 @@ def mismatch_of(lab: Laboratory) -> Mismatch | None:
         return None
     owner = lab.subject.owners()
     tensors = _located(lab, near, direction, gradient, here.loss, [owner == i for i in np.unique(owner)[:_LOCATED]])
-    named = [(int(owner[np.flatnonzero(mine)[0]]), *slopes) for mine, *slopes in tensors]
+    named = [(int(owner[np.flatnonzero(mine)[0]]), *slopes) for mine, slopes in tensors]
     entries = []
     if len(named) == 1 and 1 < int((owner == named[0][0]).sum()) <= _LOCATED:
         parts = [np.arange(n) == i for i in np.flatnonzero(owner == named[0][0])]
         found = _located(lab, near, direction, gradient, here.loss, parts)
-        entries = [(int(np.flatnonzero(mine)[0]), *slopes) for mine, *slopes in found]
+        entries = [(int(np.flatnonzero(mine)[0]), *slopes) for mine, slopes in found]
     return Mismatch(slope, claimed, tuple(named), tuple(entries))
 
 
@@ -134,7 +134,7 @@ def _bend(lab: Laboratory, direction: Array, factor: float) -> Array | None:
     ahead, behind = lab.sample(lab.z + h * direction), lab.sample(lab.z - h * direction)
     if not (ahead.finite and behind.finite) or ahead.gradient is None or behind.gradient is None:
         return None
-    return (ahead.gradient - behind.gradient) / (2 * h)
+    return np.asarray((ahead.gradient - behind.gradient) / (2 * h))
 
 
 def _bends_differ(lab: Laboratory, measured: Array, claimed: Array, gradient: Array) -> bool:
@@ -150,7 +150,7 @@ def _weight(gradient: Array, direction: Array) -> float:
 
 def _located(
     lab: Laboratory, near: Array, direction: Array, gradient: Array, loss: float, parts: list[NDArray[np.bool_]]
-) -> list[tuple[NDArray[np.bool_], float, float]]:
+) -> list[tuple[NDArray[np.bool_], tuple[float, float]]]:
     """The parts of the variables, as masks (n,), of which the slopes differ, with both slopes."""
     found = []
     for mine in parts:
@@ -159,7 +159,7 @@ def _located(
             break
         slope, claimed = _slope(lab, near, part), float(gradient @ part)
         if slope is not None and _differ(lab, slope, claimed, _weight(gradient, part), loss):
-            found.append((mine, slope, claimed))
+            found.append((mine, (slope, claimed)))
     return found
 
 

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from ...errors import described
 from ..examination import Examination
-from ..finding import Evidence, Rule, measured, number
+from ..finding import Evidence, Rule, measured
 from ..layers import Layer
 from ..remedy import Change, Remedy, changed_call, first_fitting
 
@@ -189,8 +189,8 @@ RANDOM_STEPS = Rule(
     "random steps",
     _random_steps,
     lambda e: (
-        "The steps are done, and the loss fell in them. It is stochastic, so whether it has converged cannot be measured: "
-        "look at its mean over many steps, or at a deterministic loss."
+        "The steps are done, and the loss fell in them. It is stochastic, so whether it has converged cannot be "
+        "measured: look at its mean over many steps, or at a deterministic loss."
     ),
     lambda e: [],
     STOCHASTIC.source,
@@ -292,8 +292,8 @@ WRONG_CURVATURE = Rule(
     "wrong second derivatives",
     _wrong_curvature,
     lambda e: (
-        f"The second derivatives are wrong: the Hessian that {e.subject.method or 'the method'} gets is not that of the "
-        "loss, while its gradient is right."
+        f"The second derivatives are wrong: the Hessian that {e.subject.method or 'the method'} gets is not that of "
+        "the loss, while its gradient is right."
     ),
     _curvature_remedies,
     "P. E. Gill, W. Murray, M. H. Wright, Practical Optimization (1981), section 8.6",

@@ -33,6 +33,11 @@ def _infeasible(e: Examination) -> list[Evidence] | None:
     ]
 
 
+def _contradictory(e: Examination) -> bool:
+    """Whether no point near the end satisfies the constraints."""
+    return e.feasibility is not None and e.feasibility.least > _FEASIBLE
+
+
 def _stops_a_feasible_run(e: Examination) -> bool:
     """Whether gradients that depend on each other ended a run that could have become feasible."""
     found = e.feasibility
@@ -41,8 +46,7 @@ def _stops_a_feasible_run(e: Examination) -> bool:
 
 
 def _infeasible_verdict(e: Examination) -> str:
-    found = e.feasibility
-    if found is not None and found.least > _FEASIBLE:
+    if _contradictory(e):
         return "The problem is infeasible: no point near the end satisfies all constraints; they contradict each other."
     return "The run ended at an infeasible point, although there are points that satisfy all constraints."
 
@@ -88,7 +92,7 @@ def _is_harmless(e: Examination) -> bool:
 
 def _dependence(e: Examination) -> list[Evidence] | None:
     found = e.feasibility
-    if found is None or found.rank >= found.active:
+    if found is None or found.rank >= found.active or _contradictory(e):
         return None
     return [
         measured("active constraints", found.active, "with the bounds that hold"),
@@ -138,7 +142,7 @@ REDUNDANT = Rule(
 
 def _not_stationary(e: Examination) -> list[Evidence] | None:
     residual = e.subject.end.get("kkt_residual")
-    if not e.subject.constraints or not e.here.finite or residual is None or residual <= KKT:
+    if not e.subject.constraints or not e.here.finite or residual is None or residual <= KKT or _contradictory(e):
         return None
     if e.ending.kind not in ("success", "search", "constraints", "other"):
         return None
@@ -146,7 +150,7 @@ def _not_stationary(e: Examination) -> list[Evidence] | None:
     words = tolerances_in_words(rows, e.subject.options, e.subject.arguments.get("tol"))
     return [
         measured("KKT residual", float(residual), "relative to gradient and loss; 0 at a solution"),
-        measured("gradient norm", e.slope, f"of the loss; the method's tolerances{': ' + words if words else ' are its own'}"),
+        measured("gradient norm", e.slope, f"of the loss; tolerances: {words or 'those of the method'}"),
     ]
 
 

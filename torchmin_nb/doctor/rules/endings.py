@@ -132,6 +132,8 @@ def _tolerance(e: Examination) -> list[Evidence] | None:
     """A success far from the minimum: whatever the shape of the loss, the method would go on with other tolerances."""
     if not e.here.finite or e.ending.kind != "success" or e.converged or e.share_left is None or e.curvature is None:
         return None
+    if e.saddle or e.degenerate:
+        return None
     subject = e.subject
     words = (
         ""
@@ -166,12 +168,20 @@ def _tolerance_remedies(e: Examination) -> list[Remedy]:
     return remedies
 
 
+def _which_tolerance(e: Examination) -> str:
+    if e.loose:
+        return "a tolerance that is too large"
+    if e.tolerance_is_why:
+        return "a tolerance that the scale of the loss makes meaningless"
+    return "a tolerance that is too large for this loss, which is flat around here"
+
+
 TOLERANCE = Rule(
     "tolerance too large for the loss",
     _tolerance,
     lambda e: (
-        "The run was stopped by a tolerance that the scale of the loss makes meaningless: "
-        f"the method reports success, although the loss ({number(e.here.loss)}) would still fall."
+        f"The run was stopped by {_which_tolerance(e)}: the method reports success, although the loss "
+        f"({number(e.here.loss)}) would still fall."
     ),
     _tolerance_remedies,
     "SciPy: ftol, gtol and xtol are absolute or of a fixed size",
@@ -189,7 +199,8 @@ def _budget(e: Examination) -> list[Evidence] | None:
     if e.predicted is not None:
         evidence.append(_left(e))
     if missing is not None:
-        evidence.append(measured("iterations missing", missing, "at the pace of the last half of the run", text=f"about {missing:,}"))
+        meaning = "at the pace of the last half of the run"
+        evidence.append(measured("iterations missing", missing, meaning, text=f"about {missing:,}"))
     return evidence
 
 
@@ -278,6 +289,7 @@ STOPPED = Rule(
     "Status.STOPPED",
 )
 
+
 def _unseen(e: Examination) -> bool:
     """Whether the budget left open what a success is."""
     return e.cut and e.ending.claims_success
@@ -298,7 +310,7 @@ NOTHING = Rule(
     "nothing found",
     lambda e: [Evidence("ending", e.ending.words or e.ending.kind, "what the method reported"), _left(e)],
     lambda e: (
-        "The method reports success, but the budget of the diagnosis was too small to tell a minimum from a saddle point."
+        "The method reports success; the budget of the diagnosis was too small to tell a minimum from a saddle point."
         if _unseen(e)
         else "No rule explains the ending; the numbers below are what was measured."
     ),

@@ -83,7 +83,7 @@ def _saddle_remedies(e: Examination) -> list[Remedy]:
     start = subject.variables.to_user(e.lab.inside(e.lab.z + gain[1] * curvature.direction))
     other = first_fitting(subject, *_SECOND_ORDER)
     remedies = [changed_call(subject, "Step along the direction of negative curvature and go on.", Change(start=start))]
-    if other is not None:
+    if other is not None and not subject.residuals:
         what = "Step along it, and use a method that follows negative curvature."
         remedies.insert(0, changed_call(subject, what, Change(method=other, start=start)))
     return remedies
@@ -115,7 +115,7 @@ def _vanishes(e: Examination, bend: float) -> bool:
     """Whether the loss is the end of an exponential: almost 0, and much lower a little nearer to where it is not."""
     if bend > _NOTHING or e.ending.fell > 1e-3 * abs(e.ending.first) or not e.far_changes:
         return False
-    return min(e.far_changes) < -100 * abs(e.here.loss)
+    return -_NOTHING < min(e.far_changes) < -100 * abs(e.here.loss) < 0
 
 
 FLAT = Rule(
@@ -189,7 +189,8 @@ BADLY_SCALED = Rule(
 
 def _small_memory(e: Examination) -> list[Evidence] | None:
     name = next((each for each in ("maxcor", "history_size") if e.subject.option(each) is not None), None)
-    if name is None or not e.here.finite or e.converged or e.curvature is None or e.ending.kind not in ("limit", "stalled"):
+    slow = e.ending.kind in ("limit", "stalled")
+    if name is None or not slow or not e.here.finite or e.converged or e.curvature is None:
         return None
     memory, n = int(e.subject.option(name)), e.subject.variables.n
     if memory >= min(n, 10) or e.curvature.condition < 100:
@@ -240,6 +241,9 @@ def _stronger(e: Examination) -> list[Remedy]:
     """A method with more memory of curvature, or with exact curvature."""
     subject, remedies = e.subject, []
     other = first_fitting(subject, *_QUASI_NEWTON)
+    if subject.residuals:
+        what = "Another method of least squares."
+        return [] if other is None else [changed_call(subject, what, Change(other))]
     if other is not None:
         engine = "torch" if other.startswith("SS") else None
         remedies.append(
@@ -287,7 +291,8 @@ def _sum_of_squares(e: Examination) -> list[Evidence] | None:
         return None
     missing = iterations_missing(e.subject, e.predicted or 0.0)
     quick = missing is not None and missing < e.ending.iterations
-    if e.ending.iterations < 50 or quick or e.subject.flat.n > 50 or e.subject.gradient_free or e.quadratic is not False:
+    small = e.subject.flat.n <= 50 and not e.subject.gradient_free
+    if e.ending.iterations < 50 or quick or not small or e.quadratic is not False:
         return None
     return [
         Evidence("graph of the loss", "a sum of squares", "its residuals say more than their sum"),
@@ -398,8 +403,9 @@ def _away(e: Examination) -> list[Evidence] | None:
         return None
     length, near, far = e.runaway
     size = float(np.linalg.norm(e.lab.z))
+    losses = (e.here.loss, near, far)
     return [
-        measured("losses further away", (e.here.loss, near, far), "here and on a straight way outwards", joined=", then "),
+        measured("losses further away", losses, "here and on a straight way outwards", joined=", then "),
         measured("length of that way", length, f"the parameters here have the length {size:.3g}"),
     ]
 
