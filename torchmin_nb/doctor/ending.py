@@ -28,7 +28,7 @@ _NONFINITE = {
     Status.UNDEFINED,
 }
 _WORDS = (
-    ("limit", re.compile(r"maximum|max\.|limit|budget|exceed|steps? (are|is) done", re.IGNORECASE)),
+    ("limit", re.compile(r"maximum|max\.|maxfun|limit|budget|exceed|steps? (are|is) done", re.IGNORECASE)),
     ("constraints", re.compile(r"incompatible|singular|infeasib|constraint", re.IGNORECASE)),
     ("search", re.compile(r"precision|line ?search|abnormal|approximation|rounding|stagnat", re.IGNORECASE)),
 )

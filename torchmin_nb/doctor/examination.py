@@ -312,29 +312,36 @@ class Examination:
     def _leads_far(self, direction: NDArray[np.float64], matrix: NDArray[np.float64]) -> bool:
         """Whether the loss is the same again a tenth of the variables' size along this direction, and then downhill.
 
-        Up to the noise of a sum of squares, √(loss · its first value); and to what a Newton step may gain meanwhile.
+        Up to the noise of a sum of squares, which is in proportion to √(loss · its first value).
         """
         loss, fell = abs(self.here.loss), self.ending.fell
         curvature, reach = self.curvature, float(np.linalg.norm(sizes_of(self.lab)))
         travelled = math.sqrt(2 * fell / curvature.highest) if curvature is not None and curvature.highest > 0 else 0.0
         reach = 0.1 * (travelled if travelled > 3 * reach else reach)
         noise = 100 * (self.eps * math.sqrt(loss * (fell + loss)) + self.eps**2 * fell)
-        least = -noise - (0.0 if curvature is None else 2 * (curvature.predicted - curvature.along_null))
         z = self.lab.z + reach * direction
         inverse = np.linalg.pinv(matrix, rcond=1e-4, hermitian=True)
-        first = 0.0
-        for _ in range(6):
+        same, allowed = self.here.loss, noise
+        for attempt in range(6):
             sample = self.lab.sample(z)
             if not sample.finite or sample.gradient is None:
                 return False
-            excess = sample.loss - self.here.loss
-            first = first or abs(excess)
-            if least <= excess <= max(noise, 1e-8 * first):
+            if abs(sample.loss - same) <= allowed:
                 return abs(float((z - self.lab.z) @ direction)) > 0.5 * reach
-            step = np.zeros(z.size)
-            step[self.free] = inverse @ sample.gradient[self.free]
-            z = z - step
+            if not attempt:  # from now on, beside what the same steps make of the examined point
+                allowed = max(noise, 1e-8 * abs(sample.loss - same))
+                same = self._after_a_newton_step(inverse)
+            z = z - self._step(inverse, sample.gradient)
         return False
+
+    def _after_a_newton_step(self, inverse: NDArray[np.float64]) -> float:
+        assert self.gradient is not None
+        return self.lab.loss(self.lab.z - self._step(inverse, self.gradient))
+
+    def _step(self, inverse: NDArray[np.float64], gradient: NDArray[np.float64]) -> NDArray[np.float64]:
+        step = np.zeros(gradient.size)
+        step[self.free] = inverse @ gradient[self.free]
+        return step
 
     @probe
     def unmoved(self) -> list[int] | None:

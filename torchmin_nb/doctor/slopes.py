@@ -14,7 +14,8 @@ __all__ = ["Bend", "Kink", "Mismatch", "bend_of", "kink_of", "mismatch_of", "siz
 
 Array = NDArray[np.float64]
 
-_OFF = 0.1
+_OFF, _OFF_IN_SINGLE = 0.02, 0.1
+"""Slopes that differ by more are compared once more, over a shorter way."""
 _SPACING = 4.0
 """Differences are taken over this many cube roots of the machine epsilon, relative to the sizes."""
 _LOCATED = 8
@@ -140,7 +141,7 @@ def _bend(lab: Laboratory, direction: Array, factor: float) -> Array | None:
 def _bends_differ(lab: Laboratory, measured: Array, claimed: Array, gradient: Array) -> bool:
     off = float(np.linalg.norm(measured - claimed))
     rounding = 100 * lab.flat.eps ** (2 / 3) * float(np.linalg.norm(gradient))
-    return off > _OFF * max(float(np.linalg.norm(measured)), float(np.linalg.norm(claimed))) and off > rounding
+    return off > _OFF_IN_SINGLE * max(float(np.linalg.norm(measured)), float(np.linalg.norm(claimed))) and off > rounding
 
 
 def _weight(gradient: Array, direction: Array) -> float:
@@ -173,7 +174,8 @@ def _slope(lab: Laboratory, at: Array, direction: Array, factor: float = 1.0) ->
 def _differ(lab: Laboratory, slope: float, claimed: float, weight: float, loss: float) -> bool:
     """Whether two slopes differ by more than curvature, rounding and cancellation explain."""
     off, rounding = abs(slope - claimed), 100 * lab.flat.eps ** (2 / 3) * abs(loss)
-    return off > _OFF * max(abs(slope), abs(claimed), 0.3 * weight) and off > rounding
+    least = _OFF_IN_SINGLE if lab.subject.single else _OFF
+    return off > least * max(abs(slope), abs(claimed), 0.3 * weight) and off > rounding
 
 
 def kink_of(lab: Laboratory, gradient: Array, typical: float) -> Kink | None:

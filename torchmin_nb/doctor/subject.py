@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.optimize import Bounds
+from torch.autograd.function import once_differentiable
 
 from ..core.autodiff.closure import Closure, require_closure
 from ..core.batches.full_batch import FullBatch
@@ -20,6 +21,7 @@ from ..core.history.history import History
 from ..core.methods.least_squares import LEAST_SQUARES_METHODS
 from ..core.methods.local import METHODS, MethodSpec
 from ..core.methods.row import MethodRow
+from ..core.objective.robust_loss import Cost
 from ..core.optimizers.base import ScipyOptimizer
 from ..core.optimizers.least_squares import LeastSquaresWrapper
 from ..core.optimizers.minimize import MinimizeWrapper
@@ -148,7 +150,7 @@ def subject_of(optimizer: Any, closure: Closure, run: Run | None) -> Subject:
     known = {**METHODS, **LEAST_SQUARES_METHODS}
     own = isinstance(optimizer, ScipyOptimizer)
     return Subject(
-        closure=_loss_of(closure) if residuals else closure,
+        closure=_loss_of(closure, optimizer._cost()) if isinstance(optimizer, LeastSquaresWrapper) else closure,
         given=closure,
         groups=groups,
         flat=flat,
@@ -227,13 +229,29 @@ def _limits(optimizer: Any, run: Run | None) -> dict[str, float]:
     return {name: budgets[name] for name in ("max_seconds", "max_evaluations") if budgets.get(name) is not None}
 
 
-def _loss_of(residuals: Closure) -> Closure:
-    """Half the sum of squares, as `LeastSquaresWrapper.check` sees it."""
+def _loss_of(residuals: Closure, cost: Cost) -> Closure:
+    """The cost that the run of `LeastSquaresWrapper` minimises, also of a robust loss."""
 
-    def half_square(values: Any) -> Any:
-        return values.square().sum() / 2
+    def cost_of(values: Any) -> Any:
+        return values.square().sum() / 2 if cost.linear else _RobustCost.apply(values, cost)
 
     if isinstance(residuals, FullBatch):
-        return residuals.mapped(half_square)
+        return residuals.mapped(cost_of)
     call: Callable[[], Any] = residuals
-    return lambda: half_square(call())
+    return lambda: cost_of(call())
+
+
+class _RobustCost(torch.autograd.Function):
+    """A cost with its first derivatives; second ones are taken from differences of these."""
+
+    @staticmethod
+    def forward(ctx: Any, residuals: torch.Tensor, cost: Cost) -> torch.Tensor:
+        ctx.save_for_backward(residuals)
+        ctx.cost = cost
+        return residuals.new_tensor(cost.of(residuals.detach().ravel()))
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, slope: torch.Tensor) -> tuple[torch.Tensor, None]:  # type: ignore[override]
+        (residuals,) = ctx.saved_tensors
+        return slope * ctx.cost.slope(residuals.ravel()).reshape(residuals.shape), None

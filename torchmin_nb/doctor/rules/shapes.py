@@ -28,6 +28,8 @@ __all__ = [
 _NOCEDAL = "J. Nocedal, S. J. Wright, Numerical Optimization (2006)"
 _SHOWN = 4
 _SECOND_ORDER = ("trust-exact", "trust-krylov", "trust-ncg", "TNC", "trust-constr")
+_MANY = 50
+"""Iterations after which a slow run is not a short one. A few products see only a part of a large condition number."""
 _ENDLESS = 1e10
 """A loss this many times below its first one, and below 0, has no bound."""
 _NOTHING = 1e-10
@@ -225,10 +227,10 @@ def _ill_conditioned(e: Examination) -> list[Evidence] | None:
     curvature = e.curvature
     if not e.here.finite or e.converged or curvature is None or not curvature.highest > 0:
         return None
-    missing = iterations_missing(e.subject, e.predicted or 0.0)
-    slow = e.ending.kind != "limit" or missing is None or missing > e.ending.iterations
-    slow = slow and e.ending.iterations >= min(20, e.subject.variables.n)
-    if curvature.condition < (1e5 if curvature.whole else 1e4) or not slow or e.ending.kind == "none":
+    missing, done = iterations_missing(e.subject, e.predicted or 0.0), e.ending.iterations
+    slow = e.ending.kind != "limit" or missing is None or missing > (done if done >= _MANY else 5 * done)
+    long, large = (min(20, e.subject.variables.n), 1e5) if curvature.whole else (_MANY, 1e3)
+    if curvature.condition < large or done < long or not slow or e.ending.kind == "none":
         return None
     return [
         _kappa(e),
@@ -292,7 +294,7 @@ def _sum_of_squares(e: Examination) -> list[Evidence] | None:
     missing = iterations_missing(e.subject, e.predicted or 0.0)
     quick = missing is not None and missing < e.ending.iterations
     small = e.subject.flat.n <= 50 and not e.subject.gradient_free
-    if e.ending.iterations < 50 or quick or not small or e.quadratic is not False:
+    if e.ending.iterations < _MANY or quick or not small or e.quadratic is not False:
         return None
     return [
         Evidence("graph of the loss", "a sum of squares", "its residuals say more than their sum"),
@@ -385,7 +387,7 @@ UNIDENTIFIABLE = Rule(
 
 
 def _endless(e: Examination) -> list[Evidence] | None:
-    """A loss that falls without bound; or, after the method's own ending, by what counts beside what the run gained."""
+    """A loss that falls faster and faster the further away."""
     if e.ending.kind in ("none", "paused", "stopped") or e.subject.constraints or not e.here.finite:
         return None
     if e.here.loss < -_ENDLESS * (1 + abs(e.ending.first)):
@@ -393,9 +395,7 @@ def _endless(e: Examination) -> list[Evidence] | None:
     if e.runaway is None:
         return None
     _, near, far = e.runaway
-    endless = near - far > 5 * (e.here.loss - near)
-    counts = e.here.loss - far > 1e-3 * (e.ending.fell + e.here.loss - far)
-    return _away(e) if endless or (counts and e.ending.kind != "limit") else None
+    return _away(e) if near - far > 5 * (e.here.loss - near) else None
 
 
 def _away(e: Examination) -> list[Evidence] | None:
@@ -429,11 +429,11 @@ NO_MINIMUM = Rule(
 
 SEPARABLE = Rule(
     NO_MINIMUM.name,
-    lambda e: _away(e) if e.converged and _endless(e) is None else None,
+    lambda e: _away(e) if e.by_itself and _endless(e) is None else None,
     lambda e: (
         "Further away the loss is lower still: it has no finite minimum, and the parameters grow with every iteration."
     ),
     NO_MINIMUM.remedies,
     NO_MINIMUM.source,
 )
-"""The same beside a run that has gained almost all that there is, so after that verdict."""
+"""The same for a loss that falls less and less: the run may well have gained almost all that there is."""
