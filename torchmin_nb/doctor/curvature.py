@@ -36,11 +36,11 @@ class Curvature:
 
     lowest, highest: extreme eigenvalues, estimated from inside unless `whole`. direction: shape (n,), a unit vector of
     the lowest, of the scaled Hessian if `weakest` is below 0. predicted: by how much a Newton step would lower the
-    loss; along_null, concave: its parts along `null` and along negative curvature. step: its length, relative to the
-    point's. hidden: the decrease with slopes that rounding alone could make. null: directions (k, n) of almost no
-    curvature in the best scale if `whole`; else one that may be one, or none. condition: the largest over the smallest
-    eigenvalue, in size, that is not zero. matrix: the Hessian, shape (n, n), if `whole`; weakest: then the lowest
-    curvature in the best scale, relative to the largest, if it is negative beyond rounding; else 0.
+    loss; concave: its part along negative curvature. step: its length, relative to the point's. hidden: the decrease
+    with slopes that rounding alone could make. null: directions (k, n) of almost no curvature in the best scale if
+    `whole`, the first `exact` of none at all; else one or none. condition: the largest over the smallest eigenvalue, in
+    size, that is not zero. matrix: the Hessian, shape (n, n), if `whole`; weakest: then the lowest curvature in the
+    best scale, relative to the largest, if it is negative beyond rounding; else 0.
     """
 
     lowest: float
@@ -54,7 +54,7 @@ class Curvature:
     matrix: Array | None = None
     hidden: float = 0.0
     weakest: float = 0.0
-    along_null: float = 0.0
+    exact: int = 0
     concave: float = 0.0
 
 
@@ -166,8 +166,9 @@ def _whole(lab: Laboratory, matrix: Array, g: Array, free: NDArray[np.bool_], ro
     flat |= np.abs(own) * (np.abs(columns.T) @ np.abs(z / root)) ** 2 <= rounding
     largest = float(np.abs(own).max())
     weakest = float(own[0]) / largest if own[0] < -limit else 0.0
-    null = np.zeros((int(flat.sum()), free.size))
-    null[:, free] = (root[:, None] * columns[:, flat]).T
+    flattest = np.argsort(np.abs(own))[: int(flat.sum())]
+    null = np.zeros((len(flattest), free.size))
+    null[:, free] = (root[:, None] * columns[:, flattest]).T
     null /= np.maximum(np.linalg.norm(null, axis=1, keepdims=True), 1e-300)
     known = np.abs(values)[np.abs(values) > 10 * eps * len(g) * size]
     condition = size / float(known.min()) if known.size else math.inf
@@ -190,7 +191,7 @@ def _whole(lab: Laboratory, matrix: Array, g: Array, free: NDArray[np.bool_], ro
         matrix=matrix,
         hidden=hidden,
         weakest=weakest,
-        along_null=float(gains[flat].sum()),
+        exact=int((np.abs(own) <= limit).sum()),
         concave=float(gains[own < 0].sum()),
     )
 

@@ -59,6 +59,8 @@ _MOST = 1e-5
 """The same part, where most of the loss would go with a step that counts, as after a start that was very far away."""
 _LOOSE = 1e-6
 """The same part, where the user has set larger tolerances than the method's own."""
+_TESTED, _ENOUGH = 3, 7
+"""Flat directions that are followed, of those without curvature and of those with little; evaluations for one."""
 _STILL = 1e-3
 """A gradient that has become this much smaller in a run."""
 _INDEFINITE = -1e-6
@@ -158,7 +160,16 @@ class Examination:
     @probe
     def mismatch(self) -> Mismatch | None:
         """A gradient that is not the derivative of the loss."""
-        return None if self.gradient is None else mismatch_of(self.lab)
+        if self.gradient is None:
+            return None
+        failed = self.ending.kind in ("search", "stalled", "other") and not self.subject.single
+        return mismatch_of(self.lab, closely=failed and not self.noisy)
+
+    @property
+    def noisy(self) -> bool:
+        """Whether the noise of the loss is far above its rounding."""
+        size = max(abs(self.ending.first), abs(self.here.loss))
+        return self.noise is not None and self.noise >= 1e4 * self.eps * size
 
     @probe
     def bend(self) -> Bend | None:
@@ -171,7 +182,9 @@ class Examination:
     @probe
     def kink(self) -> Kink | None:
         """A kink at the end point."""
-        return None if self.gradient is None else kink_of(self.lab, self.gradient, self.typical_slope)
+        if self.gradient is None:
+            return None
+        return kink_of(self.lab, self.gradient, self.typical_slope, around=self.subject.gradient_free)
 
     @probe
     def noise(self) -> float | None:
@@ -265,7 +278,7 @@ class Examination:
         ways = [self.lab.z / size] if size > TINY else []
         for way in [*ways, *([-gradient / steepest] if steepest > 0 else [])]:
             near = self.lab.loss(self.lab.z + 10 * reach * way)
-            if not self.here.loss - near > 10 * self.rounding:
+            if not self.here.loss - near > 10 * self.rounding + 1e-12 * self.ending.fell:
                 continue
             far = self.lab.loss(self.lab.z + 100 * reach * way)
             if far <= near:
@@ -299,8 +312,14 @@ class Examination:
         if curvature.matrix is None:
             rows = refined(self.lab, curvature, self.free, reserve=2)
             return rows[: int(len(rows) > 0 and self._is_straight(rows[0], curvature))]
-        kept = [direction for direction in curvature.null[:3] if self._leads_far(direction, curvature.matrix)]
-        return curvature.null if len(kept) == len(curvature.null[:3]) else np.array(kept).reshape(-1, self.lab.z.size)
+        exact, weak = curvature.null[: curvature.exact], curvature.null[curvature.exact :]
+        kept = [direction for direction in exact[:_TESTED] if self._leads_far(direction, curvature.matrix)]
+        kept = list(exact) if len(kept) == len(exact[:_TESTED]) else kept
+        for direction in weak[:_TESTED]:
+            if self.lab.left < _ENOUGH:
+                break
+            kept += [direction] if self._leads_far(direction, curvature.matrix) else []
+        return np.array(kept).reshape(-1, self.lab.z.size)
 
     def _is_straight(self, direction: NDArray[np.float64], curvature: Curvature) -> bool:
         """Whether the loss stays the same a tenth of the variables' size away, beside what others would change."""

@@ -18,6 +18,7 @@ _OFF, _OFF_IN_SINGLE = 0.02, 0.1
 """Slopes that differ by more are compared once more, over a shorter way."""
 _SPACING = 4.0
 """Differences are taken over this many cube roots of the machine epsilon, relative to the sizes."""
+_FEW = 6
 _LOCATED = 8
 """At most this many tensors are examined one by one."""
 
@@ -73,11 +74,12 @@ def sizes_of(lab: Laboratory) -> Array:
     return sizes
 
 
-def mismatch_of(lab: Laboratory) -> Mismatch | None:
+def mismatch_of(lab: Laboratory, *, closely: bool = False) -> Mismatch | None:
     """Where the gradient differs from the loss: at a point one per cent away, so that a minimum or a kink is not met.
 
     Three evaluations if all is well. Differences at two distances must agree, so that a curved or noisy loss is not
-    taken for a wrong gradient.
+    taken for a wrong gradient. closely: a few entries, or tensors, are also looked at one by one, as large slopes hide
+    small ones.
     """
     random = np.random.default_rng(0)
     sizes, n = sizes_of(lab), lab.z.size
@@ -93,12 +95,18 @@ def mismatch_of(lab: Laboratory) -> Mismatch | None:
     signs = random.choice([-1.0, 1.0], n) * random.uniform(0.5, 1.0, n)
     direction = sizes * signs / math.sqrt(n)
     slope, claimed = _slope(lab, near, direction), float(gradient @ direction)
-    if slope is None or not _differ(lab, slope, claimed, _weight(gradient, direction), here.loss):
-        return None
-    again = _slope(lab, near, direction, 0.3)
-    if again is None or abs(again - slope) > 0.1 * abs(slope - claimed):
-        return None
     owner = lab.subject.owners()
+    if not _is_wrong(lab, near, direction, gradient, here.loss, slope):
+        owners = [owner == i for i in np.unique(owner)]
+        parts = [np.arange(n) == i for i in range(n)] if n <= _FEW else owners
+        for mine in parts if closely and 1 < len(parts) <= _FEW else []:
+            direction = np.where(mine, sizes * signs / math.sqrt(n), 0.0)
+            slope, claimed = _slope(lab, near, direction), float(gradient @ direction)
+            if _is_wrong(lab, near, direction, gradient, here.loss, slope):
+                break
+        else:
+            return None
+    assert slope is not None
     tensors = _located(lab, near, direction, gradient, here.loss, [owner == i for i in np.unique(owner)[:_LOCATED]])
     named = [(int(owner[np.flatnonzero(mine)[0]]), *slopes) for mine, slopes in tensors]
     entries = []
@@ -141,7 +149,20 @@ def _bend(lab: Laboratory, direction: Array, factor: float) -> Array | None:
 def _bends_differ(lab: Laboratory, measured: Array, claimed: Array, gradient: Array) -> bool:
     off = float(np.linalg.norm(measured - claimed))
     rounding = 100 * lab.flat.eps ** (2 / 3) * float(np.linalg.norm(gradient))
-    return off > _OFF_IN_SINGLE * max(float(np.linalg.norm(measured)), float(np.linalg.norm(claimed))) and off > rounding
+    return (
+        off > _OFF_IN_SINGLE * max(float(np.linalg.norm(measured)), float(np.linalg.norm(claimed))) and off > rounding
+    )
+
+
+def _is_wrong(
+    lab: Laboratory, near: Array, direction: Array, gradient: Array, loss: float, slope: float | None
+) -> bool:
+    """Whether the slope by differences is not that of the gradient, over a shorter way as well."""
+    claimed = float(gradient @ direction)
+    if slope is None or not _differ(lab, slope, claimed, _weight(gradient, direction), loss):
+        return False
+    again = _slope(lab, near, direction, 0.3)
+    return again is not None and abs(again - slope) <= 0.1 * abs(slope - claimed)
 
 
 def _weight(gradient: Array, direction: Array) -> float:
@@ -178,11 +199,12 @@ def _differ(lab: Laboratory, slope: float, claimed: float, weight: float, loss: 
     return off > least * max(abs(slope), abs(claimed), 0.3 * weight) and off > rounding
 
 
-def kink_of(lab: Laboratory, gradient: Array, typical: float) -> Kink | None:
+def kink_of(lab: Laboratory, gradient: Array, typical: float, *, around: bool = False) -> Kink | None:
     """A kink close to the examined point: the change of the gradient does not shrink with the distance.
 
     Along the steepest descent and along a random direction; up to twelve evaluations, and six to confirm it. typical:
-    the largest gradient norm of the run, beside which the jump must count.
+    the largest gradient norm of the run, beside which the jump must count. around: a kink a little away counts too, as
+    methods without gradients end beside it.
     """
     random = np.random.default_rng(1)
     reach = 1 + float(np.linalg.norm(lab.z))
@@ -201,9 +223,13 @@ def kink_of(lab: Laboratory, gradient: Array, typical: float) -> Kink | None:
             change = ahead.gradient - behind.gradient
             mean = float(np.linalg.norm(ahead.gradient) + np.linalg.norm(behind.gradient)) / 2
             jumps.append((float(np.linalg.norm(change)), 2 * spacing * reach, mean, change))
+            ends = (-spacing * reach, spacing * reach)
+            beside = around and len(jumps) == 1 and jumps[0][0] > 0.5 * mean
+            if beside and _is_sudden(lab, ends, direction, behind.gradient, ahead.gradient):
+                return Kink(jumps[0][0], jumps[0][1], mean, change)
             if len(jumps) > 1 and _jumps(jumps[-2], jumps[-1]) and jumps[-1][0] >= 1e-4 * typical:
                 jump, apart, size, entries = jumps[-1]
-                if _is_sudden(lab, (-spacing * reach, spacing * reach), direction, behind.gradient, ahead.gradient):
+                if _is_sudden(lab, ends, direction, behind.gradient, ahead.gradient):
                     return Kink(jump, apart, size, entries)
                 break
             if len(jumps) > 1 and jumps[-1][0] <= 3 * jumps[-2][0] * jumps[-1][1] / jumps[-2][1]:

@@ -207,7 +207,7 @@ def _wrong_gradient(e: Examination) -> list[Evidence] | None:
     if wrong is None or e.watch.steps:
         return None
     evidence = [
-        measured("slope of the loss", wrong.slope, "by central differences along a random direction"),
+        measured("slope of the loss", wrong.slope, "by central differences along one direction"),
         measured("slope by the gradient", wrong.claimed, "along the same direction; the two should be equal"),
     ]
     for name, slope, claimed in _wrong_parts(e):

@@ -92,8 +92,7 @@ FLOAT32 = Rule(
 def _noise(e: Examination) -> list[Evidence] | None:
     if not e.here.finite or e.ending.kind not in ("search", "stalled", "floor", "other") or e.predicted is None:
         return None
-    size = max(abs(e.ending.first), abs(e.here.loss))
-    if e.at_floor or e.noise is None or e.noise < 1e4 * e.eps * size or e.noise < 1e-3 * e.predicted:
+    if e.at_floor or e.noise is None or not e.noisy or e.noise < 1e-3 * e.predicted:
         return None
     return [
         measured("noise of the loss", e.noise, "standard deviation of its error, near the end point"),
