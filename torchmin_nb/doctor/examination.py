@@ -61,6 +61,7 @@ _LOOSE = 1e-6
 """The same part, where the user has set larger tolerances than the method's own."""
 _TESTED, _ENOUGH = 3, 7
 """Flat directions that are followed, of those without curvature and of those with little; evaluations for one."""
+_OVER_THE_POINT = 0.05
 _STILL = 1e-3
 """A gradient that has become this much smaller in a run."""
 _INDEFINITE = -1e-6
@@ -162,8 +163,8 @@ class Examination:
         """A gradient that is not the derivative of the loss."""
         if self.gradient is None:
             return None
-        failed = self.ending.kind in ("search", "stalled", "other") and not self.subject.single
-        return mismatch_of(self.lab, closely=failed and not self.noisy)
+        coarse = self.eps > float(np.finfo(np.float64).eps)
+        return mismatch_of(self.lab, closely=self.ending.kind == "search" and not coarse)
 
     @property
     def noisy(self) -> bool:
@@ -339,7 +340,7 @@ class Examination:
         reach = 0.1 * (travelled if travelled > 3 * reach else reach)
         noise = 100 * (self.eps * math.sqrt(loss * (fell + loss)) + self.eps**2 * fell)
         z = self.lab.z + reach * direction
-        inverse = np.linalg.pinv(matrix, rcond=1e-4, hermitian=True)
+        inverse: NDArray[np.float64] = np.asarray(np.linalg.pinv(matrix, rcond=1e-4, hermitian=True), dtype=np.float64)
         same, allowed = self.here.loss, noise
         for attempt in range(6):
             sample = self.lab.sample(z)
@@ -467,11 +468,18 @@ class Examination:
         gain, curvature = self.gain_downhill, self.curvature
         if gain is None or curvature is None:
             return False
-        still = self.slope <= _STILL * self.typical_slope and not self.loose
-        if curvature.weakest < _INDEFINITE and still and self.by_itself and not self.layered:
+        if curvature.weakest < _INDEFINITE and self._stands_still and self.by_itself and not self.layered:
             convex = curvature.predicted - curvature.concave
             return gain[0] > max(2 * convex, 1e3 * self.rounding, _OF_LOSS * abs(self.here.loss))
         return gain[0] > self._counts
+
+    @property
+    def _stands_still(self) -> bool:
+        """Whether the gradient has become small in the run, and changes the loss little over the size of the point."""
+        assert self.gradient is not None
+        change = float(np.linalg.norm((self.gradient * self.lab.z)[self.free]))
+        small = change <= _OVER_THE_POINT * abs(self.here.loss)
+        return small and self.slope <= _STILL * self.typical_slope and not self.loose
 
     @property
     def by_itself(self) -> bool:

@@ -95,17 +95,17 @@ def mismatch_of(lab: Laboratory, *, closely: bool = False) -> Mismatch | None:
     signs = random.choice([-1.0, 1.0], n) * random.uniform(0.5, 1.0, n)
     direction = sizes * signs / math.sqrt(n)
     slope, claimed = _slope(lab, near, direction), float(gradient @ direction)
-    owner = lab.subject.owners()
-    if not _is_wrong(lab, near, direction, gradient, here.loss, slope):
-        owners = [owner == i for i in np.unique(owner)]
-        parts = [np.arange(n) == i for i in range(n)] if n <= _FEW else owners
-        for mine in parts if closely and 1 < len(parts) <= _FEW else []:
+    owner, wrong = lab.subject.owners(), _is_wrong(lab, near, direction, gradient, here.loss, slope)
+    if wrong is False and closely:
+        parts = [np.arange(n) == i for i in range(n)] if n <= _FEW else [owner == i for i in np.unique(owner)]
+        for mine in parts if 1 < len(parts) <= _FEW else []:
             direction = np.where(mine, sizes * signs / math.sqrt(n), 0.0)
             slope, claimed = _slope(lab, near, direction), float(gradient @ direction)
-            if _is_wrong(lab, near, direction, gradient, here.loss, slope):
+            wrong = _is_wrong(lab, near, direction, gradient, here.loss, slope)
+            if wrong is not False:
                 break
-        else:
-            return None
+    if not wrong:
+        return None
     assert slope is not None
     tensors = _located(lab, near, direction, gradient, here.loss, [owner == i for i in np.unique(owner)[:_LOCATED]])
     named = [(int(owner[np.flatnonzero(mine)[0]]), *slopes) for mine, slopes in tensors]
@@ -156,13 +156,14 @@ def _bends_differ(lab: Laboratory, measured: Array, claimed: Array, gradient: Ar
 
 def _is_wrong(
     lab: Laboratory, near: Array, direction: Array, gradient: Array, loss: float, slope: float | None
-) -> bool:
-    """Whether the slope by differences is not that of the gradient, over a shorter way as well."""
+) -> bool | None:
+    """Whether the slope by differences is not that of the gradient; None if another slope comes out over a shorter way,
+    so that differences say nothing."""
     claimed = float(gradient @ direction)
     if slope is None or not _differ(lab, slope, claimed, _weight(gradient, direction), loss):
         return False
     again = _slope(lab, near, direction, 0.3)
-    return again is not None and abs(again - slope) <= 0.1 * abs(slope - claimed)
+    return True if again is not None and abs(again - slope) <= 0.1 * abs(slope - claimed) else None
 
 
 def _weight(gradient: Array, direction: Array) -> float:

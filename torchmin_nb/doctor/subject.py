@@ -251,7 +251,7 @@ class _RobustCost(torch.autograd.Function):
         return residuals.new_tensor(cost.of(residuals.detach().ravel()))
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
-    def backward(ctx: Any, slope: torch.Tensor) -> tuple[torch.Tensor, None]:  # type: ignore[override]
+    @once_differentiable
+    def backward(ctx: Any, slope: torch.Tensor) -> tuple[torch.Tensor, None]:
         (residuals,) = ctx.saved_tensors
         return slope * ctx.cost.slope(residuals.ravel()).reshape(residuals.shape), None

@@ -170,7 +170,7 @@ def _tolerance_remedies(e: Examination) -> list[Remedy]:
 def _which_tolerance(e: Examination) -> str:
     if e.loose:
         return "a tolerance that is too large"
-    if e.tolerance_is_why:
+    if max(abs(e.here.loss), e.predicted or 0.0) < 1e-3 * e.subject.loss_scale:
         return "a tolerance that the scale of the loss makes meaningless"
     return "a tolerance that is too large for this loss, which is flat around here"
 
