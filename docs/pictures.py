@@ -61,6 +61,19 @@ for method in ("BFGS", "CG", "trust-exact"):
     explorer.run_button.click()
     explorer.wait()
 """
+COMPARING = """
+import torch
+from torchmin_nb import compare
+from torchmin_nb.problems import digits
+
+data = digits()
+model = torch.nn.Sequential(torch.nn.Linear(784, 16), torch.nn.Tanh(), torch.nn.Linear(16, 10)).double()
+
+def closure():
+    return torch.nn.functional.cross_entropy(model(data.train_inputs), data.train_labels)
+
+compare(model, closure, [("Adam", dict(lr=0.01)), "torch.LBFGS", "trust-ncg", "L-BFGS-B"], budget=500)
+"""
 COMPARE = """
 import torch
 from torchmin_nb import compare
@@ -110,6 +123,13 @@ def explorer(book: Notebook) -> bytes:
     return explorer.screenshot()
 
 
+def comparing(book: Notebook) -> bytes:
+    """The page while a comparison goes on: the last method works."""
+    book.wait("document.querySelector('.tmnb-legend')?.textContent.includes('L-BFGS-B')", 400)
+    book.page.wait_for_timeout(1200)
+    return book.page.screenshot()
+
+
 def compare(book: Notebook) -> bytes:
     """Curves, table, recommendation and code of a comparison that has ended."""
     book.wait("document.querySelectorAll('.jp-OutputArea table').length > 0", 400)
@@ -124,6 +144,7 @@ PICTURES: Mapping[str, Picture] = {
     "dashboard": Picture((DASHBOARD,), dashboard),
     "panel": Picture((PANEL,), panel, 1130, 1300),
     "explorer": Picture((EXPLORER, RUNS), explorer, 1280, 1100),
+    "comparing": Picture((COMPARING,), comparing, 1100, 900),
     "compare": Picture((COMPARE,), compare, 1100, 1700),
 }
 

@@ -21,7 +21,7 @@ from torchmin_nb.problems.sources import sklearn_table
 
 __all__ = ["FRESH", "SUBJECTS", "Checked", "check"]
 
-METHODS = ("BFGS", "L-BFGS-B", "CG", "trust-ncg", "torch.LBFGS")
+METHODS = (("BFGS", dict(engine="torch")), "L-BFGS-B", "CG", "trust-ncg", "torch.LBFGS")
 SEEN, FRESH = 5, 8
 """Starts of the comparison, and starts of which it knows nothing."""
 LATE = 10.0

@@ -30,8 +30,11 @@ from tests.views.shown import (
     stepped,
     title,
 )
+from torchmin_nb.core.history.priced import priced
 from torchmin_nb.errors import ArgumentError, ViewWarning
 from torchmin_nb.views import Dashboard, ProgressLine, live
+from torchmin_nb.views.live_panel.header import header_of
+from torchmin_nb.views.live_panel.state import panel_state
 from torchmin_nb.views.live_panel.widget import PanelWidget
 from torchmin_nb.views.panels import PANELS
 from torchmin_nb.views.screens import PanelScreen
@@ -394,6 +397,21 @@ def branched(cell, **choices):
     optimizer = optimizer_of(x, Dashboard(**choices), method="BFGS", engine="torch", keep_states=1)
     first = ended(cell, optimizer.start(Gate(x)))
     return first, ended(cell, first.branch(5, "trust-ncg"))
+
+
+@pytest.mark.parametrize(("x", "column"), [("iteration", "index"), ("closure calls", "nfev"), ("seconds", "elapsed")])
+def test_a_branch_is_drawn_from_where_it_left_the_first_run(cell, x, column):
+    first, second = branched(cell, x=x)
+    traces = cell.at(2)[PLOTLY]["data"]
+    own = next(place for place, trace in enumerate(traces) if trace["legendgroup"] == "trust-ncg")
+    expected = first.history.column(column)[5] + second.history.column(column)
+    np.testing.assert_allclose(points(cell.at(2), own)[0], expected)
+    state = panel_state({"branch": second.history}, header_of(second.history), panels=["loss"], priced=priced(2.0))
+    live = state.columns[0]
+    spent = {"iteration": live.iteration, "closure calls": live.calls, "seconds": live.seconds}
+    np.testing.assert_allclose(spent[x], expected, rtol=1e-6)
+    left = first.history[5]
+    np.testing.assert_allclose(live.priced, left.nfev + 2 * left.nhvp + second.history.nfev + 2 * second.history.nhvp)
 
 
 def test_a_branch_is_drawn_beside_the_run_that_it_left(cell):

@@ -275,10 +275,12 @@ def _metric_names(histories: Iterable[History]) -> list[str]:
 
 def x_values(history: History, x: str) -> Floats:
     """What an x axis shows of each iteration: a key of X_AXES, or what `priced` names. Raises ArgumentError."""
-    if x in X_AXES:
-        return history.column(X_AXES[x]).astype(np.float64)
-    if not is_priced(x):
+    if x not in X_AXES and not is_priced(x):
         raise ArgumentError(f"x={x!r} is not known; choose one of {', '.join(map(repr, X_AXES))}")
+    left = history.origin
+    if x in X_AXES:
+        column = X_AXES[x]
+        return history.column(column).astype(np.float64) + (0 if left is None else getattr(left, column))
     return priced_values(history, x)
 
 

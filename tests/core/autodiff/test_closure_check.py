@@ -558,6 +558,53 @@ def test_report_of_a_good_closure(dtype, bound):
     assert "yes" in lines[1]
 
 
+class Timed(torch.autograd.Function):
+    """x² that takes 1 s, its gradient 2 s and a product 7 s, on the clock of a test."""
+
+    @staticmethod
+    def forward(ctx, x, clock):
+        ctx.save_for_backward(x)
+        ctx.clock = clock
+        clock[0] += 1
+        return x**2
+
+    @staticmethod
+    def backward(ctx, given):
+        (x,) = ctx.saved_tensors
+        ctx.clock[0] += 2
+        return TimedGradient.apply(x, given, ctx.clock), None
+
+
+class TimedGradient(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, given, clock):
+        ctx.save_for_backward(given)
+        ctx.clock = clock
+        return 2 * x * given
+
+    @staticmethod
+    def backward(ctx, v):
+        (given,) = ctx.saved_tensors
+        ctx.clock[0] += 7
+        return 2 * given * v, None, None
+
+
+@pytest.mark.parametrize("backward", [False, True], ids=["returns the loss", "calls backward()"])
+def test_a_call_is_timed_with_its_gradient(monkeypatch, p, backward):
+    clock = [0.0]
+    monkeypatch.setattr("time.perf_counter", lambda: clock[0])
+
+    def closure():
+        loss = Timed.apply(p, clock).sum()
+        if backward:
+            p.grad = None
+            loss.backward()
+        return loss
+
+    report = MinimizeWrapper([p]).check(closure)
+    assert (report.seconds_per_call, report.seconds_per_product) == (3, 7)
+
+
 def test_report_of_a_gradient_free_closure(p):
     report = MinimizeWrapper([p], "Nelder-Mead").check(lambda: float((p**2).sum().detach()))
     assert report.deterministic

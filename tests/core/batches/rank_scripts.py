@@ -431,6 +431,7 @@ def main():
     timeout = timedelta(seconds=float(os.environ.get("GROUP_TIMEOUT", "60")))
     dist.init_process_group("gloo", timeout=timeout)
     globals()[name](*arguments)
+    dist.destroy_process_group()
 
 
 if __name__ == "__main__":

@@ -125,6 +125,27 @@ def test_least_squares(count):
             assert {**other, "rank": 0, "ok": True} == {**first, "ok": True}
 
 
+AT_EXIT = """
+import atexit
+import torch
+import torch.distributed as dist
+
+atexit.register(lambda: print(len(dist.distributed_c10d._world.pg_map)))  # called last: it is registered first
+
+from torchmin_nb import MinimizeWrapper, full_batch
+
+dist.init_process_group("gloo", rank=0, world_size=1, store=dist.HashStore())
+w = torch.nn.Parameter(torch.ones(2))
+closure = full_batch(lambda batch: (w - batch).square().sum(), [torch.zeros(2)], group=dist.group.WORLD)
+MinimizeWrapper([w], "BFGS").step(closure)
+"""
+
+
+def test_nothing_of_ours_lives_on_at_exit():
+    ended = subprocess.run([sys.executable, "-c", AT_EXIT], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert (ended.returncode, ended.stdout.split()) == (0, ["1"]), ended.stderr  # the user's own group
+
+
 def test_faults_of_residuals():
     told, codes, errors = ranks(2, "residual_faults")
     assert codes == [0, 0], errors

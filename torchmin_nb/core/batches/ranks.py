@@ -10,6 +10,7 @@ import re
 import signal
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from enum import IntEnum
@@ -21,6 +22,7 @@ import torch.distributed as dist
 
 from ...errors import ArgumentTypeError, DistributedError, text_of
 from ..autodiff.closure import Steering
+from ..runtime.workers import after_workers
 
 if TYPE_CHECKING:
     from ..parameters.flat import FlatParameters
@@ -81,6 +83,7 @@ class Ranks:
         members = dist.get_process_group_ranks(group)
         self.rank, self.size, self._leader = dist.get_rank(group), len(members), members[0]
         self._orders = dist.new_group(members, backend="gloo", use_local_synchronization=True)
+        _open.add(self)
         self._store = dist.PrefixStore(  # type: ignore[attr-defined]
             f"torchmin_nb/{_named()}", dist.distributed_c10d._get_default_store()
         )
@@ -109,6 +112,16 @@ class Ranks:
                     f"{name} of rank {named} differ from rank 0: {everyone[others[0]].get(name)}, not {first}; "
                     f"build the model and the optimizer alike on every rank, from the same seed or the same file"
                 )
+
+    def close(self) -> None:
+        """End the threads of the group for orders, at exit.
+
+        They may hold a tensor for a moment after it has arrived. One that lets go of it while the interpreter ends
+        aborts the process: https://github.com/pytorch/pytorch/issues/190489.
+        """
+        with suppress(Exception):  # torch.distributed may have been shut down, and ranks may be lost
+            dist.destroy_process_group(self._orders)
+        del self._orders
 
     # Rank 0
 
@@ -307,6 +320,16 @@ def position(flat: FlatParameters, ranks: Ranks) -> torch.Tensor:
     """The parameters' values, to be sent."""
     return flat.join([tensor.detach() for tensor in flat.tensors], torch.float64, ranks.device)
 
+
+_open: weakref.WeakSet[Ranks] = weakref.WeakSet()
+
+
+def _close_all() -> None:
+    for ranks in list(_open):
+        ranks.close()
+
+
+after_workers(_close_all)
 
 _counter = 0
 

@@ -86,6 +86,8 @@ class History(Sequence[Iteration]):
         While a closure call goes over several batches: ``batch``, counted from 1, and ``batches``; else empty.
     evaluations : sequence of Evaluation
         The closure calls; empty unless `keep_evaluations`.
+    origin : Iteration or None
+        Of a branch, the iteration of the first run that it left: figures draw the branch from there. It is not stored.
 
     Examples
     --------
@@ -98,6 +100,7 @@ class History(Sequence[Iteration]):
     True
     """
 
+    origin: Iteration | None = None
     _early: bool | None = None
     """None in histories that an older version stored or pickled."""
 

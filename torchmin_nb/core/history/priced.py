@@ -27,7 +27,9 @@ def is_priced(x: str) -> bool:
 
 
 def priced_values(history: History, x: str) -> NDArray[np.float64]:
-    """What each iteration has spent, by the name of the axis."""
+    """What each iteration has spent, by the name of the axis; of a branch, with what led to it."""
     calls, products = (history.column(name).astype(np.float64) for name in ("nfev", "nhvp"))
     size = min(calls.size, products.size)
-    return calls[:size] + float(x.removeprefix(_CALLS).split(" ")[0]) * products[:size]
+    price, left = float(x.removeprefix(_CALLS).split(" ")[0]), history.origin
+    before = 0.0 if left is None else left.nfev + price * left.nhvp
+    return before + calls[:size] + price * products[:size]

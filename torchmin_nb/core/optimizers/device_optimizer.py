@@ -18,7 +18,9 @@ from ..execution.kept_states import KeptStates
 from ..execution.run import Branching, Run
 from ..execution.torch_engine import TorchRun
 from ..history.history import History
+from ..history.records import Iteration
 from ..objective.device_objective import OnDevice
+from ..parameters.flat import FlatParameters
 from ..parameters.variables import Variables
 from ..solvers.contract import State
 from ..validation import positive
@@ -51,6 +53,8 @@ class DeviceOptimizer(ScipyOptimizer):
     _keep_states: int | None = None
     _saved: Saved | None = None
     _resume_from: Saved | None = None
+    _left: Iteration | None = None
+    """The iteration of the first run after which the next run begins, as its branch."""
 
     def __getstate__(self) -> dict[str, Any]:
         """For copies and pickles: without the kept states. `state_dict` contains the last one, as plain types."""
@@ -118,6 +122,11 @@ class DeviceOptimizer(ScipyOptimizer):
         fresh._saved = fresh._resume_from = None
         return fresh
 
+    def _new_history(self, flat: FlatParameters, options: Any = None) -> History:
+        history = super()._new_history(flat, options)
+        history.origin, self._left = self._left, None
+        return history
+
     def _begin_states(self) -> Saved | None:
         """Prepare to keep the states of a new run. Returns the state from which it continues, if any."""
         resume_from, self._resume_from, self._saved = self._resume_from, None, None
@@ -179,6 +188,7 @@ class DeviceOptimizer(ScipyOptimizer):
         branched._requested_engine = self._requested_engine if engine is None else read_engine(engine)
         branched._take_arguments(self._changed(method, options or {}))
         branched.history = History(branched.name)
+        branched._left = next((each for each in run.history if each.index == iteration), None)
         if callbacks is not None:
             branched.callbacks = read_callbacks(callbacks)
         variables = self._variables(self._flat(), self._bounds(self._flat()))

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-__all__ = ["WorkerThread", "interruptible"]
+__all__ = ["WorkerThread", "after_workers", "interruptible"]
 
 _Answer = TypeVar("_Answer")
 
@@ -18,6 +18,7 @@ _PATIENCE = 30.0
 """Seconds that the interpreter waits for all workers at exit: a closure call that never returns must not block it."""
 
 _alive: set[WorkerThread] = set()
+_closers: list[Callable[[], object]] = []
 
 
 class WorkerThread(threading.Thread):
@@ -53,6 +54,11 @@ def _nothing() -> None:
     """Mark the work as done: there is nothing to stop."""
 
 
+def after_workers(close: Callable[[], object]) -> None:
+    """Call this at exit, when no worker needs any more what it closes."""
+    _closers.append(close)
+
+
 @atexit.register
 def _end_all() -> None:
     """Stop the workers at exit: after the user's other threads, and before torch and BLAS are shut down."""
@@ -62,6 +68,8 @@ def _end_all() -> None:
         worker.stop()
     for worker in workers:
         worker.join(max(0.0, end - time.monotonic()))
+    for close in _closers:
+        close()
 
 
 def interruptible(wait: Callable[[float], _Answer | None], timeout: float | None = None) -> _Answer | None:

@@ -509,6 +509,7 @@ class View {
       if (!pair.firstChild) { made("small", "", pair); made("span", "", pair); }
       tell(pair.firstChild, name);
       tell(pair.lastChild, text);
+      pair.classList.toggle("tmnb-wide", text.length > 14);  // not a number: a method's name
     });
   }
 

@@ -139,7 +139,7 @@ def _last(histories: Mapping[str, History], x: str) -> float:
 
 
 def _columns(history: History, rows: NDArray[np.int64], y: NDArray[np.float64], priced: str) -> Columns:
-    index, calls, seconds = (history.column(column)[rows] for column in X_AXES.values())
+    index, calls, seconds = (x_values(history, x)[rows] for x in X_AXES)
     return Columns(
         rows,
         index.astype(np.int32),
