@@ -4,7 +4,9 @@ VENV   ?= .venv
 BIN     = $(VENV)/bin
 # What depends on the version of SciPy; the rest of tests/core is run by `make test`.
 OLDEST  = $(addprefix tests/core/,objective execution methods optimizers parameters test_endings.py test_every_method.py \
-          test_loss_at_the_end.py test_methods.py test_options.py test_parity.py test_search_args.py test_status.py)
+          test_loss_at_the_end.py test_methods.py test_options.py test_parity.py test_search_args.py test_status.py) \
+          $(addprefix --ignore=tests/core/,execution/test_run.py optimizers/multistart optimizers/test_engine.py \
+          optimizers/test_observe.py)
 SYSTEM  = $(shell command -v $(PYTHON) 2>/dev/null || command -v python3.11 2>/dev/null || command -v python)
 
 .PHONY: demo explorer test test-oldest check quick lab notebooks mutants student bench proof docs pictures dist clean
@@ -20,7 +22,7 @@ explorer: $(VENV)-app/.ready
 test: $(VENV)/.ready
 	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/browser
 	$(BIN)/python -m pytest tests/browser -n 2 --dist worksteal
-	$(BIN)/python -m pytest notebooks -n 2 --dist loadfile --nbval --nbval-current-env --nbval-cell-timeout=120 -p no:cacheprovider
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest notebooks -n 2 --dist loadfile --nbval --nbval-current-env --nbval-cell-timeout=120 -p no:cacheprovider -p tests.warm_kernels
 
 test-oldest: $(VENV)-oldest/.ready
 	$(VENV)-oldest/bin/python -m pytest $(OLDEST) -n 2 --dist loadfile

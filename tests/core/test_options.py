@@ -12,6 +12,7 @@ import torch
 from tests.core.optimizers.global_search.searches import WRAPPERS, Loss, bowl, optimizer
 from tests.core.scipys import LEAST_SQUARES_METHODS, METHODS
 from tests.core.test_methods import SOLVERS, scipy_options
+from tests.proof import some
 from torchmin_nb import GLOBAL_METHODS, LeastSquaresWrapper, MinimizeWrapper
 from torchmin_nb.core.methods.global_search import SHGO_OPTIONS
 from torchmin_nb.errors import ArgumentError, TorchminError
@@ -44,7 +45,11 @@ def parameter():
     return torch.nn.Parameter(torch.tensor([-1.2, 1.0], dtype=torch.float64))
 
 
-LOCAL = [(spec.name, row) for spec in METHODS.values() for row in spec.options.values()]
+LOCAL = some(
+    [(spec.name, row) for spec in METHODS.values() for row in spec.options.values()],
+    lambda case: case[0],
+    lambda case: (case[1].name, case[1].kind),
+)
 
 
 @QUIET

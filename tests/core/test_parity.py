@@ -117,6 +117,7 @@ ROUNDED_OTHERWISE = (
 
 @pytest.mark.parametrize("problem", PROBLEMS.values(), ids=PROBLEMS)
 @pytest.mark.parametrize("spec", METHODS.values(), ids=METHODS)
+@pytest.mark.whole
 def test_the_run_is_scipys(spec, problem):
     pair = spec.name, problem.name
     if pair in ROUNDED_OTHERWISE:

@@ -6,11 +6,16 @@ import warnings
 import numpy as np
 import scipy.optimize
 import torch
+from sklearn.datasets import load_iris
 
+from tests.published.more_garbow_hillstrom import MGH
+from tests.published.nist_strd import STRD
 from torchmin_nb import Constraint, LeastSquaresWrapper, MinimizeWrapper, full_batch, observe
+from torchmin_nb.nist import NIST
 from torchmin_nb.problems import PROBLEMS
 
 FAILURES, HEALTHY = {}, {}
+HEALTHY_RULES = {"converged", "random steps"}
 
 
 def planted(rule):
@@ -156,6 +161,64 @@ def a_clipped_gradient():
     return diagnosed([x], closure)
 
 
+@planted("wrong gradient")
+def a_hook_on_one_small_entry():
+    """The other slope is a hundred times as large, and hides it along a random direction."""
+    x = parameter(-1.2, 1.0)
+    x.register_hook(lambda slope: slope * torch.tensor([1.0, 0.5], dtype=slope.dtype))
+    return diagnosed([x], lambda: rosenbrock(x), start_check=False)
+
+
+@planted("wrong gradient")
+def a_wrong_jac():
+    x = parameter(-1.2, 1.0)
+    jac = lambda z: np.array([2 * (z[0] - 1), 200 * (z[1] - z[0] ** 2)])  # noqa: E731
+    return diagnosed([x], lambda: rosenbrock(x), dict(method="BFGS", jac=jac))
+
+
+@planted("wrong second derivatives")
+def a_wrong_hessp():
+    x = parameter(-1.2, 1.0)
+    request = dict(method="Newton-CG", hessp=lambda z, v: -np.array([2.0, 200.0]) * v, options=dict(maxiter=30))
+    return diagnosed([x], lambda: rosenbrock(x), request)
+
+
+@planted("wrong second derivatives")
+def a_wrong_hess():
+    x = parameter(-1.2, 1.0)
+    request = dict(method="trust-exact", hess=lambda z: np.diag([1e4, 1e4]), options=dict(maxiter=50))
+    return diagnosed([x], lambda: rosenbrock(x), request)
+
+
+class Fourth(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x**4
+
+    @staticmethod
+    def backward(ctx, grad):
+        (x,) = ctx.saved_tensors
+        return grad * 4 * x.detach() ** 3
+
+
+@planted("wrong second derivatives")
+def a_backward_that_is_constant():
+    x = parameter(3.0, -2.0)
+    request = dict(method="Newton-CG", options=dict(maxiter=8))
+    return diagnosed([x], lambda: Fourth.apply(x).sum() + 0.01 * ((x - 1) ** 2).sum(), request)
+
+
+@planted("dead or saturated layer")
+def inputs_in_thousands():
+    """Only the layers behind still learn."""
+    model, (x, y) = network(1, 10, 10, 1), line()
+    x = 1e4 * x
+    return diagnosed(
+        model.parameters(), lambda: ((model(x) - y) ** 2).mean(), dict(method="L-BFGS-B", options=dict(maxiter=50))
+    )
+
+
 @planted("dead or saturated layer")
 def dead_relu():
     model = network(1, 8, 8, 1, activation=torch.nn.ReLU)
@@ -204,6 +267,23 @@ def the_same_constraint_twice():
         Constraint(lambda: 2 * x[0] + 2 * x[1], lower=2, upper=2),
     ]
     return diagnosed([x], lambda: (x**4).sum(), dict(method="SLSQP", constraints=same))
+
+
+@planted("dependent constraints (LICQ)")
+def the_same_constraint_twice_from_an_infeasible_start():
+    """SLSQP gives up at the start, which violates both."""
+    x = parameter(2.0, 1.0, 0.0)
+    same = [Constraint(lambda: x[0] + x[1], lower=1, upper=1), Constraint(lambda: 3 * (x[0] + x[1]), lower=3, upper=3)]
+    return diagnosed([x], lambda: ((x - 3) ** 4).sum(), dict(method="SLSQP", constraints=same))
+
+
+@planted("not stationary (KKT)")
+def a_constrained_run_with_loose_tolerances():
+    x = parameter(0.5, 0.5, 0.5)
+    ball = [Constraint(lambda: x.square().sum(), upper=2)]
+    options = dict(gtol=0.3, xtol=0.1, barrier_tol=0.1)
+    closure = lambda: ((x - torch.tensor([2.0, 1.0, 3.0])) ** 4).sum()  # noqa: E731
+    return diagnosed([x], closure, dict(method="trust-constr", constraints=ball, options=options))
 
 
 def frozen_at_bounds(fun, x0, jac, bounds, **unused):
@@ -266,6 +346,52 @@ def a_network_of_zeros():
         each.data.zero_()
     x, y = line()
     return diagnosed(model.parameters(), lambda: ((model(x) - y) ** 2).mean(), "L-BFGS-B")
+
+
+@planted("saddle")
+def a_saddle_at_zero():
+    """BFGS arrives there: the point has no size of its own."""
+    x = parameter(1.0, 0.0, 0.5)
+    return diagnosed([x], lambda: x[0] ** 2 + (x[1] ** 2 - 1) ** 2 + x[2] ** 2)
+
+
+@planted("saddle")
+def the_flat_saddle_of_wood():
+    """Beside the first loss, 19,192, a decrease along negative curvature is nothing."""
+    x = parameter(*MGH["14 Wood"].start)
+    return diagnosed([x], lambda: MGH["14 Wood"].loss(x), "L-BFGS-B")
+
+
+@planted("saddle")
+def nist_mgh09_from_far():
+    """The method reports success in a valley that leads away to infinity."""
+    b = parameter(*NIST["MGH09"].starts[0])
+    return diagnosed([b], lambda: NIST["MGH09"].residuals(b).square().sum())
+
+
+@planted("flat start")
+def the_tail_of_an_exponential():
+    """The loss is 1e-31 in size, and its relative changes are large."""
+    x = parameter(12.0, -12.0)
+    return diagnosed([x], lambda: -torch.exp(-(x**2).sum() / 4))
+
+
+@planted("flat start")
+def the_tail_of_an_error_function():
+    x = parameter(9.0, 1.0)
+    return diagnosed([x], lambda: (torch.erf(x[0]) - 0.3) ** 2 + 0 * x[1], "L-BFGS-B")
+
+
+@planted("no finite minimum")
+def a_loss_without_bound():
+    x = parameter(1.0, 1.0)
+    return diagnosed([x], lambda: x[0] ** 2 - x[1])
+
+
+@planted("no finite minimum")
+def a_wrong_sign():
+    model, (x, y) = network(1, 5, 1), line()
+    return diagnosed(model.parameters(), lambda: -((model(x) - y) ** 2).mean(), "L-BFGS-B")
 
 
 @planted("flat start")
@@ -342,6 +468,29 @@ def a_loose_gtol():
     return diagnosed([x], lambda: (x**4).sum() + (x[0] - 1) ** 2, dict(method="L-BFGS-B", options=dict(gtol=60.0)))
 
 
+@planted("tolerance too large for the loss")
+def flowers_in_metres():
+    """The problem is ill-conditioned too, but a scale of the loss is what lets the method go on."""
+    x = 0.01 * torch.tensor(load_iris().data)
+    w, b = parameter(0.0, 0.0, 0.0), parameter(0.0)
+    return diagnosed([w, b], lambda: ((x[:, :3] @ w + b - x[:, 3]) ** 2).mean())
+
+
+@planted("tolerance too large for the loss")
+def loose_least_squares():
+    b, t = parameter(0.2, 5.0), torch.linspace(0, 3, 20, dtype=torch.float64)
+    request = dict(method="trf", ftol=0.1, xtol=0.1, gtol=0.1)
+    y = 2 * torch.exp(-0.8 * t)
+    return diagnosed([b], lambda: b[0] * torch.exp(-b[1] * t) - y, request, LeastSquaresWrapper)
+
+
+@planted("badly scaled parameters")
+def a_far_start_makes_the_rest_look_small():
+    """The loss is 112,124 after 1.7e9; its minimum is 88."""
+    x = parameter(*MGH["10 Meyer"].start)
+    return diagnosed([x], lambda: MGH["10 Meyer"].loss(x), "L-BFGS-B")
+
+
 def ill_conditioned_matrix(n, power, seed=0):
     random = np.random.default_rng(seed)
     q, _ = np.linalg.qr(random.standard_normal((n, n)))
@@ -361,6 +510,21 @@ def a_hilbert_matrix():
     x = parameter(*[0.0] * n)
     target = h @ torch.ones(n, dtype=torch.float64)
     return observed(torch.optim.SGD([x], lr=0.3), lambda: x @ h @ x / 2 - target @ x, 300)
+
+
+@planted("ill-conditioned")
+def a_hundred_rotated_variables():
+    """A few products see only a part of the condition number."""
+    a, x = ill_conditioned_matrix(100, 8), parameter(*[0.5] * 100)
+    request = dict(method="L-BFGS-B", options=dict(maxiter=150))
+    return diagnosed([x], lambda: (x - 1) @ a @ (x - 1) / 2e4, request, engine="torch")
+
+
+@planted("memory too small")
+def two_steps_of_torch():
+    a, x = ill_conditioned_matrix(40, 4), parameter(*[0.5] * 40)
+    optimizer = torch.optim.LBFGS([x], max_iter=1, history_size=2, line_search_fn="strong_wolfe")
+    return observed(optimizer, lambda: (x - 1) @ a @ (x - 1) / 2, 80)
 
 
 @planted("memory too small")
@@ -416,6 +580,45 @@ def a_column_twice():
     model = torch.nn.Linear(3, 1, dtype=torch.float64)
     y = x @ torch.tensor([[1.0], [2.0]], dtype=torch.float64)
     return diagnosed(model.named_parameters(), lambda: ((model(features) - y) ** 2).mean(), "BFGS")
+
+
+def a_design(*shape, seed):
+    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+@planted("unidentifiable parameters")
+def a_column_twice_among_thirty():
+    x = a_design(80, 29, seed=0)
+    x, w = torch.cat([x, x[:, :1] + x[:, 1:2]], 1), parameter(*[0.1] * 30)
+    y = x[:, 0] + a_design(80, seed=1)
+    return diagnosed([("w", w)], lambda: ((x @ w - y) ** 2).mean(), "L-BFGS-B")
+
+
+@planted("unidentifiable parameters")
+def dummies_and_an_intercept():
+    """47 parameters: more than there are products."""
+    group, x = torch.arange(120) % 6, a_design(120, 40, seed=0)
+    dummies = torch.nn.functional.one_hot(group, 6).double()
+    y = x[:, 0] + group + 0.1 * a_design(120, seed=1)
+    w, d, c = parameter(*[0.0] * 40), parameter(*[0.0] * 6), parameter(0.0)
+    return diagnosed([("w", w), ("d", d), ("c", c)], lambda: ((x @ w + dummies @ d + c - y) ** 2).mean())
+
+
+@planted("unidentifiable parameters")
+def a_rate_beyond_the_data():
+    """The curve has its end value at the first point already: NIST BoxBOD from far."""
+    b = parameter(*STRD["BoxBOD"].starts[0].tolist())
+    return diagnosed([b], lambda: STRD["BoxBOD"].residuals(b), "lm", LeastSquaresWrapper)
+
+
+@planted("sum of squares")
+def a_fit_by_conjugate_gradients():
+    """The condition number is large, but the residuals are not linear."""
+    t = torch.linspace(0, 4, 40, dtype=torch.float64)
+    b = parameter(1.0, 0.1, 1.0, 3.0)
+    y = 2 * torch.exp(-0.4 * t) + 1.5 * torch.exp(-0.9 * t)
+    closure = lambda: ((b[0] * torch.exp(-b[1] * t) + b[2] * torch.exp(-b[3] * t) - y) ** 2).sum()  # noqa: E731
+    return diagnosed([b], closure, dict(method="CG", options=dict(maxiter=120)))
 
 
 @planted("sum of squares")
@@ -515,3 +718,86 @@ def a_softplus_network():
 def gallery_rosenbrock():
     problem = PROBLEMS["Rosenbrock"].make()
     return diagnosed(problem.parameters, problem.closure, "trust-exact")
+
+
+@healthy
+def dropout_under_adam():
+    """Its steps are done, and the mean loss fell: no more can be measured."""
+    model = torch.nn.Sequential(network(1, 10), torch.nn.Tanh(), torch.nn.Dropout(0.2), network(10, 1))
+    x, y = line()
+    return observed(torch.optim.Adam(model.parameters(), lr=0.01), lambda: ((model(x) - y) ** 2).mean(), 300)
+
+
+@healthy
+def flowers_without_penalty():
+    """One class is separable, and a softmax does not see what is added to all classes."""
+    data = load_iris()
+    x = torch.tensor((data.data - data.data.mean(0)) / data.data.std(0))
+    labels, model = torch.tensor(data.target), torch.nn.Linear(4, 3, dtype=torch.float64)
+    for each in model.parameters():
+        each.data.zero_()
+    return diagnosed(model.parameters(), lambda: torch.nn.functional.cross_entropy(model(x), labels), "BFGS")
+
+
+@healthy
+def separable_data():
+    x, w = a_design(50, 3, seed=0), parameter(0.0, 0.0, 0.0)
+    loss = lambda: torch.nn.functional.binary_cross_entropy_with_logits(x @ w, (x[:, 0] > 0).double())  # noqa: E731
+    return diagnosed([w], loss, dict(method="BFGS", options=dict(gtol=1e-9)))
+
+
+@healthy
+def a_robust_loss():
+    b, t = parameter(1.0, 0.5), torch.linspace(0, 3, 20, dtype=torch.float64)
+    y = 2 * torch.exp(-0.8 * t)
+    y[3] += 1
+    request = dict(method="trf", loss="soft_l1")
+    return diagnosed([b], lambda: b[0] * torch.exp(-b[1] * t) - y, request, LeastSquaresWrapper)
+
+
+@healthy
+def a_degenerate_minimum():
+    problem = PROBLEMS["Powell singular"].make()
+    return diagnosed(problem.parameters, problem.closure, "Newton-CG")
+
+
+@healthy
+def weakly_determined_parameters():
+    """NIST Bennett5: far from flat, although the curvatures differ by 1e9 in the best scale."""
+    b = parameter(*STRD["Bennett5"].starts[1].tolist())
+    return diagnosed([b], lambda: STRD["Bennett5"].residuals(b), "lm", LeastSquaresWrapper)
+
+
+@healthy
+def every_variable_at_a_bound():
+    x = parameter(0.5, 0.5)
+    return diagnosed([x], lambda: ((x - 3) ** 2).sum(), dict(method="L-BFGS-B", bounds=[(0, 1), (0, 1)]))
+
+
+@healthy
+def a_parameter_of_the_constraints_only():
+    x = parameter(2.0, 1.0)
+    constraints = [Constraint(lambda: x[0] * x[1], lower=1)]
+    return diagnosed([x], lambda: x[0] ** 2, dict(method="SLSQP", constraints=constraints, bounds=[(1, 5), (0, 5)]))
+
+
+@healthy
+def a_second_step_from_the_minimum():
+    x = parameter(-1.2, 1.0)
+    optimizer = MinimizeWrapper([x], "BFGS")
+    with warnings.catch_warnings(action="ignore"):
+        for _ in range(2):
+            optimizer.step(lambda: rosenbrock(x))
+    return optimizer.diagnose(lambda: rosenbrock(x))
+
+
+@healthy
+def a_kink_reached_without_gradients():
+    x, a = parameter(1.0, -2.0), torch.tensor([0.3, 0.1], dtype=torch.float64)
+    return diagnosed([x], lambda: (x - a).abs().sum(), "Nelder-Mead")
+
+
+@healthy
+def a_wrong_gradient_that_is_not_used():
+    x = parameter(-1.2, 1.0)
+    return diagnosed([x], lambda: rosenbrock(torch.stack([x[0].detach(), x[1]])) + 0 * x.sum(), "Nelder-Mead")

@@ -8,18 +8,77 @@ import numpy as np
 import pytest
 import torch
 
-from tests.doctor.planted import FAILURES, diagnosed, line, network, observed, parameter, rosenbrock
+from tests.doctor.planted import FAILURES, HEALTHY_RULES, diagnosed, line, network, observed, parameter, rosenbrock
 from torchmin_nb import BasinHoppingWrapper, Constraint, HistoryFile, MinimizeWrapper, observe
 from torchmin_nb.doctor.examination import Examination
 from torchmin_nb.doctor.laboratory import Laboratory
-from torchmin_nb.doctor.rules import RULES
+from torchmin_nb.doctor.rules import LAST, RULES
 from torchmin_nb.doctor.subject import subject_of
 from torchmin_nb.errors import ArgumentError, BusyError
 
 
 def test_every_rule_is_planted():
-    assert {rule.name for rule in RULES} == {rule for rule, _ in FAILURES.values()} | {"converged"}
+    assert {rule.name for rule in (*RULES, LAST[0])} == {rule for rule, _ in FAILURES.values()} | HEALTHY_RULES
     assert all(rule.source for rule in RULES)
+
+
+@pytest.mark.parametrize("budget", range(1, 24))
+def test_a_saddle_is_never_called_converged_however_small_the_budget(budget):
+    x = parameter(1.0, 0.0)
+    report = diagnosed([x], lambda: x[0] ** 2 + (x[1] ** 2 - 1) ** 2, "BFGS", budget=budget)
+    assert not report.healthy, repr(report)
+    assert report.rule == "saddle" or (budget < 9 and report.rule == "nothing found"), repr(report)
+
+
+def test_nothing_else_is_measured_on_a_stochastic_closure():
+    x = parameter(-1.2, 1.0)
+    report = diagnosed([x], lambda: rosenbrock(x) + 1e-3 * torch.rand(()) + x.abs().sum(), "BFGS")
+    assert [finding.rule for finding in report.findings] == ["stochastic closure"]
+    assert report.evaluations == 2
+    with pytest.raises(ArgumentError, match="Make it deterministic"):
+        report.rescue()
+
+
+def test_without_a_run_a_loss_that_is_nan_has_no_go_on():
+    x = parameter(-1.0, 2.0)
+    report = MinimizeWrapper([x], "BFGS").diagnose(lambda: (x[0].log() + x[1]) ** 2)
+    assert report.rule == "NaN or infinite"
+    assert "Go on." not in [remedy.what for remedy in report.remedies]
+    with pytest.raises(ArgumentError, match="no remedy to try"):
+        report.rescue()
+
+
+@pytest.mark.parametrize("name", ["a_rotated_valley", "a_cusp", "a_wrong_backward", "a_tiny_loss", "dropout"])
+def test_evidence_has_its_numbers(name):
+    for finding in FAILURES[name][1]().findings:
+        for each in finding.evidence:
+            numbers = each.number if isinstance(each.number, tuple) else (each.number,)
+            first = each.value.split(" ")[0].strip(",%")
+            assert each.number is not None, each
+            assert all(isinstance(number, int | float) for number in numbers), each
+            if first.replace(".", "").replace("e", "").replace("-", "").isdigit() and "%" not in each.value:
+                assert float(first) == pytest.approx(numbers[0], rel=6e-3)
+
+
+def test_the_first_operation_is_named_in_a_correct_sentence():
+    x, data = parameter(1.0, 2.0), torch.tensor([1.0, float("nan")], dtype=torch.float64)
+    report = diagnosed([x], lambda: ((x - data) ** 2).sum())
+    assert report.verdict.endswith(
+        "; the first operation that made it is sub, which was given data that are not finite."
+    )
+
+
+@pytest.mark.parametrize(("arguments", "words"), [(dict(method="L-BFGS-B", options=dict(maxiter=3)), "STOP: TOTAL NO")])
+def test_a_message_of_scipy_stands_behind_plain_words(arguments, words):
+    x = parameter(-1.2, 1.0)
+    meaning = diagnosed([x], lambda: rosenbrock(x), arguments).evidence[0].meaning
+    assert meaning.startswith("then the run ended: Not converged yet: the iteration limit is reached")
+    assert words in meaning
+
+
+def test_the_parameter_with_a_wrong_slope_is_named():
+    for name, entry in (("a_wrong_jac", 0), ("a_hook_on_one_small_entry", 1)):
+        assert FAILURES[name][1]().verdict.endswith(f"that of parameter 0[{entry}].")
 
 
 def noisy_network():

@@ -1,12 +1,15 @@
 """The rescue tries the remedies in front of the user, and lets the best one go on."""
 
+import math
+import warnings
+
 import numpy as np
 import pytest
 import torch
 
-from tests.doctor.planted import diagnosed, parameter, rosenbrock
-from torchmin_nb import MinimizeWrapper, observe
-from torchmin_nb.errors import ArgumentError, RescueError
+from tests.doctor.planted import FAILURES, diagnosed, parameter, rosenbrock
+from torchmin_nb import LEAST_SQUARES_METHODS, Constraint, LeastSquaresWrapper, MinimizeWrapper, observe
+from torchmin_nb.errors import ArgumentError, RescueError, StartWarning
 from torchmin_nb.problems.networks import forward
 from torchmin_nb.problems.pinn import laplacian
 
@@ -115,3 +118,70 @@ def test_the_run_goes_on_with_the_callbacks_of_the_first():
     run.wait()
     assert len(seen) - count == len(run.history)
     assert np.all(np.diff([each.loss for each in seen[count:]]) <= 0)
+
+
+@pytest.mark.parametrize("name", ["a_network_of_zeros", "a_loose_gtol", "nist_mgh09_from_far", "flowers_in_metres"])
+def test_products_count_in_a_trial(name):
+    report = FAILURES[name][1]()
+    report.rescue().wait()
+    allowed = max(20, math.ceil(0.05 * report._subject.spent))
+    for trial in report.trials:
+        assert trial.history.totals.nfev + trial.history.totals.nhvp <= allowed, trial.row()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a_diagonal_of_many_sizes",
+        "a_tiny_loss",
+        "loose_least_squares",
+        "flowers_in_metres",
+        "a_variable_frozen_at_its_bound",
+        "a_saddle_at_the_start",
+        "five_iterations",
+        "a_slow_curve_fit",
+        "a_wrong_hessp",
+        "nist_mgh09_from_far",
+    ],
+)
+def test_what_was_rescued_is_healthy(name):
+    """It has gained little since the trial, but much since the first run's start."""
+    run = FAILURES[name][1]().rescue()
+    run.wait()
+    assert run.diagnose().healthy, run.diagnose()
+
+
+def test_a_lower_loss_at_the_price_of_constraints_is_no_help():
+    x = parameter(0.5, 0.5)
+    constraints = [Constraint(lambda: x.sum(), lower=3)]
+    request = dict(method="SLSQP", bounds=[(0, 1), (0, 1)], constraints=constraints)
+    report = diagnosed([x], lambda: (x**2).sum(), request)
+    assert report.rule == "infeasible"
+    with pytest.raises(ArgumentError, match="no remedy to try"):
+        report.rescue()
+    x = parameter(2.0, 1.0, 0.0)
+    same = [Constraint(lambda: x[0] + x[1], lower=1, upper=1), Constraint(lambda: 3 * (x[0] + x[1]), lower=3, upper=3)]
+    report = diagnosed([x], lambda: ((x - 3) ** 4).sum(), dict(method="SLSQP", constraints=same))
+    report.rescue().wait()
+    assert float((x[0] + x[1] - 1).detach().abs()) < 1e-5
+    assert any(not trial.helped for trial in report.trials)
+
+
+def test_a_run_that_goes_on_does_not_warn_that_it_is_done():
+    """Warnings of its thread reach nobody who could act on them."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for name in ("a_tiny_loss", "two_corrections", "a_variable_frozen_at_its_bound"):
+            FAILURES[name][1]().rescue().wait()
+    assert [str(each.message) for each in caught if issubclass(each.category, StartWarning)] == []
+
+
+def test_remedies_for_residuals_are_methods_for_residuals():
+    x, t = parameter(1.0, 0.5, 1.0, 2.5), torch.linspace(0, 3, 30, dtype=torch.float64)
+    y = 2 * torch.exp(-0.4 * t) + 1.5 * torch.exp(-1.1 * t)
+    residuals = lambda: x[0] * torch.exp(-x[1] * t) + x[2] * torch.exp(-x[3] * t) - y  # noqa: E731
+    report = diagnosed([x], residuals, dict(method="trf", max_nfev=3), LeastSquaresWrapper)
+    assert len([remedy for remedy in report.remedies if remedy.change is not None]) >= 2
+    for remedy in report.remedies:
+        assert remedy.change is None or (remedy.change.method or "trf") in LEAST_SQUARES_METHODS
+    assert report.rescue().wait().cost < 1e-8

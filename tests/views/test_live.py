@@ -100,7 +100,7 @@ def test_a_run_is_shown_live_and_leaves_its_picture(cell):
     assert (place, below) == (0, 1)
     assert set(data) == {PLOTLY, "text/plain"}
     assert "Converged: the method&#x27;s own test is met" in words["text/html"]
-    assert "finished: Optimization terminated successfully" in data["text/plain"]
+    assert "finished: Converged, the method's own test is met" in data["text/plain"]
     json.dumps(data, allow_nan=False)
     history = optimizer.history
     for trace, column in enumerate([history.loss, history.grad_norm, history.trust_radius]):
@@ -187,7 +187,7 @@ def test_what_the_closure_records_has_a_panel(cell):
 
 def test_a_run_that_is_out_of_budget_leaves_a_picture(cell):
     stepped(Dashboard(), max_evaluations=5)
-    assert "ended: The budget of closure calls" in cell.at(0)["text/plain"].replace("\n", " ")
+    assert "ended: Not converged yet, the limit of closure calls" in cell.at(0)["text/plain"].replace("\n", " ")
 
 
 def test_an_interrupted_step_leaves_a_picture_and_the_next_one_works(cell):

@@ -269,7 +269,7 @@ def test_a_run_that_is_over_is_drawn_once_more_and_there_is_no_other_tick(follow
     assert session.tick() is None
     assert session.tick() is None
     assert screen.asked == ["open", "end"]
-    assert "finished: Optimization terminated" in screen.scenes[-1].title
+    assert "finished: Converged, the method's own test is met" in screen.scenes[-1].title
     assert session.closed
     assert session._ticker.stopped
 

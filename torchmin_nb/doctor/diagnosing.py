@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from numbers import Integral
 from typing import Any
 
@@ -13,6 +13,7 @@ from ..core.optimizers.several_processes import has_ranks
 from ..core.validation import positive
 from ..errors import DistributedError
 from .examination import Examination
+from .finding import Finding, Rule
 from .laboratory import Laboratory, left_as_it_was
 from .report import Report
 from .rules import LAST, RULES
@@ -77,11 +78,22 @@ def _examined(subject: Subject, budget: int) -> Report:
     with left_as_it_was(subject.flat), _quiet():
         examination = Examination(subject, lab)
         try:
-            found = [finding for rule in RULES if (finding := rule.ask(examination)) is not None]
-            findings = found or [each for each in [LAST.ask(examination)] if each is not None]
+            findings = _findings(RULES, examination) or _findings(LAST, examination)[:1]
         finally:
             lab.close()
     return Report(subject, findings, lab.calls, lab.products)
+
+
+def _findings(rules: Sequence[Rule], examination: Examination) -> list[Finding]:
+    """What the rules find, up to one after which nothing more can be measured."""
+    found = []
+    for rule in rules:
+        finding = rule.ask(examination)
+        if finding is not None:
+            found.append(finding)
+            if rule.last:
+                break
+    return found
 
 
 def _quiet() -> warnings.catch_warnings[Any]:

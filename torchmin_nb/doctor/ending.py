@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ..core.history.history import History
+from ..core.history.verdict import verdict
 from ..core.runtime.control import Status
 from .subject import Subject
 
@@ -26,7 +28,7 @@ _NONFINITE = {
     Status.UNDEFINED,
 }
 _WORDS = (
-    ("limit", re.compile(r"maximum|max\.|limit|budget|exceed|steps? (are|is) done", re.IGNORECASE)),
+    ("limit", re.compile(r"maximum|max\.|maxfun|limit|budget|exceed|steps? (are|is) done", re.IGNORECASE)),
     ("constraints", re.compile(r"incompatible|singular|infeasib|constraint", re.IGNORECASE)),
     ("search", re.compile(r"precision|line ?search|abnormal|approximation|rounding|stagnat", re.IGNORECASE)),
 )
@@ -41,12 +43,14 @@ class Ending:
     kind: "success", "limit" (of iterations, calls, seconds, or steps of `observe`), "search" (no acceptable step),
     "stalled" (the steps of `observe` are done, the last ones, or those inside the last one, without effect),
     "constraints", "nonfinite", "error", "stopped", "target", "floor" (noise), "paused", "none" (no run), "other".
-    first, last: losses at the start and at the end. fell: by how much the loss fell. iterations: number of iterations.
+    words: the message in plain words. first, last: losses at the start, of the first run if this one goes on from
+    others, and at the end. fell: by how much the loss fell. iterations: number of iterations.
     stands_still: whether the last tenth of the iterations, at least five, lowered the loss by nothing that counts.
     """
 
     kind: str
     message: str
+    words: str
     first: float
     last: float
     iterations: int
@@ -69,6 +73,7 @@ def ending_of(subject: Subject, loss: float) -> Ending:
     history = subject.history
     losses = np.asarray(history.loss, dtype=float) if len(history) else np.empty(0)
     first = float(losses[0]) if losses.size else loss
+    first = first if subject.start_loss is None else max(first, subject.start_loss)
     message = (history.message or "") if not subject.under_way else "paused"
     kind, still = _kind(subject), _stands_still(losses, subject.flat.eps)
     if kind == "limit" and subject.spec is None:
@@ -76,11 +81,18 @@ def ending_of(subject: Subject, loss: float) -> Ending:
     return Ending(
         kind=kind,
         message=message,
+        words=_in_words(history, message),
         first=first,
         last=loss,
         iterations=int(history[-1].index) if len(history) else 0,
         stands_still=still,
     )
+
+
+def _in_words(history: History, message: str) -> str:
+    """The message in plain words, with the method's own behind them where they differ."""
+    plain = verdict(history).words if message == (history.message or "") else message
+    return plain if not message or plain.rstrip(".") == message.rstrip(".") else f"{plain} ({message.rstrip('.: ')})"
 
 
 def _inside(subject: Subject, loss: float) -> tuple[str, str] | None:

@@ -16,17 +16,17 @@ from numpy.typing import NDArray
 from ..core.autodiff.closure import ClosureResult
 from ..core.autodiff.closure_check import same_loss
 from ..errors import ClosureError
-from .curvature import Curvature, Scaling, curvature_of, free_of_bounds, scaling_of
+from .curvature import TINY, Curvature, Scaling, curvature_of, free_of_bounds, refined, scaling_of
 from .ending import Ending, ending_of
 from .feasibility import Feasibility, feasibility_of
 from .laboratory import ClosureFailed, Laboratory, OutOfBudget, Sample
 from .layers import FirstNonFinite, Watch
 from .precision import DoubleTrial, coarsest_eps, double_trial, noise_of
-from .slopes import Kink, Mismatch, kink_of, mismatch_of, sizes_of
+from .slopes import Bend, Kink, Mismatch, bend_of, kink_of, mismatch_of, sizes_of
 from .squares import is_sum_of_squares
 from .subject import Subject
 
-__all__ = ["Examination"]
+__all__ = ["KKT", "Examination"]
 
 T = TypeVar("T")
 
@@ -40,7 +40,10 @@ else:
         def asked(self: Any) -> T | None:
             try:
                 return ask(self)
-            except (OutOfBudget, ClosureFailed, ClosureError, np.linalg.LinAlgError):
+            except OutOfBudget:
+                self.cut = True
+                return None
+            except (ClosureFailed, ClosureError, np.linalg.LinAlgError):
                 return None
 
         asked.__name__ = ask.__name__
@@ -48,15 +51,33 @@ else:
         return cached_property(asked)
 
 
+KKT = 1e-3
+"""Largest KKT residual, relative to gradient and loss, of a solution."""
 _CONVERGED = 1e-4
 """Converged, if a method says so and a Newton step would lower the loss by less than this part of what the run did."""
+_MOST = 1e-5
+"""The same part, where most of the loss would go with a step that counts, as after a start that was very far away."""
+_LOOSE = 1e-6
+"""The same part, where the user has set larger tolerances than the method's own."""
+_TESTED, _ENOUGH = 3, 7
+"""Flat directions that are followed, of those without curvature and of those with little; evaluations for one."""
+_OVER_THE_POINT = 0.05
+_STILL = 1e-3
+"""A gradient that has become this much smaller in a run."""
+_INDEFINITE = -1e-6
+"""Curvature in the best scale, relative to the largest, that is negative beyond doubt. Networks without a penalty have
+such directions almost everywhere."""
+_STEP, _SMALL_STEP, _OF_LOSS = 1e-5, 1e-3, 1e-6
+"""Converged in the parameters: a Newton step shorter than the first, relative to them; or than the second, if it would
+change the loss by less than the third, relative to it. A run that began at a minimum has lowered nothing."""
 
 
 class Examination:
-    """The answers about one subject. lab: what evaluates, and counts."""
+    """The answers about one subject. lab: what evaluates, and counts. cut: whether its budget has left answers out."""
 
     def __init__(self, subject: Subject, lab: Laboratory):
         self.subject, self.lab = subject, lab
+        self.cut = False
 
     # One call at the end point
 
@@ -140,12 +161,31 @@ class Examination:
     @probe
     def mismatch(self) -> Mismatch | None:
         """A gradient that is not the derivative of the loss."""
-        return None if self.gradient is None else mismatch_of(self.lab)
+        if self.gradient is None:
+            return None
+        coarse = self.eps > float(np.finfo(np.float64).eps)
+        return mismatch_of(self.lab, closely=self.ending.kind == "search" and not coarse)
+
+    @property
+    def noisy(self) -> bool:
+        """Whether the noise of the loss is far above its rounding."""
+        size = max(abs(self.ending.first), abs(self.here.loss))
+        return self.noise is not None and self.noise >= 1e4 * self.eps * size
+
+    @probe
+    def bend(self) -> Bend | None:
+        """Second derivatives that are not those of the loss, if the method uses them."""
+        uses = self.subject.products is not None or self.subject.curved
+        if self.gradient is None or not uses or self.subject.constraints:
+            return None
+        return bend_of(self.lab, self.gradient, self.free)
 
     @probe
     def kink(self) -> Kink | None:
         """A kink at the end point."""
-        return None if self.gradient is None else kink_of(self.lab, self.gradient, self.typical_slope)
+        if self.gradient is None:
+            return None
+        return kink_of(self.lab, self.gradient, self.typical_slope, around=self.subject.gradient_free)
 
     @probe
     def noise(self) -> float | None:
@@ -157,21 +197,32 @@ class Examination:
         """The Hessian's extremes and the predicted decrease."""
         if self.gradient is None or self.subject.constraints:
             return None
-        return curvature_of(self.lab, self.gradient, self.free, reserve=16)
+        reserve, little = min(14, self.lab.left // 3), self.ending.claims_success
+        keywords: dict[str, Any] = {"reserve": reserve, "little_left": little, "rounding": self.rounding}
+        found = curvature_of(self.lab, self.gradient, self.free, **keywords)
+        self.cut = self.cut or (found is None and bool(self.free.any()))
+        return found
 
     @probe
     def gain_downhill(self) -> tuple[float, float] | None:
-        """How far the loss falls along the direction of negative curvature, and at which distance; None without."""
+        """How far the loss falls along the direction of negative curvature, and at which distance; None without.
+
+        By the curvature where no evaluation is left.
+        """
         curvature = self.curvature
-        if curvature is None or curvature.lowest >= -1e-10 * abs(curvature.highest):
+        if curvature is None or (
+            curvature.lowest >= -1e-10 * abs(curvature.highest) and curvature.weakest >= _INDEFINITE
+        ):
             return None
         reach = float(np.linalg.norm(sizes_of(self.lab)))
+        if reach < TINY:  # a point at 0, where the curvature alone says how long a step counts
+            reach = math.sqrt(2 * (abs(self.here.loss) + self.ending.fell or 1.0) / abs(curvature.lowest))
+        if self.lab.left < 1:
+            return -curvature.lowest * (0.1 * reach) ** 2 / 2, 0.1 * reach
         best = (0.0, 0.0)
-        for share in (0.01, 0.1, 0.5):
-            for side in (1.0, -1.0):
-                loss = self.lab.loss(self.lab.z + side * share * reach * curvature.direction)
-                if self.here.loss - loss > best[0]:
-                    best = (self.here.loss - loss, side * share * reach)
+        for length in [side * share * reach for share in (0.1, 0.01, 0.5) for side in (1.0, -1.0)][: self.lab.left]:
+            fall = self.here.loss - self.lab.loss(self.lab.z + length * curvature.direction)
+            best = (fall, length) if fall > best[0] else best
         return best
 
     @probe
@@ -205,10 +256,48 @@ class Examination:
     @probe
     def flat_far(self) -> float | None:
         """The largest change of the loss at a tenth of the variables' size, relative to it; 0 on a plateau."""
-        random, sizes = np.random.default_rng(3), sizes_of(self.lab)
-        points = [self.lab.z + 0.1 * sizes * random.choice([-1.0, 1.0], sizes.size) for _ in range(2)]
-        changes = [abs(self.lab.loss(point) - self.here.loss) for point in points]
-        return max(changes) / (abs(self.here.loss) or 1.0)
+        changes = self.far_changes
+        return None if changes is None else max(map(abs, changes)) / (abs(self.here.loss) or 1.0)
+
+    @probe
+    def far_changes(self) -> list[float] | None:
+        """The changes of the loss at two points a tenth of the variables' size away, on opposite sides."""
+        step = 0.1 * sizes_of(self.lab) * np.random.default_rng(3).choice([-1.0, 1.0], self.lab.z.size)
+        return [self.lab.loss(self.lab.z + side * step) - self.here.loss for side in (1.0, -1.0)]
+
+    @probe
+    def runaway(self) -> tuple[float, float, float] | None:
+        """A way on which the loss falls further and further: its length, and the losses after a tenth of it and all.
+
+        Away from the origin, then down the gradient, by ten and a hundred times the size of the point. None if the loss
+        rises on both.
+        """
+        gradient, size = self.gradient, float(np.linalg.norm(self.lab.z))
+        if gradient is None or self.subject.constraints or not self.here.finite:
+            return None
+        reach, steepest = 1 + size, float(np.linalg.norm(gradient))
+        ways = [self.lab.z / size] if size > TINY else []
+        for way in [*ways, *([-gradient / steepest] if steepest > 0 else [])]:
+            near = self.lab.loss(self.lab.z + 10 * reach * way)
+            if not self.here.loss - near > 10 * self.rounding + 1e-12 * self.ending.fell:
+                continue
+            far = self.lab.loss(self.lab.z + 100 * reach * way)
+            if far <= near:
+                return 100 * reach, near, far
+        return None
+
+    @probe
+    def quadratic(self) -> bool | None:
+        """Whether the gradient is linear: the Hessian explains its change over a tenth of the variables' size."""
+        if self.gradient is None:
+            return None
+        step = 0.1 * sizes_of(self.lab) * np.random.default_rng(9).choice([-1.0, 1.0], self.lab.z.size)
+        there = self.lab.sample(self.lab.inside(self.lab.z + step))
+        if not there.finite or there.gradient is None:
+            return None
+        change = there.gradient - self.gradient
+        expected = self.lab.product(self.lab.inside(self.lab.z + step) - self.lab.z)
+        return bool(np.linalg.norm(change - expected) <= 1e-3 * np.linalg.norm(change))
 
     @probe
     def scaling(self) -> Scaling | None:
@@ -219,30 +308,60 @@ class Examination:
     def flat_directions(self) -> NDArray[np.float64] | None:
         """Unit directions (k, n) along which the loss stays the same, also far away, on a line or on a curve."""
         curvature = self.curvature
-        if curvature is None or not len(curvature.null) or curvature.matrix is None:
+        if curvature is None or not len(curvature.null):
             return None
-        kept = [direction for direction in curvature.null[:3] if self._leads_far(direction, curvature.matrix)]
-        return curvature.null if len(kept) == len(curvature.null[:3]) else np.array(kept).reshape(-1, self.lab.z.size)
+        if curvature.matrix is None:
+            rows = refined(self.lab, curvature, self.free, reserve=2)
+            return rows[: int(len(rows) > 0 and self._is_straight(rows[0], curvature))]
+        exact, weak = curvature.null[: curvature.exact], curvature.null[curvature.exact :]
+        kept = [direction for direction in exact[:_TESTED] if self._leads_far(direction, curvature.matrix)]
+        kept = list(exact) if len(kept) == len(exact[:_TESTED]) else kept
+        for direction in weak[:_TESTED]:
+            if self.lab.left < _ENOUGH:
+                break
+            kept += [direction] if self._leads_far(direction, curvature.matrix) else []
+        return np.array(kept).reshape(-1, self.lab.z.size)
+
+    def _is_straight(self, direction: NDArray[np.float64], curvature: Curvature) -> bool:
+        """Whether the loss stays the same a tenth of the variables' size away, beside what others would change."""
+        reach = 0.1 * float(np.linalg.norm(sizes_of(self.lab)))
+        allowed = max(100 * self.rounding, 1e-7 * abs(curvature.highest) * reach**2 / 2)
+        losses = [self.lab.loss(self.lab.z + side * reach * direction) for side in (1.0, -1.0)]
+        return all(abs(loss - self.here.loss) <= allowed for loss in losses)
 
     def _leads_far(self, direction: NDArray[np.float64], matrix: NDArray[np.float64]) -> bool:
-        """Whether the loss is the same again a tenth of the variables' size along this direction, and then downhill."""
-        reach = 0.1 * float(np.linalg.norm(sizes_of(self.lab)))
-        allowed = min(1e-3 * abs(self.here.loss), max(100 * self.rounding, 1e-13 * self.ending.fell))
+        """Whether the loss is the same again a tenth of the variables' size along this direction, and then downhill.
+
+        Up to the noise of a sum of squares, which is in proportion to √(loss · its first value).
+        """
+        loss, fell = abs(self.here.loss), self.ending.fell
+        curvature, reach = self.curvature, float(np.linalg.norm(sizes_of(self.lab)))
+        travelled = math.sqrt(2 * fell / curvature.highest) if curvature is not None and curvature.highest > 0 else 0.0
+        reach = 0.1 * (travelled if travelled > 3 * reach else reach)
+        noise = 100 * (self.eps * math.sqrt(loss * (fell + loss)) + self.eps**2 * fell)
         z = self.lab.z + reach * direction
-        inverse = np.linalg.pinv(matrix, rcond=1e-4, hermitian=True)
-        first = 0.0
-        for _ in range(6):
+        inverse: NDArray[np.float64] = np.asarray(np.linalg.pinv(matrix, rcond=1e-4, hermitian=True), dtype=np.float64)
+        same, allowed = self.here.loss, noise
+        for attempt in range(6):
             sample = self.lab.sample(z)
             if not sample.finite or sample.gradient is None:
                 return False
-            excess = abs(sample.loss - self.here.loss)
-            first = first or excess
-            if excess <= max(allowed, 1e-5 * first * (first > excess)):
+            if abs(sample.loss - same) <= allowed:
                 return abs(float((z - self.lab.z) @ direction)) > 0.5 * reach
-            step = np.zeros(z.size)
-            step[self.free] = inverse @ sample.gradient[self.free]
-            z = z - step
+            if not attempt:  # from now on, beside what the same steps make of the examined point
+                allowed = max(noise, 1e-8 * abs(sample.loss - same))
+                same = self._after_a_newton_step(inverse)
+            z = z - self._step(inverse, sample.gradient)
         return False
+
+    def _after_a_newton_step(self, inverse: NDArray[np.float64]) -> float:
+        assert self.gradient is not None
+        return self.lab.loss(self.lab.z - self._step(inverse, self.gradient))
+
+    def _step(self, inverse: NDArray[np.float64], gradient: NDArray[np.float64]) -> NDArray[np.float64]:
+        step = np.zeros(gradient.size)
+        step[self.free] = inverse @ gradient[self.free]
+        return step
 
     @probe
     def unmoved(self) -> list[int] | None:
@@ -317,6 +436,8 @@ class Examination:
 
         Of a float32 run that reports no success: as float64 sees it, or with slopes that may be rounding.
         """
+        if self.gradient is not None and not self.subject.constraints and not self.free.any():
+            return 0.0  # bounds hold everything
         if self.curvature is None:
             return None
         if not self.subject.single or self.ending.claims_success:
@@ -340,9 +461,35 @@ class Examination:
 
     @cached_property
     def saddle(self) -> bool:
-        """Whether the loss falls much further along negative curvature than along its gradient."""
-        gain = self.gain_downhill
-        return gain is not None and gain[0] > self._counts
+        """Whether the loss falls much further along negative curvature than along its gradient.
+
+        Where a run has ended by itself, and the whole Hessian is known, further is enough.
+        """
+        gain, curvature = self.gain_downhill, self.curvature
+        if gain is None or curvature is None:
+            return False
+        if curvature.weakest < _INDEFINITE and self._stands_still and self.by_itself and not self.layered:
+            convex = curvature.predicted - curvature.concave
+            return gain[0] > max(2 * convex, 1e3 * self.rounding, _OF_LOSS * abs(self.here.loss))
+        return gain[0] > self._counts
+
+    @property
+    def _stands_still(self) -> bool:
+        """Whether the gradient has become small in the run, and changes the loss little over the size of the point."""
+        assert self.gradient is not None
+        change = float(np.linalg.norm((self.gradient * self.lab.z)[self.free]))
+        small = change <= _OVER_THE_POINT * abs(self.here.loss)
+        return small and self.slope <= _STILL * self.typical_slope and not self.loose
+
+    @property
+    def by_itself(self) -> bool:
+        """Whether the method ended the run, with success or without."""
+        return self.ending.claims_success or self.ending.kind in ("search", "floor", "stalled", "other")
+
+    @property
+    def layered(self) -> bool:
+        """Whether the closure computes a network, whose parameters nobody wants to know by themselves."""
+        return any(layer.hidden for layer in self.watch.layers)
 
     @cached_property
     def degenerate(self) -> bool:
@@ -359,17 +506,28 @@ class Examination:
         return max(10 * (self.predicted or 0.0), 1e-3 * self.ending.fell, 1e3 * self.rounding)
 
     @cached_property
-    def tolerance_is_why(self) -> bool:
-        """Whether a success is explained by a tiny loss, or by a tolerance that the user has set above its default."""
+    def loose(self) -> bool:
+        """Whether the user has set a tolerance above the method's own."""
         subject = self.subject
         rows = {} if subject.spec is None else subject.spec.options
-        loose = [
+        larger = [
             name
             for name, value in subject.options.items()
             if name in rows and rows[name].tolerance and float(value or 0) > float(rows[name].default or 0)
         ]
-        tiny = max(self.ending.fell, abs(self.here.loss), self.predicted or 0.0) < 1e-4
-        return self.ending.kind == "success" and bool(tiny or loose or subject.arguments.get("tol"))
+        return bool(larger or subject.arguments.get("tol"))
+
+    @cached_property
+    def tolerance_is_why(self) -> bool:
+        """Whether a success is explained by a tiny loss, or by a tolerance that the user has set above its default."""
+        size = max(self.ending.fell, abs(self.here.loss), self.predicted or 0.0)
+        return self.ending.kind == "success" and (size / self.subject.loss_scale < 1e-4 or self.loose)
+
+    @cached_property
+    def trusts_slopes(self) -> bool:
+        """Whether gradients may be asked about the end point; not where they are wrong, or jump, for a method that uses
+        losses only."""
+        return not self.subject.gradient_free or (self.mismatch is None and self.kink is None)
 
     @cached_property
     def converged(self) -> bool:
@@ -379,11 +537,26 @@ class Examination:
             return self.here.finite
         if subject.constraints:
             residual = subject.end.get("kkt_residual")
-            return ending.claims_success and (residual is None or residual <= 1e-3)
-        if self.predicted is None or self.share_left is None:
+            return ending.claims_success and (residual is None or residual <= KKT)
+        if self.predicted is None or self.share_left is None or not self.trusts_slopes:
             return ending.claims_success
         if self.saddle or self.degenerate:
             return False
-        tiny = self.curvature is not None and self.curvature.step <= math.sqrt(subject.flat.eps)
-        claimed = ending.claims_success or ending.kind in ("search", "floor", "stalled", "other")
-        return self.at_floor or (claimed and (self.share_left <= _CONVERGED or tiny)) or self.share_left <= 1e-12
+        exactly = self.share_left <= 1e-12 and self._step_left <= _SMALL_STEP
+        return self.at_floor or (self.by_itself and self._little_is_left) or exactly
+
+    @property
+    def _step_left(self) -> float:
+        return 0.0 if self.curvature is None else self.curvature.step
+
+    @property
+    def _little_is_left(self) -> bool:
+        assert self.predicted is not None
+        assert self.share_left is not None
+        step = self._step_left
+        if self.loose:
+            return self.share_left <= _LOOSE or step <= _STEP
+        if self.predicted > abs(self.here.loss) / 2 and step > _SMALL_STEP and not self.layered:
+            return self.share_left <= _MOST
+        short = step <= _STEP or (step <= _SMALL_STEP and self.predicted <= _OF_LOSS * abs(self.here.loss))
+        return short or self.share_left <= _CONVERGED

@@ -15,13 +15,16 @@ from ..core.objective.constraints import ConstraintSet, LinearisedConstraints
 from ..core.runtime.control import Abort, Control
 from .laboratory import Laboratory, OutOfBudget
 from .slopes import sizes_of
+from .subject import Subject
 
-__all__ = ["Feasibility", "feasibility_of", "wrong_bounds"]
+__all__ = ["FEASIBLE", "Feasibility", "feasibility_of", "violation_of", "wrong_bounds"]
 
 Array = NDArray[np.float64]
 
+FEASIBLE = 1e-6
+"""A violation up to this one is none."""
 _ROUNDS = 8
-_ACTIVE = 1e-6
+_ACTIVE = FEASIBLE
 _RANK = 1e-3
 """At a cusp the gradients become dependent only in the limit, and the end point is a little before it."""
 _VANISHING = 0.05
@@ -82,6 +85,17 @@ def feasibility_of(lab: Laboratory, gradient: Array | None) -> Feasibility | Non
     except (Abort, OutOfBudget):
         return None
     return Feasibility(violation, least, active, rank, multiplier, z if least < violation else None)
+
+
+def violation_of(subject: Subject, x: Array) -> float:
+    """The largest violation of the run's constraints at x; 0 without constraints, NaN if one of them fails."""
+    if not subject.constraints:
+        return 0.0
+    calls = Calls(evaluator_for(subject.closure, subject.flat), subject.flat, Control())
+    try:
+        return ConstraintSet(subject.constraints, calls, subject.variables).violation(x)
+    except Abort:
+        return math.nan
 
 
 def _towards(lab: Laboratory, here: LinearisedConstraints, z: Array) -> Array | None:

@@ -11,7 +11,7 @@ from .remedy import Remedy
 if TYPE_CHECKING:
     from .examination import Examination
 
-__all__ = ["Evidence", "Finding", "Rule", "number"]
+__all__ = ["Evidence", "Finding", "Rule", "measured", "number"]
 
 
 @dataclass(frozen=True)
@@ -23,9 +23,11 @@ class Evidence:
     name : str
         What was measured.
     value : str
-        The number, as text.
+        The number, rounded, or what was seen, as text.
     meaning : str
         What it means, in words.
+    number : float, tuple of float or None
+        The number itself; two that belong together are a tuple. None if what was seen is no number.
 
     Examples
     --------
@@ -33,13 +35,15 @@ class Evidence:
     >>> closure = lambda: (1 - x[0]) ** 2 + 100 * (x[1] - x[0] ** 2) ** 2
     >>> optimizer = MinimizeWrapper([x], dict(method="BFGS", options=dict(maxiter=5)))
     >>> loss = optimizer.step(closure)
-    >>> optimizer.diagnose(closure).evidence[0].name
-    'iterations'
+    >>> first = optimizer.diagnose(closure).evidence[0]
+    >>> first.name, first.value, first.number
+    ('iterations', '5', 5)
     """
 
     name: str
     value: str
     meaning: str
+    number: float | tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +88,7 @@ class Rule:
     """A row of the table: signal → verdict → remedy.
 
     signal: the evidence if the rule holds, else None. verdict: the sentence. remedies: best first. source: where the
-    rule comes from. healthy: whether the run ended as it should.
+    rule comes from. healthy: whether the run ended as it should. last: whether no more can be measured if it holds.
     """
 
     name: str
@@ -93,6 +97,7 @@ class Rule:
     remedies: Callable[[Examination], list[Remedy]]
     source: str
     healthy: bool = False
+    last: bool = False
 
     def ask(self, examination: Examination) -> Finding | None:
         """The finding, if the rule holds."""
@@ -111,4 +116,17 @@ class Rule:
 
 def number(value: float | None) -> str:
     """A number as text."""
-    return "–" if value is None else f"{value:.3g}"
+    return "–" if value is None else f"{value:,}" if isinstance(value, int) else f"{value:.3g}"
+
+
+def measured(
+    name: str,
+    value: float | tuple[float, ...] | None,
+    meaning: str,
+    *,
+    text: str | None = None,
+    joined: str = " against ",
+) -> Evidence:
+    """Evidence with its number. text: in place of the rounded number. joined: between the numbers of a tuple."""
+    values = value if isinstance(value, tuple) else (value,)
+    return Evidence(name, joined.join(map(number, values)) if text is None else text, meaning, value)

@@ -122,6 +122,28 @@ class Laboratory:
             made = self._graph_product(along)
         return np.asarray(self.variables.gradient_to_solver(made))
 
+    def users_gradient(self, z: Array) -> Array | None:
+        """What the user's `jac` says at z, in the solver's variables; None if it fails. Counted as an evaluation."""
+        assert self.subject.jac is not None
+        self.spend()
+        try:
+            given = np.asarray(self.subject.jac(self._x(z)), dtype=np.float64).ravel()
+        except Exception:
+            return None
+        return np.asarray(self.variables.gradient_to_solver(given)) if given.size == self.flat.n else None
+
+    def claimed_product(self, v: Array) -> Array | None:
+        """The product that the method of the run gets: the user's, or autograd's; None where it is by differences."""
+        if self.subject.products is None:
+            made = self.product(v)
+            return None if self._differences else made
+        self.spend(product=True)
+        try:
+            given = np.asarray(self.subject.products(self._x(None), self.variables.direction_to_user(v)))
+        except Exception:
+            return None
+        return np.asarray(self.variables.gradient_to_solver(given)) if given.size == self.flat.n else None
+
     def inside(self, z: Array) -> Array:
         """z moved inside the bounds."""
         bounds = self.variables.bounds

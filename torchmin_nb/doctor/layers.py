@@ -163,12 +163,14 @@ class Watch(TorchFunctionMode):
 class FirstNonFinite(TorchDispatchMode):
     """Finds the first operation, forward or backward, whose result is not finite although what it was given is.
 
-    `first`: by "NaN" and "inf", the name of the operation and the shape of its result.
+    `first`: by "NaN" and "inf", the name of the operation and the shape of its result. `was_given`: whether the first
+    NaN came from data that were not finite.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.first: dict[str, tuple[str, tuple[int, ...]]] = {}
+        self.was_given = False
 
     @property
     def operation(self) -> str:
@@ -192,5 +194,5 @@ class FirstNonFinite(TorchDispatchMode):
         if clean and kind not in self.first:
             self.first[kind] = (name, tuple(result.shape))
         elif nan and "NaN" not in self.first:
-            before = "" if "inf" in self.first else ", which was given data that are not finite"
-            self.first["NaN"] = (name + before, tuple(result.shape))
+            self.first["NaN"] = (name, tuple(result.shape))
+            self.was_given = "inf" not in self.first

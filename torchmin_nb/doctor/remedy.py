@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ..core.methods.least_squares import LEAST_SQUARES_METHODS
 from ..core.methods.local import METHODS
 from ..explore.literal import literal
 from .subject import Subject
@@ -18,6 +19,9 @@ __all__ = ["Change", "Remedy", "changed_call", "first_fitting"]
 
 _LARGE = 3000
 """Largest number of parameters for methods with a matrix of N×N."""
+_OF_RESIDUALS = ("trf", "lm", "gauss-newton")
+_LEAST_SHARE, _SHARE = 20, 0.05
+"""What `Report.rescue` gives a remedy: calls and products, and the part of the run's."""
 _SHOWN = 12
 
 
@@ -96,14 +100,28 @@ def changed_call(subject: Subject, what: str, change: Change) -> Remedy:
 
 
 def first_fitting(subject: Subject, *names: str) -> str | None:
-    """The first of these methods that accepts the bounds, the constraints and the size of the problem."""
+    """The first of these methods that accepts the bounds, the constraints and the size of the problem.
+
+    For residuals, another method of least squares in place of one with gradients.
+    """
+    if subject.residuals:
+        if METHODS[names[0]].gradient == "none":
+            return None
+        others = [name for name in _OF_RESIDUALS if LEAST_SQUARES_METHODS[name].bounds or not subject.bounded]
+        return next((name for name in others if name != subject.method), None)
     for name in names:
         spec = METHODS[name]
         fits = (spec.bounds or not subject.bounded) and (spec.constraints or not subject.constraints)
-        small = subject.flat.n <= _LARGE or not (spec.dense or spec.device_arrays)
+        small = subject.flat.n <= _LARGE or not spec.dense
+        small = small and (spec.curvature != "dense" or subject.flat.n <= _few_hessians(subject))
         if fits and small and name != subject.method:
             return name
     return None
+
+
+def _few_hessians(subject: Subject) -> float:
+    """The number of parameters up to which a trial of the rescue can pay for three Hessians."""
+    return max(_LEAST_SHARE, subject.spent * _SHARE) / 3
 
 
 def _code(subject: Subject, change: Change) -> str:

@@ -6,10 +6,11 @@ import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from ..core.execution.run import Run
 from ..core.history.history import History
@@ -18,6 +19,7 @@ from ..core.optimizers.least_squares import LeastSquaresWrapper
 from ..core.optimizers.minimize import MinimizeWrapper
 from ..core.validation import count
 from ..errors import ArgumentError, BusyError, RescueError, described
+from .feasibility import FEASIBLE, violation_of
 from .laboratory import Laboratory, OutOfBudget, left_as_it_was
 from .remedy import Change, Remedy
 from .subject import Subject
@@ -45,7 +47,10 @@ class Trial:
     error : str
         What was raised; empty if nothing was.
     helped : bool
-        Whether it lowered the loss by more than rounding.
+        Whether it lowered the loss by more than rounding; where constraints were violated, whether it lowered the
+        violation.
+    violation : float
+        The largest violation of the constraints at the end of the trial; 0 without constraints.
 
     Examples
     --------
@@ -65,6 +70,7 @@ class Trial:
     loss: float
     error: str
     helped: bool
+    violation: float = 0.0
 
     def row(self) -> tuple[str, str, str, str]:
         """What was tried, the loss, the calls, and whether it helped, in words.
@@ -77,6 +83,7 @@ class Trial:
         totals = self.history.totals
         calls = "–" if totals is None else f"{totals.nfev + totals.nhvp:,}"
         words = self.error or (f"helped: from {self.before:.3g}" if self.helped else "did not help")
+        words += f", violation {self.violation:.1g}" if self.violation > FEASIBLE else ""
         return self.remedy.what, f"{self.loss:.4g}", calls, words
 
 
@@ -128,7 +135,7 @@ def rescue(
         raise ArgumentError(f"there is no remedy to try: {reasons}")
     state = _State.now(subject.flat.tensors)
     calls = max(_LEAST, math.ceil(share * subject.spent))
-    before = _loss(subject)
+    before = _Worth(violation_of(subject, subject.x), _loss(subject))
     attempts, trials = [], []
     try:
         for remedy in chosen:
@@ -145,7 +152,26 @@ def rescue(
         raise RescueError(
             "no remedy lowered the loss: " + "; ".join(f"{each.remedy.what} ({each.row()[3]})" for each in trials)
         )
-    return _go_on(min(attempts, key=lambda each: each.trial.loss), subject, callbacks)
+    return _go_on(min(attempts, key=lambda each: _Worth(each.trial.violation, each.trial.loss).key), subject, callbacks)
+
+
+class _Worth(NamedTuple):
+    """How good a point is: first its violation of the constraints, then its loss."""
+
+    violation: float
+    loss: float
+
+    @property
+    def key(self) -> tuple[float, float]:
+        return max(self.violation, FEASIBLE), self.loss
+
+    def better_than(self, other: _Worth, eps: float) -> bool:
+        """By more than rounding."""
+        if not (math.isfinite(self.loss) and math.isfinite(self.violation)):
+            return False
+        if other.violation > FEASIBLE:
+            return self.violation < 0.9 * other.violation
+        return self.violation <= FEASIBLE and not self.loss >= other.loss - 10 * eps * abs(other.loss)
 
 
 def _loss(subject: Subject) -> float:
@@ -156,7 +182,7 @@ def _loss(subject: Subject) -> float:
             return math.nan
 
 
-def _attempt(remedy: Remedy, subject: Subject, calls: int, before: float) -> _Attempt | Trial:
+def _attempt(remedy: Remedy, subject: Subject, calls: int, before: _Worth) -> _Attempt | Trial:
     assert remedy.change is not None
     try:
         _place(subject, remedy.change)
@@ -164,13 +190,11 @@ def _attempt(remedy: Remedy, subject: Subject, calls: int, before: float) -> _At
         with warnings.catch_warnings(action="ignore"):
             optimizer.start(subject.given).wait()
     except Exception as error:
-        return Trial(remedy, History(subject.method), before, math.nan, described(error), helped=False)
-    losses = np.asarray(optimizer.history.loss, dtype=float)
+        return Trial(remedy, History(subject.method), before.loss, math.nan, described(error), helped=False)
     final = optimizer.history.final_loss
-    known = [*losses[np.isfinite(losses)], *([final] if final is not None and math.isfinite(final) else [])]
-    loss = float(min(known)) if known else math.nan
-    helped = not loss >= before - 10 * subject.flat.eps * abs(before) and math.isfinite(loss)
-    trial = Trial(remedy, optimizer.history, before, loss, "", helped=helped)
+    found = _Worth(violation_of(subject, subject.flat.read()), math.nan if final is None else final)
+    helped = found.better_than(before, subject.flat.eps)
+    trial = Trial(remedy, optimizer.history, before.loss, found.loss, "", helped=helped, violation=found.violation)
     return _Attempt(trial, optimizer, _State.now(subject.flat.tensors))
 
 
@@ -180,7 +204,16 @@ def _place(subject: Subject, change: Change) -> None:
         for tensor in subject.flat.tensors:
             tensor.grad = None
             tensor.data = tensor.data.double()
-    subject.flat.write_final(subject.x if change.start is None else change.start)
+    _begin_at(subject, subject.x if change.start is None else change.start)
+
+
+def _begin_at(subject: Subject, x: NDArray[np.float64]) -> None:
+    """x inside the bounds, from which some methods stray a little."""
+    variables = subject.variables
+    if variables.bounds is not None:
+        z = np.clip(variables.to_solver(x), variables.bounds.lb, variables.bounds.ub)
+        x = np.ascontiguousarray(variables.to_user(z))
+    subject.flat.write_final(x)
 
 
 def _optimizer(subject: Subject, change: Change, calls: int) -> DeviceOptimizer:
@@ -194,12 +227,17 @@ def _optimizer(subject: Subject, change: Change, calls: int) -> DeviceOptimizer:
     method = change.method or (subject.method if subject.spec is not None else "L-BFGS-B")
     groups = _groups(subject, change)
     options = {**kept, **change.options}
+    optimizer: DeviceOptimizer
     if subject.residuals:
-        return LeastSquaresWrapper(groups, {"method": method, **options}, **keywords)
-    arguments = {**subject.arguments, "method": method, "options": options}
-    if any(group.get("bounds") is not None for group in groups):
-        arguments.pop("bounds", None)
-    return MinimizeWrapper(groups, arguments, **keywords)
+        optimizer = LeastSquaresWrapper(groups, {"method": method, **options}, **keywords)
+    else:
+        arguments = {**subject.arguments, "method": method, "options": options}
+        if any(group.get("bounds") is not None for group in groups):
+            arguments.pop("bounds", None)
+        optimizer = MinimizeWrapper(groups, arguments, **keywords)
+    optimizer._budgets["max_work"] = calls
+    optimizer._goes_on = True
+    return optimizer
 
 
 def _own_options(subject: Subject) -> dict[str, Any]:
@@ -230,6 +268,7 @@ def _go_on(best: _Attempt, subject: Subject, callbacks: Any) -> Run:
     """The run of the winner, from the end of its trial, with the budget of the run that was examined."""
     assert best.trial.remedy.change is not None
     best.end.put_back()
+    _begin_at(subject, subject.flat.read())
     given: Mapping[str, float] = subject.limits
     own = int(best.trial.remedy.change.factor * max(subject.spent, _LEAST_TO_GO_ON))
     change, optimizer = best.trial.remedy.change, best.optimizer

@@ -10,13 +10,15 @@ from numpy.typing import NDArray
 
 from .laboratory import Laboratory
 
-__all__ = ["Kink", "Mismatch", "kink_of", "mismatch_of", "sizes_of"]
+__all__ = ["Bend", "Kink", "Mismatch", "bend_of", "kink_of", "mismatch_of", "sizes_of"]
 
 Array = NDArray[np.float64]
 
-_OFF = 0.1
+_OFF, _OFF_IN_SINGLE = 0.02, 0.1
+"""Slopes that differ by more are compared once more, over a shorter way."""
 _SPACING = 4.0
 """Differences are taken over this many cube roots of the machine epsilon, relative to the sizes."""
+_FEW = 6
 _LOCATED = 8
 """At most this many tensors are examined one by one."""
 
@@ -26,11 +28,26 @@ class Mismatch:
     """A gradient that is not the derivative of the loss: along a direction, and by tensor where that is known.
 
     slope: by differences of the loss; claimed: by the gradient. tensors: (index, slope, claimed) of the wrong ones.
+    entries: the same for the solver's variables, if a single small tensor is wrong.
     """
 
     slope: float
     claimed: float
     tensors: tuple[tuple[int, float, float], ...] = ()
+    entries: tuple[tuple[int, float, float], ...] = ()
+
+
+@dataclass(frozen=True)
+class Bend:
+    """Second derivatives that are not the derivatives of the gradient, along one direction.
+
+    measured: length of the change of the gradient, by differences; claimed: of the product with the Hessian; apart: of
+    what differs.
+    """
+
+    measured: float
+    claimed: float
+    apart: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,11 +74,12 @@ def sizes_of(lab: Laboratory) -> Array:
     return sizes
 
 
-def mismatch_of(lab: Laboratory) -> Mismatch | None:
+def mismatch_of(lab: Laboratory, *, closely: bool = False) -> Mismatch | None:
     """Where the gradient differs from the loss: at a point one per cent away, so that a minimum or a kink is not met.
 
     Three evaluations if all is well. Differences at two distances must agree, so that a curved or noisy loss is not
-    taken for a wrong gradient.
+    taken for a wrong gradient. closely: a few entries, or tensors, are also looked at one by one, as large slopes hide
+    small ones.
     """
     random = np.random.default_rng(0)
     sizes, n = sizes_of(lab), lab.z.size
@@ -71,17 +89,81 @@ def mismatch_of(lab: Laboratory) -> Mismatch | None:
         low, high = lab.variables.bounds.lb + margin, lab.variables.bounds.ub - margin
         sizes, near = np.where(low < high, sizes, 0.0), np.where(low < high, np.clip(near, low, high), lab.z)
     here = lab.sample(near)
-    if not here.finite or here.gradient is None:
+    gradient = here.gradient if lab.subject.jac is None else lab.users_gradient(near)
+    if not here.finite or gradient is None:
         return None
     signs = random.choice([-1.0, 1.0], n) * random.uniform(0.5, 1.0, n)
     direction = sizes * signs / math.sqrt(n)
-    slope, claimed = _slope(lab, near, direction), float(here.gradient @ direction)
-    if slope is None or not _differ(lab, slope, claimed, _weight(here.gradient, direction), here.loss):
+    slope, claimed = _slope(lab, near, direction), float(gradient @ direction)
+    owner, wrong = lab.subject.owners(), _is_wrong(lab, near, direction, gradient, here.loss, slope)
+    if wrong is False and closely:
+        parts = [np.arange(n) == i for i in range(n)] if n <= _FEW else [owner == i for i in np.unique(owner)]
+        for mine in parts if 1 < len(parts) <= _FEW else []:
+            direction = np.where(mine, sizes * signs / math.sqrt(n), 0.0)
+            slope, claimed = _slope(lab, near, direction), float(gradient @ direction)
+            wrong = _is_wrong(lab, near, direction, gradient, here.loss, slope)
+            if wrong is not False:
+                break
+    if not wrong:
         return None
+    assert slope is not None
+    tensors = _located(lab, near, direction, gradient, here.loss, [owner == i for i in np.unique(owner)[:_LOCATED]])
+    named = [(int(owner[np.flatnonzero(mine)[0]]), *slopes) for mine, slopes in tensors]
+    entries = []
+    if len(named) == 1 and 1 < int((owner == named[0][0]).sum()) <= _LOCATED:
+        parts = [np.arange(n) == i for i in np.flatnonzero(owner == named[0][0])]
+        found = _located(lab, near, direction, gradient, here.loss, parts)
+        entries = [(int(np.flatnonzero(mine)[0]), *slopes) for mine, slopes in found]
+    return Mismatch(slope, claimed, tuple(named), tuple(entries))
+
+
+def bend_of(lab: Laboratory, gradient: Array, free: NDArray[np.bool_]) -> Bend | None:
+    """Where products with the Hessian, the user's or autograd's, differ from differences of the gradient; else None.
+
+    A product and two gradients if all is well, four if not. free: the variables that no bound holds.
+    """
+    random, n = np.random.default_rng(8), lab.z.size
+    direction = np.where(free, sizes_of(lab), 0.0) * random.choice([-1.0, 1.0], n) * random.uniform(0.5, 1.0, n)
+    direction /= math.sqrt(n)
+    claimed = lab.claimed_product(direction)
+    if claimed is None or not np.isfinite(claimed).all():
+        return None
+    change = _bend(lab, direction, 1.0)
+    if change is None or not _bends_differ(lab, change, claimed, gradient):
+        return None
+    again, apart = _bend(lab, direction, 0.3), float(np.linalg.norm(change - claimed))
+    if again is None or np.linalg.norm(again - change) > 0.1 * apart:
+        return None
+    return Bend(float(np.linalg.norm(change)), float(np.linalg.norm(claimed)), apart)
+
+
+def _bend(lab: Laboratory, direction: Array, factor: float) -> Array | None:
+    """The change of the gradient along a direction, by central differences."""
+    h = factor * _SPACING * lab.flat.eps ** (1 / 3)
+    ahead, behind = lab.sample(lab.z + h * direction), lab.sample(lab.z - h * direction)
+    if not (ahead.finite and behind.finite) or ahead.gradient is None or behind.gradient is None:
+        return None
+    return np.asarray((ahead.gradient - behind.gradient) / (2 * h))
+
+
+def _bends_differ(lab: Laboratory, measured: Array, claimed: Array, gradient: Array) -> bool:
+    off = float(np.linalg.norm(measured - claimed))
+    rounding = 100 * lab.flat.eps ** (2 / 3) * float(np.linalg.norm(gradient))
+    return (
+        off > _OFF_IN_SINGLE * max(float(np.linalg.norm(measured)), float(np.linalg.norm(claimed))) and off > rounding
+    )
+
+
+def _is_wrong(
+    lab: Laboratory, near: Array, direction: Array, gradient: Array, loss: float, slope: float | None
+) -> bool | None:
+    """Whether the slope by differences is not that of the gradient; None if another slope comes out over a shorter way,
+    so that differences say nothing."""
+    claimed = float(gradient @ direction)
+    if slope is None or not _differ(lab, slope, claimed, _weight(gradient, direction), loss):
+        return False
     again = _slope(lab, near, direction, 0.3)
-    if again is None or abs(again - slope) > 0.1 * abs(slope - claimed):
-        return None
-    return Mismatch(slope, claimed, tuple(_located(lab, near, direction, here.gradient, here.loss)))
+    return True if again is not None and abs(again - slope) <= 0.1 * abs(slope - claimed) else None
 
 
 def _weight(gradient: Array, direction: Array) -> float:
@@ -90,16 +172,17 @@ def _weight(gradient: Array, direction: Array) -> float:
 
 
 def _located(
-    lab: Laboratory, near: Array, direction: Array, gradient: Array, loss: float
-) -> list[tuple[int, float, float]]:
-    owner, found = lab.subject.owners(), []
-    for index in np.unique(owner)[:_LOCATED]:
-        part = np.where(owner == index, direction, 0.0)
+    lab: Laboratory, near: Array, direction: Array, gradient: Array, loss: float, parts: list[NDArray[np.bool_]]
+) -> list[tuple[NDArray[np.bool_], tuple[float, float]]]:
+    """The parts of the variables, as masks (n,), of which the slopes differ, with both slopes."""
+    found = []
+    for mine in parts:
+        part = np.where(mine, direction, 0.0)
         if lab.left < 2:
             break
         slope, claimed = _slope(lab, near, part), float(gradient @ part)
         if slope is not None and _differ(lab, slope, claimed, _weight(gradient, part), loss):
-            found.append((int(index), slope, claimed))
+            found.append((mine, (slope, claimed)))
     return found
 
 
@@ -113,14 +196,16 @@ def _slope(lab: Laboratory, at: Array, direction: Array, factor: float = 1.0) ->
 def _differ(lab: Laboratory, slope: float, claimed: float, weight: float, loss: float) -> bool:
     """Whether two slopes differ by more than curvature, rounding and cancellation explain."""
     off, rounding = abs(slope - claimed), 100 * lab.flat.eps ** (2 / 3) * abs(loss)
-    return off > _OFF * max(abs(slope), abs(claimed), 0.3 * weight) and off > rounding
+    least = _OFF_IN_SINGLE if lab.subject.single else _OFF
+    return off > least * max(abs(slope), abs(claimed), 0.3 * weight) and off > rounding
 
 
-def kink_of(lab: Laboratory, gradient: Array, typical: float) -> Kink | None:
+def kink_of(lab: Laboratory, gradient: Array, typical: float, *, around: bool = False) -> Kink | None:
     """A kink close to the examined point: the change of the gradient does not shrink with the distance.
 
     Along the steepest descent and along a random direction; up to twelve evaluations, and six to confirm it. typical:
-    the largest gradient norm of the run, beside which the jump must count.
+    the largest gradient norm of the run, beside which the jump must count. around: a kink a little away counts too, as
+    methods without gradients end beside it.
     """
     random = np.random.default_rng(1)
     reach = 1 + float(np.linalg.norm(lab.z))
@@ -139,9 +224,13 @@ def kink_of(lab: Laboratory, gradient: Array, typical: float) -> Kink | None:
             change = ahead.gradient - behind.gradient
             mean = float(np.linalg.norm(ahead.gradient) + np.linalg.norm(behind.gradient)) / 2
             jumps.append((float(np.linalg.norm(change)), 2 * spacing * reach, mean, change))
+            ends = (-spacing * reach, spacing * reach)
+            beside = around and len(jumps) == 1 and jumps[0][0] > 0.5 * mean
+            if beside and _is_sudden(lab, ends, direction, behind.gradient, ahead.gradient):
+                return Kink(jumps[0][0], jumps[0][1], mean, change)
             if len(jumps) > 1 and _jumps(jumps[-2], jumps[-1]) and jumps[-1][0] >= 1e-4 * typical:
                 jump, apart, size, entries = jumps[-1]
-                if _is_sudden(lab, (-spacing * reach, spacing * reach), direction, behind.gradient, ahead.gradient):
+                if _is_sudden(lab, ends, direction, behind.gradient, ahead.gradient):
                     return Kink(jump, apart, size, entries)
                 break
             if len(jumps) > 1 and jumps[-1][0] <= 3 * jumps[-2][0] * jumps[-1][1] / jumps[-2][1]:

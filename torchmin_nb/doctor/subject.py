@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.optimize import Bounds
+from torch.autograd.function import once_differentiable
 
 from ..core.autodiff.closure import Closure, require_closure
 from ..core.batches.full_batch import FullBatch
@@ -19,6 +21,7 @@ from ..core.history.history import History
 from ..core.methods.least_squares import LEAST_SQUARES_METHODS
 from ..core.methods.local import METHODS, MethodSpec
 from ..core.methods.row import MethodRow
+from ..core.objective.robust_loss import Cost
 from ..core.optimizers.base import ScipyOptimizer
 from ..core.optimizers.least_squares import LeastSquaresWrapper
 from ..core.optimizers.minimize import MinimizeWrapper
@@ -38,7 +41,9 @@ class Subject:
     closure: returns the loss. given: the user's closure, which returns residuals if `residuals`. groups: param groups,
     with bounds and scales. names: one for each tensor. variables: the solver's variables at x. history: empty without a
     run. end: SciPy's result, or {}. exception: what ended the run. under_way: paused, not ended. spec: the row of the
-    method; None for optimizers of torch. arguments: minimizer_args.
+    method; None for optimizers of torch. arguments: minimizer_args. jac, products: functions of x (and v) that the user
+    gave in place of autograd's. loss_scale: what the method's losses are divided by. start_loss: at the start of the
+    first run, if this one goes on from others.
     """
 
     closure: Closure
@@ -62,6 +67,10 @@ class Subject:
     limits: Mapping[str, float] = field(default_factory=dict)
     run: Run | None = None
     callbacks: Sequence[Any] = ()
+    jac: Callable[..., Any] | None = None
+    products: Callable[[NDArray[np.float64], NDArray[np.float64]], Any] | None = None
+    loss_scale: float = 1.0
+    start_loss: float | None = None
 
     @property
     def method(self) -> str:
@@ -141,7 +150,7 @@ def subject_of(optimizer: Any, closure: Closure, run: Run | None) -> Subject:
     known = {**METHODS, **LEAST_SQUARES_METHODS}
     own = isinstance(optimizer, ScipyOptimizer)
     return Subject(
-        closure=_loss_of(closure) if residuals else closure,
+        closure=_loss_of(closure, optimizer._cost()) if isinstance(optimizer, LeastSquaresWrapper) else closure,
         given=closure,
         groups=groups,
         flat=flat,
@@ -162,7 +171,36 @@ def subject_of(optimizer: Any, closure: Closure, run: Run | None) -> Subject:
         limits=_limits(optimizer, run),
         run=run,
         callbacks=list(getattr(optimizer, "callbacks", ())),
+        jac=jac if callable(jac := getattr(request, "jac", None)) else None,
+        products=_products(request),
+        loss_scale=_loss_scale(optimizer),
+        start_loss=_start_loss(run),
     )
+
+
+def _products(request: Any) -> Callable[[NDArray[np.float64], NDArray[np.float64]], Any] | None:
+    """The user's products with the Hessian, from `hessp` or `hess`."""
+    hess, hessp = getattr(request, "hess", None), getattr(request, "hessp", None)
+    if callable(hessp):
+        return lambda x, v: np.asarray(hessp(x, v), dtype=np.float64).ravel()
+    if callable(hess):
+        return lambda x, v: np.asarray(hess(x) @ v, dtype=np.float64).ravel()
+    return None
+
+
+def _loss_scale(optimizer: Any) -> float:
+    """NaN if the run chose it."""
+    scale = getattr(optimizer, "_loss_scale", 1.0)
+    return float(scale) if isinstance(scale, int | float) else math.nan
+
+
+def _start_loss(run: Run | None) -> float | None:
+    """The first loss of the run from which this one goes on, or of that one's; None if it goes on from none."""
+    losses = []
+    while run is not None and run.origin is not None:
+        run = run.origin
+        losses += [float(run.history.loss[0])] if len(run.history) else []
+    return max((loss for loss in losses if math.isfinite(loss)), default=None)
 
 
 def _where(optimizer: Any, flat: FlatParameters, *, under_way: bool) -> NDArray[np.float64]:
@@ -191,13 +229,29 @@ def _limits(optimizer: Any, run: Run | None) -> dict[str, float]:
     return {name: budgets[name] for name in ("max_seconds", "max_evaluations") if budgets.get(name) is not None}
 
 
-def _loss_of(residuals: Closure) -> Closure:
-    """Half the sum of squares, as `LeastSquaresWrapper.check` sees it."""
+def _loss_of(residuals: Closure, cost: Cost) -> Closure:
+    """The cost that the run of `LeastSquaresWrapper` minimises, also of a robust loss."""
 
-    def half_square(values: Any) -> Any:
-        return values.square().sum() / 2
+    def cost_of(values: Any) -> Any:
+        return values.square().sum() / 2 if cost.linear else _RobustCost.apply(values, cost)
 
     if isinstance(residuals, FullBatch):
-        return residuals.mapped(half_square)
+        return residuals.mapped(cost_of)
     call: Callable[[], Any] = residuals
-    return lambda: half_square(call())
+    return lambda: cost_of(call())
+
+
+class _RobustCost(torch.autograd.Function):
+    """A cost with its first derivatives; second ones are taken from differences of these."""
+
+    @staticmethod
+    def forward(ctx: Any, residuals: torch.Tensor, cost: Cost) -> torch.Tensor:
+        ctx.save_for_backward(residuals)
+        ctx.cost = cost
+        return residuals.new_tensor(cost.of(residuals.detach().ravel()))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, slope: torch.Tensor) -> tuple[torch.Tensor, None]:
+        (residuals,) = ctx.saved_tensors
+        return slope * ctx.cost.slope(residuals.ravel()).reshape(residuals.shape), None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import islice
 
 from ..core.history.history import History
+from ..core.history.verdict import verdict
 
 __all__ = ["ending", "status_line"]
 
@@ -37,7 +38,10 @@ def status_line(history: History, state: str | None = None) -> str:
 
 
 def ending(history: History) -> str:
-    """How the run ended: 'finished: …' or 'ended: …'; empty while it goes on."""
+    """How the run ended, in plain words: 'finished: …' or 'ended: …'; empty while it goes on."""
     if history.message is None:
         return ""
-    return ("finished: " if history.success else "ended: ") + history.message.strip().rstrip(".")
+    known = verdict(history)
+    own = known.original.rstrip(".")
+    words = own if known.words == own else known.words.replace(": ", ", ", 1)
+    return ("finished: " if history.success else "ended: ") + words

@@ -1,4 +1,4 @@
-"""What a rank does in `test_ranks.py`: `python -m tests.core.batches.rank_scripts NAME [ARGUMENT ...]`.
+"""What a rank does in `test_ranks.py`, or by hand: `python -m tests.core.batches.rank_scripts NAME [ARGUMENT ...]`.
 
 A script prints lines of JSON. The environment is that of torchrun.
 """
@@ -425,9 +425,16 @@ def speed(milliseconds):
     tell(seconds=optimizer.history.totals.seconds, calls=optimizer.history.totals.nfev)
 
 
-def main():
+def forked(output, errors, environment, arguments):
+    """A rank in a process that is forked after the imports; output and errors are paths of files."""
+    for number, path in enumerate((output, errors), 1):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), number)
+    os.environ.update(environment)
+    main(*arguments)
+
+
+def main(name, *arguments):
     torch.set_num_threads(1)
-    name, *arguments = sys.argv[1:]
     timeout = timedelta(seconds=float(os.environ.get("GROUP_TIMEOUT", "60")))
     dist.init_process_group("gloo", timeout=timeout)
     globals()[name](*arguments)
@@ -435,4 +442,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])

@@ -1,17 +1,19 @@
 """full_batch over several processes: the run of one process, on every rank; what ends it, and that nothing hangs."""
 
 import json
+import multiprocessing
 import os
-import socket
 import subprocess
 import sys
+import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from tests.core.batches.rank_scripts import FITS, FORMS, INPUTS, LABELS, Decay, Pinn, fit, points
+from tests.core.batches.rank_scripts import FITS, FORMS, INPUTS, LABELS, Decay, Pinn, fit, forked, points
 from tests.proof import PROOF
 from torchmin_nb import MinimizeWrapper, full_batch, laplace, shard, spectrum
 from torchmin_nb.errors import CovarianceWarning, DistributedError
@@ -19,44 +21,61 @@ from torchmin_nb.errors import CovarianceWarning, DistributedError
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[3]
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(["torch._dynamo", "tests.core.batches.rank_scripts"])
 
 
-def free_port():
-    with socket.socket() as opened:
-        opened.bind(("127.0.0.1", 0))
-        return opened.getsockname()[1]
+class Interpreter:
+    """A rank in an interpreter of its own, as torchrun starts it: with the methods of FORKS.Process."""
+
+    def __init__(self, *, target, args):
+        output, errors, environment, arguments = args
+        command = [sys.executable, "-m", target.__module__, *arguments]
+        with output.open("w") as out, errors.open("w") as err:
+            self._running = subprocess.Popen(
+                command, env={**os.environ, **environment}, cwd=ROOT, stdout=out, stderr=err
+            )
+        self.start, self.kill, self.is_alive = (lambda: None), self._running.kill, lambda: self.exitcode is None
+
+    def join(self, timeout=None):
+        with suppress(subprocess.TimeoutExpired):
+            self._running.wait(timeout)
+
+    @property
+    def exitcode(self):
+        return self._running.poll()
 
 
-def ranks(count, *arguments, timeout=120, **environment):
-    """What each rank told, in order, by rank; the exit codes. Fails if a rank has not ended after the timeout."""
-    common = {
-        **os.environ,
-        **dict(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(free_port()), WORLD_SIZE=str(count), OMP_NUM_THREADS="1"),
-        **environment,
-    }
-    command = [sys.executable, "-m", "tests.core.batches.rank_scripts", *map(str, arguments)]
-    started = [
-        subprocess.Popen(
-            command,
-            env={**common, "RANK": str(rank)},
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(count)
-    ]
-    told, errors = [], []
-    try:
-        for process in started:
-            out, error = process.communicate(timeout=timeout)
-            told.append([json.loads(line) for line in out.splitlines() if line.startswith("{")])
-            errors.append(error)
-    finally:
-        for process in started:
-            process.kill()
-            process.wait()
-    return told, [process.returncode for process in started], errors
+def ranks(count, *arguments, timeout=120, whole=PROOF, **environment):
+    """What each rank told, in order, by rank; the exit codes. Fails if a rank has not ended after the timeout.
+
+    whole: in interpreters of their own, whose start and end are those of a script.
+    As under torchrun, the process that starts the ranks has their store: nobody else can take its port meanwhile.
+    """
+    store = torch.distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    place = dict(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(store.port), TORCHELASTIC_USE_AGENT_STORE="True")
+    common = {**place, **dict(WORLD_SIZE=str(count), OMP_NUM_THREADS="1")}
+    with tempfile.TemporaryDirectory() as folder:
+        files = [[Path(folder, f"{rank} {kind}") for kind in ("output", "errors")] for rank in range(count)]
+        started = [
+            (Interpreter if whole else FORKS.Process)(
+                target=forked, args=(*files[rank], {**common, **environment, "RANK": str(rank)}, [*map(str, arguments)])
+            )
+            for rank in range(count)
+        ]
+        try:
+            for process in started:
+                process.start()
+            for process in started:
+                process.join(timeout)
+                assert not process.is_alive(), "a rank has not ended"
+        finally:
+            for process in started:
+                process.kill()
+                process.join()
+        outputs, errors = zip(*[[path.read_text() for path in of_rank] for of_rank in files], strict=True)
+    told = [[json.loads(line) for line in output.splitlines() if line.startswith("{")] for output in outputs]
+    return told, [process.exitcode for process in started], errors
 
 
 def in_one_process(method, engine, **options):
@@ -79,7 +98,7 @@ TORCH = ["CG", "BFGS", "L-BFGS-B", "Newton-CG", "dogleg", "trust-ncg", "trust-kr
     ("count", "engine", "methods"), [(2, "scipy", SCIPY), (2, "torch", TORCH), (4, "scipy", ["BFGS", "trust-ncg"])]
 )
 def test_the_run_is_that_of_one_process(count, engine, methods):
-    told, codes, errors = ranks(count, "parity", engine, *methods)
+    told, codes, errors = ranks(count, "parity", engine, *methods, whole=PROOF or methods is SCIPY)
     assert codes == [0] * count, errors
     for lines in zip(*told, strict=True):
         first, *others = lines

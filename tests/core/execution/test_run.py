@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from tests.core.killing import ROOT
+from tests.proof import PROOF
 from torchmin_nb import METHODS, LeastSquaresWrapper, MinimizeWrapper, Run, observe
 from torchmin_nb.errors import ArgumentError, BusyError
 
@@ -623,7 +624,8 @@ if how == "failing":
 def test_a_script_that_ends_while_a_run_goes_on_ends_well(how):
     command = [sys.executable, "-c", SCRIPT, how]
     pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    for script in [subprocess.Popen(command, cwd=ROOT, **pipes) for _ in range(3)]:  # it came one time in two
+    times = 3 if PROOF else 1  # what this is about came one time in two
+    for script in [subprocess.Popen(command, cwd=ROOT, **pipes) for _ in range(times)]:
         printed, errors = script.communicate(timeout=LONG * 6)
         assert printed.strip() in ("running", "pending")
         assert (script.returncode, errors.count("Error")) == ((1, 1) if how == "failing" else (0, 0)), errors

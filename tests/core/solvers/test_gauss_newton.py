@@ -219,6 +219,7 @@ def test_endings(solver, function, start, options, status, success):
 
 @FORMS
 @pytest.mark.parametrize("resume_at", [1, 4, 7])
+@pytest.mark.crossed
 def test_a_saved_state_goes_on_bit_for_bit(solver, resume_at):
     def problem():
         return PoissonResiduals(seed=1, hidden=4)

@@ -36,21 +36,21 @@ START = np.tile([-1.2, 1.0], 5)
 
 
 def test_noise_in_the_loss_does_not_end_a_run():
-    """SciPy's search fails on the way. Ours takes changes of the loss that are lost in the noise from the slopes.
+    """SciPy's search ends on the way. Ours takes changes of the loss that are lost in the noise from the slopes.
 
-    Rounding decides which noise a run meets: of five starts, one may fail, and SciPy may succeed by luck in two.
+    Rounding decides which noise a run meets: of five starts, one may fail.
     """
-    reached, failed = [], []
+    reached, scipys = [], []
     for shift in range(5):
         start = START + 0.01 * shift
         here = Noisy(valley, start, 1e-4)
         path = solve(LBFGSB(gtol=1e-6), here)
         _, result = scipy_path("L-BFGS-B", here.function, start, ftol=0, gtol=1e-6)
-        failed.append(not result.success)
+        scipys.append(np.abs(result.x - 1).max() < 1e-6)
         near = path.ending.success and np.abs(path.points[-1] - 1).max() < 1e-6
         reached.append(near and here.counts["evaluations"] < 3 * path.state.iteration)
     assert sum(reached) >= 4
-    assert sum(failed) >= 3
+    assert sum(scipys) <= 1
 
 
 def test_the_noise_is_reported():

@@ -221,6 +221,7 @@ class EndingCheck:
 
     linearised: the constraints at x, None without constraints. tolerances: the active ones, in words. violation: of
     bounds and constraints at x; None without both. others: methods that accept the same bounds and constraints.
+    goes_on: whether the run goes on from another one's end, where it may well be done at once.
     """
 
     name: str
@@ -230,6 +231,7 @@ class EndingCheck:
     tolerances: str
     violation: Callable[[NDArray[np.float64]], float] | None
     others: Sequence[str] = ()
+    goes_on: bool = False
 
     def __call__(self, result: OptimizeResult, *, ended_by_method: bool) -> None:
         """ended_by_method: the method itself ended the run. Only then its success is checked."""
@@ -287,6 +289,8 @@ class EndingCheck:
             return
         slopes = self._slopes(result, gradient)
         if not self._moved(z) and self._can_still_fall(result, z, slopes):
+            if self.goes_on:
+                return
             warnings.warn(_UNMOVED_WORDS.format(**self._words(result, slopes)), StartWarning, stacklevel=7)
         elif suspect and self.violation is not None:
             warnings.warn(_RESIDUAL_WORDS.format(**self._words(result, slopes)), ConvergenceWarning, stacklevel=7)

@@ -38,7 +38,7 @@ _WORDS = (
         "Not converged yet: the iteration limit is reached",
     ),
     (
-        r"number of function evaluations|evaluations exceeds|max_evaluations",
+        r"number of function evaluations|evaluations exceeds|evaluated maxfun|max_evaluations|calls and products",
         "Not converged yet: the limit of closure calls is reached",
     ),
     (r"max_seconds|time limit", "Not converged yet: the time limit is reached"),

@@ -42,6 +42,11 @@ class Counts:
     nhev: int = 0
     nhvp: int = 0
 
+    @property
+    def work(self) -> int:
+        """Closure calls and products."""
+        return self.nfev + self.nhvp
+
 
 @dataclass(eq=False)
 class Calls:
@@ -69,7 +74,7 @@ class Calls:
 
     def call(self, x: Vector, level: str) -> ClosureResult:
         """One evaluation at x (n,), counted."""
-        self.control.before_evaluation(self.counts.nfev)
+        self.control.before_evaluation(self.counts.nfev, self.counts.nhvp)
         self.flat.write(x)
         self._written = x
         self.metrics = {}

@@ -308,7 +308,7 @@ class DeviceObjective(OnDevice):
         return sample.point
 
     def _product(self, sample: Sample, v: torch.Tensor) -> torch.Tensor:
-        self.control.before_work()
+        self.control.before_product(self.counts.work)
         self.counts.nhvp += 1
         direction = self.variables.direction_to_user(v)
         try:
@@ -326,6 +326,7 @@ class DeviceObjective(OnDevice):
         n, before_chunk = self.flat.n, self.control.before_work
         self._dense = self._dense or DenseHessian(n, self.calls.bytes_per_row, self.derivatives.chunk)
         build = self._dense.build
+        self.control.before_product(self.counts.work, n)
         try:
             hessian = self._with_graph(sample, lambda now: build(now, n, before_chunk, self.dtype, self.device))
         except Exception as error:

@@ -172,7 +172,7 @@ class DeviceResiduals(OnDevice):
         return rows if self._root == 1 else rows / self._root
 
     def _operate(self, sample: ResidualSample, product: Callable[[JacobianGraph], torch.Tensor]) -> torch.Tensor:
-        self.control.before_work()
+        self.control.before_product(self.counts.work)
         self.counts.nhvp += 1
         try:
             return product(self._at(sample))

@@ -391,7 +391,7 @@ class Objective:
         return point
 
     def _product(self, point: Point, v: NDArray[np.float64]) -> NDArray[np.float64]:
-        self.control.before_work()
+        self.control.before_product(self.counts.work)
         try:
             product = self._autograd_product(point, v) if point.graph else self._difference_product(point.x, v)
         except Exception as error:
@@ -435,6 +435,7 @@ class Objective:
     def _autograd_hessian(self, graph: HvpGraph, point: Point, n: int) -> NDArray[np.float64]:
         self._dense = self._dense or DenseHessian(n, self.calls.bytes_per_row, self.derivatives.chunk)
         build, before_chunk = self._dense.build, self.control.before_work
+        self.control.before_product(self.counts.work, n)
         try:
             hessian, point.graph = self.calls.with_graph(point.x, graph, lambda now: build(now, n, before_chunk))
         except Exception as error:

@@ -197,7 +197,7 @@ class ResidualObjective(Objective):
     def _operate(self, point: ResidualPoint, product: Callable[[JacobianGraph], torch.Tensor]) -> NDArray[np.float64]:
         assert self._graph is not None
         assert point is self._linearised
-        self.control.before_work()
+        self.control.before_product(self.counts.work)
         self.calls.write_parameters(point.x)
         self.counts.nhvp += 1
         try:

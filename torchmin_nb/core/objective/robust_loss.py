@@ -41,6 +41,11 @@ class Cost:
         self._loss = loss
         self._scale = f_scale
 
+    @property
+    def linear(self) -> bool:
+        """Whether F is half the sum of squares."""
+        return self._loss == "linear"
+
     def value(self, f: NDArray[np.float64]) -> float:
         """F(f)."""
         if self._loss == "linear":

@@ -53,6 +53,8 @@ class ScipyOptimizer(torch.optim.Optimizer):
     supports_warm_start = False
     """Whether the method can continue with the memory of a loaded run."""
     _built = False
+    _goes_on = False
+    """Whether a run begins at the end of another one, so that it may be done at once."""
     _nonfinite_errors: tuple[type[Exception], ...] = NONFINITE_ERRORS  # missing in pickles of an earlier version
 
     def __init__(self, params: Any, **common: Unpack[Common]):

@@ -329,6 +329,7 @@ class LeastSquaresWrapper(DeviceOptimizer):
             lambda x: None,
             tolerances_in_words(request.spec.options, request.options),
             None if variables.box is None else lambda x: outside(x, variables.box),
+            goes_on=self._goes_on,
         )
         engine = LeastSquaresEngine(
             objective,
@@ -368,7 +369,7 @@ class LeastSquaresWrapper(DeviceOptimizer):
             residuals,
             recorder,
             variables.to_user(variables.start),
-            check=EndingCheck(self.name, residuals, variables, _none, tolerances, None),
+            check=EndingCheck(self.name, residuals, variables, _none, tolerances, None, goes_on=self._goes_on),
             zero=request.spec.zero,
         )
         return engine, self._saving_state(run, residuals)

@@ -423,6 +423,7 @@ class MinimizeWrapper(DeviceOptimizer):
             tolerances_in_words(request.spec.options, request.scipy_options(objective.flat.eps), request.tol),
             objective.violation,
             [other.name for other in METHODS.values() if other.gradient != "none" and getattr(other, needs)],
+            goes_on=self._goes_on,
         )
 
     def _require_arrays(self, n: int) -> None:

@@ -34,6 +34,7 @@ __all__ = [
     "UNCONVERGED",
     "UNDEFINED",
     "UNDER_WAY",
+    "WORK",
     "Abort",
     "Control",
     "Ending",
@@ -155,6 +156,7 @@ ABANDONED = Ending.of(Status.STOPPED, "Stopped: the run was paused, and nothing 
 ITERATIONS = Ending.of(Status.MAX_ITERATIONS)
 EVALUATIONS = Ending.of(Status.MAX_EVALUATIONS)
 EXHAUSTED = Ending.of(Status.MAX_EVALUATIONS, "The maximum number of function evaluations is exceeded.")
+WORK = Ending.of(Status.MAX_EVALUATIONS, "The budget of closure calls and products is spent.")
 SECONDS = Ending.of(Status.MAX_SECONDS)
 TARGET = Ending.of(Status.TARGET_REACHED)
 NONFINITE_CURVATURE = Ending.of(Status.NONFINITE_CURVATURE)
@@ -188,7 +190,8 @@ class Control:
     """Budgets of one run, and the requests that any thread may make: stop, pause, resume, advance by n iterations.
 
     max_seconds: wall-clock seconds without pauses. max_evaluations: closure calls. target_loss: stop when reached.
-    iterations: pause after this many, None for no limit. pace: wait this many seconds after each iteration.
+    iterations: pause after this many, None for no limit. pace: wait this many seconds after each iteration. max_work:
+    closure calls and products, together.
     """
 
     def __init__(
@@ -197,12 +200,14 @@ class Control:
         max_evaluations: int | None = None,
         target_loss: float | None = None,
         *,
+        max_work: int | None = None,
         iterations: int | None = None,
         pace: float = 0.0,
         paused: bool = False,
     ):
         self.max_seconds = max_seconds
         self.max_evaluations = max_evaluations
+        self.max_work = max_work
         self.target_loss = target_loss
         self.pace = pace
         self.progress: dict[str, int] = {}
@@ -316,11 +321,17 @@ class Control:
         if self.max_seconds is not None and self.elapsed >= self.max_seconds:
             raise StopRun(SECONDS)
 
-    def before_evaluation(self, evaluations: int) -> None:
-        """Called before each closure call, with the number of calls so far."""
-        self.before_work()
+    def before_evaluation(self, evaluations: int, products: int = 0) -> None:
+        """Called before each closure call, with the numbers of calls and products so far."""
+        self.before_product(evaluations + products)
         if self.max_evaluations is not None and evaluations >= self.max_evaluations:
             raise StopRun(EVALUATIONS)
+
+    def before_product(self, work: int, products: int = 1) -> None:
+        """Called before so many products, with the number of calls and products so far."""
+        self.before_work()
+        if self.max_work is not None and work + products > self.max_work:
+            raise StopRun(WORK)
 
     def after_evaluation(self, loss: float, *, feasible: bool = True) -> None:
         """Called after each closure call; raises StopRun if the target is reached at a feasible point."""

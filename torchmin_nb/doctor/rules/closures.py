@@ -3,21 +3,34 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ...errors import described
 from ..examination import Examination
-from ..finding import Evidence, Rule, number
+from ..finding import Evidence, Rule, measured
 from ..layers import Layer
 from ..remedy import Change, Remedy, changed_call, first_fitting
 
-__all__ = ["DEAD_LAYER", "ERROR", "KINK", "NONFINITE", "STOCHASTIC", "UNUSED", "WRONG_GRADIENT"]
+__all__ = [
+    "DEAD_LAYER",
+    "ERROR",
+    "KINK",
+    "NONFINITE",
+    "RANDOM_STEPS",
+    "STOCHASTIC",
+    "UNUSED",
+    "WRONG_CURVATURE",
+    "WRONG_GRADIENT",
+]
 
-_DEAD = 0.9
+_DEAD, _WHOLLY = 0.9, 0.99
 _STILL = 1e-3
 """A run whose loss fell by less than this part of its first value stood still from the start."""
 _STARVED = 0.1
 """Parameters before a dead layer have less than this part of the whole gradient."""
 _SHOWN = 4
+_FEW = 5
+"""Number of steps over which a random loss is averaged, at least."""
 
 
 # The closure raised
@@ -58,9 +71,9 @@ def _nonfinite(e: Examination) -> list[Evidence] | None:
         if ahead is None:
             return [Evidence("ending", e.ending.message, "no point that is not finite was found again near the end")]
         length, found = ahead
-        evidence = [Evidence("distance", number(length), "a step this long down the gradient is not finite any more")]
+        evidence = [measured("distance", length, "a step this long down the gradient is not finite any more")]
     else:
-        evidence = [Evidence("loss", str(e.here.loss), "at the point where the run stood")]
+        evidence = [measured("loss", e.here.loss, "at the point where the run stood")]
         names = _nan_parameters(e)
         if names:
             evidence.append(Evidence("parameters", names, "have values, or gradients, that are NaN or infinite"))
@@ -86,8 +99,9 @@ def _nonfinite_verdict(e: Examination) -> str:
     where = (
         "at the point where the run stood" if not e.here.finite else "a step away from the point where the run stood"
     )
-    maker = f"; the operation {operation} was the first to make it" if operation else ""
-    return f"The loss or its gradient is NaN or infinite {where}{maker}."
+    maker = f"; the first operation that made it is {operation}" if operation else ""
+    given = ", which was given data that are not finite" if found is not None and found.was_given else ""
+    return f"The loss or its gradient is NaN or infinite {where}{maker}{given}."
 
 
 def _nonfinite_remedies(e: Examination) -> list[Remedy]:
@@ -108,35 +122,80 @@ NONFINITE = Rule("NaN or infinite", _nonfinite, _nonfinite_verdict, _nonfinite_r
 # Randomness
 
 
-def _stochastic(e: Examination) -> list[Evidence] | None:
-    tolerant = e.subject.spec is None and "line_search_fn" not in e.subject.options
-    if tolerant or e.deterministic or e.repeated is None:
+def _random_steps(e: Examination) -> list[Evidence] | None:
+    """For methods of random gradients, which end by their number of steps: whether the loss fell in them."""
+    found, losses = _randomness(e) if _tolerates_noise(e) else None, np.asarray(e.subject.history.loss, dtype=float)
+    if found is None or len(losses) < 2 * _FEW or not _fell(losses):
         return None
+    part = max(_FEW, len(losses) // 10)
+    means = float(losses[:part].mean()), float(losses[-part:].mean())
+    return [*found, measured("mean loss", means, "of the first and of the last steps", joined=", then ")]
+
+
+def _fell(losses: NDArray[np.float64]) -> bool:
+    part = max(_FEW, len(losses) // 10)
+    return bool(np.isfinite(losses).all() and losses[-part:].mean() < losses[:part].mean())
+
+
+def _tolerates_noise(e: Examination) -> bool:
+    return e.subject.spec is None and "line_search_fn" not in e.subject.options
+
+
+def _randomness(e: Examination) -> list[Evidence] | None:
+    if e.deterministic or e.repeated is None:
+        return None
+    two = (e.here.loss, e.repeated)
+    shown = f"{e.here.loss:.10g}, then {e.repeated:.10g}"
     return [
-        Evidence("loss", f"{e.here.loss:.10g}, then {e.repeated:.10g}", "two calls at the same parameters"),
-        Evidence("difference", number(abs(e.here.loss - e.repeated)), "a line search takes it for a decrease"),
+        measured("loss", two, "two calls at the same parameters", text=shown),
+        measured("difference", abs(e.here.loss - e.repeated), "a line search takes it for a decrease"),
     ]
+
+
+def _made_deterministic(e: Examination) -> Remedy:
+    return Remedy(
+        "Make it deterministic: model.eval() for dropout, one batch or full_batch, a seed inside the closure.",
+        "model.eval()\nclosure = full_batch(lambda batch: loss(model(batch[0]), batch[1]), loader)",
+        "it needs a change of the closure",
+    )
 
 
 STOCHASTIC = Rule(
     "stochastic closure",
-    _stochastic,
+    _randomness,
     lambda e: (
         "The closure is stochastic: it is not deterministic, two calls at the same parameters give different losses."
     ),
     lambda e: [
-        Remedy(
-            "Make it deterministic: model.eval() for dropout, one batch or full_batch, a seed inside the closure.",
-            "model.eval()\nclosure = full_batch(lambda batch: loss(model(batch[0]), batch[1]), loader)",
-            "it needs a change of the closure",
-        ),
-        Remedy(
-            "Or use a method for random gradients.",
-            "observe(torch.optim.Adam(model.parameters(), lr=0.001), closure, steps=1000)",
-            "it never ends by itself",
+        _made_deterministic(e),
+        *(
+            [
+                Remedy(
+                    "Or use a method for random gradients.",
+                    "observe(torch.optim.Adam(model.parameters(), lr=0.001), closure, steps=1000)",
+                    "it never ends by itself",
+                )
+            ]
+            if not _tolerates_noise(e)
+            else []
         ),
     ],
     "J. J. Moré, S. M. Wild, Estimating computational noise (2011)",
+    last=True,
+)
+"""First: all other measurements would compare different losses."""
+
+RANDOM_STEPS = Rule(
+    "random steps",
+    _random_steps,
+    lambda e: (
+        "The steps are done, and the loss fell in them. It is stochastic, so whether it has converged cannot be "
+        "measured: look at its mean over many steps, or at a deterministic loss."
+    ),
+    lambda e: [],
+    STOCHASTIC.source,
+    healthy=True,
+    last=True,
 )
 
 
@@ -144,22 +203,29 @@ STOCHASTIC = Rule(
 
 
 def _wrong_gradient(e: Examination) -> list[Evidence] | None:
-    wrong = e.mismatch
+    wrong = None if e.subject.gradient_free else e.mismatch
     if wrong is None or e.watch.steps:
         return None
     evidence = [
-        Evidence("slope of the loss", number(wrong.slope), "by central differences along a random direction"),
-        Evidence("slope by the gradient", number(wrong.claimed), "along the same direction; the two should be equal"),
+        measured("slope of the loss", wrong.slope, "by central differences along one direction"),
+        measured("slope by the gradient", wrong.claimed, "along the same direction; the two should be equal"),
     ]
-    for index, slope, claimed in wrong.tensors:
-        name = e.subject.tensor_name(index)
-        evidence.append(Evidence(name, f"{slope:.3g} against {claimed:.3g}", "its part of both slopes differs"))
+    for name, slope, claimed in _wrong_parts(e):
+        evidence.append(measured(name, (slope, claimed), "its part of both slopes differs"))
     return evidence
 
 
-def _wrong_names(e: Examination) -> str:
+def _wrong_parts(e: Examination) -> list[tuple[str, float, float]]:
+    """Names of tensors, or of single entries where they are known, with both slopes."""
     assert e.mismatch is not None
-    names = [e.subject.tensor_name(index) for index, _, _ in e.mismatch.tensors]
+    if e.mismatch.entries:
+        names = e.subject.entry_names()
+        return [(names[index], slope, claimed) for index, slope, claimed in e.mismatch.entries]
+    return [(e.subject.tensor_name(index), slope, claimed) for index, slope, claimed in e.mismatch.tensors]
+
+
+def _wrong_names(e: Examination) -> str:
+    names = [name for name, _, _ in _wrong_parts(e)]
     return f": that of {', '.join(names[:_SHOWN])}" if names else ""
 
 
@@ -173,6 +239,12 @@ WRONG_GRADIENT = Rule(
             "clipping and hooks that change the gradient; check the backward of your own autograd.Function.",
             "print(optimizer.check(closure))",
             "it needs a change of the closure",
+        )
+        if e.subject.jac is None
+        else Remedy(
+            "Leave out `jac`: autograd differentiates the closure.",
+            f"optimizer = MinimizeWrapper(model.parameters(), {e.subject.method!r})\noptimizer.step(closure)",
+            change=Change(),
         ),
         *_differences(e),
     ],
@@ -187,19 +259,62 @@ def _differences(e: Examination) -> list[Remedy]:
     return [changed_call(e.subject, "Until then, a method that needs no gradient.", Change(method=other))]
 
 
+# Second derivatives
+
+
+def _wrong_curvature(e: Examination) -> list[Evidence] | None:
+    bend = e.bend if e.here.finite and e.ending.kind != "target" else None
+    if bend is None:
+        return None
+    return [
+        measured("change of the gradient", bend.measured, "its length along one direction, by central differences"),
+        measured("by the Hessian", bend.claimed, "the length of the product along it; the two should be equal"),
+        measured("difference", bend.apart, "of the two vectors"),
+    ]
+
+
+def _curvature_remedies(e: Examination) -> list[Remedy]:
+    if e.subject.products is not None:
+        what = "Leave out `hess` and `hessp`: autograd makes the products from the closure."
+        return [changed_call(e.subject, what, Change())]
+    differences = Remedy(
+        "Correct the double backward of your own autograd.Function: its backward must itself be differentiable. Until "
+        "then, take differences of the gradient.",
+        'optimizer = MinimizeWrapper(model.parameters(), "trust-ncg", curvature="finite-difference")',
+        "it needs a change of the closure",
+    )
+    other = first_fitting(e.subject, "BFGS", "L-BFGS-B")
+    first = [] if other is None else [changed_call(e.subject, "A method without second derivatives.", Change(other))]
+    return [*first, differences]
+
+
+WRONG_CURVATURE = Rule(
+    "wrong second derivatives",
+    _wrong_curvature,
+    lambda e: (
+        f"The second derivatives are wrong: the Hessian that {e.subject.method or 'the method'} gets is not that of "
+        "the loss, while its gradient is right."
+    ),
+    _curvature_remedies,
+    "P. E. Gill, W. Murray, M. H. Wright, Practical Optimization (1981), section 8.6",
+)
+
+
 # Kinks
 
 
 def _kink(e: Examination) -> list[Evidence] | None:
     operations = [*e.watch.steps, *e.watch.kinks]
     seen = [Evidence("operations", ", ".join(operations[:_SHOWN]), "of the closure have no derivative somewhere")]
+    if e.subject.gradient_free and e.ending.claims_success:
+        return None
     if e.mismatch is not None and e.watch.steps:
-        slopes = f"{e.mismatch.slope:.3g} against {e.mismatch.claimed:.3g}"
-        return [Evidence("slopes", slopes, "of the loss, and by the gradient"), *seen]
+        slopes = (e.mismatch.slope, e.mismatch.claimed)
+        return [measured("slopes", slopes, "of the loss, and by the gradient"), *seen]
     if e.watch.steps and e.here.finite and e.slope == 0 and (e.flat_far or 0.0) > 1e-6:
         return [
-            Evidence("gradient norm", "0", "exactly: these operations pass no gradient"),
-            Evidence("change of the loss", number(e.flat_far), "relative, a tenth of the variables' size away"),
+            measured("gradient norm", 0, "exactly: these operations pass no gradient"),
+            measured("change of the loss", e.flat_far, "relative, a tenth of the variables' size away"),
             *seen,
         ]
     if not e.here.finite or (e.ending.claims_success and e.converged) or e.kink is None:
@@ -209,8 +324,8 @@ def _kink(e: Examination) -> list[Evidence] | None:
     order = np.argsort(-np.abs(kink.entries))[:_SHOWN]
     strongest = [names[i] for i in order if abs(kink.entries[i]) > 0.1 * np.abs(kink.entries).max()]
     return [
-        Evidence("jump of the gradient", number(kink.jump), f"between two points that are {kink.apart:.1g} apart"),
-        Evidence("gradient there", number(kink.size), "its length; the jump is a part of it that does not shrink"),
+        measured("jump of the gradient", kink.jump, f"between two points that are {kink.apart:.1g} apart"),
+        measured("gradient there", kink.size, "its length; the jump is a part of it that does not shrink"),
         Evidence("entries", ", ".join(strongest), "of the gradient that jump"),
         *(seen if operations else []),
     ]
@@ -256,11 +371,13 @@ def _ended(layer: Layer) -> float:
 def _dead_layers(e: Examination) -> list[Layer]:
     """Layers in their flat part, if the run stood still from the start, or no gradient comes to what is before them.
 
-    A fit that is done may well use the ends of the range.
+    A fit that is done may well use the ends of the range; one that is not may do so with some of its units only.
     """
     layers = e.watch.layers if e.here.finite else []
     dead = [layer for layer in layers if layer.hidden and layer.units > 1 and _ended(layer) >= _DEAD]
     if not dead or e.ending.fell <= _STILL * abs(e.ending.first):
+        return dead
+    if min(map(_ended, dead)) >= _WHOLLY and not e.converged:
         return dead
     shares = e.starved or {}
     return [layer for layer in dead if max((shares.get(name, 1.0) for name in layer.after), default=1.0) < _STARVED]
@@ -269,12 +386,13 @@ def _dead_layers(e: Examination) -> list[Layer]:
 def _dead_layer(e: Examination) -> list[Evidence] | None:
     dead = _dead_layers(e)
     return [
-        Evidence(
+        measured(
             f"{layer.function} after {layer.place}",
-            f"{100 * _ended(layer):.0f} %",
+            _ended(layer),
             f"of {layer.units} units are zero on every sample: no gradient passes them"
             if _rectifies(layer.function)
             else "of the outputs are at an end of the range: almost no gradient passes them",
+            text=f"{100 * _ended(layer):.0f} %",
         )
         for layer in dead
     ] or None
@@ -314,13 +432,13 @@ DEAD_LAYER = Rule(
 
 
 def _unused(e: Examination) -> list[Evidence] | None:
-    silent = e.unmoved if e.here.finite else None
+    silent = e.unmoved if e.here.finite and not e.subject.constraints else None
     if not silent:
         return None
     names = ", ".join(map(e.subject.tensor_name, silent[:_SHOWN])) + (", ..." if len(silent) > _SHOWN else "")
     return [
         Evidence("parameters without gradient", names, "here and at another point"),
-        Evidence("change of the loss", "0", "when these parameters are moved by about their size"),
+        measured("change of the loss", 0, "when these parameters are moved by about their size"),
     ]
 
 

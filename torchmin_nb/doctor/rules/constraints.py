@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..examination import Examination
+from ...core.execution.optimality import tolerances_in_words
+from ..examination import KKT, Examination
 from ..feasibility import wrong_bounds
-from ..finding import Evidence, Rule, number
+from ..finding import Evidence, Rule, measured
 from ..remedy import Change, Remedy, changed_call, first_fitting
 
-__all__ = ["DEPENDENT", "INFEASIBLE", "REDUNDANT", "WRONG_BOUND"]
+__all__ = ["DEPENDENT", "INFEASIBLE", "NOT_STATIONARY", "REDUNDANT", "WRONG_BOUND"]
 
 _FEASIBLE = 1e-5
 _LARGE = 100.0
@@ -19,7 +20,7 @@ _METHODS = ("SLSQP", "trust-constr", "COBYQA")
 
 def _infeasible(e: Examination) -> list[Evidence] | None:
     found = e.feasibility
-    if found is None or found.violation <= _FEASIBLE:
+    if found is None or found.violation <= _FEASIBLE or _stops_a_feasible_run(e):
         return None
     meaning = (
         "the least that was reached: the constraints contradict each other near here"
@@ -27,14 +28,25 @@ def _infeasible(e: Examination) -> list[Evidence] | None:
         else "was reached from here, so there are points that satisfy all constraints"
     )
     return [
-        Evidence("constraint violation", number(found.violation), "at the end point; 0 is feasible"),
-        Evidence("smallest violation", number(found.least), meaning),
+        measured("constraint violation", found.violation, "at the end point; 0 is feasible"),
+        measured("smallest violation", found.least, meaning),
     ]
 
 
-def _infeasible_verdict(e: Examination) -> str:
+def _contradictory(e: Examination) -> bool:
+    """Whether no point near the end satisfies the constraints."""
+    return e.feasibility is not None and e.feasibility.least > _FEASIBLE
+
+
+def _stops_a_feasible_run(e: Examination) -> bool:
+    """Whether gradients that depend on each other ended a run that could have become feasible."""
     found = e.feasibility
-    if found is not None and found.least > _FEASIBLE:
+    singular = found is not None and found.least <= _FEASIBLE and found.rank < found.active
+    return singular and e.ending.kind == "constraints"
+
+
+def _infeasible_verdict(e: Examination) -> str:
+    if _contradictory(e):
         return "The problem is infeasible: no point near the end satisfies all constraints; they contradict each other."
     return "The run ended at an infeasible point, although there are points that satisfy all constraints."
 
@@ -80,12 +92,12 @@ def _is_harmless(e: Examination) -> bool:
 
 def _dependence(e: Examination) -> list[Evidence] | None:
     found = e.feasibility
-    if found is None or found.rank >= found.active:
+    if found is None or found.rank >= found.active or _contradictory(e):
         return None
     return [
-        Evidence("active constraints", str(found.active), "with the bounds that hold"),
-        Evidence("rank of their gradients", str(found.rank), "smaller: multipliers are not unique, or do not exist"),
-        Evidence("size of the multipliers", number(found.multiplier), "for gradients of length 1"),
+        measured("active constraints", found.active, "with the bounds that hold"),
+        measured("rank of their gradients", found.rank, "smaller: multipliers are not unique, or do not exist"),
+        measured("size of the multipliers", found.multiplier, "for gradients of length 1"),
     ]
 
 
@@ -128,6 +140,44 @@ REDUNDANT = Rule(
 """The same beside a run that has converged, so after that verdict."""
 
 
+def _not_stationary(e: Examination) -> list[Evidence] | None:
+    residual = e.subject.end.get("kkt_residual")
+    if not e.subject.constraints or not e.here.finite or residual is None or residual <= KKT or _contradictory(e):
+        return None
+    if e.ending.kind not in ("success", "search", "constraints", "other"):
+        return None
+    rows = {} if e.subject.spec is None else e.subject.spec.options
+    words = tolerances_in_words(rows, e.subject.options, e.subject.arguments.get("tol"))
+    return [
+        measured("KKT residual", float(residual), "relative to gradient and loss; 0 at a solution"),
+        measured("gradient norm", e.slope, f"of the loss; tolerances: {words or 'those of the method'}"),
+    ]
+
+
+def _exact_remedies(e: Examination) -> list[Remedy]:
+    subject = e.subject
+    rows = {} if subject.spec is None else subject.spec.options
+    tight = {row.name: 1e-10 for row in rows.values() if row.tolerance and row.kind == "float"}
+    remedies = [changed_call(subject, "Use smaller tolerances.", Change(options=tight))] if tight else []
+    other = first_fitting(subject, "SLSQP", "trust-constr")
+    if other is not None:
+        remedies.append(changed_call(subject, "Continue from here with another method.", Change(other)))
+    return remedies
+
+
+NOT_STATIONARY = Rule(
+    "not stationary (KKT)",
+    _not_stationary,
+    lambda e: (
+        "The conditions of a constrained minimum (KKT) do not hold at the end point, "
+        + ("although the method reports success: " if e.ending.claims_success else "where the method gave up: ")
+        + "no multipliers of the constraints balance the gradient of the loss."
+    ),
+    _exact_remedies,
+    "J. Nocedal, S. J. Wright, Numerical Optimization (2006), theorem 12.1",
+)
+
+
 def _wrong_bound(e: Examination) -> list[Evidence] | None:
     passing = e.ending.kind in ("limit", "stopped", "paused", "none")
     if e.gradient is None or e.subject.constraints or not e.here.finite or passing:
@@ -138,7 +188,7 @@ def _wrong_bound(e: Examination) -> list[Evidence] | None:
     order = np.argsort(-np.abs(slopes))[:4]
     names = e.subject.entry_names()
     return [
-        Evidence(names[indices[i]], number(slopes[i]), "its slope at the bound: the loss falls away from the bound")
+        measured(names[indices[i]], float(slopes[i]), "its slope at the bound: the loss falls away from the bound")
         for i in order
     ]
 

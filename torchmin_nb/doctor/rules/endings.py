@@ -8,7 +8,7 @@ from ...core.execution.optimality import tolerances_in_words
 from ...core.methods.local import METHODS
 from ..ending import iterations_missing
 from ..examination import Examination
-from ..finding import Evidence, Rule, number
+from ..finding import Evidence, Rule, measured, number
 from ..remedy import Change, Remedy, changed_call, first_fitting
 
 __all__ = ["BUDGET", "CONVERGED", "FLOAT32", "NOISE", "NOTHING", "STOPPED", "TOLERANCE"]
@@ -18,7 +18,7 @@ _MORE_HAGER = "J. J. Moré, S. M. Wild (2011); W. W. Hager, H. Zhang (2005)"
 
 
 def _left(e: Examination) -> Evidence:
-    return Evidence("predicted decrease", number(e.predicted), "of a Newton step: the loss could still fall by this")
+    return measured("predicted decrease", e.predicted, "of a Newton step: the loss could still fall by this")
 
 
 # float32
@@ -36,12 +36,12 @@ def _float32(e: Examination) -> list[Evidence] | None:
     if not (deep or hidden or (hoped >= 1e-4 * abs(e.here.loss) and (e.noise or 0.0) >= 1e-2 * hoped)):
         return None
     evidence = [
-        Evidence("precision", number(e.eps), "machine epsilon of float32, in which the closure computes"),
-        Evidence("loss", number(e.here.loss), f"from {e.ending.first:.3g}; the last iterations changed nothing"),
-        Evidence("predicted decrease", number(e.curvature.predicted), "of a Newton step, as far as float32 can see it"),
+        measured("precision", e.eps, "machine epsilon of float32, in which the closure computes"),
+        measured("loss", e.here.loss, f"from {e.ending.first:.3g}; the last iterations changed nothing"),
+        measured("predicted decrease", e.curvature.predicted, "of a Newton step, as far as float32 can see it"),
     ]
     if double is not None and double.follows:
-        evidence.append(Evidence("predicted in float64", number(double.predicted), "the loss would go on falling"))
+        evidence.append(measured("predicted in float64", double.predicted, "the loss would go on falling"))
     elif double is not None:
         evidence.append(Evidence("float64", "not followed", f"the closure stays in float32: {double.reason}"))
     return evidence
@@ -92,12 +92,11 @@ FLOAT32 = Rule(
 def _noise(e: Examination) -> list[Evidence] | None:
     if not e.here.finite or e.ending.kind not in ("search", "stalled", "floor", "other") or e.predicted is None:
         return None
-    size = max(abs(e.ending.first), abs(e.here.loss))
-    if e.at_floor or e.noise is None or e.noise < 1e4 * e.eps * size or e.noise < 1e-3 * e.predicted:
+    if e.at_floor or e.noise is None or not e.noisy or e.noise < 1e-3 * e.predicted:
         return None
     return [
-        Evidence("noise of the loss", number(e.noise), "standard deviation of its error, near the end point"),
-        Evidence("rounding", number(e.rounding), f"of a loss of {e.here.loss:.3g}: the noise is more than that"),
+        measured("noise of the loss", e.noise, "standard deviation of its error, near the end point"),
+        measured("rounding", e.rounding, f"of a loss of {e.here.loss:.3g}: the noise is more than that"),
         _left(e),
     ]
 
@@ -129,9 +128,10 @@ NOISE = Rule(
 
 
 def _tolerance(e: Examination) -> list[Evidence] | None:
-    if not e.here.finite or e.ending.kind != "success" or e.converged or e.share_left is None:
+    """A success far from the minimum: whatever the shape of the loss, the method would go on with other tolerances."""
+    if not e.here.finite or e.ending.kind != "success" or e.converged or e.share_left is None or e.curvature is None:
         return None
-    if e.share_left < 1e-3 or e.subject.constraints:
+    if e.saddle or e.degenerate:
         return None
     subject = e.subject
     words = (
@@ -140,18 +140,25 @@ def _tolerance(e: Examination) -> list[Evidence] | None:
         else tolerances_in_words(subject.spec.options, subject.options, subject.arguments.get("tol"))
     )
     return [
-        Evidence("loss", number(e.here.loss), f"from {e.ending.first:.3g}"),
-        Evidence("gradient norm", number(e.slope), f"satisfies the tolerances{': ' + words if words else ''}"),
-        Evidence("share left", f"{100 * e.share_left:.3g} %", "of the decrease that was possible is still left"),
+        measured("loss", e.here.loss, f"from {e.ending.first:.3g}"),
+        measured("gradient norm", e.slope, f"satisfies the tolerances{': ' + words if words else ''}"),
+        measured("share left", e.share_left, "of the decrease that was possible is still left", text=_percent(e)),
+        _left(e),
+        measured("step left", e.curvature.step, "of a Newton step, relative to the parameters"),
     ]
+
+
+def _percent(e: Examination) -> str:
+    assert e.share_left is not None
+    return f"{100 * e.share_left:.3g} %"
 
 
 def _tolerance_remedies(e: Examination) -> list[Remedy]:
     subject, remedies = e.subject, []
     if subject.spec is None:
         return [changed_call(subject, "Use smaller tolerances.", Change("L-BFGS-B", {"gtol": 1e-12, "ftol": 0.0}))]
-    size = max(e.predicted or 0.0, e.ending.fell, abs(e.here.loss))
-    if 0 < size < 1:
+    size = max(e.predicted or 0.0, min(e.ending.fell, 1e3 * abs(e.here.loss)), abs(e.here.loss))
+    if 0 < size < subject.loss_scale:
         scale = 10.0 ** math.floor(math.log10(size))
         remedies.append(changed_call(subject, "Scale the loss to a size of about 1.", Change(loss_scale=scale)))
     tight = {row.name: 1e-12 for row in subject.spec.options.values() if row.tolerance and row.kind == "float"}
@@ -160,12 +167,20 @@ def _tolerance_remedies(e: Examination) -> list[Remedy]:
     return remedies
 
 
+def _which_tolerance(e: Examination) -> str:
+    if e.loose:
+        return "a tolerance that is too large"
+    if max(abs(e.here.loss), e.predicted or 0.0) < 1e-3 * e.subject.loss_scale:
+        return "a tolerance that the scale of the loss makes meaningless"
+    return "a tolerance that is too large for this loss, which is flat around here"
+
+
 TOLERANCE = Rule(
     "tolerance too large for the loss",
     _tolerance,
     lambda e: (
-        "The run was stopped by a tolerance that the scale of the loss makes meaningless: "
-        f"the method reports success, although the loss ({number(e.here.loss)}) would still fall."
+        f"The run was stopped by {_which_tolerance(e)}: the method reports success, although the loss "
+        f"({number(e.here.loss)}) would still fall."
     ),
     _tolerance_remedies,
     "SciPy: ftol, gtol and xtol are absolute or of a fixed size",
@@ -179,11 +194,12 @@ def _budget(e: Examination) -> list[Evidence] | None:
     if not e.here.finite or e.ending.kind != "limit" or e.converged:
         return None
     missing = iterations_missing(e.subject, e.predicted or 0.0)
-    evidence = [Evidence("iterations", str(e.ending.iterations), f"then the run ended: {e.ending.message}")]
+    evidence = [measured("iterations", e.ending.iterations, f"then the run ended: {e.ending.words}")]
     if e.predicted is not None:
         evidence.append(_left(e))
     if missing is not None:
-        evidence.append(Evidence("iterations missing", f"about {missing:,}", "at the pace of the last half of the run"))
+        meaning = "at the pace of the last half of the run"
+        evidence.append(measured("iterations missing", missing, meaning, text=f"about {missing:,}"))
     return evidence
 
 
@@ -216,20 +232,23 @@ BUDGET = Rule("budget too small", _budget, _budget_verdict, _budget_remedies, "t
 
 
 def _converged(e: Examination) -> list[Evidence] | None:
-    if not e.converged:
+    unseen = e.predicted is None and _unseen(e) and e.ending.kind != "target" and not e.subject.constraints
+    if not e.converged or unseen:
         return None
-    evidence = [Evidence("loss", number(e.here.loss), f"from {e.ending.first:.3g} in {e.ending.iterations} iterations")]
+    evidence = [measured("loss", e.here.loss, f"from {e.ending.first:.3g} in {e.ending.iterations} iterations")]
     if not math.isnan(e.slope):
-        evidence.append(Evidence("gradient norm", number(e.slope), "at the end point, without what bounds hold"))
+        evidence.append(measured("gradient norm", e.slope, "at the end point, without what bounds hold"))
     if e.predicted is not None:
         evidence.append(_left(e))
-        evidence.append(Evidence("rounding", number(e.rounding), "the least change that the dtype can show"))
+        evidence.append(measured("rounding", e.rounding, "the least change that the dtype can show"))
     return evidence
 
 
 def _converged_verdict(e: Examination) -> str:
     if e.ending.kind == "target":
         return "The target loss has been reached; nothing is wrong."
+    if not e.trusts_slopes:
+        return "Converged, by what the method reports, where the gradient of the loss is of no use."
     if e.at_floor:
         return "Converged as far as the dtype allows: what a Newton step could still gain is below rounding."
     return "Converged: the end point is a minimum within the tolerances; nothing is wrong."
@@ -246,9 +265,9 @@ CONVERGED = Rule(
 
 
 def _stopped(e: Examination) -> list[Evidence] | None:
-    if e.ending.kind not in ("stopped", "paused", "none"):
+    if e.ending.kind not in ("stopped", "paused", "none") or not e.here.finite:
         return None
-    return [Evidence("iterations", str(e.ending.iterations), e.ending.message or "no run yet"), _left(e)]
+    return [measured("iterations", e.ending.iterations, e.ending.words or "no run yet"), _left(e)]
 
 
 def _go_on(e: Examination) -> list[Remedy]:
@@ -269,10 +288,31 @@ STOPPED = Rule(
     "Status.STOPPED",
 )
 
+
+def _unseen(e: Examination) -> bool:
+    """Whether the budget left open what a success is."""
+    return e.cut and e.ending.claims_success
+
+
+def _nothing_remedies(e: Examination) -> list[Remedy]:
+    if e.cut:
+        more = Remedy("Allow the diagnosis more evaluations.", "run.diagnose(budget=100)", "it is no change of the run")
+        return [more]
+    other = first_fitting(e.subject, "SSBroyden", "L-BFGS-B", "SLSQP", "COBYQA")
+    if other is None or not e.here.finite:
+        return []
+    engine = "torch" if other.startswith("SS") else None
+    return [changed_call(e.subject, "Try another method from here.", Change(other, engine=engine))]
+
+
 NOTHING = Rule(
     "nothing found",
-    lambda e: [Evidence("ending", e.ending.message or e.ending.kind, "what the method reported"), _left(e)],
-    lambda e: "No rule explains the ending; the numbers below are what was measured.",
-    lambda e: [],
+    lambda e: [Evidence("ending", e.ending.words or e.ending.kind, "what the method reported"), _left(e)],
+    lambda e: (
+        "The method reports success; the budget of the diagnosis was too small to tell a minimum from a saddle point."
+        if _unseen(e)
+        else "No rule explains the ending; the numbers below are what was measured."
+    ),
+    _nothing_remedies,
     "–",
 )

@@ -9,15 +9,31 @@ import numpy as np
 
 from ..ending import iterations_missing
 from ..examination import Examination
-from ..finding import Evidence, Rule, number
+from ..finding import Evidence, Rule, measured, number
 from ..remedy import Change, Remedy, changed_call, first_fitting
 from ..slopes import sizes_of
 
-__all__ = ["BADLY_SCALED", "FLAT", "ILL_CONDITIONED", "SADDLE", "SMALL_MEMORY", "SUM_OF_SQUARES", "UNIDENTIFIABLE"]
+__all__ = [
+    "BADLY_SCALED",
+    "FLAT",
+    "ILL_CONDITIONED",
+    "NO_MINIMUM",
+    "SADDLE",
+    "SEPARABLE",
+    "SMALL_MEMORY",
+    "SUM_OF_SQUARES",
+    "UNIDENTIFIABLE",
+]
 
 _NOCEDAL = "J. Nocedal, S. J. Wright, Numerical Optimization (2006)"
 _SHOWN = 4
 _SECOND_ORDER = ("trust-exact", "trust-krylov", "trust-ncg", "TNC", "trust-constr")
+_MANY = 50
+"""Iterations after which a slow run is not a short one. A few products see only a part of a large condition number."""
+_ENDLESS = 1e10
+"""A loss this many times below its first one, and below 0, has no bound."""
+_NOTHING = 1e-10
+"""A loss that changes by less than this over the size of the point is flat, whatever its own size."""
 _QUASI_NEWTON = ("SSBroyden", "BFGS", "L-BFGS-B", "trust-krylov")
 
 
@@ -25,7 +41,8 @@ def _kappa(e: Examination) -> Evidence:
     curvature = e.curvature
     assert curvature is not None
     sure = "" if curvature.whole else "at least "
-    return Evidence("condition number κ", sure + number(curvature.condition), "largest over smallest curvature")
+    text = sure + number(curvature.condition)
+    return measured("condition number κ", curvature.condition, "largest over smallest curvature", text=text)
 
 
 # Saddle
@@ -37,16 +54,16 @@ def _saddle(e: Examination) -> list[Evidence] | None:
     if e.degenerate and e.lower_nearby is not None:
         fall, distance = e.lower_nearby
         return [
-            Evidence("gradient norm", number(e.slope), "so small that methods take the point for a minimum"),
-            Evidence("decrease", number(fall), f"of the loss at a point {distance:.3g} away: it is no minimum"),
+            measured("gradient norm", e.slope, "so small that methods take the point for a minimum"),
+            measured("decrease", fall, f"of the loss at a point {distance:.3g} away: it is no minimum"),
         ]
     curvature, gain = e.curvature, e.gain_downhill
     assert curvature is not None
     assert gain is not None
     return [
-        Evidence("lowest eigenvalue", number(curvature.lowest), f"of the Hessian; highest {curvature.highest:.3g}"),
-        Evidence("gradient norm", number(e.slope), "so small that methods take the point for a minimum"),
-        Evidence("decrease", number(gain[0]), f"of the loss at a distance of {abs(gain[1]):.3g} along that direction"),
+        measured("lowest eigenvalue", curvature.lowest, f"of the Hessian; highest {curvature.highest:.3g}"),
+        measured("gradient norm", e.slope, "so small that methods take the point for a minimum"),
+        measured("decrease", gain[0], f"of the loss at a distance of {abs(gain[1]):.3g} along that direction"),
     ]
 
 
@@ -68,7 +85,7 @@ def _saddle_remedies(e: Examination) -> list[Remedy]:
     start = subject.variables.to_user(e.lab.inside(e.lab.z + gain[1] * curvature.direction))
     other = first_fitting(subject, *_SECOND_ORDER)
     remedies = [changed_call(subject, "Step along the direction of negative curvature and go on.", Change(start=start))]
-    if other is not None:
+    if other is not None and not subject.residuals:
         what = "Step along it, and use a method that follows negative curvature."
         remedies.insert(0, changed_call(subject, what, Change(method=other, start=start)))
     return remedies
@@ -86,13 +103,21 @@ def _flat(e: Examination) -> list[Evidence] | None:
         return None
     reach = 1 + float(np.linalg.norm(e.lab.z))
     bend = max(abs(curvature.highest), abs(curvature.lowest)) * reach**2 + e.slope * reach
-    if bend > 1e-6 * abs(e.here.loss) or e.flat_far is None or e.flat_far > 1e-6:
+    level = bend <= 1e-6 * abs(e.here.loss) and e.flat_far is not None and e.flat_far <= 1e-6
+    if not (level or _vanishes(e, bend)):
         return None
     return [
-        Evidence("gradient norm", number(e.slope), "almost nothing says where to go"),
-        Evidence("largest curvature", number(curvature.highest), "and nothing bends"),
-        Evidence("change of the loss", number(e.flat_far), "relative, when each variable moves by a tenth of its size"),
+        measured("gradient norm", e.slope, "almost nothing says where to go"),
+        measured("largest curvature", curvature.highest, "and nothing bends"),
+        measured("change of the loss", e.flat_far, "relative, when each variable moves by a tenth of its size"),
     ]
+
+
+def _vanishes(e: Examination, bend: float) -> bool:
+    """Whether the loss is the end of an exponential: almost 0, and much lower a little nearer to where it is not."""
+    if bend > _NOTHING or e.ending.fell > 1e-3 * abs(e.ending.first) or not e.far_changes:
+        return False
+    return -_NOTHING < min(e.far_changes) < -100 * abs(e.here.loss) < 0
 
 
 FLAT = Rule(
@@ -128,8 +153,13 @@ def _badly_scaled(e: Examination) -> list[Evidence] | None:
     ends = f"{scaling.sizes[order[0]]:.1g} for {names[order[0]]}, {scaling.sizes[order[-1]]:.1g} for {names[order[-1]]}"
     return [
         _kappa(e),
-        Evidence("κ after scaling", number(scaling.after), "if each variable is divided by its own typical size"),
-        Evidence("typical sizes", ends, "by the curvature along each variable"),
+        measured("κ after scaling", scaling.after, "if each variable is divided by its own typical size"),
+        measured(
+            "typical sizes",
+            (float(scaling.sizes.min()), float(scaling.sizes.max())),
+            "by the curvature along each variable",
+            text=ends,
+        ),
     ]
 
 
@@ -161,13 +191,14 @@ BADLY_SCALED = Rule(
 
 def _small_memory(e: Examination) -> list[Evidence] | None:
     name = next((each for each in ("maxcor", "history_size") if e.subject.option(each) is not None), None)
-    if name is None or not e.here.finite or e.converged or e.curvature is None or e.ending.kind != "limit":
+    slow = e.ending.kind in ("limit", "stalled")
+    if name is None or not slow or not e.here.finite or e.converged or e.curvature is None:
         return None
     memory, n = int(e.subject.option(name)), e.subject.variables.n
     if memory >= min(n, 10) or e.curvature.condition < 100:
         return None
     return [
-        Evidence(f"memory m ({name})", str(memory), f"remembered steps, for {n} variables"),
+        measured(f"memory m ({name})", memory, f"remembered steps, for {n} variables"),
         _kappa(e),
     ]
 
@@ -194,17 +225,17 @@ SMALL_MEMORY = Rule(
 
 def _ill_conditioned(e: Examination) -> list[Evidence] | None:
     curvature = e.curvature
-    if not e.here.finite or e.converged or curvature is None or not curvature.highest > 0 or e.tolerance_is_why:
+    if not e.here.finite or e.converged or curvature is None or not curvature.highest > 0:
         return None
-    missing = iterations_missing(e.subject, e.predicted or 0.0)
-    slow = e.ending.kind != "limit" or missing is None or missing > e.ending.iterations
-    slow = slow and e.ending.iterations >= min(20, e.subject.variables.n)
-    if curvature.condition < 1e5 or not slow or e.ending.kind == "none":
+    missing, done = iterations_missing(e.subject, e.predicted or 0.0), e.ending.iterations
+    slow = e.ending.kind != "limit" or missing is None or missing > (done if done >= _MANY else 5 * done)
+    long, large = (min(20, e.subject.variables.n), 1e5) if curvature.whole else (_MANY, 1e3)
+    if curvature.condition < large or done < long or not slow or e.ending.kind == "none":
         return None
     return [
         _kappa(e),
-        Evidence("predicted decrease", number(e.predicted), "of a Newton step: the loss could still fall by this"),
-        Evidence("iterations", str(e.ending.iterations), "done so far"),
+        measured("predicted decrease", e.predicted, "of a Newton step: the loss could still fall by this"),
+        measured("iterations", e.ending.iterations, "done so far"),
     ]
 
 
@@ -212,6 +243,9 @@ def _stronger(e: Examination) -> list[Remedy]:
     """A method with more memory of curvature, or with exact curvature."""
     subject, remedies = e.subject, []
     other = first_fitting(subject, *_QUASI_NEWTON)
+    if subject.residuals:
+        what = "Another method of least squares."
+        return [] if other is None else [changed_call(subject, what, Change(other))]
     if other is not None:
         engine = "torch" if other.startswith("SS") else None
         remedies.append(
@@ -254,15 +288,18 @@ def _as_residuals(e: Examination) -> list[Remedy]:
 
 
 def _sum_of_squares(e: Examination) -> list[Evidence] | None:
+    """A fit whose residuals are not linear in the parameters: of linear ones, the condition number says all."""
     if not e.here.finite or e.converged or not _as_residuals(e) or e.ending.kind not in ("limit", "search", "stalled"):
         return None
     missing = iterations_missing(e.subject, e.predicted or 0.0)
-    quick = missing is not None and missing < 3 * e.ending.iterations
-    if e.ending.iterations < 100 or quick or e.subject.flat.n > 50 or e.subject.gradient_free:
+    quick = missing is not None and missing < e.ending.iterations
+    small = e.subject.flat.n <= 50 and not e.subject.gradient_free
+    if e.ending.iterations < _MANY or quick or not small or e.quadratic is not False:
         return None
     return [
         Evidence("graph of the loss", "a sum of squares", "its residuals say more than their sum"),
-        Evidence("iterations", str(e.ending.iterations), "were not enough for this method"),
+        measured("iterations", e.ending.iterations, "were not enough for this method"),
+        *([_kappa(e)] if e.curvature is not None else []),
     ]
 
 
@@ -281,17 +318,20 @@ SUM_OF_SQUARES = Rule(
 
 
 def _unidentifiable(e: Examination) -> list[Evidence] | None:
-    if not e.here.finite or not e.converged or e.subject.constraints or e.unmoved:
+    if not e.here.finite or not e.converged or e.subject.constraints or e.layered or e.unmoved or e.runaway is not None:
         return None
     directions = e.flat_directions
     if directions is None or not len(directions) or (e.watch.softmax and _shifts_all_classes(e, directions)):
         return None
     return [
-        Evidence(
-            "flat directions", str(len(directions)), f"of {e.subject.variables.n}: the Hessian is zero along them"
-        ),
+        measured("flat directions", len(directions), f"of {e.subject.variables.n}: the Hessian is zero along them"),
         *(
-            Evidence(f"direction {i + 1}", _mix(e, row), "the loss stays the same along it, also far away")
+            measured(
+                f"direction {i + 1}",
+                tuple(row.tolist()),
+                "the loss stays the same along it, also far away",
+                text=_mix(e, row),
+            )
             for i, row in enumerate(directions[:3])
         ),
     ]
@@ -341,3 +381,59 @@ UNIDENTIFIABLE = Rule(
     ],
     "A. Raue et al., Structural and practical identifiability analysis (Bioinformatics 2009)",
 )
+
+
+# No minimum
+
+
+def _endless(e: Examination) -> list[Evidence] | None:
+    """A loss that falls faster and faster the further away."""
+    if e.ending.kind in ("none", "paused", "stopped") or e.subject.constraints or not e.here.finite:
+        return None
+    if e.here.loss < -_ENDLESS * (1 + abs(e.ending.first)):
+        return [measured("loss", e.here.loss, f"from {e.ending.first:.3g}: it falls without end")]
+    if e.runaway is None:
+        return None
+    _, near, far = e.runaway
+    return _away(e) if near - far > 5 * (e.here.loss - near) else None
+
+
+def _away(e: Examination) -> list[Evidence] | None:
+    if e.runaway is None or e.subject.constraints:
+        return None
+    length, near, far = e.runaway
+    size = float(np.linalg.norm(e.lab.z))
+    losses = (e.here.loss, near, far)
+    return [
+        measured("losses further away", losses, "here and on a straight way outwards", joined=", then "),
+        measured("length of that way", length, f"the parameters here have the length {size:.3g}"),
+    ]
+
+
+NO_MINIMUM = Rule(
+    "no finite minimum",
+    _endless,
+    lambda e: (
+        "The loss has no finite minimum on this way: it falls further and further while the parameters run away to "
+        "infinity."
+    ),
+    lambda e: [
+        Remedy(
+            "Add what holds the parameters: a penalty, bounds, or data that contradict; check the sign of each term.",
+            "return loss + 1e-4 * sum(p.square().sum() for p in model.parameters())",
+            "it needs a decision about the loss",
+        )
+    ],
+    f"{_NOCEDAL}, section 2.1 (existence of minimizers); A. Albert, J. A. Anderson (1984) for separable data",
+)
+
+SEPARABLE = Rule(
+    NO_MINIMUM.name,
+    lambda e: _away(e) if e.by_itself and _endless(e) is None else None,
+    lambda e: (
+        "Further away the loss is lower still: it has no finite minimum, and the parameters grow with every iteration."
+    ),
+    NO_MINIMUM.remedies,
+    NO_MINIMUM.source,
+)
+"""The same for a loss that falls less and less: the run may well have gained almost all that there is."""
