@@ -29,7 +29,7 @@ ALLOWED = {
     "core.parameters": "validation methods",
     "core.autodiff": "parameters",
     "core.objective": "runtime solvers history parameters autodiff",
-    "core.batches": "validation solvers parameters autodiff objective",
+    "core.batches": "validation runtime solvers parameters autodiff objective",
     "core.covariance": "display runtime parameters autodiff objective",
     "core.curvature": "runtime solvers parameters autodiff objective batches covariance",
     "core.execution": "validation display runtime solvers history methods parameters objective",
