@@ -23,9 +23,10 @@ if TYPE_CHECKING:
 
     from ..parameters.flat import FlatParameters
 
-__all__ = ["BatchEvaluator", "BatchGraph", "Total"]
+__all__ = ["DERIVED", "BatchEvaluator", "BatchGraph", "Total"]
 
-_DERIVED = ("gradient", "curvature", "probe")
+DERIVED = ("gradient", "curvature", "probe")
+"""Levels that need a gradient."""
 
 
 @dataclass
@@ -100,7 +101,7 @@ class BatchEvaluator:
 
     def _sum(self, level: str, parts: Iterator[Part]) -> Total:
         flat, one = self.flat, "gradient" if level == "curvature" else level
-        sums = Sum(flat.n, flat.tensors[0].device) if level in _DERIVED else None
+        sums = Sum(flat.n, flat.tensors[0].device) if level in DERIVED else None
         reached = [False] * len(flat.tensors)
         losses: list[tuple[Part, torch.Tensor | float]] = []
         for part in parts:

@@ -10,7 +10,7 @@ import torch
 from ..autodiff.closure import LEVELS, Steering
 from ..autodiff.hessian import DenseHessian
 from ..objective.residual_evaluator import HalfSquare
-from .evaluator import BatchEvaluator, BatchGraph, Total
+from .evaluator import DERIVED, BatchEvaluator, BatchGraph, Total
 from .parts import Terms
 from .ranked_residuals import ResidualShare
 from .ranks import Attentive, Order, OrderKind, Ranks, position
@@ -33,12 +33,13 @@ class RankedEvaluator(BatchEvaluator):
 
     def total(self, level: str) -> Total:
         """See BatchEvaluator."""
-        order = self._order(OrderKind.EVALUATE, level=_LEVELS.index(level))
+        length = 2 + len(self.flat.tensors) + (self.flat.n if level in DERIVED else 0)
+        order = self._order(OrderKind.EVALUATE, level=_LEVELS.index(level), length=length)
         return _unpacked(self._ranks.lead(order, lambda: _packed(super(RankedEvaluator, self).total(level))), self.flat)
 
     def product(self, v: torch.Tensor, *, extra: bool = True) -> torch.Tensor:
         """See BatchEvaluator."""
-        order = self._order(OrderKind.PRODUCT, v=v)
+        order = self._order(OrderKind.PRODUCT, v=v, length=v.numel())
         return self._ranks.lead(order, lambda: super(RankedEvaluator, self).product(v, extra=extra)).to(v.device)
 
     def dense(self, compute: Callable[[], torch.Tensor]) -> torch.Tensor:

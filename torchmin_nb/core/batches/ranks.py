@@ -33,6 +33,7 @@ _BEAT = 1.0
 """Seconds after which rank 0 tells the others that it is alive: no wait is longer than the timeout of the group."""
 _PLACE = re.compile(r"^\[[^\]]*\] *")
 """The place in gloo's source, with which its messages begin."""
+_LENGTHS = "the ranks computed vectors of different lengths; build the model alike on each"
 _LOOK = 0.1
 """Seconds between two looks, before a batch, whether another rank has failed."""
 
@@ -54,12 +55,16 @@ class OrderKind(IntEnum):
 
 
 class Order(NamedTuple):
-    """An order: at x, shape (n,); with a vector v, for a product; level: a number, for an evaluation."""
+    """An order: at x, shape (n,); with a vector v, for a product; level: a number, for an evaluation.
+
+    length: of the share that each rank computes; -1 where rank 0 does not know it.
+    """
 
     kind: OrderKind
     x: torch.Tensor | None = None
     v: torch.Tensor | None = None
     level: int = 0
+    length: int = -1
 
 
 class _Elsewhere(BaseException):
@@ -146,7 +151,7 @@ class Ranks:
         """
         with self._lock:
             self._send(order)
-            return self._together(compute)
+            return self._together(order, compute)
 
     def finish(self, package: Mapping[str, Any]) -> None:
         """End the run on the other ranks. Nothing is raised if some of them are lost: the run has its error already."""
@@ -166,7 +171,7 @@ class Ranks:
             while (order := self._received()).kind is not OrderKind.END:
                 if order.kind is not OrderKind.NOTHING:
                     with suppress(BaseException):  # rank 0 decides what an error means
-                        arrived(order, self._together(partial(compute, order)))
+                        arrived(order, self._together(order, partial(compute, order)))
             return self.broadcast()
 
     # All
@@ -188,11 +193,13 @@ class Ranks:
         """Whether another rank has failed in the present exchange."""
         return bool(self._store.check([f"failed-{self._exchanges}"]))
 
-    def _together(self, compute: Callable[[], torch.Tensor]) -> torch.Tensor:
+    def _together(self, order: Order, compute: Callable[[], torch.Tensor]) -> torch.Tensor:
         error: BaseException | None = None
-        share = torch.zeros(0)
+        share = torch.zeros(0, dtype=torch.float64)
         try:
             share = compute().to(self.device, torch.float64)
+            if order.length not in (-1, share.numel()):
+                raise DistributedError(_LENGTHS)
         except BaseException as raised:
             error = raised
             if not isinstance(raised, _Elsewhere):
@@ -200,14 +207,27 @@ class Ranks:
                 with suppress(Exception):  # a lost rank is found below
                     self._store.set(f"failed-{self._exchanges}", "1")
         self._exchanges += 1
-        length = float(share.numel())
+        if order.length < 0 or self.device.type != "cpu":
+            self._agree(share.numel(), error)
+            return self._summed(share)
+        # With the share: a message takes as long as some milliseconds of work where all cores are busy.
+        failed = torch.tensor([float(error is not None)], dtype=torch.float64)
+        whole = self._summed(torch.cat([share if error is None else share.new_zeros(order.length), failed]))
+        if whole[-1]:
+            raise self._first_error(error)
+        return whole[:-1]
+
+    def _agree(self, length: int, error: BaseException | None) -> None:
+        """Raise on every rank if one has failed, before a sum that it could not join."""
         state = torch.tensor([float(error is not None), length, -length], dtype=torch.float64)
         with _lost_ranks_named():
             dist.all_reduce(state, dist.ReduceOp.MAX, group=self._orders)
         if state[0]:
             raise self._first_error(error)
         if state[1] != -state[2]:
-            raise DistributedError("the ranks computed vectors of different lengths; build the model alike on each")
+            raise DistributedError(_LENGTHS)
+
+    def _summed(self, share: torch.Tensor) -> torch.Tensor:
         with _lost_ranks_named():
             dist.all_reduce(share, group=self.group)
         return share
@@ -231,7 +251,7 @@ class Ranks:
 
     def _send(self, order: Order) -> None:
         lengths = [-1 if vector is None else vector.numel() for vector in (order.x, order.v)]
-        header = torch.tensor([order.kind, order.level, *lengths])
+        header = torch.tensor([order.kind, order.level, order.length, *lengths])
         with _lost_ranks_named():
             dist.broadcast(header, src=self._leader, group=self._orders)
             for vector in (order.x, order.v):
@@ -240,18 +260,18 @@ class Ranks:
         self._last_order = time.monotonic()
 
     def _received(self) -> Order:
-        header = torch.zeros(4, dtype=torch.int64)
+        header = torch.zeros(5, dtype=torch.int64)
         with _lost_ranks_named():
             dist.broadcast(header, src=self._leader, group=self._orders)
-            kind, level, *lengths = header.tolist()
+            kind, level, length, *lengths = header.tolist()
             vectors: list[torch.Tensor | None] = []
-            for length in lengths:
-                vector = None if length < 0 else torch.empty(length, dtype=torch.float64, device=self.device)
+            for entries in lengths:
+                vector = None if entries < 0 else torch.empty(entries, dtype=torch.float64, device=self.device)
                 if vector is not None:
                     dist.broadcast(vector, src=self._leader, group=self.group)
                 vectors.append(vector)
         x, v = vectors
-        return Order(OrderKind(kind), x, v, level)
+        return Order(OrderKind(kind), x, v, level, length)
 
     def _beat(self, over: threading.Event) -> None:
         with suppress(Exception):
