@@ -14,6 +14,8 @@ import scipy.optimize
 import torch
 
 from torchmin_nb import METHODS, MinimizeWrapper
+from torchmin_nb.core.autodiff import backward_pass as backward_pass_module
+from torchmin_nb.core.autodiff.backward_pass import backward_pass
 from torchmin_nb.core.autodiff.closure import ClosureEvaluator, evaluate_curvature
 from torchmin_nb.core.autodiff.hessian import DenseHessian, finite_difference_product, positive_definite
 from torchmin_nb.core.objective.calls import Calls
@@ -461,3 +463,17 @@ def test_a_graph_that_a_later_call_changed_in_place_is_made_anew(method, engine,
         return x.tolist(), optimizer.result.nit
 
     assert end(writes=True) == end(writes=False)
+
+
+def test_products_need_nothing_private_of_torch(monkeypatch):
+    x = torch.tensor([0.3, -0.7, 1.1], dtype=torch.float64, requires_grad=True)
+    unused = torch.zeros(2, requires_grad=True)
+    (slope,) = torch.autograd.grad((x.sin() * x.prod()).sum(), x, create_graph=True)
+    v = torch.tensor([1.0, 2.0, -1.0], dtype=torch.float64)
+    own = backward_pass([slope], [x, unused], [v], create_graph=True)
+    monkeypatch.setattr(backward_pass_module, "_run", None)
+    other = backward_pass([slope], [x, unused], [v], create_graph=True)
+    assert own[1] is other[1] is None
+    torch.testing.assert_close(own[0], other[0], rtol=0, atol=0)
+    assert own[0].requires_grad
+    assert other[0].requires_grad

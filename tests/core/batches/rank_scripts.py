@@ -412,6 +412,27 @@ def killed(rank, how):
         tell(error=type(error).__name__, text=str(error), seconds=time.monotonic() - begun)
 
 
+def messages():
+    """How many messages a run needs; the numbers in those that add up shares."""
+    sizes, sent = [], dict(all_reduce=0, broadcast=0)
+
+    def counted(name, call):
+        def function(tensor, *arguments, **keywords):
+            sent[name] += 1
+            if name == "all_reduce":
+                sizes.append(tensor.numel())
+            return call(tensor, *arguments, **keywords)
+
+        return function
+
+    made = Classifier()
+    optimizer = MinimizeWrapper(made.parameters, dict(method="L-BFGS-B", options=dict(maxiter=5)), start_check=False)
+    for name in sent:
+        setattr(dist, name, counted(name, getattr(dist, name)))
+    optimizer.step(made.closure)
+    tell(calls=optimizer.result.nfev, n=optimizer.result.x.size, sizes=sizes, **sent)
+
+
 def speed(milliseconds):
     """Seconds of twelve closure calls of so many milliseconds in one process, on this number of ranks."""
     torch.manual_seed(0)

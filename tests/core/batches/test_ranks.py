@@ -144,6 +144,16 @@ def test_least_squares(count):
             assert {**other, "rank": 0, "ok": True} == {**first, "ok": True}
 
 
+def test_an_evaluation_is_three_messages():
+    """The order, the point, and the sum with its status: each waits for the other ranks."""
+    told, codes, errors = ranks(2, "messages")
+    assert codes == [0, 0], errors
+    for (line,) in told:
+        assert line["all_reduce"] == line["calls"]
+        assert set(line["sizes"]) == {line["n"] + 2 + 4 + 1}  # gradient, loss and samples, reached tensors, status
+        assert line["broadcast"] <= 2 * line["calls"] + 6  # the end, and beats on a slow machine
+
+
 AT_EXIT = """
 import atexit
 import torch

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
-from torch.autograd.graph import _engine_run_backward
 
 __all__ = ["backward_pass"]
+
+_run: Callable[..., Any] | None = getattr(torch.autograd.graph, "_engine_run_backward", None)
+"""Private in torch: a version may be without it."""
 
 
 def backward_pass(
@@ -21,7 +24,11 @@ def backward_pass(
 
     The graph is kept. torch's function checks its arguments first, which takes a tenth of a product of a small net.
     """
-    found: tuple[torch.Tensor | None, ...] = _engine_run_backward(
+    if _run is None:
+        return torch.autograd.grad(
+            outputs, inputs, weights, retain_graph=True, create_graph=create_graph, allow_unused=True
+        )
+    found: tuple[torch.Tensor | None, ...] = _run(
         tuple(outputs), tuple(weights), True, create_graph, tuple(inputs), True, accumulate_grad=False
     )
     return found
