@@ -277,6 +277,23 @@ def the_same_constraint_twice_from_an_infeasible_start():
     return diagnosed([x], lambda: ((x - 3) ** 4).sum(), dict(method="SLSQP", constraints=same))
 
 
+@planted("dependent constraints (LICQ)")
+def a_cusp_whose_feasible_set_is_one_point():
+    """The end is a little beside it, where a long step along the linearised constraints leads away."""
+    x = parameter(2.0, 1.0)
+    cusp = [Constraint(lambda: x[0] - x[1] ** 2, lower=0), Constraint(lambda: -x[0] - x[1] ** 2, lower=0)]
+    closure = lambda: (x[0] + 1) ** 2 + x[1] ** 2 - x[1]  # noqa: E731
+    return diagnosed([x], closure, dict(method="trust-constr", constraints=cusp))
+
+
+@planted("unidentifiable parameters")
+def a_product_of_two_parameters_far_along_its_curve():
+    """Back to the curve on which a·k stays the same it takes more than five steps."""
+    a, k, b = parameter(1.0), parameter(2.0), parameter(0.5)
+    t = torch.linspace(0, 1, 30, dtype=torch.float64)
+    return diagnosed([a, k, b], lambda: ((a * k * torch.exp(-b * t) - 3 * torch.exp(-t)) ** 2).mean(), "trust-exact")
+
+
 @planted("not stationary (KKT)")
 def a_constrained_run_with_loose_tolerances():
     x = parameter(0.5, 0.5, 0.5)
@@ -688,6 +705,14 @@ def constrained():
     x = parameter(0.5, 0.0)
     ring = [Constraint(lambda: x.square().sum(), upper=2)]
     return diagnosed([x], lambda: (x[0] - 2) ** 2 + (x[1] - 1) ** 2, dict(method="SLSQP", constraints=ring))
+
+
+@healthy
+def an_interior_point_by_default_tolerances():
+    """It ends some thousandths before the constraint, as trust-constr does."""
+    x = parameter(0.0, 0.0)
+    half = [Constraint(lambda: x.sum(), upper=2)]
+    return diagnosed([x], lambda: (x[0] - 2) ** 2 + (x[1] - 1) ** 2, dict(method="trust-constr", constraints=half))
 
 
 @healthy

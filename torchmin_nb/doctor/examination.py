@@ -26,7 +26,7 @@ from .slopes import Bend, Kink, Mismatch, bend_of, kink_of, mismatch_of, sizes_o
 from .squares import is_sum_of_squares
 from .subject import Subject
 
-__all__ = ["KKT", "Examination"]
+__all__ = ["KKT", "ROUGH_KKT", "Examination"]
 
 T = TypeVar("T")
 
@@ -53,13 +53,17 @@ else:
 
 KKT = 1e-3
 """Largest KKT residual, relative to gradient and loss, of a solution."""
+ROUGH_KKT = 1e-2
+"""The same where the method reports success: trust-constr ends so by its default tolerances."""
 _CONVERGED = 1e-4
 """Converged, if a method says so and a Newton step would lower the loss by less than this part of what the run did."""
 _MOST = 1e-5
 """The same part, where most of the loss would go with a step that counts, as after a start that was very far away."""
 _LOOSE = 1e-6
 """The same part, where the user has set larger tolerances than the method's own."""
-_TESTED, _ENOUGH = 3, 7
+_ATTEMPTS = 9
+"""Steps back to a curve on which the loss may stay the same: each leaves about a twentieth of the difference."""
+_TESTED, _ENOUGH = 3, _ATTEMPTS + 1
 """Flat directions that are followed, of those without curvature and of those with little; evaluations for one."""
 _OVER_THE_POINT = 0.05
 _STILL = 1e-3
@@ -342,7 +346,7 @@ class Examination:
         z = self.lab.z + reach * direction
         inverse: NDArray[np.float64] = np.asarray(np.linalg.pinv(matrix, rcond=1e-4, hermitian=True), dtype=np.float64)
         same, allowed = self.here.loss, noise
-        for attempt in range(6):
+        for attempt in range(_ATTEMPTS):
             sample = self.lab.sample(z)
             if not sample.finite or sample.gradient is None:
                 return False
@@ -537,7 +541,7 @@ class Examination:
             return self.here.finite
         if subject.constraints:
             residual = subject.end.get("kkt_residual")
-            return ending.claims_success and (residual is None or residual <= KKT)
+            return ending.claims_success and (residual is None or residual <= ROUGH_KKT)
         if self.predicted is None or self.share_left is None or not self.trusts_slopes:
             return ending.claims_success
         if self.saddle or self.degenerate:

@@ -23,7 +23,8 @@ Array = NDArray[np.float64]
 
 FEASIBLE = 1e-6
 """A violation up to this one is none."""
-_ROUNDS = 8
+_ROUNDS = 12
+_SHORTER = 8.0
 _ACTIVE = FEASIBLE
 _RANK = 1e-3
 """At a cusp the gradients become dependent only in the limit, and the end point is a little before it."""
@@ -68,17 +69,18 @@ def feasibility_of(lab: Laboratory, gradient: Array | None) -> Feasibility | Non
         beside = constraints.linearised(lab.variables.to_user(lab.inside(lab.z + random * sizes_of(lab)))) or here
         slopes = np.zeros(lab.z.size) if gradient is None else gradient
         active, rank, multiplier = _rank(lab, here, np.linalg.norm(beside.jacobian, axis=1), slopes)
-        least, z = violation, lab.z
+        least, z, reach = violation, lab.z, 1 + float(np.abs(lab.z).max(initial=0.0))
         for _ in range(_ROUNDS if violation > _ACTIVE else 0):
-            moved = _towards(lab, here, z)
+            moved = _towards(lab, here, z, reach)
             if moved is None or lab.left < 1:
                 break
             lab.spend()
             x = lab.variables.to_user(moved)
             found = constraints.violation(x)
-            here = constraints.linearised(x) or here
             if not found < 0.999 * least:
-                break
+                reach /= _SHORTER  # so far away the constraints are not what they are here
+                continue
+            here = constraints.linearised(x) or here
             least, z = found, moved
             if least <= _ACTIVE:
                 break
@@ -98,9 +100,9 @@ def violation_of(subject: Subject, x: Array) -> float:
         return math.nan
 
 
-def _towards(lab: Laboratory, here: LinearisedConstraints, z: Array) -> Array | None:
-    """The point, not further than about its own size, at which the linearised constraints are violated least."""
-    n, reach = z.size, 1 + float(np.abs(z).max(initial=0.0))
+def _towards(lab: Laboratory, here: LinearisedConstraints, z: Array, reach: float) -> Array | None:
+    """The point, each variable within reach, at which the linearised constraints are violated least."""
+    n = z.size
     rows = np.concatenate([-here.jacobian, here.jacobian[here.equal]])
     limits = np.concatenate([here.values, -here.values[here.equal]])
     slack = -np.ones((len(rows), 1))

@@ -10,9 +10,9 @@ from ..feasibility import wrong_bounds
 from ..finding import Evidence, Rule, measured
 from ..remedy import Change, Remedy, changed_call, first_fitting
 
-__all__ = ["DEPENDENT", "INFEASIBLE", "NOT_STATIONARY", "REDUNDANT", "WRONG_BOUND"]
+__all__ = ["DEPENDENT", "INFEASIBLE", "NOT_STATIONARY", "REDUNDANT", "ROUGHLY_STATIONARY", "WRONG_BOUND"]
 
-_FEASIBLE = 1e-5
+_FEASIBLE, _NEARLY = 1e-5, 1e-3
 _LARGE = 100.0
 """Multipliers of this size, for gradients of length 1, are a sign that there are none."""
 _METHODS = ("SLSQP", "trust-constr", "COBYQA")
@@ -41,8 +41,9 @@ def _contradictory(e: Examination) -> bool:
 def _stops_a_feasible_run(e: Examination) -> bool:
     """Whether gradients that depend on each other ended a run that could have become feasible."""
     found = e.feasibility
-    singular = found is not None and found.least <= _FEASIBLE and found.rank < found.active
-    return singular and e.ending.kind == "constraints"
+    if found is None or found.least > _FEASIBLE or found.rank >= found.active:
+        return False
+    return e.ending.kind == "constraints" or found.violation <= _NEARLY
 
 
 def _infeasible_verdict(e: Examination) -> str:
@@ -141,6 +142,14 @@ REDUNDANT = Rule(
 
 
 def _not_stationary(e: Examination) -> list[Evidence] | None:
+    return None if e.converged else _off_by(e)
+
+
+def _roughly_stationary(e: Examination) -> list[Evidence] | None:
+    return _off_by(e) if e.converged else None
+
+
+def _off_by(e: Examination) -> list[Evidence] | None:
     residual = e.subject.end.get("kkt_residual")
     if not e.subject.constraints or not e.here.finite or residual is None or residual <= KKT or _contradictory(e):
         return None
@@ -176,6 +185,15 @@ NOT_STATIONARY = Rule(
     _exact_remedies,
     "J. Nocedal, S. J. Wright, Numerical Optimization (2006), theorem 12.1",
 )
+
+ROUGHLY_STATIONARY = Rule(
+    NOT_STATIONARY.name,
+    _roughly_stationary,
+    lambda e: "The end point is near a constrained minimum (KKT), but only roughly: the method's tolerances are wide.",
+    _exact_remedies,
+    NOT_STATIONARY.source,
+)
+"""The same beside a run that has converged, so after that verdict."""
 
 
 def _wrong_bound(e: Examination) -> list[Evidence] | None:
