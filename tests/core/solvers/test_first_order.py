@@ -164,7 +164,7 @@ FAILING = {
 @pytest.mark.parametrize("name", FAILING)
 @pytest.mark.parametrize("method", AS_SCIPY)
 def test_a_search_that_fails_ends_the_run_as_in_scipy(method, name):
-    path, _ = compare(method, *FAILING[name], allowance=3)  # the last trials differ in their last bits
+    path, _ = compare(method, *FAILING[name], allowance=20)  # the trials of the last search differ in their last bits
     assert path.ending.status == 2
     assert solver(method).result(path.state)["noise"] is None
 
