@@ -14,15 +14,20 @@ from torchmin_nb.problems.networks import forward
 from torchmin_nb.problems.pinn import laplacian
 
 
-def poisson_network(hidden=16, points=40, seed=1):
-    """Parameters, closure and relative error of a network u with −u'' = π² sin πx, in the parameters' dtype."""
+def poisson_network(hidden=16, points=40, seed=1, *, leaf=False):
+    """Parameters, closure and relative error of a network u with −u'' = π² sin πx, in the parameters' dtype.
+
+    leaf: the points stay float32, need a gradient, and are cast in each call.
+    """
     generator = torch.Generator().manual_seed(seed)
     shapes = [((1, hidden), 2.0), ((hidden,), 2.0), ((hidden, 1), 0.3), ((1,), 0.1)]
     parameters = [torch.nn.Parameter(size * torch.randn(shape, generator=generator)) for shape, size in shapes]
     fine = torch.linspace(0, 1, 201, dtype=torch.float64)[:, None]
+    data = torch.linspace(0, 1, points + 2)[1:-1, None].requires_grad_()
 
     def closure():
-        inside = torch.linspace(0, 1, points + 2, dtype=parameters[0].dtype)[1:-1, None]
+        dtype = parameters[0].dtype
+        inside = data.to(dtype) if leaf else torch.linspace(0, 1, points + 2, dtype=dtype)[1:-1, None]
         ends = inside.new_tensor([[0.0], [1.0]])
         equation = laplacian(parameters, inside) + torch.pi**2 * torch.sin(torch.pi * inside)
         return equation.square().mean() + 10 * forward(parameters, ends).square().sum()
@@ -36,9 +41,10 @@ def poisson_network(hidden=16, points=40, seed=1):
     return parameters, closure, error
 
 
-def test_a_stalled_float32_network_is_rescued():
+@pytest.mark.parametrize("leaf", [False, True], ids=["points are made anew", "float32 points are a leaf"])
+def test_a_stalled_float32_network_is_rescued(leaf):
     """The error of a PINN at which torch's LBFGS stalls in float32 becomes a hundred times smaller."""
-    parameters, closure, error = poisson_network()
+    parameters, closure, error = poisson_network(leaf=leaf)
     torch_lbfgs = torch.optim.LBFGS(parameters, max_iter=20, history_size=50, line_search_fn="strong_wolfe")
     run = observe(torch_lbfgs, closure, steps=20)
     run.wait()

@@ -66,8 +66,12 @@ def made_before(first: set[Any], second: set[Any], parameters: Sequence[torch.Te
 
 
 def precision(result: object, nodes: Iterable[Any]) -> float:
-    """Machine epsilon of the coarsest dtype in the result and its graph; 0 if unknown."""
-    dtypes = {data.dtype for node in nodes for data in getattr(node, "_input_metadata", ())}
+    """Machine epsilon of the coarsest dtype in which the result was computed; 0 if unknown.
+
+    A leaf counts by what is computed from it: float32 data that are cast to float64 do not make the result coarse.
+    """
+    inner = (node for node in nodes if not hasattr(node, "variable"))
+    dtypes = {data.dtype for node in inner for data in getattr(node, "_input_metadata", ())}
     if isinstance(result, torch.Tensor):
         dtypes.add(result.dtype)
     inexact = (dtype for dtype in dtypes if dtype.is_floating_point or dtype.is_complex)
