@@ -10,6 +10,7 @@ from sklearn.datasets import load_iris
 
 from tests.published.more_garbow_hillstrom import MGH
 from tests.published.nist_strd import STRD
+from tests.quartics import Detaching
 from torchmin_nb import Constraint, LeastSquaresWrapper, MinimizeWrapper, full_batch, observe
 from torchmin_nb.nist import NIST
 from torchmin_nb.problems import PROBLEMS
@@ -190,23 +191,11 @@ def a_wrong_hess():
     return diagnosed([x], lambda: rosenbrock(x), request)
 
 
-class Fourth(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, x):
-        ctx.save_for_backward(x)
-        return x**4
-
-    @staticmethod
-    def backward(ctx, grad):
-        (x,) = ctx.saved_tensors
-        return grad * 4 * x.detach() ** 3
-
-
 @planted("wrong second derivatives")
 def a_backward_that_is_constant():
     x = parameter(3.0, -2.0)
     request = dict(method="Newton-CG", options=dict(maxiter=8))
-    return diagnosed([x], lambda: Fourth.apply(x).sum() + 0.01 * ((x - 1) ** 2).sum(), request)
+    return diagnosed([x], lambda: Detaching.apply(x).sum() + 0.01 * ((x - 1) ** 2).sum(), request)
 
 
 @planted("dead or saturated layer")

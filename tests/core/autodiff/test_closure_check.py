@@ -7,45 +7,15 @@ import re
 import numpy as np
 import pytest
 import torch
-from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 
+from tests.quartics import Detaching, Once, Wrong
 from torchmin_nb import METHODS, MinimizeWrapper
 from torchmin_nb.errors import ClosureError, ClosureWarning, InconsistentClosureError, SecondDerivativeError
 
 SECOND_ORDER = [name for name, spec in METHODS.items() if spec.curvature != "none"]
 EACH_SECOND_ORDER = pytest.mark.parametrize("method", SECOND_ORDER)
 ONE_OF_EACH_LEVEL = pytest.mark.parametrize("method", ["Nelder-Mead", "L-BFGS-B", "trust-ncg", "trust-exact"])
-
-
-class Once(torch.autograd.Function):
-    """x**4 whose backward cannot be differentiated, and says so."""
-
-    @staticmethod
-    def forward(ctx, x):
-        ctx.save_for_backward(x)
-        return x**4
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, g):
-        return 4 * ctx.saved_tensors[0] ** 3 * g
-
-
-class Detaching(Once):
-    """x**4 whose backward cannot be differentiated, and does not say so."""
-
-    @staticmethod
-    def backward(ctx, g):
-        return 4 * ctx.saved_tensors[0].detach() ** 3 * g
-
-
-class Wrong(Once):
-    """x**4 with the gradient of x**4 / 2."""
-
-    @staticmethod
-    def backward(ctx, g):
-        return 2 * ctx.saved_tensors[0] ** 3 * g
 
 
 class Counted:
