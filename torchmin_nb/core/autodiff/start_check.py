@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
 from ...errors import ClosureError, ClosureWarning, SecondDerivativeError
+from ..parameters.device_variables import DeviceVariables
 from .closure import (
     LEVELS,
     Closure,
@@ -28,9 +30,7 @@ from .hessian import Gradient
 from .side_effects import Generators, preserved_buffers
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from ..parameters.flat import FlatParameters
+    from ..parameters.flat import FlatParameters, Vector
     from ..parameters.variables import Variables
 
 __all__ = ["StartCheck"]
@@ -45,7 +45,9 @@ _MEASURABLE = 100
 _OFF, _OFF_AND_STALE = 0.5, 0.2
 """How far the change of the loss over the one predicted is off, as a factor, where it is wrong; and where a graph is
 older than the call."""
-_IRREGULAR = np.random.default_rng(0).uniform(0.5, 1.5, 4099) * np.random.default_rng(1).choice([-1.0, 1.0], 4099)
+_IRREGULAR = torch.from_numpy(
+    np.random.default_rng(0).uniform(0.5, 1.5, 4099) * np.random.default_rng(1).choice([-1.0, 1.0], 4099)
+)
 """Repeated, the direction of a displacement where no gradient gives its signs: drawing so many numbers takes long."""
 _PART_STALE = 0.01
 """The same if both sides agree: then a small part of the loss is older than the call."""
@@ -55,9 +57,9 @@ _PART_STALE = 0.01
 class _Displacement:
     """A step in x (n,), by how much the loss changed, and the gradient after it where it was computed."""
 
-    step: NDArray[np.float64]
+    step: torch.Tensor
     change: float
-    gradient: NDArray[np.float64] | None
+    gradient: torch.Tensor | None
 
 
 class StartCheck:
@@ -99,7 +101,7 @@ class StartCheck:
         self._curved = False  # whether there is a real gradient to compare captured derivatives with
         self._calls_left = _CALLS
         self._eps = flat.eps
-        self._near: NDArray[np.float64] | None = None
+        self._near: torch.Tensor | None = None
 
     def first(self, evaluator: Evaluator, level: str) -> ClosureResult:
         """The first call of the run, which is counted; `evaluator` is the run's."""
@@ -109,15 +111,20 @@ class StartCheck:
             return evaluator.evaluate(level)
         return self._measured(self._evaluate, lambda: evaluator.evaluate(level))
 
-    def compare(self, first: ClosureResult, x: NDArray[np.float64]) -> None:
-        """The other calls, after the first at x (n,). Raises ClosureError; warns (ClosureWarning) once of a finding."""
+    def compare(self, first: ClosureResult, x: Vector) -> None:
+        """The other calls, after the first at x (n,). Raises ClosureError; warns (ClosureWarning) once of a finding.
+
+        All vectors have the dtype and the device of x.
+        """
         gradients, after = self._flat.gradients(), Generators.now()
         self._first = self._real = first
-        self._x = x
+        self._x = torch.from_numpy(x) if isinstance(x, np.ndarray) else x
+        self._device_variables = DeviceVariables(self._variables, self._x.dtype, self._x.device)
         try:
             with preserved_buffers():
                 if self._apart:
                     self._first = self._real = self._first_of_part()
+                self._held = self._values()
                 self._drawn = not self._before.same(Generators.now() if self._apart else after)
                 self._compare(gradients)
         finally:
@@ -144,20 +151,22 @@ class StartCheck:
         absent = [a is None and b is None for a, b in zip(gradients, self._flat.gradients(), strict=True)]
         if not self._same_loss(second):
             return
-        self._curved = self._curvature and _finite(self._real)
+        self._curved = self._curvature and self._finite(self._real)
         if self._curved:
-            require_consistent(self._real, captured, self._eps)
+            require_consistent(self._real, captured, self._eps, self._x)
         if not all(absent) and not self._constrained:
             _warn_of_unreached([label for label, gone in zip(self._labels, absent, strict=True) if gone])
         if np.isfinite(first.loss):
             self._compare_displaced(captured, parts)
 
     def _compare_displaced(self, captured: ClosureResult, parts: Gradient | None) -> None:
-        if self._curved and parts is None:
-            parts = self._product(captured)
-        near = self._displaced(self._near_point(), evaluate_gradient if self._curved else evaluate_value)
-        if self._curved and parts is not None:
-            self._require_second_derivative(captured, parts, near)
+        constant = False
+        if self._curved:
+            parts = self._product(captured) if parts is None else parts
+            constant = self._has_constant_part(captured, parts)
+        near = self._displaced(self._near_point(), evaluate_gradient if constant else evaluate_value)
+        if constant and parts is not None and self._product_deviates(parts, near):
+            raise SecondDerivativeError(_HIDDEN)
         if self._curvature and self._drawn and self._calls_left and not self._same_loss(self._repeat(evaluate_value)):
             return
         if near is not None and self._suspicious(near):
@@ -183,7 +192,7 @@ class StartCheck:
         self._flat.require_held(self._x)
         return result
 
-    def _call(self, evaluate: Evaluate, x: NDArray[np.float64], *, rewind: bool) -> ClosureResult:
+    def _call(self, evaluate: Evaluate, x: torch.Tensor, *, rewind: bool) -> ClosureResult:
         self._calls_left -= 1
         if rewind and self._drawn:
             self._before.put_back()
@@ -211,11 +220,9 @@ class StartCheck:
         warnings.warn(message, ClosureWarning, stacklevel=2)
         return False
 
-    def _displaced(self, z: NDArray[np.float64], evaluate: Evaluate) -> _Displacement | None:
+    def _displaced(self, z: torch.Tensor, evaluate: Evaluate) -> _Displacement | None:
         """The loss at z, with the same random numbers; None if it cannot be computed."""
-        at = self._variables.to_user(z)
-        self._flat.write(self._x)
-        before = self._flat.read()
+        at = self._to_user(z)
         try:
             result = self._call(evaluate, at, rewind=True)
         except Exception as error:
@@ -223,38 +230,57 @@ class StartCheck:
                 raise repeated_call_error(error) from None
             return None  # z may be outside the domain of the loss
         self._flat.require_held(at)
-        step = self._flat.read() - before
-        return (
-            _Displacement(step, result.loss - self._first.loss, result.gradient) if np.isfinite(result.loss) else None
-        )
+        if not np.isfinite(result.loss):
+            return None
+        return _Displacement(self._values() - self._held, result.loss - self._first.loss, self._gradient_of(result))
 
-    def _near_point(self) -> NDArray[np.float64]:
+    # Vectors
+
+    def _values(self) -> torch.Tensor:
+        """The parameters' values, which have their own precision."""
+        return self._flat.join([tensor.detach() for tensor in self._flat.tensors], self._x.dtype, self._x.device)
+
+    def _gradient_of(self, result: ClosureResult) -> torch.Tensor | None:
+        return result.vector(self._x.dtype, self._x.device)
+
+    def _to_user(self, z: torch.Tensor) -> torch.Tensor:
+        x, still = self._device_variables.to_user(z), self._variables.unreached()
+        return x if still is None else torch.where(torch.from_numpy(still).to(x.device), self._x, x)
+
+    def _near_point(self) -> torch.Tensor:
         """The point of the first displacement, in the solver's variables."""
         if self._near is None:
             self._near = self._target(_NEAR, 1)
         return self._near
 
-    def _target(self, power: float, factor: float) -> NDArray[np.float64]:
+    def _target(self, power: float, factor: float) -> torch.Tensor:
         """A point in the solver's variables, inside their bounds: a multiple of a random step along the gradient."""
-        z, variables = self._variables.to_solver(self._x), self._variables
-        unit = np.resize(_IRREGULAR, z.size)
-        if self._real.gradient is not None:
-            slope = variables.gradient_to_solver(self._real.gradient)
-            unit = np.where(slope * unit < 0, -unit, unit)
-        length = self._eps**power * (1 + float(np.linalg.norm(z)))
-        step = factor * length * unit / max(float(np.linalg.norm(unit)), 1e-300)
-        if variables.bounds is None:
-            return np.asarray(z + step)
-        low, high = variables.bounds.lb, variables.bounds.ub
+        variables = self._device_variables
+        z = variables.to_solver(self._x)
+        step = _IRREGULAR.to(z).repeat(-(-len(z) // len(_IRREGULAR)))[: len(z)]
+        gradient = self._gradient_of(self._real)
+        if gradient is not None:
+            slope = variables.gradient_to_solver(gradient)
+            step = torch.where(slope * step < 0, -step, step)
+        size, length = torch.stack([torch.linalg.vector_norm(v) for v in (step, z)]).tolist()
+        step *= factor * self._eps**power * (1 + length) / size
+        low, high = variables.lower, variables.upper
+        if low is None or high is None:
+            return z + step
         inside = (z + step >= low) & (z + step <= high)
-        return np.asarray(np.clip(np.where(inside, z + step, z - step), low, high))
+        return torch.clamp(torch.where(inside, z + step, z - step), low, high)
+
+    def _finite(self, result: ClosureResult) -> bool:
+        gradient = self._gradient_of(result)
+        return bool(np.isfinite(result.loss)) and gradient is not None and bool(gradient.isfinite().all())
 
     def _suspicious(self, move: _Displacement) -> bool:
-        if self._real.gradient is None:
+        gradient = self._gradient_of(self._real)
+        if gradient is None:
             return move.change == 0
         if not self._gradient and move.change != 0:
             return False
-        predicted = self._predicted(move, self._real.gradient)
+        predicted = self._predicted(move, gradient)
         if predicted is None:
             return False
         off, shows = abs(move.change / predicted - 1), self._exceeds_rounding(move.change - predicted)
@@ -267,7 +293,7 @@ class StartCheck:
     def _exceeds_rounding(self, change: float) -> bool:
         return abs(change) > _MEASURABLE * self._eps * abs(self._first.loss)
 
-    def _predicted(self, move: _Displacement, gradient: NDArray[np.float64]) -> float | None:
+    def _predicted(self, move: _Displacement, gradient: torch.Tensor) -> float | None:
         """The change of the loss to first order; None if it is smaller than rounding."""
         change = float(gradient @ move.step)
         return change if self._exceeds_rounding(change) and np.isfinite(change) else None
@@ -286,7 +312,7 @@ class StartCheck:
 
     def _ratios(self, near: _Displacement, *, unchanged: bool) -> tuple[float, float]:
         """Actual over predicted change of the loss, on both sides; NaN if not known."""
-        gradient, far = self._real.gradient, None
+        gradient, far = self._gradient_of(self._real), None
         if self._calls_left:
             evaluate = evaluate_value if gradient is not None else evaluate_probe
             far = self._displaced(self._target(_FAR if unchanged else _NEAR, -_BACK), evaluate)
@@ -297,7 +323,7 @@ class StartCheck:
             return np.nan, np.nan
         return self._ratio(near, gradient), self._ratio(far, gradient)
 
-    def _ratio(self, move: _Displacement, gradient: NDArray[np.float64]) -> float:
+    def _ratio(self, move: _Displacement, gradient: torch.Tensor) -> float:
         predicted = self._predicted(move, gradient)
         return np.nan if predicted is None else move.change / predicted
 
@@ -305,27 +331,30 @@ class StartCheck:
         """A product with the Hessian at the start, along the step of the near displacement."""
         assert captured.graph is not None
         self._flat.write(self._x)
-        step = self._variables.to_user(self._near_point()) - self._x
-        return captured.graph.parts(step)
+        return captured.graph.parts(self._to_user(self._near_point()) - self._x)
 
-    def _require_second_derivative(self, captured: ClosureResult, parts: Gradient, near: _Displacement | None) -> None:
-        """SecondDerivativeError where the captured graph hides part of the curvature."""
+    def _has_constant_part(self, captured: ClosureResult, product: Gradient) -> bool:
+        """Whether no gradient depends on some parameter: the loss is linear in it, or an operation hides its curvature.
+
+        SecondDerivativeError where the graph shows the latter.
+        """
         assert captured.graph is not None
-        hidden = once_differentiable(captured.graph.gradient)
-        # No gradient depends on this parameter: the loss is linear in it, or an operation hides its second derivative.
-        if any(part is None and seen is not None for part, seen in zip(parts, captured.graph.gradient, strict=True)):
-            hidden = hidden or self._product_deviates(self._flat.gather(parts), near)
-        if hidden:
+        if once_differentiable(captured.graph.gradient):
             raise SecondDerivativeError(_HIDDEN)
+        return any(
+            part is None and seen is not None for part, seen in zip(product, captured.graph.gradient, strict=True)
+        )
 
-    def _product_deviates(self, product: NDArray[np.float64], near: _Displacement | None) -> bool:
+    def _product_deviates(self, parts: Gradient, near: _Displacement | None) -> bool:
         """Whether a product differs from the change of the gradient along the same step."""
-        if near is None or near.gradient is None or self._real.gradient is None:
+        real = self._gradient_of(self._real)
+        if near is None or near.gradient is None or real is None:
             return False
-        scale = self._variables.scale
-        grown = scale * (near.gradient - self._real.gradient)
-        noise = _MEASURABLE * self._eps * float(np.linalg.norm(scale * self._real.gradient))
-        return bool(np.linalg.norm(scale * product - grown) > 0.1 * np.linalg.norm(grown) + noise)
+        product = self._flat.join(parts, real.dtype, real.device)
+        scale, norm = self._device_variables.scale, torch.linalg.vector_norm
+        grown = scale * (near.gradient - real)
+        noise = _MEASURABLE * self._eps * norm(scale * real)
+        return bool(norm(scale * product - grown) > 0.1 * norm(grown) + noise)
 
 
 def _gradient_is_wrong(ahead: float, behind: float, *, stale: bool) -> bool:
@@ -363,7 +392,3 @@ def _warn_of_unreached(names: Sequence[str]) -> None:
         ClosureWarning,
         stacklevel=2,
     )
-
-
-def _finite(result: ClosureResult) -> bool:
-    return bool(np.isfinite(result.loss)) and result.gradient is not None and bool(np.isfinite(result.gradient).all())
