@@ -34,6 +34,7 @@ __all__ = [
     "ClosureReport",
     "ObservedClosure",
     "check_closure",
+    "different_losses",
     "require_consistent",
     "same_loss",
 ]
@@ -106,8 +107,8 @@ class ClosureReport:
 def require_consistent(real: ClosureResult, captured: ClosureResult, eps: float, x: torch.Tensor) -> None:
     """InconsistentClosureError where captured and real derivatives differ at x (n,), with the likely cause."""
     tolerance = 1e3 * eps
-    total = None if captured.backpropagated is None else sum(map(float, captured.backpropagated))
-    if total is not None and abs(total - captured.loss) > tolerance * (1 + abs(captured.loss)):
+    total = _total(captured)
+    if different_losses(captured, eps):
         raise InconsistentClosureError(
             f"the closure returned {captured.loss:.6g} but called backward() on losses that add up to {total:.6g}; "
             f"the two must be equal: return the sum of the losses that are backpropagated, without gradient scaling"
@@ -117,6 +118,16 @@ def require_consistent(real: ClosureResult, captured: ClosureResult, eps: float,
     assert derivative is not None
     if _norm(gradient - derivative) > tolerance * (1 + _norm(gradient)):
         raise InconsistentClosureError(_disagreement(gradient, derivative))
+
+
+def different_losses(captured: ClosureResult, eps: float) -> bool:
+    """Whether the closure backpropagated another loss than it returned."""
+    total = _total(captured)
+    return total is not None and abs(total - captured.loss) > 1e3 * eps * (1 + abs(captured.loss))
+
+
+def _total(captured: ClosureResult) -> float | None:
+    return None if captured.backpropagated is None else sum(map(float, captured.backpropagated))
 
 
 def _disagreement(real: torch.Tensor, captured: torch.Tensor) -> str:

@@ -1,4 +1,7 @@
-"""The start check: compares the first closure call of a run with at most three extra calls, outside all counts."""
+"""The start check: compares the first closure call of a run with one extra call, outside all counts.
+
+Where the two do not agree, one or two more calls find out why.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ from .closure import (
     evaluate_probe,
     evaluate_value,
 )
-from .closure_check import STOCHASTIC, ObservedClosure, require_consistent, same_loss
+from .closure_check import STOCHASTIC, ObservedClosure, different_losses, require_consistent, same_loss
 from .explained_errors import MADE_BEFORE, is_exhausted, repeated_call_error
 from .graph import made_before, once_differentiable, saved_bytes
 from .hessian import Gradient
@@ -51,19 +54,24 @@ _IRREGULAR = torch.from_numpy(
 """Repeated, the direction of a displacement where no gradient gives its signs: drawing so many numbers takes long."""
 _PART_STALE = 0.01
 """The same if both sides agree: then a small part of the loss is older than the call."""
+_SAME = 1000
+"""Losses or gradients that differ by up to this many roundings agree."""
+_CURVED = 0.05
+"""The change of a gradient and a product with the Hessian differ by at most this fraction, over a small step."""
 
 
 @dataclass(frozen=True)
 class _Displacement:
-    """A step in x (n,), by how much the loss changed, and the gradient after it where it was computed."""
+    """A step in x (n,), by how much the loss changed, and the result there, at `end`."""
 
+    end: torch.Tensor
     step: torch.Tensor
     change: float
-    gradient: torch.Tensor | None
+    result: ClosureResult
 
 
 class StartCheck:
-    """Compares the first closure call of a run with at most three more: at the same point, and displaced.
+    """Compares the first closure call of a run with one more, displaced; if they disagree, with others: see `_CALLS`.
 
     closure: the user's closure; `loss` turns its return value into the loss. variables: the solver's variables; points
     are displaced in their units and bounds. labels: one name for each parameter. gradient: whether the method uses it;
@@ -102,6 +110,10 @@ class StartCheck:
         self._calls_left = _CALLS
         self._eps = flat.eps
         self._near: torch.Tensor | None = None
+        self._moved: _Displacement | None = None
+        self._along_near: Gradient | None = None
+        self._tried = False  # whether the near displacement has been called
+        self._nodes: set[Any] = set()
 
     def first(self, evaluator: Evaluator, level: str) -> ClosureResult:
         """The first call of the run, which is counted; `evaluator` is the run's."""
@@ -124,15 +136,17 @@ class StartCheck:
             with preserved_buffers():
                 if self._apart:
                     self._first = self._real = self._first_of_part()
-                self._held = self._values()
+                self._held = self._rounded(self._x)
                 self._drawn = not self._before.same(Generators.now() if self._apart else after)
-                self._compare(gradients)
+                if not self._agrees(gradients):
+                    self._compare(gradients)
         finally:
             after.put_back()
             self._flat.write(x)
             for tensor, gradient in zip(self._flat.tensors, gradients, strict=True):
                 tensor.grad = gradient
             self._seen.forget()
+            self._moved = self._along_near = None
             del self._first, self._real  # they hold graphs
 
     def _first_of_part(self) -> ClosureResult:
@@ -141,55 +155,86 @@ class StartCheck:
         self._flat.write(self._x)
         return self._measured(self._evaluate, lambda: self._evaluate(self._seen, self._flat))
 
-    def _compare(self, gradients: Sequence[Any]) -> None:
-        first = self._first
-        parts = None if first.graph is None else self._product(first)
-        second = self._repeat(self._counterpart(), rewind=self._curvature)
-        self._nodes = self._seen.nodes
-        self._eps = self._seen.precision(self._flat.eps, first.loss)
-        self._real, captured = (second, first) if first.graph is not None else (first, second)
-        absent = [a is None and b is None for a, b in zip(gradients, self._flat.gradients(), strict=True)]
-        if not self._same_loss(second):
-            return
-        self._curved = self._curvature and self._finite(self._real)
-        if self._curved:
-            require_consistent(self._real, captured, self._eps, self._x)
-        if not all(absent) and not self._constrained:
-            _warn_of_unreached([label for label, gone in zip(self._labels, absent, strict=True) if gone])
-        if np.isfinite(first.loss):
-            self._compare_displaced(captured, parts)
+    def _agrees(self, gradients: Sequence[Any]) -> bool:
+        """Whether a call at a displaced point agrees with the first call in all that can be compared.
 
-    def _compare_displaced(self, captured: ClosureResult, parts: Gradient | None) -> None:
-        constant = False
-        if self._curved:
-            parts = self._product(captured) if parts is None else parts
-            constant = self._has_constant_part(captured, parts)
-        near = self._displaced(self._near_point(), evaluate_gradient if constant else evaluate_value)
-        if constant and parts is not None and self._product_deviates(parts, near):
-            raise SecondDerivativeError(_HIDDEN)
-        if self._curvature and self._drawn and self._calls_left and not self._same_loss(self._repeat(evaluate_value)):
+        The change of the loss is that of the mean of both gradients, and the change of the gradient a product with the
+        Hessian. So there is no noise, no stale graph and no wrong derivative. False if it is not certain.
+        """
+        first, before = self._first, self._gradient_of(self._first)
+        if first.graph is not None:
+            self._product(first)  # now, because another call may change what it needs
+        if self._drawn or before is None or (self._curvature and first.graph is None):
+            return False
+        if different_losses(first, self._eps):
+            return False
+        self._moved = near = self._displaced(
+            self._near_point(), evaluate_gradient if self._curvature else self._evaluate
+        )
+        self._tried, self._nodes = True, self._seen.nodes
+        self._eps = self._seen.precision(self._flat.eps, first.loss)
+        after = None if near is None else self._gradient_of(near.result)
+        if near is None or after is None:
+            return False
+        predicted = float((before + after) @ near.step) / 2
+        off, rounding = abs(near.change - predicted), self._eps * max(abs(first.loss), abs(first.loss + near.change))
+        if not off <= max(_MEASURABLE * rounding, min(_SAME * rounding, _PART_STALE * abs(predicted))):
+            return False
+        if self._curvature and not self._product_agrees(first, after - before):
+            return False
+        self._warn_of_unreached(gradients)
+        return True
+
+    def _compare(self, gradients: Sequence[Any]) -> None:
+        """Find out what is wrong, if anything is: first by repeating the last call."""
+        last, x = (self._first, self._x) if self._moved is None else (self._moved.result, self._moved.end)
+        second = self._repeat(self._counterpart(last), x, rewind=self._curvature)
+        self._nodes = self._nodes or self._seen.nodes
+        self._eps = self._seen.precision(self._flat.eps, last.loss)
+        real, captured = (second, last) if last.graph is not None else (last, second)
+        if not self._same_loss(last, second, x):
             return
+        self._curved = self._curvature and self._finite(real)
+        if self._curved:
+            require_consistent(real, captured, self._eps, x)
+        self._warn_of_unreached(gradients)
+        if self._moved is None:
+            self._real = real
+        if np.isfinite(self._first.loss):
+            self._compare_displaced(captured if self._first.graph is None else self._first)
+
+    def _compare_displaced(self, captured: ClosureResult) -> None:
+        near = self._moved
+        constant = self._curved and self._has_constant_part(captured)
+        if not self._tried:
+            near = self._displaced(self._near_point(), evaluate_gradient if constant else evaluate_value)
+        if near is not None and constant and self._product_deviates(captured, near):
+            raise SecondDerivativeError(_HIDDEN)
+        if self._curvature and self._drawn and self._calls_left:
+            again = self._repeat(evaluate_value, self._x)
+            if not self._same_loss(self._first, again, self._x):
+                return
         if near is not None and self._suspicious(near):
             self._judge(near)
 
     # Calls
 
-    def _counterpart(self) -> Evaluate:
+    def _counterpart(self, last: ClosureResult) -> Evaluate:
         """The second call: with the captured gradient, to compare with the real one, or the same call again."""
         if not self._curvature:
             return self._evaluate
-        return evaluate_gradient if self._first.graph is not None else evaluate_curvature
+        return evaluate_gradient if last.graph is not None else evaluate_curvature
 
-    def _repeat(self, evaluate: Evaluate, *, rewind: bool = False) -> ClosureResult:
+    def _repeat(self, evaluate: Evaluate, x: torch.Tensor, *, rewind: bool = False) -> ClosureResult:
         """Another call at the same point, with the same random numbers or new ones."""
         try:
-            result = self._call(evaluate, self._x, rewind=rewind)
+            result = self._call(evaluate, x, rewind=rewind)
         except Exception as error:
             new = repeated_call_error(error)
             if new is error:
                 raise
             raise new from None
-        self._flat.require_held(self._x)
+        self._flat.require_held(x)
         return result
 
     def _call(self, evaluate: Evaluate, x: torch.Tensor, *, rewind: bool) -> ClosureResult:
@@ -212,11 +257,17 @@ class StartCheck:
 
     # Checks
 
-    def _same_loss(self, second: ClosureResult) -> bool:
-        """Whether two calls at the same point agree; warns where they do not."""
-        if same_loss(self._first, second.loss, self._eps, self._x):
+    def _warn_of_unreached(self, gradients: Sequence[Any]) -> None:
+        """gradients: `.grad` of each parameter after the first call."""
+        absent = [a is None and b is None for a, b in zip(gradients, self._flat.gradients(), strict=True)]
+        if not all(absent) and not self._constrained:
+            _warn_of_unreached([label for label, gone in zip(self._labels, absent, strict=True) if gone])
+
+    def _same_loss(self, first: ClosureResult, second: ClosureResult, x: torch.Tensor) -> bool:
+        """Whether two calls at x agree; warns where they do not."""
+        if same_loss(first, second.loss, self._eps, x):
             return True
-        message = STOCHASTIC.format(first=self._first.loss, second=second.loss)
+        message = STOCHASTIC.format(first=first.loss, second=second.loss)
         warnings.warn(message, ClosureWarning, stacklevel=2)
         return False
 
@@ -232,13 +283,15 @@ class StartCheck:
         self._flat.require_held(at)
         if not np.isfinite(result.loss):
             return None
-        return _Displacement(self._values() - self._held, result.loss - self._first.loss, self._gradient_of(result))
+        return _Displacement(at, self._rounded(at) - self._held, result.loss - self._first.loss, result)
 
     # Vectors
 
-    def _values(self) -> torch.Tensor:
-        """The parameters' values, which have their own precision."""
-        return self._flat.join([tensor.detach() for tensor in self._flat.tensors], self._x.dtype, self._x.device)
+    def _rounded(self, x: torch.Tensor) -> torch.Tensor:
+        """x, which was written into the parameters, in their precision."""
+        if all(tensor.dtype == x.dtype for tensor in self._flat.tensors):
+            return x
+        return self._flat.join([tensor.detach() for tensor in self._flat.tensors], x.dtype, x.device)
 
     def _gradient_of(self, result: ClosureResult) -> torch.Tensor | None:
         return result.vector(self._x.dtype, self._x.device)
@@ -260,13 +313,12 @@ class StartCheck:
         step = _IRREGULAR.to(z).repeat(-(-len(z) // len(_IRREGULAR)))[: len(z)]
         gradient = self._gradient_of(self._real)
         if gradient is not None:
-            slope = variables.gradient_to_solver(gradient)
-            step = torch.where(slope * step < 0, -step, step)
+            step.copysign_(variables.gradient_to_solver(gradient))
         size, length = torch.stack([torch.linalg.vector_norm(v) for v in (step, z)]).tolist()
         step *= factor * self._eps**power * (1 + length) / size
         low, high = variables.lower, variables.upper
         if low is None or high is None:
-            return z + step
+            return step.add_(z)
         inside = (z + step >= low) & (z + step <= high)
         return torch.clamp(torch.where(inside, z + step, z - step), low, high)
 
@@ -318,7 +370,7 @@ class StartCheck:
             far = self._displaced(self._target(_FAR if unchanged else _NEAR, -_BACK), evaluate)
         elif unchanged:
             far = near
-        gradient = gradient if gradient is not None or far is None else far.gradient
+        gradient = gradient if gradient is not None or far is None else self._gradient_of(far.result)
         if far is None or gradient is None:
             return np.nan, np.nan
         return self._ratio(near, gradient), self._ratio(far, gradient)
@@ -329,11 +381,23 @@ class StartCheck:
 
     def _product(self, captured: ClosureResult) -> Gradient:
         """A product with the Hessian at the start, along the step of the near displacement."""
-        assert captured.graph is not None
-        self._flat.write(self._x)
-        return captured.graph.parts(self._to_user(self._near_point()) - self._x)
+        if self._along_near is None:
+            assert captured.graph is not None
+            self._flat.write(self._x)
+            self._along_near = captured.graph.parts(self._to_user(self._near_point()) - self._x)
+        return self._along_near
 
-    def _has_constant_part(self, captured: ClosureResult, product: Gradient) -> bool:
+    def _product_agrees(self, captured: ClosureResult, change: torch.Tensor) -> bool:
+        """Whether the captured gradient is the derivative of the loss, and changes as its graph says."""
+        assert captured.graph is not None
+        if once_differentiable(captured.graph.gradient):
+            return False
+        product = self._flat.join(self._product(captured), change.dtype, change.device)
+        norm, gradient = torch.linalg.vector_norm, captured.graph.vector.detach()
+        off, size, expected = torch.stack([norm(change - product), norm(gradient), norm(product)]).tolist()
+        return bool(off <= _SAME * self._eps * (1 + size) + _CURVED * expected)
+
+    def _has_constant_part(self, captured: ClosureResult) -> bool:
         """Whether no gradient depends on some parameter: the loss is linear in it, or an operation hides its curvature.
 
         SecondDerivativeError where the graph shows the latter.
@@ -341,18 +405,17 @@ class StartCheck:
         assert captured.graph is not None
         if once_differentiable(captured.graph.gradient):
             raise SecondDerivativeError(_HIDDEN)
-        return any(
-            part is None and seen is not None for part, seen in zip(product, captured.graph.gradient, strict=True)
-        )
+        pairs = zip(self._product(captured), captured.graph.gradient, strict=True)
+        return any(part is None and seen is not None for part, seen in pairs)
 
-    def _product_deviates(self, parts: Gradient, near: _Displacement | None) -> bool:
+    def _product_deviates(self, captured: ClosureResult, near: _Displacement) -> bool:
         """Whether a product differs from the change of the gradient along the same step."""
-        real = self._gradient_of(self._real)
-        if near is None or near.gradient is None or real is None:
+        real, after = self._gradient_of(self._real), self._gradient_of(near.result)
+        if real is None or after is None:
             return False
-        product = self._flat.join(parts, real.dtype, real.device)
+        product = self._flat.join(self._product(captured), real.dtype, real.device)
         scale, norm = self._device_variables.scale, torch.linalg.vector_norm
-        grown = scale * (near.gradient - real)
+        grown = scale * (after - real)
         noise = _MEASURABLE * self._eps * norm(scale * real)
         return bool(norm(scale * product - grown) > 0.1 * norm(grown) + noise)
 
