@@ -315,7 +315,7 @@ class StartCheck:
         if gradient is not None:
             step.copysign_(variables.gradient_to_solver(gradient))
         size, length = torch.stack([torch.linalg.vector_norm(v) for v in (step, z)]).tolist()
-        step *= factor * self._eps**power * (1 + length) / size
+        step *= factor * self._eps**power * (1 + length) / (size or 1.0)  # of no entry where all are fixed
         low, high = variables.lower, variables.upper
         if low is None or high is None:
             return step.add_(z)

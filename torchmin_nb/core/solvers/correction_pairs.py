@@ -52,6 +52,7 @@ class CorrectionPairs:
         for slot in self.slots():
             self._curvatures[slot] = 1 / self._small[0][slot, slot]
         self._found = torch.zeros(2 + 2 * size, dtype=wide(self.rows[0, 0, :0]).dtype, device=self.rows.device)
+        self._host = self._found.numpy() if self._found.device.type == "cpu" else None  # a view
         self._scalars = self._found[:2].unbind()
         self._use_slots()
 
@@ -96,20 +97,22 @@ class CorrectionPairs:
         """
         size, (inverse, products, projections) = len(self._pairs), self._small
         slot = (self.first + self.count) % size
-        parts: tuple[torch.Tensor, ...] = ()
-        values: list[torch.Tensor] = []
         if keep:
             s, y = self._pairs[slot]
             torch.sub(after.x, before.x, out=s)
             torch.sub(after.gradient, before.gradient, out=y)
-            parts, values = self._scalars, [dot(s, y), dot(y, y)]
             if self.count == size:
                 self.first = (slot + 1) % size
             else:
                 self.count += 1
                 self._use_slots()
-        torch._foreach_copy_([self._projected, *parts], [torch.mv(self.filled, after.gradient), *values])
-        found = self._found.numpy(force=True)
+            for number, vector in zip(self._scalars, (s, y), strict=True):
+                dot(vector, y, out=number)
+        if self.rows.dtype == self._found.dtype:
+            torch.mv(self.filled, after.gradient, out=self._projected)
+        else:
+            self._projected.copy_(torch.mv(self.filled, after.gradient))
+        found = self._found.cpu().numpy() if self._host is None else self._host
         now = found[2:].reshape(-1, 2)
         if keep:
             inverse[slot] = inverse[:, slot] = 0
