@@ -121,7 +121,7 @@ class FlatParameters:
         self._sizes = [tensor.numel() for tensor in self.tensors]
         self.n = sum(self._sizes)
         self.on_host = all(tensor.device.type == "cpu" for tensor in self.tensors)
-        self._memory: list[tuple[int, bool]] = []
+        self._memory: list[tuple[int, torch.Size, bool]] = []
         self._places: list[torch.Tensor] | None = None
 
     @property
@@ -144,7 +144,6 @@ class FlatParameters:
         Through `.data`, so that the graph of an earlier point can still be used: write that point's values back
         before the backward pass. The storage does not change: views of the parameters remain views.
         """
-        self._require_shapes()
         whole = torch.from_numpy(x) if isinstance(x, np.ndarray) else x
         places = self._places_for(whole)
         if places is None:
@@ -189,7 +188,8 @@ class FlatParameters:
     def join(self, parts: Sequence[torch.Tensor | None], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
         """The same as a tensor."""
         try:
-            flat: torch.Tensor = _flatten_dense_tensors(parts).detach()
+            flat: torch.Tensor = _flatten_dense_tensors(parts)
+            flat = flat.detach() if flat.requires_grad else flat
             if flat.numel() == self.n:
                 return flat.to(device, dtype, copy=len(parts) == 1)  # of one tensor it is a view
         except (TypeError, RuntimeError):  # a part is missing, sparse or on another device
@@ -266,8 +266,9 @@ class FlatParameters:
 
         This takes half the time of copies between tensors of the parameters' shapes.
         """
-        memory = [(tensor.data_ptr(), tensor.is_contiguous()) for tensor in self.tensors]
+        memory = [(tensor.data_ptr(), tensor.shape, tensor.is_contiguous()) for tensor in self.tensors]
         if memory != self._memory:
+            self._require_shapes()
             kinds = {(tensor.device, tensor.dtype, tensor.is_contiguous()) for tensor in self.tensors}
             alike = len(kinds) == 1 and self.tensors[0].is_contiguous()
             self._places = [tensor.data.view(-1) for tensor in self.tensors] if alike else None
