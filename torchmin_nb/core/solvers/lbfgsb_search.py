@@ -15,7 +15,7 @@ import torch
 from .box import Box
 from .contract import Problem, Sample
 from .line_search import Line, MoreThuente, Task
-from .noise import NoisyState, measure
+from .noise import NoisyState, changed, measure
 
 __all__ = ["EXACT", "Losses", "Path", "Step", "search"]
 
@@ -121,7 +121,7 @@ class Losses:
         return True
 
     def _unknown(self, loss: float) -> bool:
-        return self.noise is None or not _AGAIN <= abs(loss / (self.noise_loss or math.nan)) <= 1 / _AGAIN
+        return self.noise is None or changed(loss, self.noise_loss, _AGAIN)
 
     def _hides(self, change: float) -> bool:
         return self.noise is not None and change <= _LOST * self.noise
