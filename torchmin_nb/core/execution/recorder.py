@@ -111,7 +111,7 @@ class Recorder:
     @property
     def iterations(self) -> int:
         """The number of iterations so far."""
-        return self.history[-1].index if len(self.history) else 0
+        return max(len(self.history) - 1, 0)  # the first is the start
 
     def _emit_iteration(
         self,

@@ -25,6 +25,8 @@ TrainableGroup = dict[str, object]
 Vector: TypeAlias = "NDArray[np.float64] | torch.Tensor"
 """A point or direction, shape (n,): an array for SciPy, or a tensor on the device."""
 _ALLOWED = (torch.float32, torch.float64)
+_SHORT = 4096
+"""A vector of this length is copied in less time than an operation for each parameter takes."""
 
 
 def trainable(groups: Iterable[TrainableGroup]) -> list[torch.Tensor]:
@@ -164,7 +166,7 @@ class FlatParameters:
 
     def require_held(self, x: Vector) -> None:
         """Raise ClosureError if a closure call has changed the parameters, which held x before."""
-        if all(map(_equal, self.tensors, self._chunks(x))):
+        if self._holds(x):
             return
         held, written = self.read(), self.gather(self._chunks(x))
         if isinstance(x, np.ndarray):
@@ -260,6 +262,13 @@ class FlatParameters:
         whole = torch.from_numpy(x) if isinstance(x, np.ndarray) else x
         pieces: tuple[torch.Tensor, ...] = _unflatten_dense_tensors(whole, self.tensors)
         return pieces
+
+    def _holds(self, x: Vector) -> bool:
+        whole = torch.from_numpy(x) if isinstance(x, np.ndarray) else x
+        places = self._places_for(whole) if self.n <= _SHORT else None
+        if places is not None:
+            return torch.equal(torch.cat(places), whole)
+        return all(map(_equal, self.tensors, self._chunks(whole)))
 
     def _places_for(self, x: torch.Tensor) -> list[torch.Tensor] | None:
         """The memory of each parameter as a vector, if x can be copied there in one operation.

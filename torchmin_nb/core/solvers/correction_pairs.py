@@ -48,7 +48,9 @@ class CorrectionPairs:
         )
         self._small = self.inverse.numpy(), self.products.numpy(), self.projections.numpy()  # views
         size = self.rows.size(0)
-        self._pairs, self._flat = [tuple(pair) for pair in self.rows], self.rows.flatten(0, 1)
+        self._flat = self.rows.flatten(0, 1)
+        vectors = self._flat.unbind()
+        self._pairs = list(zip(vectors[::2], vectors[1::2], strict=True))
         self._curvatures, self._weights = np.zeros(size), np.zeros((size, 2))
         for slot in self.slots():
             self._curvatures[slot] = 1 / self._small[0][slot, slot]
