@@ -66,6 +66,10 @@ def line(m=40, dtype=torch.float64):
     return x, torch.sin(3 * x)
 
 
+def a_design(*shape, seed):
+    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
 def rosenbrock(x):
     return (1 - x[0]) ** 2 + 100 * (x[1] - x[0] ** 2) ** 2
 
@@ -77,6 +81,14 @@ def rosenbrock(x):
 def nan_at_the_start():
     x = parameter(-1.0, 2.0)
     return diagnosed([x], lambda: (x[0].log() + x[1]) ** 2)
+
+
+@planted("NaN or infinite")
+def trials_beyond_a_logarithm():
+    """The end point is finite, and the message says nothing of NaN."""
+    data, mean, spread = 2 + 0.01 * a_design(100, seed=0), parameter(0.0), parameter(1.0)
+    closure = lambda: (torch.log(spread - 0.9) + (data - mean) ** 2 / (2 * spread**2)).sum()  # noqa: E731
+    return diagnosed([mean, spread], closure, "L-BFGS-B")
 
 
 @planted("NaN or infinite")
@@ -328,6 +340,18 @@ def a_largest_entry():
 
 
 @planted("kink")
+def a_loss_of_three_digits():
+    """Its gradient is that of the loss before rounding."""
+    x, d = parameter(-1.0, 0.5, 2.0), torch.arange(1.0, 4.0)
+
+    def closure():
+        loss = ((x - d) ** 2 * d).sum()
+        return loss + (torch.round(1e3 * loss) / 1e3 - loss).detach()
+
+    return diagnosed([x], closure, dict(method="CG", options=dict(gtol=1e-8)))
+
+
+@planted("kink")
 def a_rounded_loss():
     x = parameter(0.3, 2.2)
     return diagnosed([x], lambda: (torch.round(10 * x) - 7).square().sum() / 100 + 0 * (x**2).sum(), "BFGS")
@@ -352,6 +376,32 @@ def a_network_of_zeros():
         each.data.zero_()
     x, y = line()
     return diagnosed(model.parameters(), lambda: ((model(x) - y) ** 2).mean(), "L-BFGS-B")
+
+
+def exclusive_or(activation, start, method):
+    x = torch.tensor([[0, 0], [0, 1], [1, 0], [1, 1]], dtype=torch.float64)
+    model = network(2, 3, 1, activation=activation)
+    for each in model.parameters():
+        each.data.fill_(start)
+    y = (x.sum(1, keepdim=True) == 1).double()
+    return diagnosed(model.parameters(), lambda: ((model(x) - y) ** 2).mean(), method)
+
+
+@planted("saddle")
+def units_that_are_alike():
+    return exclusive_or(torch.nn.Sigmoid, 0.1, "L-BFGS-B")
+
+
+@planted("saddle")
+def units_that_are_alike_with_large_weights():
+    """The negative curvature is 5e-7 of the largest, and the loss falls nowhere nearby."""
+    return exclusive_or(torch.nn.Tanh, 0.5, "BFGS")
+
+
+@planted("saddle")
+def units_that_are_all_zero():
+    """Gradient and curvature are exactly zero for all weights of the hidden layer."""
+    return exclusive_or(torch.nn.Softplus, 0.0, "BFGS")
 
 
 @planted("saddle")
@@ -395,9 +445,30 @@ def a_loss_without_bound():
 
 
 @planted("no finite minimum")
+def the_tail_of_a_decay():
+    x = parameter(0.0, 0.0)
+    return diagnosed([x], lambda: torch.exp(-x[0]) + (x[1] - 1) ** 2)
+
+
+@planted("no finite minimum")
+def a_power_that_falls():
+    """By its flattest direction, which is not that of the point."""
+    x = parameter(1.0, -300.0)
+    return diagnosed([x], lambda: 1 / (1 + x[0].square()) + (x[1] + 300) ** 2, "L-BFGS-B")
+
+
+@planted("no finite minimum")
 def a_wrong_sign():
     model, (x, y) = network(1, 5, 1), line()
     return diagnosed(model.parameters(), lambda: -((model(x) - y) ** 2).mean(), "L-BFGS-B")
+
+
+@planted("no finite minimum")
+def separable_data():
+    """The method reports success, and the loss is 1e-9."""
+    x, w = a_design(50, 3, seed=0), parameter(0.0, 0.0, 0.0)
+    loss = lambda: torch.nn.functional.binary_cross_entropy_with_logits(x @ w, (x[:, 0] > 0).double())  # noqa: E731
+    return diagnosed([w], loss, dict(method="BFGS", options=dict(gtol=1e-9)))
 
 
 @planted("flat start")
@@ -425,6 +496,65 @@ def a_lbfgs_that_ends_inside_its_only_step():
     model = network(1, 8, 1, dtype=torch.float32)
     optimizer = torch.optim.LBFGS(model.parameters(), max_iter=20000, history_size=50, line_search_fn="strong_wolfe")
     return observed(optimizer, lambda: ((model(x) - y) ** 2).mean(), 1)
+
+
+def a_line_and_a_constant(constant, method, **keywords):
+    """float32 throughout, also in the data that the closure holds."""
+    x = a_design(100, 5, seed=0).float()
+    y = x @ torch.arange(5.0) + 0.3 * a_design(100, seed=1).float()
+    w = parameter(*[0.0] * 5, dtype=torch.float32)
+    return diagnosed([w], lambda: constant + ((x @ w - y) ** 2).mean(), method, **keywords)
+
+
+@planted("float32 floor")
+def float32_beside_a_constant():
+    """The search fails where slopes are 500 times the tolerance; the decrease that is left is below rounding."""
+    return a_line_and_a_constant(1000.0, "BFGS")
+
+
+@planted("float32 floor")
+def float32_beside_a_constant_with_success():
+    return a_line_and_a_constant(1000.0, "L-BFGS-B")
+
+
+@planted("noise")
+def noise_that_is_smooth_from_close_by():
+    """Its waves are 6e-7 long, and points at equal distances may all meet them alike."""
+    x, d = parameter(*np.linspace(0.5, 2, 10).tolist()), torch.arange(1.0, 11.0)
+    return diagnosed([x], lambda: ((x - 1) ** 2 * d).sum() + 1e-4 * torch.sin(1e7 * x.detach().sum()))
+
+
+class Solved(torch.autograd.Function):
+    """A linear system: conjugate gradients that end early, with an exact adjoint."""
+
+    @staticmethod
+    def forward(ctx, matrix, right):
+        z, r = torch.zeros_like(right), right.clone()
+        d = r.clone()
+        while r.norm() > 3e-3 * right.norm():
+            step = (r @ r) / (d @ matrix @ d)
+            z, before, r = z + step * d, r, r - step * (matrix @ d)
+            d = r + (r @ r) / (before @ before) * d
+        ctx.save_for_backward(matrix, torch.linalg.solve(matrix, right))
+        return z
+
+    @staticmethod
+    def backward(ctx, slope):
+        matrix, z = ctx.saved_tensors
+        return -torch.outer(torch.linalg.solve(matrix.T, slope), z), None
+
+
+@planted("noise")
+def an_inner_solver_that_ends_early():
+    """Its result is smooth as long as it takes as many iterations."""
+    t, k = torch.linspace(0, 1, 30, dtype=torch.float64), parameter(1.0, 0.5, 0.1)
+    stencil = torch.from_numpy(2 * np.eye(30) - np.eye(30, k=1) - np.eye(30, k=-1))
+
+    def closure():
+        matrix = stencil + torch.diag(0.1 + (k[0] + k[1] * t + k[2] * t**2) ** 2)
+        return ((Solved.apply(matrix, torch.sin(3 * t)) - t) ** 2).sum() + 1e-3 * (k**2).sum()
+
+    return diagnosed([k], closure, dict(method="BFGS", options=dict(gtol=1e-9)))
 
 
 @planted("noise")
@@ -588,10 +718,6 @@ def a_column_twice():
     return diagnosed(model.named_parameters(), lambda: ((model(features) - y) ** 2).mean(), "BFGS")
 
 
-def a_design(*shape, seed):
-    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
-
-
 @planted("unidentifiable parameters")
 def a_column_twice_among_thirty():
     x = a_design(80, 29, seed=0)
@@ -663,6 +789,35 @@ healthy_minimum("log_barrier", lambda x: (x**2).sum() - x.log().sum(), (3.0, 0.1
 healthy_minimum("target", rosenbrock, (-1.2, 1.0), target_loss=1.0)
 healthy_minimum("huge_loss", lambda x: 1e8 * quadratic(x), (1.0, 2.0))
 healthy_minimum("engine_torch", rosenbrock, (-1.2, 1.0), "SSBroyden")
+
+
+for method in ("BFGS", "L-BFGS-B", "CG", "Newton-CG", "trust-ncg"):
+
+    def float32_regression(method=method):
+        return a_line_and_a_constant(0.0, method)
+
+    float32_regression.__name__ = f"float32_regression_{method}"
+    healthy(float32_regression)
+
+
+@healthy
+def float32_newton_whose_search_fails():
+    """The products go on after the parameters were in float64."""
+    x = parameter(-1.2, 1.0, dtype=torch.float32)
+    return diagnosed([x], lambda: 1 + rosenbrock(x), "Newton-CG")
+
+
+@healthy
+def a_float32_loss_that_is_zero():
+    x = parameter(-1.2, 1.0, dtype=torch.float32)
+    return diagnosed([x], lambda: rosenbrock(x), "CG")
+
+
+@healthy
+def a_penalty_that_makes_all_units_zero():
+    model, (x, y) = network(1, 4, 1), line()
+    decay = lambda: sum(p.square().sum() for p in model.parameters())  # noqa: E731
+    return diagnosed(model.parameters(), lambda: ((model(x) - y) ** 2).mean() + decay())
 
 
 @healthy
@@ -751,13 +906,6 @@ def flowers_without_penalty():
     for each in model.parameters():
         each.data.zero_()
     return diagnosed(model.parameters(), lambda: torch.nn.functional.cross_entropy(model(x), labels), "BFGS")
-
-
-@healthy
-def separable_data():
-    x, w = a_design(50, 3, seed=0), parameter(0.0, 0.0, 0.0)
-    loss = lambda: torch.nn.functional.binary_cross_entropy_with_logits(x @ w, (x[:, 0] > 0).double())  # noqa: E731
-    return diagnosed([w], loss, dict(method="BFGS", options=dict(gtol=1e-9)))
 
 
 @healthy

@@ -25,6 +25,7 @@ from .precision import DoubleTrial, coarsest_eps, double_trial, noise_of
 from .slopes import Bend, Kink, Mismatch, bend_of, kink_of, mismatch_of, sizes_of
 from .squares import is_sum_of_squares
 from .subject import Subject
+from .symmetry import alike_layers
 
 __all__ = ["KKT", "ROUGH_KKT", "Examination"]
 
@@ -65,6 +66,11 @@ _ATTEMPTS = 9
 """Steps back to a curve on which the loss may stay the same: each leaves about a twentieth of the difference."""
 _TESTED, _ENOUGH = 3, _ATTEMPTS + 1
 """Flat directions that are followed, of those without curvature and of those with little; evaluations for one."""
+_OF_A_TAIL, _FALLS = 1e-3, 0.01
+"""A Newton step longer than the first, relative to the point, may lead on without end, and one of the inverse length is
+none; the loss must fall on that way by more than the second, relative to it."""
+_ALONG_A_TAIL = (0.3, 1.0, 3.0, 10.0)
+"""Where the loss is looked at on such a way, in sizes of the point or Newton steps."""
 _OVER_THE_POINT = 0.05
 _STILL = 1e-3
 """A gradient that has become this much smaller in a run."""
@@ -194,7 +200,8 @@ class Examination:
     @probe
     def noise(self) -> float | None:
         """The measured noise of the loss."""
-        return noise_of(self.lab)
+        inside = self.gradient is not None and bool(self.free.all()) and not self.subject.constraints
+        return noise_of(self.lab, self.gradient if inside else None, self.here.loss)
 
     @probe
     def curvature(self) -> Curvature | None:
@@ -288,6 +295,31 @@ class Examination:
             far = self.lab.loss(self.lab.z + 100 * reach * way)
             if far <= near:
                 return 100 * reach, near, far
+        return None
+
+    @probe
+    def tail(self) -> tuple[float, tuple[float, ...]] | None:
+        """A way on which the loss only falls, far beyond where a parabola would rise: its length, and losses on it.
+
+        Along the longest part of the Newton step, which does not shrink where an exponential ends, and away from the
+        origin. None where that part is short, as at a minimum, and where little of the loss is lost on the way.
+        """
+        curvature, size = self.curvature, float(np.linalg.norm(self.lab.z))
+        if curvature is None or not self.here.finite:
+            return None
+        stride = float(np.linalg.norm(curvature.stride))
+        reach = max(1 + size, stride)
+        if not _OF_A_TAIL * (1 + size) <= stride <= 1 / _OF_A_TAIL * (1 + size):
+            return None
+        for way in [curvature.stride / stride, *([self.lab.z / size] if size > TINY else [])]:
+            losses = [self.here.loss]
+            for length in _ALONG_A_TAIL:
+                losses.append(self.lab.loss(self.lab.z + length * reach * way))
+                if not losses[-1] <= losses[-2]:
+                    break
+            else:
+                if losses[0] - losses[-1] > _FALLS * abs(losses[0]):
+                    return _ALONG_A_TAIL[-1] * reach, tuple(losses)
         return None
 
     @probe
@@ -389,10 +421,13 @@ class Examination:
 
     @probe
     def double(self) -> DoubleTrial | None:
-        """Whether float64 would go on; None in float64."""
-        if not self.subject.single or self.gradient is None:
+        """Whether float64 would go on; None in float64, and while a run holds the graph of its derivatives."""
+        subject = self.subject
+        holds_a_graph = subject.under_way and (subject.curved or subject.residuals)
+        if not subject.single or self.gradient is None or holds_a_graph:
             return None
-        trial, lab = double_trial(self.subject, self.free, self.lab.left)
+        trial, lab = double_trial(subject, self.free, self.lab.left)
+        self.lab.forget_the_graph()
         self.lab.calls += lab.calls
         self.lab.products += lab.products
         return trial
@@ -432,6 +467,23 @@ class Examination:
             length *= 4
         return None
 
+    @probe
+    def undefined_beside(self) -> tuple[float, FirstNonFinite] | None:
+        """The same for steps as long as the curvature of each variable makes them: a few of these are long trials."""
+        curvature, gradient = self.curvature, self.gradient
+        if curvature is None or gradient is None or not self.slope:
+            return None
+        if curvature.matrix is None:
+            bends = np.full(gradient.size, abs(float(gradient @ self.lab.product(gradient))) / self.slope**2)
+        else:
+            bends = np.ones(gradient.size)
+            bends[self.free] = np.abs(np.diag(curvature.matrix))
+        step = np.where(self.free & (bends > 0), -gradient / np.where(bends > 0, bends, 1.0), 0.0)
+        for times in (1.0, 4.0, 16.0):
+            if not self.lab.sample(self.lab.z + times * step).finite:
+                return times * float(np.linalg.norm(step)), self.first_nonfinite(self.lab.z + times * step)
+        return None
+
     # Conclusions
 
     @cached_property
@@ -446,7 +498,7 @@ class Examination:
             return None
         if not self.subject.single or self.ending.claims_success:
             return self.curvature.predicted
-        if self.double is not None and self.double.follows:
+        if self.double is not None and self.double.known:
             return self.double.predicted
         return self.curvature.hidden if self.ending.kind == "limit" else self.curvature.predicted
 
@@ -493,7 +545,22 @@ class Examination:
     @property
     def layered(self) -> bool:
         """Whether the closure computes a network, whose parameters nobody wants to know by themselves."""
-        return any(layer.hidden for layer in self.watch.layers)
+        return self.watch.deep or any(layer.hidden for layer in self.watch.layers)
+
+    @cached_property
+    def alike(self) -> list[int]:
+        """The weights of hidden layers whose units no method can tell apart, where the loss could be lower if it did.
+
+        Zeros, or negative curvature: units that are alike may also be all that a fit needs.
+        """
+        curvature = self.curvature
+        if curvature is None or not self.layered or self.ending.kind in ("target", "none", "paused", "stopped"):
+            return []
+        layers = alike_layers(self.subject)
+        values = self.subject.views(self.subject.x)
+        zero = all(not bool(values[index].any()) for index in layers)
+        level = curvature.lowest <= 1e-10 * abs(curvature.highest)
+        return layers if curvature.weakest < 0 or (zero and level) else []
 
     @cached_property
     def degenerate(self) -> bool:
@@ -514,12 +581,9 @@ class Examination:
         """Whether the user has set a tolerance above the method's own."""
         subject = self.subject
         rows = {} if subject.spec is None else subject.spec.options
-        larger = [
-            name
-            for name, value in subject.options.items()
-            if name in rows and rows[name].tolerance and float(value or 0) > float(rows[name].default or 0)
-        ]
-        return bool(larger or subject.arguments.get("tol"))
+        tolerances = {name: float(row.default or 0) for name, row in rows.items() if row.tolerance}
+        tol = float(subject.arguments.get("tol") or 0)
+        return any(float(subject.options.get(name, tol) or 0) > default for name, default in tolerances.items())
 
     @cached_property
     def tolerance_is_why(self) -> bool:

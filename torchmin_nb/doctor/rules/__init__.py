@@ -5,6 +5,7 @@ from .closures import (
     ERROR,
     KINK,
     NONFINITE,
+    NONFINITE_TRIALS,
     RANDOM_STEPS,
     STOCHASTIC,
     UNUSED,
@@ -22,6 +23,7 @@ from .shapes import (
     SEPARABLE,
     SMALL_MEMORY,
     SUM_OF_SQUARES,
+    TAIL,
     UNIDENTIFIABLE,
 )
 
@@ -43,8 +45,10 @@ RULES = (
     WRONG_CURVATURE,
     FLAT,
     SADDLE,
+    TAIL,
     FLOAT32,
     NOISE,
+    NONFINITE_TRIALS,
     UNUSED,
     BADLY_SCALED,
     SMALL_MEMORY,

@@ -14,6 +14,11 @@ from ..remedy import Change, Remedy, changed_call, first_fitting
 __all__ = ["BUDGET", "CONVERGED", "FLOAT32", "NOISE", "NOTHING", "STOPPED", "TOLERANCE"]
 
 _TIGHT = {"maxcor": 50, "ftol": 0.0, "gtol": 1e-12}
+_MISSED = 10
+"""Slopes this many times above a tolerance have missed it."""
+_SHARE_OF_A_NETWORK = 1e-5
+_USUAL, _LEAST = 1e-5, 1e-7
+"""The usual tolerance of a gradient; and the smallest one at which float32 may be expected to end."""
 _MORE_HAGER = "J. J. Moré, S. M. Wild (2011); W. W. Hager, H. Zhang (2005)"
 
 
@@ -29,22 +34,51 @@ def _float32(e: Examination) -> list[Evidence] | None:
     coarse = subject.single or e.eps > subject.flat.eps
     if not e.here.finite or not coarse or e.curvature is None or not _gave_up(e):
         return None
-    double = e.double
-    hoped = double.predicted if double is not None and double.follows else e.curvature.hidden
-    deep = hoped <= 1e-3 * (e.ending.fell + hoped) and hoped >= 1e-4 * abs(e.here.loss)
-    hidden = double is not None and double.step >= 1e-2 and hoped <= 100 * e.rounding and e.ending.kind != "success"
-    if not (deep or hidden or (hoped >= 1e-4 * abs(e.here.loss) and (e.noise or 0.0) >= 1e-2 * hoped)):
+    double = e.double if e.double is not None and e.double.known else None
+    hoped = double.predicted if double is not None else e.curvature.hidden
+    most = hoped >= 1e-4 * abs(e.here.loss) and (double is None or double.step > 100 * e.eps)
+    deep = most and hoped <= 1e-3 * (e.ending.fell + hoped)
+    if not (deep or _misses_the_tolerance(e) or (most and (e.noise or 0.0) >= 1e-2 * hoped)):
         return None
     evidence = [
         measured("precision", e.eps, "machine epsilon of float32, in which the closure computes"),
         measured("loss", e.here.loss, f"from {e.ending.first:.3g}; the last iterations changed nothing"),
+        measured("rounding", e.rounding, "of this loss: smaller decreases cannot be seen"),
         measured("predicted decrease", e.curvature.predicted, "of a Newton step, as far as float32 can see it"),
     ]
-    if double is not None and double.follows:
-        evidence.append(measured("predicted in float64", double.predicted, "the loss would go on falling"))
-    elif double is not None:
-        evidence.append(Evidence("float64", "not followed", f"the closure stays in float32: {double.reason}"))
+    if double is not None:
+        evidence += [
+            measured("predicted in float64", double.predicted, "the loss would go on falling"),
+            measured("step left in float64", double.step, "of a Newton step, relative to the parameters"),
+            measured("gradient in float64", double.slope, f"its largest entry; {_wanted_slope(e):.3g} was wanted"),
+        ]
+    if e.double is not None and not e.double.follows:
+        evidence.append(Evidence("float64", "not followed", f"the closure stays in float32: {e.double.reason}"))
     return evidence
+
+
+def _misses_the_tolerance(e: Examination) -> bool:
+    """Whether float64 sees a gradient far above the method's tolerance, and parameters that are off by what counts.
+
+    Rounding of a loss that is no larger than its changes leaves relative errors of √eps in the parameters, and slopes
+    near the usual tolerances. A constant beside it, or a large condition number, leaves more. Of a network, whose
+    parameters nobody wants to know, the decrease must count.
+    """
+    double = e.double
+    if double is None or not double.known or not double.slope >= _MISSED * _wanted_slope(e):
+        return False
+    if e.layered:
+        return double.predicted >= _SHARE_OF_A_NETWORK * (e.ending.fell + double.predicted)
+    off = double.step / math.sqrt(e.eps)
+    return off >= 1 and off * double.slope >= _MISSED**2 * _wanted_slope(e)
+
+
+def _wanted_slope(e: Examination) -> float:
+    """The method's tolerance of the gradient, or a usual one."""
+    named = (e.subject.option(name) for name in ("gtol", "tolerance_grad"))
+    given = e.subject.arguments.get("tol") if "gtol" not in e.subject.options else None
+    wanted = given or next((each for each in named if each is not None and each > 0), _USUAL)
+    return max(float(wanted), _LEAST) * e.subject.loss_scale
 
 
 def _gave_up(e: Examination) -> bool:
@@ -52,8 +86,7 @@ def _gave_up(e: Examination) -> bool:
     if e.ending.kind in ("search", "stalled", "floor", "other"):
         return True
     if e.ending.kind == "success":
-        tolerance = e.subject.option("gtol")
-        return tolerance is not None and e.slope > 10 * float(tolerance)
+        return e.slope > 10 * _wanted_slope(e)
     return e.ending.stands_still
 
 

@@ -12,6 +12,7 @@ from ..examination import Examination
 from ..finding import Evidence, Rule, measured, number
 from ..remedy import Change, Remedy, changed_call, first_fitting
 from ..slopes import sizes_of
+from ..symmetry import told_apart
 
 __all__ = [
     "BADLY_SCALED",
@@ -22,6 +23,7 @@ __all__ = [
     "SEPARABLE",
     "SMALL_MEMORY",
     "SUM_OF_SQUARES",
+    "TAIL",
     "UNIDENTIFIABLE",
 ]
 
@@ -49,8 +51,19 @@ def _kappa(e: Examination) -> Evidence:
 
 
 def _saddle(e: Examination) -> list[Evidence] | None:
-    if not e.here.finite or not (e.saddle or e.degenerate):
+    if not e.here.finite or not (e.saddle or e.degenerate or e.alike):
         return None
+    if e.alike:
+        assert e.curvature is not None
+        tensors = e.subject.flat.tensors
+        return [
+            *(
+                measured(e.subject.tensor_name(index), len(tensors[index]), "units with the same weights in and out")
+                for index in e.alike
+            ),
+            measured("gradient norm", e.slope, "the same for each of these units"),
+            measured("lowest eigenvalue", e.curvature.lowest, f"of the Hessian; highest {e.curvature.highest:.3g}"),
+        ]
     if e.degenerate and e.lower_nearby is not None:
         fall, distance = e.lower_nearby
         return [
@@ -69,8 +82,15 @@ def _saddle(e: Examination) -> list[Evidence] | None:
 
 def _saddle_verdict(e: Examination) -> str:
     ignores = "" if e.subject.curved else f", which {e.subject.method or 'the method'} does not see"
-    zero = [e.subject.tensor_name(i) for i, t in enumerate(e.subject.flat.tensors) if t.dim() > 1 and not bool(t.any())]
+    values = e.subject.views(e.subject.x)
+    zero = [e.subject.tensor_name(i) for i, t in enumerate(values) if t.dim() > 1 and not bool(t.any())]
     flat = f" The start is flat: {', '.join(zero[:_SHOWN])} is all zero." if zero else ""
+    if e.alike:
+        names = ", ".join(e.subject.tensor_name(index) for index in e.alike)
+        return (
+            f"The run stands at a saddle point of symmetry: all units of {names} are alike, so they get the same "
+            f"gradient, and no method tells them apart.{flat}"
+        )
     if e.degenerate:
         return f"The run stands at a degenerate saddle point: gradient and curvature are 0, it falls nearby.{flat}"
     return f"The run stands at a saddle point: the Hessian is indefinite, with a negative eigenvalue{ignores}.{flat}"
@@ -78,6 +98,9 @@ def _saddle_verdict(e: Examination) -> str:
 
 def _saddle_remedies(e: Examination) -> list[Remedy]:
     curvature, gain, subject = e.curvature, e.gain_downhill, e.subject
+    if e.alike:
+        start = told_apart(subject, e.alike)
+        return [changed_call(subject, "Draw these weights at random, so that the units differ.", Change(start=start))]
     if gain is None or curvature is None or e.degenerate:
         random = np.random.default_rng(5).choice([-0.02, 0.02], e.lab.z.size)
         beside = subject.variables.to_user(e.lab.inside(e.lab.z + random * sizes_of(e.lab)))
@@ -427,9 +450,35 @@ NO_MINIMUM = Rule(
     f"{_NOCEDAL}, section 2.1 (existence of minimizers); A. Albert, J. A. Anderson (1984) for separable data",
 )
 
+
+def _tail(e: Examination) -> list[Evidence] | None:
+    """A loss that falls less and less: the method is satisfied, and the parameters mean nothing."""
+    if not e.by_itself or e.subject.constraints or e.layered or _endless(e) is not None or e.tail is None:
+        return None
+    assert e.curvature is not None
+    length, losses = e.tail
+    stride = float(np.linalg.norm(e.curvature.stride))
+    return [
+        measured("losses further away", losses, "here and on a straight way outwards", joined=", then "),
+        measured("length of that way", length, f"the parameters here have the length {np.linalg.norm(e.lab.z):.3g}"),
+        measured("Newton step", stride, "along it: it does not become shorter, as it would near a minimum"),
+    ]
+
+
+TAIL = Rule(
+    NO_MINIMUM.name,
+    _tail,
+    lambda e: (
+        "The loss has no finite minimum: further away it is lower still, and the parameters would grow for ever, "
+        "although each step gains less than the one before."
+    ),
+    NO_MINIMUM.remedies,
+    NO_MINIMUM.source,
+)
+
 SEPARABLE = Rule(
     NO_MINIMUM.name,
-    lambda e: _away(e) if e.by_itself and _endless(e) is None else None,
+    lambda e: _away(e) if e.by_itself and _endless(e) is None and _tail(e) is None else None,
     lambda e: (
         "Further away the loss is lower still: it has no finite minimum, and the parameters grow with every iteration."
     ),
