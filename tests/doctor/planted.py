@@ -340,18 +340,6 @@ def a_largest_entry():
 
 
 @planted("kink")
-def a_loss_of_three_digits():
-    """Its gradient is that of the loss before rounding."""
-    x, d = parameter(-1.0, 0.5, 2.0), torch.arange(1.0, 4.0)
-
-    def closure():
-        loss = ((x - d) ** 2 * d).sum()
-        return loss + (torch.round(1e3 * loss) / 1e3 - loss).detach()
-
-    return diagnosed([x], closure, dict(method="CG", options=dict(gtol=1e-8)))
-
-
-@planted("kink")
 def a_rounded_loss():
     x = parameter(0.3, 2.2)
     return diagnosed([x], lambda: (torch.round(10 * x) - 7).square().sum() / 100 + 0 * (x**2).sum(), "BFGS")
@@ -451,6 +439,13 @@ def the_tail_of_a_decay():
 
 
 @planted("no finite minimum")
+def a_tail_that_is_not_straight():
+    """Beside the straight way that is followed there is a little curvature."""
+    x = parameter(1.0, 1.0)
+    return diagnosed([x], lambda: torch.log1p(torch.exp(x[1] - 2 * x[0])) + 0.5 * (x[1] - 1) ** 2)
+
+
+@planted("no finite minimum")
 def a_power_that_falls():
     """By its flattest direction, which is not that of the point."""
     x = parameter(1.0, -300.0)
@@ -515,6 +510,37 @@ def float32_beside_a_constant():
 @planted("float32 floor")
 def float32_beside_a_constant_with_success():
     return a_line_and_a_constant(1000.0, "L-BFGS-B")
+
+
+@planted("float32 floor")
+def a_loss_in_half_precision():
+    x, w = a_design(50, 4, seed=3), parameter(0.0, 0.0, 0.0, 0.0)
+    y = x @ torch.tensor([1.0, -2.0, 0.5, 3.0], dtype=torch.float64) + a_design(50, seed=4)
+    return diagnosed([w], lambda: ((x @ w - y) ** 2).mean().half().double(), start_check=False)
+
+
+@planted("noise")
+def a_loss_of_three_digits():
+    """Its gradient is that of the loss before rounding."""
+    x, d = parameter(-1.0, 0.5, 2.0), torch.arange(1.0, 4.0)
+
+    def closure():
+        loss = ((x - d) ** 2 * d).sum()
+        return loss + (torch.round(1e3 * loss) / 1e3 - loss).detach()
+
+    return diagnosed([x], closure, dict(method="CG", options=dict(gtol=1e-8)))
+
+
+@planted("noise")
+def a_loss_of_four_printed_digits():
+    """Close by it does not change at all, and the method reports success."""
+    x, d = parameter(0.3, -0.7, 1.9), torch.arange(1.0, 4.0)
+
+    def closure():
+        loss = ((x - d) ** 2).sum() + 0.3 * (x[0] * x[1]) ** 2
+        return loss + (float(f"{loss.item():.4f}") - loss.item())
+
+    return diagnosed([x], closure, dict(method="L-BFGS-B", options=dict(gtol=1e-10, ftol=1e-15)))
 
 
 @planted("noise")

@@ -233,8 +233,12 @@ def test_a_smaller_tol_is_no_loose_tolerance():
     assert not loose(1e-6, ftol=0.0)
 
 
-def test_the_verdict_names_steps_and_units():
-    assert "steps (round), which its gradient does not show" in FAILURES["a_loss_of_three_digits"][1]().verdict
+def test_verdicts_name_the_dtype_the_size_of_the_noise_and_units():
+    assert "the floor of float16" in FAILURES["a_loss_in_half_precision"][1]().verdict
+    noise = next(e for e in FAILURES["a_loss_of_four_printed_digits"][1]().evidence if e.name == "noise of the loss")
+    assert noise.number == pytest.approx(1e-4 / 12**0.5, rel=0.01)
+    rounded = FAILURES["a_loss_of_three_digits"][1]()
+    assert next(e for e in rounded.evidence if e.name == "operations").value == "round"
     report = FAILURES["units_that_are_alike"][1]()
     assert "all units of parameter 0 are alike" in report.verdict
     report.rescue().wait()

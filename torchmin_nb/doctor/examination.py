@@ -66,9 +66,10 @@ _ATTEMPTS = 9
 """Steps back to a curve on which the loss may stay the same: each leaves about a twentieth of the difference."""
 _TESTED, _ENOUGH = 3, _ATTEMPTS + 1
 """Flat directions that are followed, of those without curvature and of those with little; evaluations for one."""
-_OF_A_TAIL, _FALLS = 1e-3, 0.01
+_OF_A_TAIL, _FALLS, _RISES = 1e-3, 0.01, 0.1
 """A Newton step longer than the first, relative to the point, may lead on without end, and one of the inverse length is
-none; the loss must fall on that way by more than the second, relative to it."""
+none. The loss must fall on that way by more than the second, relative to it, and may rise by no more than the third of
+its first fall, as such a way is straight and known roughly."""
 _ALONG_A_TAIL = (0.3, 1.0, 3.0, 10.0)
 """Where the loss is looked at on such a way, in sizes of the point or Newton steps."""
 _OVER_THE_POINT = 0.05
@@ -315,7 +316,7 @@ class Examination:
             losses = [self.here.loss]
             for length in _ALONG_A_TAIL:
                 losses.append(self.lab.loss(self.lab.z + length * reach * way))
-                if not losses[-1] <= losses[-2]:
+                if not losses[-1] <= losses[-2] + _RISES * (losses[0] - losses[1]):
                     break
             else:
                 if losses[0] - losses[-1] > _FALLS * abs(losses[0]):

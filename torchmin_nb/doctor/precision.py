@@ -30,6 +30,7 @@ _AS_GIVEN = frozenset(("backward", "grad", "register_hook", "__get__", "__set__"
 _POINTS = 7
 _STEPS = (0.25, 0.5, 1.0, 2.0)
 """Steps down the gradient, in lengths of the one that would end at the lowest point of a parabola."""
+_FURTHER = (4.0, 8.0, 16.0, 64.0, 256.0)
 _OF_A_STEP, _STAYS, _LOST = 0.1, 0.1, 100
 """Noise of steps: beside the decrease of the step of length 1, the largest error, and rounding."""
 
@@ -89,16 +90,28 @@ def _noise_of_steps(lab: Laboratory, gradient: NDArray[np.float64], loss: float)
     squared = float(gradient @ gradient)
     if not bend > 0:
         return None
-    errors = []
+    errors, same = [], True
     for part in _STEPS:
         step = -part * squared / bend * gradient
         there = lab.sample(lab.z + step)
         if not there.finite or there.gradient is None:
             return None
         errors.append(abs(there.loss - loss - float((gradient + there.gradient) @ step) / 2))
+        same = same and there.loss == loss
+    if same and squared**2 / bend > _LOST * lab.flat.eps * abs(loss):
+        return _least_change(lab, -squared / bend * gradient, loss)
     typical = float(np.median(errors))
     counts = typical > max(_OF_A_STEP * squared**2 / bend / 2, _LOST * lab.flat.eps * abs(loss))
     return typical / math.sqrt(2) if counts and typical > _STAYS * max(errors) else None
+
+
+def _least_change(lab: Laboratory, step: NDArray[np.float64], loss: float) -> float | None:
+    """The noise of a loss of few digits, which smaller steps than some do not change at all."""
+    for factor in _FURTHER:
+        change = abs(lab.loss(lab.z + factor * step) - loss)
+        if change:
+            return change / math.sqrt(12)
+    return None
 
 
 def _noise_at(lab: Laboratory, direction: NDArray[np.float64], spacing: float) -> float | None:

@@ -18,6 +18,8 @@ _OFF, _OFF_IN_SINGLE = 0.02, 0.1
 """Slopes that differ by more are compared once more, over a shorter way."""
 _SPACING = 4.0
 """Differences are taken over this many cube roots of the machine epsilon, relative to the sizes."""
+_LONGER = (30.0, 300.0)
+"""Where the loss does not change at all, differences are also taken over ways this many times as long."""
 _FEW = 6
 _LOCATED = 8
 """At most this many tensors are examined one by one."""
@@ -158,12 +160,15 @@ def _is_wrong(
     lab: Laboratory, near: Array, direction: Array, gradient: Array, loss: float, slope: float | None
 ) -> bool | None:
     """Whether the slope by differences is not that of the gradient; None if another slope comes out over a shorter way,
-    so that differences say nothing."""
+    or that of the gradient over a longer one, as of a loss with few digits: then differences say nothing."""
     claimed = float(gradient @ direction)
     if slope is None or not _differ(lab, slope, claimed, _weight(gradient, direction), loss):
         return False
-    again = _slope(lab, near, direction, 0.3)
-    return True if again is not None and abs(again - slope) <= 0.1 * abs(slope - claimed) else None
+    off, again = abs(slope - claimed), _slope(lab, near, direction, 0.3)
+    if again is None or abs(again - slope) > 0.1 * off:
+        return None
+    longer = (_slope(lab, near, direction, factor) for factor in _LONGER) if slope == 0 == again else ()
+    return None if any(far is not None and abs(far - claimed) < 0.5 * off for far in longer) else True
 
 
 def _weight(gradient: Array, direction: Array) -> float:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+import torch
+
 from ...core.execution.optimality import tolerances_in_words
 from ...core.methods.local import METHODS
 from ..ending import iterations_missing
@@ -14,6 +17,8 @@ from ..remedy import Change, Remedy, changed_call, first_fitting
 __all__ = ["BUDGET", "CONVERGED", "FLOAT32", "NOISE", "NOTHING", "STOPPED", "TOLERANCE"]
 
 _TIGHT = {"maxcor": 50, "ftol": 0.0, "gtol": 1e-12}
+_COARSE = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
+"""Coarse dtypes, the coarsest first."""
 _MISSED = 10
 """Slopes this many times above a tolerance have missed it."""
 _SHARE_OF_A_NETWORK = 1e-5
@@ -41,10 +46,10 @@ def _float32(e: Examination) -> list[Evidence] | None:
     if not (deep or _misses_the_tolerance(e) or (most and (e.noise or 0.0) >= 1e-2 * hoped)):
         return None
     evidence = [
-        measured("precision", e.eps, "machine epsilon of float32, in which the closure computes"),
+        measured("precision", e.eps, f"machine epsilon of {_coarse(e)}, in which the closure computes"),
         measured("loss", e.here.loss, f"from {e.ending.first:.3g}; the last iterations changed nothing"),
         measured("rounding", e.rounding, "of this loss: smaller decreases cannot be seen"),
-        measured("predicted decrease", e.curvature.predicted, "of a Newton step, as far as float32 can see it"),
+        measured("predicted decrease", e.curvature.predicted, f"of a Newton step, as far as {_coarse(e)} can see it"),
     ]
     if double is not None:
         evidence += [
@@ -53,8 +58,13 @@ def _float32(e: Examination) -> list[Evidence] | None:
             measured("gradient in float64", double.slope, f"its largest entry; {_wanted_slope(e):.3g} was wanted"),
         ]
     if e.double is not None and not e.double.follows:
-        evidence.append(Evidence("float64", "not followed", f"the closure stays in float32: {e.double.reason}"))
+        evidence.append(Evidence("float64", "not followed", f"the closure stays in {_coarse(e)}: {e.double.reason}"))
     return evidence
+
+
+def _coarse(e: Examination) -> str:
+    """Name of the coarsest dtype in the loss."""
+    return next((name for name, dtype in _COARSE.items() if torch.finfo(dtype).eps <= e.eps * 1.01), "float32")
 
 
 def _misses_the_tolerance(e: Examination) -> bool:
@@ -62,15 +72,27 @@ def _misses_the_tolerance(e: Examination) -> bool:
 
     Rounding of a loss that is no larger than its changes leaves relative errors of √eps in the parameters, and slopes
     near the usual tolerances. A constant beside it, or a large condition number, leaves more. Of a network, whose
-    parameters nobody wants to know, the decrease must count.
+    parameters nobody wants to know, the decrease must count. Of float64 parameters in a coarser loss, the derivatives
+    say it themselves.
     """
-    double = e.double
-    if double is None or not double.known or not double.slope >= _MISSED * _wanted_slope(e):
+    seen = _in_float64(e)
+    if seen is None or not seen[0] >= _MISSED * _wanted_slope(e):
         return False
+    slope, predicted, step = seen
     if e.layered:
-        return double.predicted >= _SHARE_OF_A_NETWORK * (e.ending.fell + double.predicted)
-    off = double.step / math.sqrt(e.eps)
-    return off >= 1 and off * double.slope >= _MISSED**2 * _wanted_slope(e)
+        return predicted >= _SHARE_OF_A_NETWORK * (e.ending.fell + predicted)
+    off = step / math.sqrt(torch.finfo(torch.float32).eps)
+    return off >= 1 and off * slope >= _MISSED**2 * _wanted_slope(e)
+
+
+def _in_float64(e: Examination) -> tuple[float, float, float] | None:
+    """The largest slope, the decrease of a Newton step, and its length; None where float64 was not seen."""
+    if e.subject.single:
+        trial = e.double
+        return None if trial is None or not trial.known else (trial.slope, trial.predicted, trial.step)
+    if e.gradient is None or e.curvature is None:
+        return None
+    return float(np.abs(e.gradient[e.free]).max(initial=0.0)), e.curvature.predicted, e.curvature.step
 
 
 def _wanted_slope(e: Examination) -> float:
@@ -111,8 +133,8 @@ FLOAT32 = Rule(
     "float32 floor",
     _float32,
     lambda e: (
-        "The run has reached the floor of float32: rounding hides further decreases of the loss, while float64 would "
-        "go on."
+        f"The run has reached the floor of {_coarse(e)}: rounding hides further decreases of the loss, while float64 "
+        "would go on."
     ),
     _float32_remedies,
     "P. Rathore et al., Challenges in training PINNs (2024); " + _MORE_HAGER,
@@ -123,14 +145,17 @@ FLOAT32 = Rule(
 
 
 def _noise(e: Examination) -> list[Evidence] | None:
-    if not e.here.finite or e.ending.kind not in ("search", "stalled", "floor", "other") or e.predicted is None:
+    if not e.here.finite or not e.by_itself or not _gave_up(e) or e.predicted is None:
         return None
-    if e.at_floor or e.noise is None or not e.noisy or e.noise < 1e-3 * e.predicted:
+    if e.subject.gradient_free and e.ending.claims_success:
+        return None
+    if e.at_floor or e.mismatch is not None or e.noise is None or not e.noisy or e.noise < 1e-3 * e.predicted:
         return None
     return [
         measured("noise of the loss", e.noise, "standard deviation of its error, near the end point"),
         measured("rounding", e.rounding, f"of a loss of {e.here.loss:.3g}: the noise is more than that"),
         _left(e),
+        *([Evidence("operations", ", ".join(e.watch.steps), "of the closure have steps")] if e.watch.steps else []),
     ]
 
 
@@ -138,8 +163,8 @@ NOISE = Rule(
     "noise",
     _noise,
     lambda e: (
-        "The line search failed because of noise: the gradient is right, but the loss has a computational noise of "
-        f"{number(e.noise)}, which hides the decreases that are left."
+        f"{'The run ended' if e.ending.claims_success else 'The line search failed'} because of noise: the gradient is "
+        f"right, but the loss has a computational noise of {number(e.noise)}, which hides the decreases that are left."
     ),
     lambda e: [
         Remedy(
