@@ -855,6 +855,21 @@ def softmax_regression():
 
 
 @healthy
+def softmax_of_a_matrix_from_the_right():
+    """Its classes are columns."""
+    x, w, b = a_design(60, 5, seed=1), parameter(*[[0.1, 0.2, 0.0]] * 5), parameter(0.0, 0.0, 0.0)
+    labels = torch.randint(3, (60,), generator=torch.Generator().manual_seed(2))
+    return diagnosed([w, b], lambda: torch.nn.functional.cross_entropy(x @ w + b, labels))
+
+
+@healthy
+def float32_under_a_method_that_has_no_tolerance_of_the_gradient():
+    x, w = a_design(120, 5, seed=1).float(), parameter(*[0.1] * 5, dtype=torch.float32)
+    y = (x[:, 0] + 0.7 * a_design(120, seed=3).float() > 0).float()
+    return diagnosed([w], lambda: torch.nn.functional.binary_cross_entropy_with_logits(x @ w, y), "SLSQP")
+
+
+@healthy
 def a_network_with_decay():
     model = network(1, 6, 1)
     x, y = line()

@@ -108,7 +108,8 @@ def _gave_up(e: Examination) -> bool:
     if e.ending.kind in ("search", "stalled", "floor", "other"):
         return True
     if e.ending.kind == "success":
-        return e.slope > 10 * _wanted_slope(e)
+        ends_by_slope = e.subject.option("gtol") is not None or e.subject.option("tolerance_grad") is not None
+        return ends_by_slope and e.slope > _MISSED * _wanted_slope(e)
     return e.ending.stands_still
 
 

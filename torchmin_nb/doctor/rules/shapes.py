@@ -361,13 +361,14 @@ def _unidentifiable(e: Examination) -> list[Evidence] | None:
 
 
 def _shifts_all_classes(e: Examination, directions: Any) -> bool:
-    """Whether every direction adds the same to all classes, which a softmax does not see."""
+    """Whether every direction adds the same to all classes, which a softmax does not see.
+
+    Classes are the rows of a layer's weight, and the columns of a matrix that is multiplied from the right.
+    """
     for row in directions:
-        begin, whole = 0, e.subject.variables.direction_to_user(row)
-        for tensor in e.subject.flat.tensors:
-            part = whole[begin : begin + tensor.numel()].reshape(tensor.shape[0] if tensor.dim() else 1, -1)
-            begin += tensor.numel()
-            if np.abs(part - part.mean(0)).max() > 1e-4:
+        for part in e.subject.views(e.subject.variables.direction_to_user(row)):
+            columns = part.reshape(part.shape[0] if part.dim() else 1, -1)
+            if all(float((columns - columns.mean(axis, keepdim=True)).abs().max()) > 1e-4 for axis in (0, 1)):
                 return False
     return True
 
