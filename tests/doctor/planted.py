@@ -287,6 +287,15 @@ def a_cusp_whose_feasible_set_is_one_point():
     return diagnosed([x], closure, dict(method="trust-constr", constraints=cusp))
 
 
+@planted("dependent constraints (LICQ)")
+def a_feasible_set_that_is_the_origin():
+    """The constraint's gradient vanishes there, and the end point has no size of its own."""
+    x = parameter(1.0, 1.0)
+    closure = lambda: (x[0] - 1) ** 2 + (x[1] - 2) ** 2  # noqa: E731
+    point = [Constraint(lambda: x.square().sum(), lower=0, upper=0)]
+    return diagnosed([x], closure, dict(method="SLSQP", constraints=point))
+
+
 @planted("unidentifiable parameters")
 def a_product_of_two_parameters_far_along_its_curve():
     """Back to the curve on which a·k stays the same it takes more than five steps."""
@@ -548,6 +557,14 @@ def noise_that_is_smooth_from_close_by():
     """Its waves are 6e-7 long, and points at equal distances may all meet them alike."""
     x, d = parameter(*np.linspace(0.5, 2, 10).tolist()), torch.arange(1.0, 11.0)
     return diagnosed([x], lambda: ((x - 1) ** 2 * d).sum() + 1e-4 * torch.sin(1e7 * x.detach().sum()))
+
+
+@planted("noise")
+def noise_at_the_origin():
+    """Beside 1e-11, the size of the end point, the noise is a slope that the gradient does not have."""
+    x = torch.nn.Parameter(a_design(4, seed=4) + 3)
+    closure = lambda: 2 * torch.log1p(x**2).sum() + 1e-5 * torch.sin(3e5 * x.detach()).sum()  # noqa: E731
+    return diagnosed([x], closure, dict(method="L-BFGS-B", options=dict(gtol=1e-10, ftol=1e-16)))
 
 
 class Solved(torch.autograd.Function):
@@ -864,7 +881,7 @@ def softmax_of_a_matrix_from_the_right():
 
 @healthy
 def float32_under_a_method_that_has_no_tolerance_of_the_gradient():
-    x, w = a_design(120, 5, seed=1).float(), parameter(*[0.1] * 5, dtype=torch.float32)
+    x, w = a_design(120, 5, seed=1).float(), torch.nn.Parameter(0.1 * a_design(5, seed=10).float())
     y = (x[:, 0] + 0.7 * a_design(120, seed=3).float() > 0).float()
     return diagnosed([w], lambda: torch.nn.functional.binary_cross_entropy_with_logits(x @ w, y), "SLSQP")
 
@@ -947,6 +964,14 @@ def flowers_without_penalty():
     for each in model.parameters():
         each.data.zero_()
     return diagnosed(model.parameters(), lambda: torch.nn.functional.cross_entropy(model(x), labels), "BFGS")
+
+
+@healthy
+def a_fit_at_its_bound():
+    """Differences across the bound are no noise."""
+    b, t = parameter(0.5, 0.5), torch.linspace(0, 3, 50, dtype=torch.float64)
+    group = dict(params=[b], bounds=(0, 0.9))
+    return diagnosed([group], lambda: b[0] * torch.exp(-b[1] * t) - torch.exp(-t), "dogbox", LeastSquaresWrapper)
 
 
 @healthy

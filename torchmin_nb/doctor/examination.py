@@ -201,8 +201,8 @@ class Examination:
     @probe
     def noise(self) -> float | None:
         """The measured noise of the loss."""
-        inside = self.gradient is not None and bool(self.free.all()) and not self.subject.constraints
-        return noise_of(self.lab, self.gradient if inside else None, self.here.loss)
+        free = self.free if self.gradient is not None else np.ones(self.lab.z.size, dtype=bool)
+        return noise_of(self.lab, free, None if self.subject.constraints else self.gradient, self.here.loss)
 
     @probe
     def curvature(self) -> Curvature | None:

@@ -58,18 +58,21 @@ class DoubleTrial:
         return math.isfinite(self.loss)
 
 
-def noise_of(lab: Laboratory, gradient: NDArray[np.float64] | None = None, loss: float = math.nan) -> float | None:
+def noise_of(
+    lab: Laboratory, free: NDArray[np.bool_], gradient: NDArray[np.float64] | None = None, loss: float = math.nan
+) -> float | None:
     """The standard deviation of the error of the loss, in its units; None if it cannot be separated from the loss.
 
     With the gradient and the loss at the examined point: what steps of a usual length meet, 4 evaluations and a
     product. If that is little, or they are not given: 7 to 21 evaluations on a line, a few rounding errors apart; and 7
     further apart, for noise that looks smooth from close by, as that of an inner solver. The larger one is returned.
+    free: the variables that no bound holds; only they are moved.
     """
     if gradient is not None:
-        met = _noise_of_steps(lab, gradient, loss)
+        met = _noise_of_steps(lab, np.where(free, gradient, 0.0), loss)
         if met is not None:
             return met
-    direction = sizes_of(lab) * np.random.default_rng(2).standard_normal(lab.z.size)
+    direction = sizes_of(lab) * free * np.random.default_rng(2).standard_normal(lab.z.size)
     direction /= math.sqrt(lab.z.size)
     close = _noise_at(lab, direction, 10 * lab.flat.eps)
     far = None
@@ -92,7 +95,7 @@ def _noise_of_steps(lab: Laboratory, gradient: NDArray[np.float64], loss: float)
         return None
     errors, same = [], True
     for part in _STEPS:
-        step = -part * squared / bend * gradient
+        step = lab.inside(lab.z - part * squared / bend * gradient) - lab.z
         there = lab.sample(lab.z + step)
         if not there.finite or there.gradient is None:
             return None

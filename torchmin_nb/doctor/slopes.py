@@ -16,10 +16,11 @@ Array = NDArray[np.float64]
 
 _OFF, _OFF_IN_SINGLE = 0.02, 0.1
 """Slopes that differ by more are compared once more, over a shorter way."""
+_AT_ZERO = 1e-3
 _SPACING = 4.0
 """Differences are taken over this many cube roots of the machine epsilon, relative to the sizes."""
 _LONGER = (30.0, 300.0)
-"""Where the loss does not change at all, differences are also taken over ways this many times as long."""
+"""Differences that say that a gradient is wrong are also taken over ways this many times as long."""
 _FEW = 6
 _LOCATED = 8
 """At most this many tensors are examined one by one."""
@@ -66,8 +67,15 @@ class Kink:
 
 
 def sizes_of(lab: Laboratory) -> Array:
-    """A typical size of each variable, shape (n,): its own, at least the root mean square of its tensor; else 1."""
+    """A typical size of each variable, shape (n,): its own, at least the root mean square of its tensor; else 1.
+
+    Where a run has ended at the origin, beside the longest of its steps, that step's.
+    """
     z, owner = lab.z, lab.subject.owners()
+    steps = np.asarray(lab.subject.history.step_norm if len(lab.subject.history) else (), dtype=float)
+    longest = float(np.max(steps, where=np.isfinite(steps), initial=0.0))
+    if longest > 0 and float(np.abs(z).max(initial=0.0)) <= _AT_ZERO * longest:
+        return np.full(z.size, longest / math.sqrt(z.size))
     sizes = np.abs(z)
     for index in np.unique(owner):
         mine = owner == index
@@ -160,15 +168,15 @@ def _is_wrong(
     lab: Laboratory, near: Array, direction: Array, gradient: Array, loss: float, slope: float | None
 ) -> bool | None:
     """Whether the slope by differences is not that of the gradient; None if another slope comes out over a shorter way,
-    or that of the gradient over a longer one, as of a loss with few digits: then differences say nothing."""
+    or that of the gradient over a longer one, as of a loss with noise or few digits: then differences say nothing."""
     claimed = float(gradient @ direction)
     if slope is None or not _differ(lab, slope, claimed, _weight(gradient, direction), loss):
         return False
     off, again = abs(slope - claimed), _slope(lab, near, direction, 0.3)
     if again is None or abs(again - slope) > 0.1 * off:
         return None
-    longer = (_slope(lab, near, direction, factor) for factor in _LONGER) if slope == 0 == again else ()
-    return None if any(far is not None and abs(far - claimed) < 0.5 * off for far in longer) else True
+    longer = (_slope(lab, near, direction, factor) for factor in _LONGER if lab.left > 1)
+    return None if any(far is not None and abs(far - claimed) < 0.1 * off for far in longer) else True
 
 
 def _weight(gradient: Array, direction: Array) -> float:
