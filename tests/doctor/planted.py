@@ -246,6 +246,14 @@ def contradicting_constraints():
     return diagnosed([x], lambda: (x**2).sum(), dict(method="SLSQP", constraints=constraints))
 
 
+@planted("dependent constraints (LICQ)")
+def the_same_curved_constraint_twice():
+    """The feasible points are on a parabola, near which long steps along the tangent lead away from it."""
+    x = parameter(0.2, 0.2)
+    same = [Constraint(lambda k=k: k * (x[0] ** 2 + x[1] - 2), lower=0, upper=0) for k in (1, 2)]
+    return diagnosed([x], lambda: 0.1 * (x**2).sum() - x.sum(), dict(method="SLSQP", constraints=same))
+
+
 @planted("infeasible")
 def a_constraint_without_a_solution():
     x = parameter(1.0, 0.5)
@@ -361,6 +369,13 @@ def a_monkey_saddle():
 
 
 @planted("saddle")
+def a_saddle_without_curvature():
+    """Close by, the loss falls by less than counts."""
+    x = parameter(1.0, 0.0)
+    return diagnosed([x], lambda: x[0] ** 2 - x[1] ** 4 + x[1] ** 6, "BFGS")
+
+
+@planted("saddle")
 def a_saddle_at_the_start():
     x = parameter(1.0, 0.0)
     return diagnosed([x], lambda: x[0] ** 2 + (x[1] ** 2 - 1) ** 2, "BFGS")
@@ -455,6 +470,14 @@ def a_tail_that_is_not_straight():
 
 
 @planted("no finite minimum")
+def a_variance_of_equal_data():
+    """No straight way leads down: the mean must come nearer at the pace of the logarithm of the variance."""
+    mean, log = parameter(0.5), parameter(0.0)
+    closure = lambda: log + 0.5 * (mean / log.exp()) ** 2  # noqa: E731
+    return diagnosed([mean, log], lambda: closure().sum(), dict(method="BFGS", options=dict(maxiter=400)))
+
+
+@planted("no finite minimum")
 def a_power_that_falls():
     """By its flattest direction, which is not that of the point."""
     x = parameter(1.0, -300.0)
@@ -519,6 +542,14 @@ def float32_beside_a_constant():
 @planted("float32 floor")
 def float32_beside_a_constant_with_success():
     return a_line_and_a_constant(1000.0, "L-BFGS-B")
+
+
+@planted("float32 floor")
+def float32_beside_large_residuals():
+    t = torch.linspace(0, 1, 100)
+    y = 3 * torch.sin(6 * t) + 22 * torch.sign(torch.sin(97 * t))
+    p = parameter(1.0, 5.0, dtype=torch.float32)
+    return diagnosed([p], lambda: ((p[0] * torch.sin(p[1] * t) - y) ** 2).sum(), "CG")
 
 
 @planted("float32 floor")
@@ -689,6 +720,14 @@ def a_hilbert_matrix():
     x = parameter(*[0.0] * n)
     target = h @ torch.ones(n, dtype=torch.float64)
     return observed(torch.optim.SGD([x], lr=0.3), lambda: x @ h @ x / 2 - target @ x, 300)
+
+
+@planted("ill-conditioned")
+def a_canyon_under_gradient_descent():
+    """A condition number of 9,000 is much for steps down the gradient."""
+    x, turn = parameter(5.0, 1.0), torch.tensor([[0.8, -0.6], [0.6, 0.8]], dtype=torch.float64)
+    bends = torch.tensor([1.0, 9e3], dtype=torch.float64)
+    return observed(torch.optim.SGD([x], lr=1e-4), lambda: (bends * (turn @ x) ** 2).sum() / 2, 300)
 
 
 @planted("ill-conditioned")

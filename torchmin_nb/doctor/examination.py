@@ -239,7 +239,10 @@ class Examination:
 
     @probe
     def lower_nearby(self) -> tuple[float, float] | None:
-        """By how much the loss is lower at a point close by, and its distance, where the Hessian does not show it."""
+        """By how much the loss is lower at a point close by, and its distance, where the Hessian does not show it.
+
+        Along a direction without curvature also further away.
+        """
         curvature = self.curvature
         if curvature is None:
             return None
@@ -249,6 +252,11 @@ class Examination:
             for side in (1.0, -1.0):
                 fall = self.here.loss - self.lab.loss(self.lab.z + side * step)
                 best = max(best, (fall, float(np.linalg.norm(step))))
+        reach = float(np.linalg.norm(sizes))
+        if curvature.whole and len(curvature.null):
+            for length in [side * share * reach for share in (0.1, 0.5) for side in (1.0, -1.0)][: self.lab.left]:
+                fall = self.here.loss - self.lab.loss(self.lab.z + length * curvature.null[0])
+                best = max(best, (fall, abs(length)))
         return best
 
     @probe

@@ -21,7 +21,8 @@ _COARSE = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torc
 """Coarse dtypes, the coarsest first."""
 _MISSED = 10
 """Slopes this many times above a tolerance have missed it."""
-_SHARE_OF_A_NETWORK = 1e-5
+_SHARE, _SHARE_OF_A_NETWORK = 1e-6, 1e-5
+"""A predicted decrease that counts, as a part of all that can be gained; and of a network."""
 _USUAL, _LEAST = 1e-5, 1e-7
 """The usual tolerance of a gradient; and the smallest one at which float32 may be expected to end."""
 _MORE_HAGER = "J. J. Moré, S. M. Wild (2011); W. W. Hager, H. Zhang (2005)"
@@ -71,7 +72,8 @@ def _misses_the_tolerance(e: Examination) -> bool:
     """Whether float64 sees a gradient far above the method's tolerance, and parameters that are off by what counts.
 
     Rounding of a loss that is no larger than its changes leaves relative errors of √eps in the parameters, and slopes
-    near the usual tolerances. A constant beside it, or a large condition number, leaves more. Of a network, whose
+    near the usual tolerances. A constant beside it, or a large condition number, leaves more. A decrease that counts
+    beside what the run has gained says the same. Of a network, whose
     parameters nobody wants to know, the decrease must count. Of float64 parameters in a coarser loss, the derivatives
     say it themselves.
     """
@@ -81,8 +83,9 @@ def _misses_the_tolerance(e: Examination) -> bool:
     slope, predicted, step = seen
     if e.layered:
         return predicted >= _SHARE_OF_A_NETWORK * (e.ending.fell + predicted)
-    off = step / math.sqrt(torch.finfo(torch.float32).eps)
-    return off >= 1 and off * slope >= _MISSED**2 * _wanted_slope(e)
+    times, off = slope / _wanted_slope(e), step / math.sqrt(torch.finfo(torch.float32).eps)
+    gained = predicted >= _SHARE * (e.ending.fell + predicted)
+    return (off >= 1 and off * times >= _MISSED**2) or (gained and times >= _MISSED**2)
 
 
 def _in_float64(e: Examination) -> tuple[float, float, float] | None:

@@ -253,6 +253,8 @@ def _ill_conditioned(e: Examination) -> list[Evidence] | None:
     missing, done = iterations_missing(e.subject, e.predicted or 0.0), e.ending.iterations
     slow = e.ending.kind != "limit" or missing is None or missing > (done if done >= _MANY else 5 * done)
     long, large = (min(20, e.subject.variables.n), 1e5) if curvature.whole else (_MANY, 1e3)
+    if e.subject.spec is None and e.subject.option("history_size") is None:
+        large = 1e3  # steps down the gradient need as many iterations
     if curvature.condition < large or done < long or not slow or e.ending.kind == "none":
         return None
     return [
@@ -414,12 +416,22 @@ def _endless(e: Examination) -> list[Evidence] | None:
     """A loss that falls faster and faster the further away."""
     if e.ending.kind in ("none", "paused", "stopped") or e.subject.constraints or not e.here.finite:
         return None
-    if e.here.loss < -_ENDLESS * (1 + abs(e.ending.first)):
+    if e.here.loss < -_ENDLESS * (1 + abs(e.ending.first)) or _falls_steadily(e):
         return [measured("loss", e.here.loss, f"from {e.ending.first:.3g}: it falls without end")]
     if e.runaway is None:
         return None
     _, near, far = e.runaway
     return _away(e) if near - far > 5 * (e.here.loss - near) else None
+
+
+def _falls_steadily(e: Examination) -> bool:
+    """Whether a long run ended far below 0 at its limit, and fell as fast at last as before."""
+    losses = np.asarray(e.subject.history.loss, dtype=float)
+    far = e.here.loss < -10 * (1 + abs(e.ending.first))
+    if e.ending.kind != "limit" or len(losses) < 2 * _MANY or not far or not np.isfinite(losses).all():
+        return False
+    middle, late, last = losses[[len(losses) // 2, 3 * len(losses) // 4, -1]]
+    return bool(late - last >= 0.8 * (middle - late) > 0)
 
 
 def _away(e: Examination) -> list[Evidence] | None:
