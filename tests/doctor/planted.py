@@ -661,6 +661,14 @@ def a_rate_and_an_amount():
 
 
 @planted("badly scaled parameters")
+def a_slope_and_a_bend_in_float32():
+    """Float64 would go on, and so would float32 in the right units."""
+    a, b, t = parameter(1e4, dtype=torch.float32), parameter(1e-4, dtype=torch.float32), torch.linspace(0, 1, 20)
+    closure = lambda: ((1e-4 * a * t + 1e5 * b * t**2 - 2 * t - 3) ** 2).mean()  # noqa: E731
+    return diagnosed([("a", a), ("b", b)], closure, "CG")
+
+
+@planted("badly scaled parameters")
 def a_diagonal_of_many_sizes():
     x, d = parameter(1.0, 1.0, 1.0, 1.0), torch.tensor([1.0, 1e4, 1e8, 1e10], dtype=torch.float64)
     return diagnosed([x], lambda: (d * (x - 2) ** 2).sum(), dict(method="CG", options=dict(maxiter=30)))

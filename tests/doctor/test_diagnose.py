@@ -68,6 +68,13 @@ def test_the_first_operation_is_named_in_a_correct_sentence():
     )
 
 
+def test_the_parameter_whose_gradient_is_nan_is_named():
+    rate, offset = parameter(0.0), parameter(1.0)
+    optimizer = MinimizeWrapper([("rate", rate), ("offset", offset)], "BFGS", start_check=False)
+    report = optimizer.diagnose(lambda: rate.square().sqrt() * 0 + (offset - 3) ** 2)
+    assert "(parameters: rate); the first operation that made it is div" in report.verdict
+
+
 @pytest.mark.parametrize(("arguments", "words"), [(dict(method="L-BFGS-B", options=dict(maxiter=3)), "STOP: TOTAL NO")])
 def test_a_message_of_scipy_stands_behind_plain_words(arguments, words):
     x = parameter(-1.2, 1.0)

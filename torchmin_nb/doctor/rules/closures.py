@@ -100,9 +100,9 @@ def _nonfinite_trials(e: Examination) -> list[Evidence] | None:
 
 def _nan_parameters(e: Examination) -> str:
     subject, wrong = e.subject, []
-    for index, tensor in enumerate(subject.flat.tensors):
+    for index, values in enumerate(subject.views(subject.x)):
         part = e.here.parts[index] if e.here.parts else None
-        bad = not bool(tensor.isfinite().all()) or (part is not None and not bool(part.isfinite().all()))
+        bad = not bool(values.isfinite().all()) or (part is not None and not bool(part.isfinite().all()))
         wrong += [subject.tensor_name(index)] * bad
     return ", ".join(wrong[:_SHOWN]) + (", ..." if len(wrong) > _SHOWN else "")
 
@@ -112,7 +112,9 @@ def _nonfinite_verdict(e: Examination) -> str:
         "at the point where the run stood" if not e.here.finite else "a step away from the point where the run stood"
     )
     ahead = e.nonfinite_ahead if e.here.finite else None
-    return f"The loss or its gradient is NaN or infinite {where}{_maker(e.nonfinite or (ahead and ahead[1]))}."
+    names = "" if e.here.finite else _nan_parameters(e)
+    whose = f" (parameters: {names})" if names else ""
+    return f"The loss or its gradient is NaN or infinite {where}{whose}{_maker(e.nonfinite or (ahead and ahead[1]))}."
 
 
 def _maker(found: FirstNonFinite | None) -> str:

@@ -19,6 +19,8 @@ __all__ = ["BUDGET", "CONVERGED", "FLOAT32", "NOISE", "NOTHING", "STOPPED", "TOL
 _TIGHT = {"maxcor": 50, "ftol": 0.0, "gtol": 1e-12}
 _COARSE = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 """Coarse dtypes, the coarsest first."""
+_APART = 4
+"""Sizes of variables differ by so many powers of ten."""
 _MISSED = 10
 """Slopes this many times above a tolerance have missed it."""
 _SHARE, _SHARE_OF_A_NETWORK = 1e-6, 1e-5
@@ -44,7 +46,7 @@ def _float32(e: Examination) -> list[Evidence] | None:
     hoped = double.predicted if double is not None else e.curvature.hidden
     most = hoped >= 1e-4 * abs(e.here.loss) and (double is None or double.step > 100 * e.eps)
     deep = most and hoped <= 1e-3 * (e.ending.fell + hoped)
-    if not (deep or _misses_the_tolerance(e) or (most and (e.noise or 0.0) >= 1e-2 * hoped)):
+    if not (deep or _misses_the_tolerance(e) or (most and (e.noise or 0.0) >= 1e-2 * hoped)) or _scale_is_why(e):
         return None
     evidence = [
         measured("precision", e.eps, f"machine epsilon of {_coarse(e)}, in which the closure computes"),
@@ -61,6 +63,14 @@ def _float32(e: Examination) -> list[Evidence] | None:
     if e.double is not None and not e.double.follows:
         evidence.append(Evidence("float64", "not followed", f"the closure stays in {_coarse(e)}: {e.double.reason}"))
     return evidence
+
+
+def _scale_is_why(e: Examination) -> bool:
+    """Whether a scale of the variables would let float32 go on: their sizes differ by more than it has digits for."""
+    if e.layered or e.converged or e.scaling is None:
+        return False
+    apart = float(np.ptp(np.log10(e.scaling.sizes)))
+    return apart >= _APART and e.scaling.after <= e.scaling.before / 100
 
 
 def _coarse(e: Examination) -> str:
