@@ -50,6 +50,33 @@ def test_read_is_fresh(make):
 
 
 @EACH_SET
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_tensor_is_written_where_the_parameters_are_now(make, dtype):
+    """Also after the user has given them other memory, or another order of the same memory."""
+    tensors = make()
+    flat = FlatParameters(tensors)
+
+    def moved():
+        yield None
+        for tensor in tensors:
+            tensor.data = tensor.data.clone()
+        yield None
+        for tensor in tensors:
+            tensor.data = tensor.data.as_strided(tensor.shape, tensor.data.contiguous().stride())
+        yield None
+        for tensor in tensors:
+            if tensor.dim() == 2 and tensor.size(0) == tensor.size(1):
+                tensor.data = tensor.data.t()
+        yield None
+
+    for _ in moved():
+        x = torch.randn(flat.n, dtype=dtype)
+        flat.write(x)
+        for tensor, piece in zip(tensors, flat.scatter(x), strict=True):
+            assert torch.equal(tensor, piece)
+
+
+@EACH_SET
 @pytest.mark.parametrize("write", ["write", "write_final"])
 def test_write_then_read_rounds_once_to_the_dtype(make, write):
     tensors = make()

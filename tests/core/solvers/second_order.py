@@ -81,9 +81,9 @@ class QuadraticProblem(FunctionProblem):
         super().__init__(lambda x: 0.5 * x @ matrix @ x + vector @ x, torch.zeros(len(vector)), dtype=dtype)
         self._matrix = matrix
 
-    def product(self, sample, v):
+    def product(self, sample, v, known=None):
         self.counts["products"] += 1
-        return self._matrix @ v
+        return self.right(self._matrix @ v, known)
 
     def hessian(self, sample):
         self.counts["hessians"] += 1

@@ -134,7 +134,7 @@ def test_the_direction_is_that_of_dense_updates_while_the_ring_turns():
         after = walk.next()
         keep = k not in (2, 7)
         kept = [*kept, walk.pair(after)][-3:] if keep else kept
-        pairs.learn(walk.before, after, keep)
+        pairs.learn(walk.before, after, keep=keep)
         walk.before = after
         assert pairs.count == len(kept)
         H = dense(*zip(*kept, strict=True), pairs.theta)
@@ -149,10 +149,10 @@ def test_a_pair_without_curvature_makes_room_but_is_not_kept():
     for _ in range(4):
         after = walk.next()
         kept = [*kept, walk.pair(after)]
-        pairs.learn(walk.before, after, True)
+        pairs.learn(walk.before, after, keep=True)
         walk.before = after
     after = Sample(walk.before.x + 1, 0.0, walk.before.gradient - 1, 0.0, 0.0, 0.0)
-    pairs.learn(walk.before, after, True)
+    pairs.learn(walk.before, after, keep=True)
     H = dense(*zip(*kept[-2:], strict=True), pairs.theta)
     assert pairs.count == 2
     assert pairs.direction(after.gradient).numpy() == pytest.approx(-H @ after.gradient.numpy(), rel=1e-8)

@@ -164,7 +164,7 @@ def compared(walk, count, box, gradient):
     for _ in range(count):
         after = walk.next()
         kept = [*kept, walk.pair(after)][-4:]
-        pairs.learn(walk.before, after, True)
+        pairs.learn(walk.before, after, keep=True)
         walk.before = after
     x, g, box = walk.before.x, gradient(walk), box(walk)
     found = box.minimizer(Sample(x, 0.0, g, 0.0, 0.0, 0.0), Model(pairs, x))

@@ -88,6 +88,19 @@ def test_noise_is_measured_anew_once_the_loss_has_fallen():
     assert np.median(found) == pytest.approx(3e-2, rel=0.8)
 
 
+def test_the_noise_of_a_loss_that_has_become_zero_is_measured_once():
+    """As a cross-entropy that is rounded to 0, where the gradient is not 0 yet."""
+
+    def entropy(x):
+        return torch.logsumexp(torch.cat([x.new_zeros(1), -x]), 0)
+
+    here = FunctionProblem(entropy, [1.0, 2.0, -1.0], dtype=torch.float32)
+    path = solve(LBFGSB(gtol=0, ftol=0, maxiter=40), here)
+    assert path.losses[-1] == 0
+    assert path.state.iteration == 40
+    assert here.counts["evaluations"] < 3 * 40
+
+
 FLOORS = ("2 Freudenstein and Roth", "16 Brown and Dennis", "33 linear, rank 1 5", "10 Meyer")
 
 

@@ -172,8 +172,10 @@ def test_the_ordinary_search_comes_first_while_decreases_are_above_the_noise():
         assert len(calls) == expected
 
 
-def test_the_noise_is_measured_again_once_the_loss_has_halved():
-    problem = Noisy(bowl, [0.3] * 4, level=1e-6)
+@pytest.mark.parametrize("offset", [0.0, -2.0])
+def test_the_noise_is_measured_again_once_the_loss_has_halved(offset):
+    """Also if the loss is negative."""
+    problem = Noisy(lambda x: bowl(x) + offset, [0.3] * 4, level=1e-6)
     sample = problem.evaluate(problem.start())
     for noise_loss, again in ((1.9 * sample.loss, False), (2.1 * sample.loss, True)):
         state = NoisyState(sample, noise=1e-3, noise_loss=noise_loss)

@@ -243,8 +243,8 @@ def test_newton_cg_steps_down_on_any_hessian(name):
 class NotFinite(FunctionProblem):
     """Products and Hessians are NaN from the second point on."""
 
-    def product(self, sample, v):
-        found = super().product(sample, v)
+    def product(self, sample, v, known=None):
+        found = super().product(sample, v, known)
         return found * math.nan if self.counts["evaluations"] > 1 else found
 
     def hessian(self, sample):

@@ -6,6 +6,7 @@ import torch
 from scipy.optimize._trustregion_ncg import CGSteihaugSubproblem
 
 from tests.core.solvers.second_order import model_value, propose, random_quadratic
+from torchmin_nb import minimize
 
 
 def scipys(hessian, gradient, radius):
@@ -45,3 +46,13 @@ def test_float32_takes_the_step_of_float64():
     assert narrow.step.dtype == torch.float32
     np.testing.assert_allclose(narrow.step.numpy(), wide.step.numpy(), atol=1e-5)
     assert narrow.slope == pytest.approx(wide.slope, rel=1e-5)
+
+
+def test_a_product_that_is_known_is_not_computed():
+    start = torch.tensor([-1.2, 1.0] * 10, dtype=torch.float64)
+
+    def rosenbrock(x):
+        return (100 * (x[1:] - x[:-1] ** 2) ** 2 + (1 - x[:-1]) ** 2).sum()
+
+    result = minimize(rosenbrock, start, "trust-ncg", engine="torch", options={"maxiter": 15})
+    assert result.history.totals.nhvp <= result.nhev - result.nit

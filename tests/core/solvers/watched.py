@@ -26,9 +26,9 @@ class StopAfter(FunctionProblem):
         self._work()
         return super().evaluate(x, along)
 
-    def product(self, sample, v):
+    def product(self, sample, v, known=None):
         self._work()
-        return super().product(sample, v)
+        return super().product(sample, v, known)
 
     def hessian(self, sample):
         self._work()
@@ -76,8 +76,8 @@ class Silent(FunctionProblem):
     def evaluate(self, x, along=None):
         return self._own(super().evaluate, x, along)
 
-    def product(self, sample, v):
-        return self._own(super().product, sample, v)
+    def product(self, sample, v, known=None):
+        return self._own(super().product, sample, v, known)
 
     def hessian(self, sample):
         return self._own(super().hessian, sample)

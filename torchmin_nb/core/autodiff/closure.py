@@ -72,6 +72,7 @@ class ClosureResult:
     residuals: torch.Tensor | None = None
     jacobian: JacobianGraph | None = field(default=None, repr=False)
     _gathered: NDArray[np.float64] | None = field(default=None, repr=False)
+    _joined: torch.Tensor | None = field(default=None, repr=False)
 
     @property
     def gradient(self) -> NDArray[np.float64] | None:
@@ -81,10 +82,13 @@ class ClosureResult:
         return self._gathered
 
     def vector(self, dtype: torch.dtype, device: torch.device) -> torch.Tensor | None:
-        """The gradient as a tensor of shape (n,); None without a gradient."""
+        """The gradient as a tensor of shape (n,), joined once; None without a gradient."""
         if self.graph is not None:
             return self.graph.vector.detach().to(device, dtype)
-        return None if self.parts is None or self.flat is None else self.flat.join(self.parts, dtype, device)
+        kept = self._joined
+        if self.parts is not None and self.flat is not None and (kept is None or kept.dtype != dtype):
+            self._joined = kept = self.flat.join(self.parts, dtype, device)
+        return kept
 
     @property
     def loss(self) -> float:

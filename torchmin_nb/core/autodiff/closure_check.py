@@ -27,13 +27,14 @@ from .side_effects import restored_afterwards
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ..parameters.flat import FlatParameters
+    from ..parameters.flat import FlatParameters, Vector
 
 __all__ = [
     "STOCHASTIC",
     "ClosureReport",
     "ObservedClosure",
     "check_closure",
+    "different_losses",
     "require_consistent",
     "same_loss",
 ]
@@ -103,29 +104,39 @@ class ClosureReport:
         return "\n".join([*lines, *(f"problem: {problem}" for problem in self.problems)])
 
 
-def require_consistent(real: ClosureResult, captured: ClosureResult, eps: float) -> None:
-    """InconsistentClosureError where captured and real derivatives differ, with the likely cause."""
+def require_consistent(real: ClosureResult, captured: ClosureResult, eps: float, x: torch.Tensor) -> None:
+    """InconsistentClosureError where captured and real derivatives differ at x (n,), with the likely cause."""
     tolerance = 1e3 * eps
-    total = None if captured.backpropagated is None else sum(map(float, captured.backpropagated))
-    if total is not None and abs(total - captured.loss) > tolerance * (1 + abs(captured.loss)):
+    total = _total(captured)
+    if different_losses(captured, eps):
         raise InconsistentClosureError(
             f"the closure returned {captured.loss:.6g} but called backward() on losses that add up to {total:.6g}; "
             f"the two must be equal: return the sum of the losses that are backpropagated, without gradient scaling"
         )
-    assert real.gradient is not None
-    assert captured.gradient is not None
-    difference = float(np.linalg.norm(real.gradient - captured.gradient))
-    if difference > tolerance * (1 + float(np.linalg.norm(real.gradient))):
-        raise InconsistentClosureError(_disagreement(real.gradient, captured.gradient))
+    gradient, derivative = (result.vector(x.dtype, x.device) for result in (real, captured))
+    assert gradient is not None
+    assert derivative is not None
+    if _norm(gradient - derivative) > tolerance * (1 + _norm(gradient)):
+        raise InconsistentClosureError(_disagreement(gradient, derivative))
 
 
-def _disagreement(real: NDArray[np.float64], captured: NDArray[np.float64]) -> str:
-    norms = float(np.linalg.norm(real)), float(np.linalg.norm(captured))
+def different_losses(captured: ClosureResult, eps: float) -> bool:
+    """Whether the closure backpropagated another loss than it returned."""
+    total = _total(captured)
+    return total is not None and abs(total - captured.loss) > 1e3 * eps * (1 + abs(captured.loss))
+
+
+def _total(captured: ClosureResult) -> float | None:
+    return None if captured.backpropagated is None else sum(map(float, captured.backpropagated))
+
+
+def _disagreement(real: torch.Tensor, captured: torch.Tensor) -> str:
+    norms = _norm(real), _norm(captured)
     head = f"the gradient in .grad (norm {norms[0]:.6g}) is not the derivative of the loss (norm {norms[1]:.6g}); "
     if not norms[1]:
         return head + "no gradient was captured: with checkpointing, use use_reentrant=False"
     factor = float(real @ captured) / norms[1] ** 2
-    if abs(factor - 1) > 1e-2 and np.linalg.norm(real - factor * captured) <= 1e-3 * norms[0]:
+    if abs(factor - 1) > 1e-2 and _norm(real - factor * captured) <= 1e-3 * norms[0]:
         cause = f"it is scaled by {factor:.4g}, as by gradient clipping or scaling: remove that from the closure"
     else:
         cause = (
@@ -133,6 +144,10 @@ def _disagreement(real: NDArray[np.float64], captured: NDArray[np.float64]) -> s
             "call changes a value that the loss depends on, as spectral_norm does: model.eval() prevents that"
         )
     return head + cause + "; with start_check=False the run starts all the same, and uses the derivative of the loss"
+
+
+def _norm(v: torch.Tensor) -> float:
+    return float(torch.linalg.vector_norm(v))
 
 
 def check_closure(
@@ -243,7 +258,7 @@ class _Directional:
     def curvature_error(self) -> float:
         assert self._real is not None
         captured = self.at(self._x, "curvature")
-        require_consistent(self._real, captured, self._flat.eps)
+        require_consistent(self._real, captured, self._flat.eps, torch.from_numpy(self._x))
         assert captured.graph is not None
         graph = captured.graph
         self.seconds_per_product = _timed(lambda: graph.hvp(self._directions[0]))
@@ -295,13 +310,15 @@ def _direction(n: int, seed: int) -> NDArray[np.float64]:
     return np.asarray(v / np.linalg.norm(v))
 
 
-def same_loss(first: ClosureResult, loss: float, eps: float, x: NDArray[np.float64]) -> bool:
+def same_loss(first: ClosureResult, loss: float, eps: float, x: Vector) -> bool:
     """Whether a loss at x equals that of the first result up to rounding, estimated from the loss and from g·x."""
     if not (np.isfinite(first.loss) and np.isfinite(loss)):
         return bool(np.array_equal(first.loss, loss, equal_nan=True))
     if first.loss == loss:
         return True
-    terms = 0.0 if first.gradient is None else float(np.abs(first.gradient) @ np.abs(x))
+    at = torch.as_tensor(x)
+    gradient = first.vector(at.dtype, at.device)
+    terms = 0.0 if gradient is None else float(gradient.abs() @ at.abs())
     size = max(abs(first.loss), abs(loss), terms if np.isfinite(terms) else 0.0)
     return bool(abs(first.loss - loss) <= 1e3 * eps * size)
 

@@ -69,11 +69,11 @@ class HvpGraph:
 
     def hvp(self, v: NDArray[np.float64]) -> NDArray[np.float64]:
         """H @ v, shape (n,), float64."""
-        return self._flat.gather(self.parts(v))
+        return self._flat.gather(self.parts(torch.from_numpy(v)))
 
-    def parts(self, v: NDArray[np.float64]) -> Gradient:
+    def parts(self, v: torch.Tensor) -> Gradient:
         """H @ v, one tensor for each parameter; None if no gradient depends on that parameter."""
-        return self._backward(torch.from_numpy(v), batched=False)
+        return self._backward(v, batched=False)
 
     def product(self, v: torch.Tensor) -> torch.Tensor:
         """H @ v on the device of v (n,), in its dtype."""

@@ -1,4 +1,7 @@
-"""The start check: compares the first closure call of a run with at most three extra calls, outside all counts."""
+"""The start check: compares the first closure call of a run with one extra call, outside all counts.
+
+Where the two do not agree, one or two more calls find out why.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
 from ...errors import ClosureError, ClosureWarning, SecondDerivativeError
+from ..parameters.device_variables import DeviceVariables
 from .closure import (
     LEVELS,
     Closure,
@@ -21,16 +26,14 @@ from .closure import (
     evaluate_probe,
     evaluate_value,
 )
-from .closure_check import STOCHASTIC, ObservedClosure, require_consistent, same_loss
+from .closure_check import STOCHASTIC, ObservedClosure, different_losses, require_consistent, same_loss
 from .explained_errors import MADE_BEFORE, is_exhausted, repeated_call_error
 from .graph import made_before, once_differentiable, saved_bytes
 from .hessian import Gradient
 from .side_effects import Generators, preserved_buffers
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from ..parameters.flat import FlatParameters
+    from ..parameters.flat import FlatParameters, Vector
     from ..parameters.variables import Variables
 
 __all__ = ["StartCheck"]
@@ -45,23 +48,30 @@ _MEASURABLE = 100
 _OFF, _OFF_AND_STALE = 0.5, 0.2
 """How far the change of the loss over the one predicted is off, as a factor, where it is wrong; and where a graph is
 older than the call."""
-_IRREGULAR = np.random.default_rng(0).uniform(0.5, 1.5, 4099) * np.random.default_rng(1).choice([-1.0, 1.0], 4099)
+_IRREGULAR = torch.from_numpy(
+    np.random.default_rng(0).uniform(0.5, 1.5, 4099) * np.random.default_rng(1).choice([-1.0, 1.0], 4099)
+)
 """Repeated, the direction of a displacement where no gradient gives its signs: drawing so many numbers takes long."""
 _PART_STALE = 0.01
 """The same if both sides agree: then a small part of the loss is older than the call."""
+_SAME = 1000
+"""Losses or gradients that differ by up to this many roundings agree."""
+_CURVED = 0.05
+"""The change of a gradient and a product with the Hessian differ by at most this fraction, over a small step."""
 
 
 @dataclass(frozen=True)
 class _Displacement:
-    """A step in x (n,), by how much the loss changed, and the gradient after it where it was computed."""
+    """A step in x (n,), by how much the loss changed, and the result there, at `end`."""
 
-    step: NDArray[np.float64]
+    end: torch.Tensor
+    step: torch.Tensor
     change: float
-    gradient: NDArray[np.float64] | None
+    result: ClosureResult
 
 
 class StartCheck:
-    """Compares the first closure call of a run with at most three more: at the same point, and displaced.
+    """Compares the first closure call of a run with one more, displaced; if they disagree, with others: see `_CALLS`.
 
     closure: the user's closure; `loss` turns its return value into the loss. variables: the solver's variables; points
     are displaced in their units and bounds. labels: one name for each parameter. gradient: whether the method uses it;
@@ -99,7 +109,11 @@ class StartCheck:
         self._curved = False  # whether there is a real gradient to compare captured derivatives with
         self._calls_left = _CALLS
         self._eps = flat.eps
-        self._near: NDArray[np.float64] | None = None
+        self._near: torch.Tensor | None = None
+        self._moved: _Displacement | None = None
+        self._along_near: Gradient | None = None
+        self._tried = False  # whether the near displacement has been called
+        self._nodes: set[Any] = set()
 
     def first(self, evaluator: Evaluator, level: str) -> ClosureResult:
         """The first call of the run, which is counted; `evaluator` is the run's."""
@@ -109,23 +123,30 @@ class StartCheck:
             return evaluator.evaluate(level)
         return self._measured(self._evaluate, lambda: evaluator.evaluate(level))
 
-    def compare(self, first: ClosureResult, x: NDArray[np.float64]) -> None:
-        """The other calls, after the first at x (n,). Raises ClosureError; warns (ClosureWarning) once of a finding."""
+    def compare(self, first: ClosureResult, x: Vector) -> None:
+        """The other calls, after the first at x (n,). Raises ClosureError; warns (ClosureWarning) once of a finding.
+
+        All vectors have the dtype and the device of x.
+        """
         gradients, after = self._flat.gradients(), Generators.now()
         self._first = self._real = first
-        self._x = x
+        self._x = torch.from_numpy(x) if isinstance(x, np.ndarray) else x
+        self._device_variables = DeviceVariables(self._variables, self._x.dtype, self._x.device)
         try:
             with preserved_buffers():
                 if self._apart:
                     self._first = self._real = self._first_of_part()
+                self._held = self._rounded(self._x)
                 self._drawn = not self._before.same(Generators.now() if self._apart else after)
-                self._compare(gradients)
+                if not self._agrees(gradients):
+                    self._compare(gradients)
         finally:
             after.put_back()
             self._flat.write(x)
             for tensor, gradient in zip(self._flat.tensors, gradients, strict=True):
                 tensor.grad = gradient
             self._seen.forget()
+            self._moved = self._along_near = None
             del self._first, self._real  # they hold graphs
 
     def _first_of_part(self) -> ClosureResult:
@@ -134,56 +155,89 @@ class StartCheck:
         self._flat.write(self._x)
         return self._measured(self._evaluate, lambda: self._evaluate(self._seen, self._flat))
 
-    def _compare(self, gradients: Sequence[Any]) -> None:
-        first = self._first
-        parts = None if first.graph is None else self._product(first)
-        second = self._repeat(self._counterpart(), rewind=self._curvature)
-        self._nodes = self._seen.nodes
-        self._eps = self._seen.precision(self._flat.eps, first.loss)
-        self._real, captured = (second, first) if first.graph is not None else (first, second)
-        absent = [a is None and b is None for a, b in zip(gradients, self._flat.gradients(), strict=True)]
-        if not self._same_loss(second):
-            return
-        self._curved = self._curvature and _finite(self._real)
-        if self._curved:
-            require_consistent(self._real, captured, self._eps)
-        if not all(absent) and not self._constrained:
-            _warn_of_unreached([label for label, gone in zip(self._labels, absent, strict=True) if gone])
-        if np.isfinite(first.loss):
-            self._compare_displaced(captured, parts)
+    def _agrees(self, gradients: Sequence[Any]) -> bool:
+        """Whether a call at a displaced point agrees with the first call in all that can be compared.
 
-    def _compare_displaced(self, captured: ClosureResult, parts: Gradient | None) -> None:
-        if self._curved and parts is None:
-            parts = self._product(captured)
-        near = self._displaced(self._near_point(), evaluate_gradient if self._curved else evaluate_value)
-        if self._curved and parts is not None:
-            self._require_second_derivative(captured, parts, near)
-        if self._curvature and self._drawn and self._calls_left and not self._same_loss(self._repeat(evaluate_value)):
+        The change of the loss is that of the mean of both gradients, and the change of the gradient a product with the
+        Hessian. So there is no noise, no stale graph and no wrong derivative. False if it is not certain.
+        """
+        first, before = self._first, self._gradient_of(self._first)
+        if first.graph is not None:
+            self._product(first)  # now, because another call may change what it needs
+        if self._drawn or before is None or (self._curvature and first.graph is None):
+            return False
+        if different_losses(first, self._eps):
+            return False
+        self._moved = near = self._displaced(
+            self._near_point(), evaluate_gradient if self._curvature else self._evaluate
+        )
+        self._tried, self._nodes = True, self._seen.nodes
+        self._eps = self._seen.precision(self._flat.eps, first.loss)
+        after = None if near is None else self._gradient_of(near.result)
+        if near is None or after is None:
+            return False
+        predicted = float((before + after) @ near.step) / 2
+        off, rounding = abs(near.change - predicted), self._eps * max(abs(first.loss), abs(first.loss + near.change))
+        if not off <= max(_MEASURABLE * rounding, min(_SAME * rounding, _PART_STALE * abs(predicted))):
+            return False
+        if self._curvature and not self._product_agrees(first, after - before):
+            return False
+        self._warn_of_unreached(gradients)
+        return True
+
+    def _compare(self, gradients: Sequence[Any]) -> None:
+        """Find out what is wrong, if anything is: first by repeating the last call."""
+        last, x = (self._first, self._x) if self._moved is None else (self._moved.result, self._moved.end)
+        second = self._repeat(self._counterpart(last), x, rewind=self._curvature)
+        self._nodes = self._nodes or self._seen.nodes
+        self._eps = self._seen.precision(self._flat.eps, last.loss)
+        real, captured = (second, last) if last.graph is not None else (last, second)
+        if not self._same_loss(last, second, x):
             return
+        self._curved = self._curvature and self._finite(real)
+        if self._curved:
+            require_consistent(real, captured, self._eps, x)
+        self._warn_of_unreached(gradients)
+        if self._moved is None:
+            self._real = real
+        if np.isfinite(self._first.loss):
+            self._compare_displaced(captured if self._first.graph is None else self._first)
+
+    def _compare_displaced(self, captured: ClosureResult) -> None:
+        near = self._moved
+        constant = self._curved and self._has_constant_part(captured)
+        if not self._tried:
+            near = self._displaced(self._near_point(), evaluate_gradient if constant else evaluate_value)
+        if near is not None and constant and self._product_deviates(captured, near):
+            raise SecondDerivativeError(_HIDDEN)
+        if self._curvature and self._drawn and self._calls_left:
+            again = self._repeat(evaluate_value, self._x)
+            if not self._same_loss(self._first, again, self._x):
+                return
         if near is not None and self._suspicious(near):
             self._judge(near)
 
     # Calls
 
-    def _counterpart(self) -> Evaluate:
+    def _counterpart(self, last: ClosureResult) -> Evaluate:
         """The second call: with the captured gradient, to compare with the real one, or the same call again."""
         if not self._curvature:
             return self._evaluate
-        return evaluate_gradient if self._first.graph is not None else evaluate_curvature
+        return evaluate_gradient if last.graph is not None else evaluate_curvature
 
-    def _repeat(self, evaluate: Evaluate, *, rewind: bool = False) -> ClosureResult:
+    def _repeat(self, evaluate: Evaluate, x: torch.Tensor, *, rewind: bool = False) -> ClosureResult:
         """Another call at the same point, with the same random numbers or new ones."""
         try:
-            result = self._call(evaluate, self._x, rewind=rewind)
+            result = self._call(evaluate, x, rewind=rewind)
         except Exception as error:
             new = repeated_call_error(error)
             if new is error:
                 raise
             raise new from None
-        self._flat.require_held(self._x)
+        self._flat.require_held(x)
         return result
 
-    def _call(self, evaluate: Evaluate, x: NDArray[np.float64], *, rewind: bool) -> ClosureResult:
+    def _call(self, evaluate: Evaluate, x: torch.Tensor, *, rewind: bool) -> ClosureResult:
         self._calls_left -= 1
         if rewind and self._drawn:
             self._before.put_back()
@@ -203,19 +257,23 @@ class StartCheck:
 
     # Checks
 
-    def _same_loss(self, second: ClosureResult) -> bool:
-        """Whether two calls at the same point agree; warns where they do not."""
-        if same_loss(self._first, second.loss, self._eps, self._x):
+    def _warn_of_unreached(self, gradients: Sequence[Any]) -> None:
+        """gradients: `.grad` of each parameter after the first call."""
+        absent = [a is None and b is None for a, b in zip(gradients, self._flat.gradients(), strict=True)]
+        if not all(absent) and not self._constrained:
+            _warn_of_unreached([label for label, gone in zip(self._labels, absent, strict=True) if gone])
+
+    def _same_loss(self, first: ClosureResult, second: ClosureResult, x: torch.Tensor) -> bool:
+        """Whether two calls at x agree; warns where they do not."""
+        if same_loss(first, second.loss, self._eps, x):
             return True
-        message = STOCHASTIC.format(first=self._first.loss, second=second.loss)
+        message = STOCHASTIC.format(first=first.loss, second=second.loss)
         warnings.warn(message, ClosureWarning, stacklevel=2)
         return False
 
-    def _displaced(self, z: NDArray[np.float64], evaluate: Evaluate) -> _Displacement | None:
+    def _displaced(self, z: torch.Tensor, evaluate: Evaluate) -> _Displacement | None:
         """The loss at z, with the same random numbers; None if it cannot be computed."""
-        at = self._variables.to_user(z)
-        self._flat.write(self._x)
-        before = self._flat.read()
+        at = self._to_user(z)
         try:
             result = self._call(evaluate, at, rewind=True)
         except Exception as error:
@@ -223,38 +281,58 @@ class StartCheck:
                 raise repeated_call_error(error) from None
             return None  # z may be outside the domain of the loss
         self._flat.require_held(at)
-        step = self._flat.read() - before
-        return (
-            _Displacement(step, result.loss - self._first.loss, result.gradient) if np.isfinite(result.loss) else None
-        )
+        if not np.isfinite(result.loss):
+            return None
+        return _Displacement(at, self._rounded(at) - self._held, result.loss - self._first.loss, result)
 
-    def _near_point(self) -> NDArray[np.float64]:
+    # Vectors
+
+    def _rounded(self, x: torch.Tensor) -> torch.Tensor:
+        """x, which was written into the parameters, in their precision."""
+        if all(tensor.dtype == x.dtype for tensor in self._flat.tensors):
+            return x
+        return self._flat.join([tensor.detach() for tensor in self._flat.tensors], x.dtype, x.device)
+
+    def _gradient_of(self, result: ClosureResult) -> torch.Tensor | None:
+        return result.vector(self._x.dtype, self._x.device)
+
+    def _to_user(self, z: torch.Tensor) -> torch.Tensor:
+        x, still = self._device_variables.to_user(z), self._variables.unreached()
+        return x if still is None else torch.where(torch.from_numpy(still).to(x.device), self._x, x)
+
+    def _near_point(self) -> torch.Tensor:
         """The point of the first displacement, in the solver's variables."""
         if self._near is None:
             self._near = self._target(_NEAR, 1)
         return self._near
 
-    def _target(self, power: float, factor: float) -> NDArray[np.float64]:
+    def _target(self, power: float, factor: float) -> torch.Tensor:
         """A point in the solver's variables, inside their bounds: a multiple of a random step along the gradient."""
-        z, variables = self._variables.to_solver(self._x), self._variables
-        unit = np.resize(_IRREGULAR, z.size)
-        if self._real.gradient is not None:
-            slope = variables.gradient_to_solver(self._real.gradient)
-            unit = np.where(slope * unit < 0, -unit, unit)
-        length = self._eps**power * (1 + float(np.linalg.norm(z)))
-        step = factor * length * unit / max(float(np.linalg.norm(unit)), 1e-300)
-        if variables.bounds is None:
-            return np.asarray(z + step)
-        low, high = variables.bounds.lb, variables.bounds.ub
+        variables = self._device_variables
+        z = variables.to_solver(self._x)
+        step = _IRREGULAR.to(z).repeat(-(-len(z) // len(_IRREGULAR)))[: len(z)]
+        gradient = self._gradient_of(self._real)
+        if gradient is not None:
+            step.copysign_(variables.gradient_to_solver(gradient))
+        size, length = torch.stack([torch.linalg.vector_norm(v) for v in (step, z)]).tolist()
+        step *= factor * self._eps**power * (1 + length) / (size or 1.0)  # of no entry where all are fixed
+        low, high = variables.lower, variables.upper
+        if low is None or high is None:
+            return step.add_(z)
         inside = (z + step >= low) & (z + step <= high)
-        return np.asarray(np.clip(np.where(inside, z + step, z - step), low, high))
+        return torch.clamp(torch.where(inside, z + step, z - step), low, high)
+
+    def _finite(self, result: ClosureResult) -> bool:
+        gradient = self._gradient_of(result)
+        return bool(np.isfinite(result.loss)) and gradient is not None and bool(gradient.isfinite().all())
 
     def _suspicious(self, move: _Displacement) -> bool:
-        if self._real.gradient is None:
+        gradient = self._gradient_of(self._real)
+        if gradient is None:
             return move.change == 0
         if not self._gradient and move.change != 0:
             return False
-        predicted = self._predicted(move, self._real.gradient)
+        predicted = self._predicted(move, gradient)
         if predicted is None:
             return False
         off, shows = abs(move.change / predicted - 1), self._exceeds_rounding(move.change - predicted)
@@ -267,7 +345,7 @@ class StartCheck:
     def _exceeds_rounding(self, change: float) -> bool:
         return abs(change) > _MEASURABLE * self._eps * abs(self._first.loss)
 
-    def _predicted(self, move: _Displacement, gradient: NDArray[np.float64]) -> float | None:
+    def _predicted(self, move: _Displacement, gradient: torch.Tensor) -> float | None:
         """The change of the loss to first order; None if it is smaller than rounding."""
         change = float(gradient @ move.step)
         return change if self._exceeds_rounding(change) and np.isfinite(change) else None
@@ -286,46 +364,60 @@ class StartCheck:
 
     def _ratios(self, near: _Displacement, *, unchanged: bool) -> tuple[float, float]:
         """Actual over predicted change of the loss, on both sides; NaN if not known."""
-        gradient, far = self._real.gradient, None
+        gradient, far = self._gradient_of(self._real), None
         if self._calls_left:
             evaluate = evaluate_value if gradient is not None else evaluate_probe
             far = self._displaced(self._target(_FAR if unchanged else _NEAR, -_BACK), evaluate)
         elif unchanged:
             far = near
-        gradient = gradient if gradient is not None or far is None else far.gradient
+        gradient = gradient if gradient is not None or far is None else self._gradient_of(far.result)
         if far is None or gradient is None:
             return np.nan, np.nan
         return self._ratio(near, gradient), self._ratio(far, gradient)
 
-    def _ratio(self, move: _Displacement, gradient: NDArray[np.float64]) -> float:
+    def _ratio(self, move: _Displacement, gradient: torch.Tensor) -> float:
         predicted = self._predicted(move, gradient)
         return np.nan if predicted is None else move.change / predicted
 
     def _product(self, captured: ClosureResult) -> Gradient:
         """A product with the Hessian at the start, along the step of the near displacement."""
-        assert captured.graph is not None
-        self._flat.write(self._x)
-        step = self._variables.to_user(self._near_point()) - self._x
-        return captured.graph.parts(step)
+        if self._along_near is None:
+            assert captured.graph is not None
+            self._flat.write(self._x)
+            self._along_near = captured.graph.parts(self._to_user(self._near_point()) - self._x)
+        return self._along_near
 
-    def _require_second_derivative(self, captured: ClosureResult, parts: Gradient, near: _Displacement | None) -> None:
-        """SecondDerivativeError where the captured graph hides part of the curvature."""
+    def _product_agrees(self, captured: ClosureResult, change: torch.Tensor) -> bool:
+        """Whether the captured gradient is the derivative of the loss, and changes as its graph says."""
         assert captured.graph is not None
-        hidden = once_differentiable(captured.graph.gradient)
-        # No gradient depends on this parameter: the loss is linear in it, or an operation hides its second derivative.
-        if any(part is None and seen is not None for part, seen in zip(parts, captured.graph.gradient, strict=True)):
-            hidden = hidden or self._product_deviates(self._flat.gather(parts), near)
-        if hidden:
-            raise SecondDerivativeError(_HIDDEN)
-
-    def _product_deviates(self, product: NDArray[np.float64], near: _Displacement | None) -> bool:
-        """Whether a product differs from the change of the gradient along the same step."""
-        if near is None or near.gradient is None or self._real.gradient is None:
+        if once_differentiable(captured.graph.gradient):
             return False
-        scale = self._variables.scale
-        grown = scale * (near.gradient - self._real.gradient)
-        noise = _MEASURABLE * self._eps * float(np.linalg.norm(scale * self._real.gradient))
-        return bool(np.linalg.norm(scale * product - grown) > 0.1 * np.linalg.norm(grown) + noise)
+        product = self._flat.join(self._product(captured), change.dtype, change.device)
+        norm, gradient = torch.linalg.vector_norm, captured.graph.vector.detach()
+        off, size, expected = torch.stack([norm(change - product), norm(gradient), norm(product)]).tolist()
+        return bool(off <= _SAME * self._eps * (1 + size) + _CURVED * expected)
+
+    def _has_constant_part(self, captured: ClosureResult) -> bool:
+        """Whether no gradient depends on some parameter: the loss is linear in it, or an operation hides its curvature.
+
+        SecondDerivativeError where the graph shows the latter.
+        """
+        assert captured.graph is not None
+        if once_differentiable(captured.graph.gradient):
+            raise SecondDerivativeError(_HIDDEN)
+        pairs = zip(self._product(captured), captured.graph.gradient, strict=True)
+        return any(part is None and seen is not None for part, seen in pairs)
+
+    def _product_deviates(self, captured: ClosureResult, near: _Displacement) -> bool:
+        """Whether a product differs from the change of the gradient along the same step."""
+        real, after = self._gradient_of(self._real), self._gradient_of(near.result)
+        if real is None or after is None:
+            return False
+        product = self._flat.join(self._product(captured), real.dtype, real.device)
+        scale, norm = self._device_variables.scale, torch.linalg.vector_norm
+        grown = scale * (after - real)
+        noise = _MEASURABLE * self._eps * norm(scale * real)
+        return bool(norm(scale * product - grown) > 0.1 * norm(grown) + noise)
 
 
 def _gradient_is_wrong(ahead: float, behind: float, *, stale: bool) -> bool:
@@ -363,7 +455,3 @@ def _warn_of_unreached(names: Sequence[str]) -> None:
         ClosureWarning,
         stacklevel=2,
     )
-
-
-def _finite(result: ClosureResult) -> bool:
-    return bool(np.isfinite(result.loss)) and result.gradient is not None and bool(np.isfinite(result.gradient).all())

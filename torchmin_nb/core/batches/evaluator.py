@@ -141,9 +141,9 @@ class BatchGraph(HvpGraph):
         super().__init__(gradient, evaluator.flat)
         self._evaluator = evaluator
 
-    def parts(self, v: NDArray[np.float64]) -> list[torch.Tensor | None]:
+    def parts(self, v: torch.Tensor) -> list[torch.Tensor | None]:
         """See HvpGraph."""
-        return list(self._flat.pieces(torch.from_numpy(self.hvp(v))))
+        return list(self._flat.pieces(self.product(v)))
 
     def hvp(self, v: NDArray[np.float64]) -> NDArray[np.float64]:
         """See HvpGraph."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import copy
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -40,7 +42,7 @@ class KeptStates:
 
     def put_last(self, iteration: int, state: State | NDArray[np.float64]) -> None:
         """Keep the state at the end of the run, without copying, and without the graph of its sample."""
-        self._states[iteration] = state.unpacked(state.packed()) if isinstance(state, State) else state
+        self._states[iteration] = _without_graphs(state) if isinstance(state, State) else state
 
     def __getitem__(self, iteration: int) -> State | NDArray[np.float64]:
         return self._states[iteration]
@@ -50,6 +52,17 @@ class KeptStates:
 
     def __len__(self) -> int:
         return len(self._states)
+
+
+def _without_graphs(state: State) -> State:
+    """The state, whose samples have only the fields that are stored."""
+    state = copy(state)
+    for each in fields(state):
+        sample = getattr(state, each.name)
+        kind = getattr(sample, "packed_as", None)
+        if kind is not None:
+            setattr(state, each.name, kind(**{part.name: getattr(sample, part.name) for part in fields(kind)}))
+    return state
 
 
 def _bytes(value: Any) -> int:

@@ -110,16 +110,16 @@ class TorchEngine(Engine):
     objective: OnDevice
 
     def _completed(self, result: Any) -> OptimizeResult:
-        best = self.objective.best_on_host()
+        best = self.objective.best
         complete = OptimizeResult({**self._counted(), **result})
         if not complete.success and best is not None and best.loss < complete.fun:
-            complete.update(scipy_x=complete.x, x=best.x, fun=best.loss, jac=best.gradient)
+            complete.update(scipy_x=complete.x, **self._best_point())
         return complete
 
     def _best_point(self) -> dict[str, Any]:
         best = self.objective.best_on_host()
         if best is None:
-            return {"x": self.start, "fun": np.nan}
+            return {"x": self.start.astype(np.float64), "fun": np.nan}
         return {"x": best.x, "fun": best.loss, "jac": best.gradient}
 
 

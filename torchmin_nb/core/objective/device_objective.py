@@ -152,8 +152,9 @@ class OnDevice:
 
     def cached_point(self, x: NDArray[np.float64]) -> Point | None:
         """The end or the best point, where x is one of them."""
-        kept = (None if self._end is None else self._end.to_host(), self.best_on_host())
-        return next((point for point in kept if point is not None and np.array_equal(point.x, x)), None)
+        on_host = (lambda: None if self._end is None else self._end.to_host(), self.best_on_host)
+        points = (make() for make in on_host)  # one at a time: each copies two vectors
+        return next((point for point in points if point is not None and np.array_equal(point.x, x)), None)
 
     def release(self) -> None:
         """Free graphs and references to this objective; the end point and the best point remain."""
@@ -211,9 +212,11 @@ class DeviceObjective(OnDevice):
         self._record(point)
         return sample
 
-    def product(self, sample: Sample, v: torch.Tensor) -> torch.Tensor:
+    def product(self, sample: Sample, v: torch.Tensor, known: torch.Tensor | None = None) -> torch.Tensor:
         """See Problem. In entries that no gradient has reached yet, the product is v, which prevents steps there."""
         self.requests.nhev += 1
+        if known is not None:
+            return known
         product = self._product(sample, v)
         unreached = self._unreached()
         return product if unreached is None else torch.where(unreached, v, product)

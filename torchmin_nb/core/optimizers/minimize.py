@@ -363,10 +363,9 @@ class MinimizeWrapper(DeviceOptimizer):
             level=request.level, nonfinite=spec.nonfinite, curvature=self._curvature, chunk=self._hessian_chunk
         )
         dtype = self._solver_dtype or flat.widest
-        if variables.plain:
-            variables.start = (
-                variables.base
-            )  # one array instead of two: SciPy, which writes to its start, is not called
+        if variables.plain:  # one array as short as the parameters: SciPy, which writes to its start, is not called
+            narrow = np.float32 if flat.widest == torch.float32 else np.float64
+            variables.start = variables.base = variables.base.astype(narrow, copy=False)
         constraints = ConstraintSet((), calls, variables)
         objective = DeviceObjective(
             calls,

@@ -40,6 +40,11 @@ class DeviceVariables:
         """z at the start, a new tensor."""
         return self._tensor(self._start)
 
+    def to_solver(self, x: torch.Tensor) -> torch.Tensor:
+        """z for x; x itself if the two are the same."""
+        picked = x if self._free is None else x[self._free]
+        return picked if self._scale is None else picked / self._scale
+
     def to_user(self, z: torch.Tensor) -> torch.Tensor:
         """x for z; z itself if the two are the same. Clipped to the bounds after the rounding of the scale."""
         if self.plain:

@@ -121,6 +121,8 @@ class FlatParameters:
         self._sizes = [tensor.numel() for tensor in self.tensors]
         self.n = sum(self._sizes)
         self.on_host = all(tensor.device.type == "cpu" for tensor in self.tensors)
+        self._memory: list[tuple[int, torch.Size, bool]] = []
+        self._places: list[torch.Tensor] | None = None
 
     @property
     def eps(self) -> float:
@@ -142,7 +144,12 @@ class FlatParameters:
         Through `.data`, so that the graph of an earlier point can still be used: write that point's values back
         before the backward pass. The storage does not change: views of the parameters remain views.
         """
-        torch._foreach_copy_([tensor.data for tensor in self.tensors], self._chunks(x))
+        whole = torch.from_numpy(x) if isinstance(x, np.ndarray) else x
+        places = self._places_for(whole)
+        if places is None:
+            torch._foreach_copy_([tensor.data for tensor in self.tensors], self._chunks(whole))
+        else:
+            torch.split_with_sizes_copy(whole, self._sizes, out=places)
 
     def write_final(self, x: Vector) -> None:
         """Copy x into the parameters so that autograd refuses graphs of earlier points."""
@@ -181,7 +188,8 @@ class FlatParameters:
     def join(self, parts: Sequence[torch.Tensor | None], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
         """The same as a tensor."""
         try:
-            flat: torch.Tensor = _flatten_dense_tensors(parts).detach()
+            flat: torch.Tensor = _flatten_dense_tensors(parts)
+            flat = flat.detach() if flat.requires_grad else flat
             if flat.numel() == self.n:
                 return flat.to(device, dtype, copy=len(parts) == 1)  # of one tensor it is a view
         except (TypeError, RuntimeError):  # a part is missing, sparse or on another device
@@ -252,6 +260,23 @@ class FlatParameters:
         whole = torch.from_numpy(x) if isinstance(x, np.ndarray) else x
         pieces: tuple[torch.Tensor, ...] = _unflatten_dense_tensors(whole, self.tensors)
         return pieces
+
+    def _places_for(self, x: torch.Tensor) -> list[torch.Tensor] | None:
+        """The memory of each parameter as a vector, if x can be copied there in one operation.
+
+        This takes half the time of copies between tensors of the parameters' shapes.
+        """
+        memory = [(tensor.data_ptr(), tensor.shape, tensor.is_contiguous()) for tensor in self.tensors]
+        if memory != self._memory:
+            self._require_shapes()
+            kinds = {(tensor.device, tensor.dtype, tensor.is_contiguous()) for tensor in self.tensors}
+            alike = len(kinds) == 1 and self.tensors[0].is_contiguous()
+            self._places = [tensor.data.view(-1) for tensor in self.tensors] if alike else None
+            self._memory = memory
+        if self._places is None:
+            return None
+        first = self._places[0]
+        return self._places if x.dtype == first.dtype and x.device == first.device else None
 
     def _require_shapes(self) -> None:
         for index, (tensor, shape) in enumerate(zip(self.tensors, self._shapes, strict=True)):

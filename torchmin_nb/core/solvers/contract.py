@@ -118,7 +118,7 @@ class Problem(Protocol):
         """
         ...
 
-    def product(self, sample: Sample, v: torch.Tensor) -> torch.Tensor:
+    def product(self, sample: Sample, v: torch.Tensor, known: torch.Tensor | None = None) -> torch.Tensor:
         """The Hessian at the sample times v. No transfer.
 
         Parameters
@@ -127,6 +127,9 @@ class Problem(Protocol):
             The point.
         v : torch.Tensor of shape (n,)
             The direction.
+        known : torch.Tensor of shape (n,) or None, optional
+            The product, where the method knows it from others: it is returned, and counts in ``nhev`` of the result
+            alone, as SciPy's methods ask for such products.
 
         Returns
         -------

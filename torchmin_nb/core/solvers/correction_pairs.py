@@ -7,6 +7,7 @@ Programming 63 (1994) 129–156.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
@@ -51,8 +52,9 @@ class CorrectionPairs:
         self._curvatures, self._weights = np.zeros(size), np.zeros((size, 2))
         for slot in self.slots():
             self._curvatures[slot] = 1 / self._small[0][slot, slot]
-        self._found = torch.zeros(2 + 2 * size, dtype=wide(self.rows[0, 0, :0]).dtype, device=self.rows.device)
-        self._scalars = self._found[:2].unbind()
+        self._found = torch.zeros(3 + 2 * size, dtype=wide(self.rows[0, 0, :0]).dtype, device=self.rows.device)
+        self._host = self._found.numpy() if self._found.device.type == "cpu" else None  # a view
+        self._scalars = self._found[:3].unbind()
         self._use_slots()
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -88,32 +90,35 @@ class CorrectionPairs:
         weights = self._used_weights.to(gradient.device, gradient.dtype, non_blocking=True)
         return torch.addmv(gradient, self._columns, weights, beta=-1 / self.theta)
 
-    def learn(self, before: Sample, after: Sample, keep: bool) -> None:
+    def learn(self, before: Sample, after: Sample, *, keep: bool) -> float:
         """Add a step: the new gradient, and possibly the pair, in place of the oldest one. One transfer.
 
         Sᵀy and Yᵀy of the older pairs are differences of products with the two gradients, without a pass over the rows.
-        A pair with sᵀy ≤ 0, which is possible by rounding, is not kept.
+        A pair with sᵀy ≤ 0, which is possible by rounding, is not kept. Returns the length of the step.
         """
         size, (inverse, products, projections) = len(self._pairs), self._small
         slot = (self.first + self.count) % size
-        parts: tuple[torch.Tensor, ...] = ()
-        values: list[torch.Tensor] = []
-        if keep:
-            s, y = self._pairs[slot]
-            torch.sub(after.x, before.x, out=s)
+        s, y = self._pairs[slot] if keep else (torch.empty_like(after.x), None)
+        torch.sub(after.x, before.x, out=s)
+        dot(s, s, out=self._scalars[0])
+        if y is not None:
             torch.sub(after.gradient, before.gradient, out=y)
-            parts, values = self._scalars, [dot(s, y), dot(y, y)]
+            dot(y, y, out=self._scalars[1])
+            dot(s, y, out=self._scalars[2])
             if self.count == size:
                 self.first = (slot + 1) % size
             else:
                 self.count += 1
                 self._use_slots()
-        torch._foreach_copy_([self._projected, *parts], [torch.mv(self.filled, after.gradient), *values])
-        found = self._found.numpy(force=True)
-        now = found[2:].reshape(-1, 2)
+        if self.rows.dtype == self._found.dtype:
+            torch.mv(self.filled, after.gradient, out=self._projected)
+        else:
+            self._projected.copy_(torch.mv(self.filled, after.gradient))
+        found = self._found.cpu().numpy() if self._host is None else self._host
+        now = found[3:].reshape(-1, 2)
         if keep:
             inverse[slot] = inverse[:, slot] = 0
-            curvature, change = found[0], found[1]
+            change, curvature = found[1], found[2]
             if curvature > 0:
                 moved = now - projections
                 inverse[:, slot] = inverse @ moved[:, 0] / -curvature
@@ -125,11 +130,12 @@ class CorrectionPairs:
                 self.count -= 1
                 self._use_slots()
         projections[:] = now
+        return math.sqrt(found[0])
 
     def _use_slots(self) -> None:
         """Set the parts of the arrays for slots that may be in use. filled: s and y in turn, shape (2 · slots, n)."""
         used = len(self._flat) if self.first else 2 * self.count
-        self.filled, self._projected = self._flat[:used], self._found[2 : 2 + used]
+        self.filled, self._projected = self._flat[:used], self._found[3 : 3 + used]
         self._columns, self._used_weights = self.filled.T, torch.from_numpy(self._weights.reshape(-1)[:used])
 
 

@@ -19,7 +19,7 @@ from .contract import Problem, Sample
 from .correction_pairs import CorrectionPairs, InverseHessian
 from .lbfgsb_search import EXACT, Losses, Path, Step, search
 from .noise import NoisyState
-from .vectors import dot, numbers
+from .vectors import dot
 
 __all__ = ["LBFGSB", "LBFGSBState"]
 
@@ -136,16 +136,16 @@ class LBFGSB:
             if target is None:
                 return None
             direction = target - sample.x
-        slope, square = numbers(dot(sample.gradient, direction), dot(direction, direction))
+        slope = dot(sample.gradient, direction).item()
         if not slope < 0:
             return None
-        path = Path(problem, sample, direction, slope, math.sqrt(square), box, target)
+        path = Path(problem, sample, direction, slope, box, target)
         return search(path, losses, first=state.iteration == 0, maxls=self.maxls)
 
     def _accept(self, problem: Problem, state: LBFGSBState, found: Step, box: Box | None) -> None:
         before, after, slope = state.sample, found.sample, found.path.slope
-        state.pairs.learn(before, after, after.slope - slope > problem.eps * -slope)
-        state.sample, state.iteration, state.step_norm = after, state.iteration + 1, found.step * found.path.norm
+        state.step_norm = state.pairs.learn(before, after, keep=after.slope - slope > problem.eps * -slope)
+        state.sample, state.iteration = after, state.iteration + 1
         state.optimality, state.decrease = _optimality(after, box), before.loss - after.loss
 
         noise = state.noise or 0.0

@@ -15,7 +15,7 @@ import torch
 from .box import Box
 from .contract import Problem, Sample
 from .line_search import Line, MoreThuente, Task
-from .noise import NoisyState, measure
+from .noise import NoisyState, changed, measure
 
 __all__ = ["EXACT", "Losses", "Path", "Step", "search"]
 
@@ -33,10 +33,7 @@ _AGAIN = 0.25
 
 
 class Path(Line):
-    """A line within bounds.
-
-    norm: of the direction. target: the exact point at step 1, None without bounds.
-    """
+    """A line within bounds. target: the exact point at step 1, None without bounds."""
 
     def __init__(
         self,
@@ -44,12 +41,10 @@ class Path(Line):
         start: Sample,
         direction: torch.Tensor,
         slope: float,
-        norm: float,
         box: Box | None = None,
         target: torch.Tensor | None = None,
     ):
         super().__init__(problem, start, direction, slope)
-        self.norm = norm
         self._box, self._target = box, target
 
     def longest(self, first: bool) -> float:
@@ -62,7 +57,9 @@ class Path(Line):
     def trial(self, first: bool) -> float:
         """The first trial step."""
         closed = self._box is not None and self._box.closed
-        return min(1 / self.norm, self.longest(first)) if first and not closed else 1.0
+        if not first or closed:
+            return 1.0
+        return min(1 / float(torch.linalg.vector_norm(self.direction)), self.longest(first))
 
     def knows(self, step: float) -> bool:
         """Whether `at` needs no evaluation."""
@@ -124,7 +121,7 @@ class Losses:
         return True
 
     def _unknown(self, loss: float) -> bool:
-        return self.noise is None or not _AGAIN <= abs(loss / (self.noise_loss or math.nan)) <= 1 / _AGAIN
+        return self.noise is None or changed(loss, self.noise_loss, _AGAIN)
 
     def _hides(self, change: float) -> bool:
         return self.noise is not None and change <= _LOST * self.noise

@@ -20,7 +20,7 @@ from .contract import Problem, Sample, State
 from .line_search import Accepts, Found, Line
 from .scalars import dots
 
-__all__ = ["NoisySearch", "NoisyState", "difference_table", "measure"]
+__all__ = ["NoisySearch", "NoisyState", "changed", "difference_table", "measure"]
 
 _LOST = 10.0
 """Changes of the loss up to this many standard deviations of its noise count as noise."""
@@ -28,7 +28,7 @@ _PATIENCE = 100
 """Number of iterations without a decrease above the noise after which a run ends."""
 _TRIALS = 20
 _AGAIN = 0.5
-"""The noise is measured again after the loss has decreased to this fraction."""
+"""The noise is measured again after the loss has changed by this factor."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -66,6 +66,12 @@ def _within(problem: Problem, x: torch.Tensor, direction: torch.Tensor, step: fl
     if problem.lower is not None or problem.upper is not None:
         x = torch.clamp(x, problem.lower, problem.upper)
     return x
+
+
+def changed(loss: float, before: float, factor: float) -> bool:
+    """Whether the size of the loss has changed by this factor, which is below 1, in either direction."""
+    low, high = sorted((abs(loss), abs(before)))
+    return low < factor * high
 
 
 def difference_table(losses: Sequence[float]) -> tuple[float | None, float]:
@@ -119,7 +125,7 @@ class NoisySearch:
             found = ordinary()
             if found is not None:
                 return found
-        if self._noise is None or line.start.loss < _AGAIN * self._noise_loss:
+        if self._noise is None or changed(line.start.loss, self._noise_loss, _AGAIN):
             noise = measure(self._problem, line.start, line.direction)
             self._noise, self._noise_loss = noise if noise is not None else self._noise, line.start.loss
         return None if self._noise is None else _by_slopes(line, step, _LOST * self._noise, self._c2, accepts)

@@ -19,14 +19,18 @@ def wide(x: torch.Tensor) -> torch.Tensor:
     return x if x.device.type == "mps" else x.double()
 
 
-def dot(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+def dot(a: torch.Tensor, b: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
     """a·b of two vectors, a scalar in float64.
 
     On the CPU long float32 vectors are multiplied in blocks, and the blocks added in float64: a float64 copy would take
     longer than a Hessian-vector product.
     """
     if a.dtype == torch.float64:
-        return torch.dot(a, b)
+        return torch.dot(a, b, out=out)
+    return _narrow_dot(a, b) if out is None else out.copy_(_narrow_dot(a, b))
+
+
+def _narrow_dot(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     if a.numel() < _SHORT:
         return torch.dot(wide(a), wide(b))
     if a.device.type == "cpu" and a.numel() <= _BLOCK:
