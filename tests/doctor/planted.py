@@ -305,6 +305,19 @@ def a_feasible_set_that_is_the_origin():
 
 
 @planted("unidentifiable parameters")
+def four_atoms():
+    """Three translations are exactly flat, and three rotations almost."""
+    x = torch.nn.Parameter(torch.tensor([[0, 0, 0], [1.1, 0, 0], [0.5, 1, 0], [0.5, 0.4, 0.9]], dtype=torch.float64))
+    i, j = torch.triu_indices(4, 4, 1)
+
+    def closure():
+        squared = ((x[i] - x[j]) ** 2).sum(1)
+        return (squared**-6 - squared**-3).sum()
+
+    return diagnosed([x], closure)
+
+
+@planted("unidentifiable parameters")
 def a_product_of_two_parameters_far_along_its_curve():
     """Back to the curve on which a·k stays the same it takes more than five steps."""
     a, k, b = parameter(1.0), parameter(2.0), parameter(0.5)
@@ -731,6 +744,29 @@ def a_hilbert_matrix():
 
 
 @planted("ill-conditioned")
+def a_valley_in_which_a_success_is_far_from_the_minimum():
+    """Of the loss, 1e-6 is left, and of the way 80 %."""
+    a, x = ill_conditioned_matrix(20, 8), parameter(*[0.0] * 20)
+    return diagnosed([x], lambda: 1e-8 * (x - 1) @ a @ (x - 1) / 2)
+
+
+@planted("badly scaled parameters")
+def a_diagonal_that_a_success_hides():
+    x, d = parameter(*[0.0] * 20), torch.logspace(0, -8, 20, dtype=torch.float64)
+    return diagnosed([x], lambda: (d * (x - 1) ** 2).sum() / 2, "L-BFGS-B")
+
+
+@planted("ill-conditioned")
+def a_hilbert_matrix_by_conjugate_gradients():
+    """Its limit is as many iterations as variables, after which conjugate gradients would be done but for rounding."""
+    n = 12
+    h = torch.tensor([[1 / (i + j + 1) for i in range(n)] for j in range(n)], dtype=torch.float64)
+    x, target = parameter(*[0.0] * n), h @ torch.ones(n, dtype=torch.float64)
+    request = dict(method="CG", options=dict(maxiter=12, gtol=1e-12))
+    return diagnosed([x], lambda: x @ h @ x / 2 - target @ x, request)
+
+
+@planted("ill-conditioned")
 def a_canyon_under_gradient_descent():
     """A condition number of 9,000 is much for steps down the gradient."""
     x, turn = parameter(5.0, 1.0), torch.tensor([[0.8, -0.6], [0.6, 0.8]], dtype=torch.float64)
@@ -1019,6 +1055,15 @@ def a_fit_at_its_bound():
     b, t = parameter(0.5, 0.5), torch.linspace(0, 3, 50, dtype=torch.float64)
     group = dict(params=[b], bounds=(0, 0.9))
     return diagnosed([group], lambda: b[0] * torch.exp(-b[1] * t) - torch.exp(-t), "dogbox", LeastSquaresWrapper)
+
+
+@healthy
+def a_hilbert_matrix_with_success():
+    """Its curvatures fall to rounding without a gap: nothing is exactly flat."""
+    n = 12
+    h = torch.tensor([[1 / (i + j + 1) for i in range(n)] for j in range(n)], dtype=torch.float64)
+    x, target = parameter(*[0.0] * n), h @ torch.ones(n, dtype=torch.float64)
+    return diagnosed([x], lambda: x @ h @ x / 2 - target @ x, "BFGS")
 
 
 @healthy

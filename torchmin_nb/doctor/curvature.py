@@ -40,8 +40,8 @@ class Curvature:
     with slopes that rounding alone could make. null: directions (k, n) of almost no curvature in the best scale if
     `whole`, the first `exact` of none at all; else one or none. condition: the largest over the smallest eigenvalue, in
     size, that is not zero. stride: shape (n,), the part of the Newton step along the curvature that makes it longest.
-    matrix: the Hessian, shape (n, n), if `whole`; weakest: then the lowest curvature in the best scale, relative to the
-    largest, if it is negative beyond rounding; else 0.
+    matrix: the Hessian, shape (n, n), if `whole`; own: then all curvatures in the best scale, by size, the smallest
+    first, relative to the largest; weakest: the lowest of them, if it is negative beyond rounding; else 0.
     """
 
     lowest: float
@@ -57,6 +57,7 @@ class Curvature:
     hidden: float = 0.0
     weakest: float = 0.0
     exact: int = 0
+    own: Array | None = None
     concave: float = 0.0
 
 
@@ -180,7 +181,8 @@ def _whole(lab: Laboratory, matrix: Array, g: Array, free: NDArray[np.bool_], ro
     direction[free] = vectors[:, 0] if weakest >= 0 else root * columns[:, 0]
     direction /= max(float(np.linalg.norm(direction)), 1e-300)
     stride = np.zeros(free.size)
-    stride[free] = _stride(vectors.T @ g, values, vectors.T)
+    sure = np.abs(values) > 10 * eps * max(len(g), 10) * size
+    stride[free] = _stride(np.where(sure, vectors.T @ g, 0.0), values, vectors.T)
     size = float(np.linalg.norm(z))
     relative = step / float(np.linalg.norm(z / root)) if size > TINY else step * float(root.max())
     return Curvature(
@@ -197,6 +199,7 @@ def _whole(lab: Laboratory, matrix: Array, g: Array, free: NDArray[np.bool_], ro
         hidden=hidden,
         weakest=weakest,
         exact=int((np.abs(own) <= limit).sum()),
+        own=np.sort(np.abs(own)) / max(largest, 1e-300),
         concave=float(gains[own < 0].sum()),
     )
 

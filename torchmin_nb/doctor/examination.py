@@ -22,7 +22,7 @@ from .feasibility import Feasibility, feasibility_of
 from .laboratory import ClosureFailed, Laboratory, OutOfBudget, Sample
 from .layers import FirstNonFinite, Watch
 from .precision import DoubleTrial, coarsest_eps, double_trial, noise_of
-from .slopes import Bend, Kink, Mismatch, bend_of, kink_of, mismatch_of, sizes_of
+from .slopes import Bend, Kink, Mismatch, bend_of, kink_of, longest_step, mismatch_of, sizes_of
 from .squares import is_sum_of_squares
 from .subject import Subject
 from .symmetry import alike_layers
@@ -64,6 +64,13 @@ _LOOSE = 1e-6
 """The same part, where the user has set larger tolerances than the method's own."""
 _ATTEMPTS = 9
 """Steps back to a curve on which the loss may stay the same: each leaves about a twentieth of the difference."""
+_APART = 1e3
+"""Flat directions have curvatures this many times smaller than all others."""
+_UNSETTLED, _ILL, _ILL_AT_LEAST = 0.1, 1e5, 1e4
+"""A Newton step longer than the first, relative to the point, leaves parameters open; condition numbers that explain
+it, of the whole Hessian, and of what some products have seen."""
+_SMALL_LOSS = 1e-3
+"""A loss that was never larger than this ends runs by absolute tolerances, whatever its condition."""
 _TESTED, _ENOUGH = 3, _ATTEMPTS + 1
 """Flat directions that are followed, of those without curvature and of those with little; evaluations for one."""
 _OF_A_TAIL, _FALLS, _RISES = 1e-3, 0.01, 0.1
@@ -365,7 +372,16 @@ class Examination:
             if self.lab.left < _ENOUGH:
                 break
             kept += [direction] if self._leads_far(direction, curvature.matrix) else []
-        return np.array(kept).reshape(-1, self.lab.z.size)
+        apart = curvature.own is None or self._stand_apart(curvature.own, len(kept))
+        return np.array(kept if apart else []).reshape(-1, self.lab.z.size)
+
+    def _stand_apart(self, own: NDArray[np.float64], flat: int) -> bool:
+        """Whether a gap is between the flat directions and the others: curvatures that fall bit by bit to rounding, as
+        those of a Hilbert matrix, are those of an ill-conditioned problem."""
+        below = np.maximum(own[:-1], self.lab.flat.eps)[max(flat - 1, 0) :]
+        above = own[1:][max(flat - 1, 0) :]
+        gaps = (above >= _APART * below) & (below <= 1 / _APART)
+        return bool(gaps.any()) or not 0 < flat < len(own) or own[flat - 1] > 1 / _APART
 
     def _is_straight(self, direction: NDArray[np.float64], curvature: Curvature) -> bool:
         """Whether the loss stays the same a tenth of the variables' size away, beside what others would change."""
@@ -601,6 +617,22 @@ class Examination:
         return self.ending.kind == "success" and (size / self.subject.loss_scale < 1e-4 or self.loose)
 
     @cached_property
+    def unsettled(self) -> float | None:
+        """How far the parameters are from the minimum along a flat valley, relative to them, where a method with usual
+        tolerances reports success; None if they are near it, or if the loss does not determine them at all."""
+        curvature = self.curvature
+        if curvature is None or self.ending.kind != "success" or self.layered or self.at_floor or self.loose:
+            return None
+        small = max(self.ending.fell, abs(self.here.loss)) < _SMALL_LOSS * self.subject.loss_scale
+        ill = curvature.condition >= (_ILL if curvature.whole else _ILL_AT_LEAST) and curvature.lowest > 0
+        if small or not ill:
+            return None
+        size = max(float(np.linalg.norm(self.lab.z)), longest_step(self.lab))
+        far = float(np.linalg.norm(curvature.stride)) / size if size > 0 else 0.0
+        undetermined = far >= _UNSETTLED and self.flat_directions is not None and len(self.flat_directions) > 0
+        return far if far >= _UNSETTLED and not undetermined else None
+
+    @cached_property
     def trusts_slopes(self) -> bool:
         """Whether gradients may be asked about the end point; not where they are wrong, or jump, for a method that uses
         losses only."""
@@ -617,7 +649,7 @@ class Examination:
             return ending.claims_success and (residual is None or residual <= ROUGH_KKT)
         if self.predicted is None or self.share_left is None or not self.trusts_slopes:
             return ending.claims_success
-        if self.saddle or self.degenerate:
+        if self.saddle or self.degenerate or self.unsettled is not None:
             return False
         exactly = self.share_left <= 1e-12 and self._step_left <= _SMALL_STEP
         return self.at_floor or (self.by_itself and self._little_is_left) or exactly

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from .laboratory import Laboratory
 
-__all__ = ["Bend", "Kink", "Mismatch", "bend_of", "kink_of", "mismatch_of", "sizes_of"]
+__all__ = ["Bend", "Kink", "Mismatch", "bend_of", "kink_of", "longest_step", "mismatch_of", "sizes_of"]
 
 Array = NDArray[np.float64]
 
@@ -72,8 +72,7 @@ def sizes_of(lab: Laboratory) -> Array:
     Where a run has ended at the origin, beside the longest of its steps, that step's.
     """
     z, owner = lab.z, lab.subject.owners()
-    steps = np.asarray(lab.subject.history.step_norm if len(lab.subject.history) else (), dtype=float)
-    longest = float(np.max(steps, where=np.isfinite(steps), initial=0.0))
+    longest = longest_step(lab)
     if longest > 0 and float(np.abs(z).max(initial=0.0)) <= _AT_ZERO * longest:
         return np.full(z.size, longest / math.sqrt(z.size))
     sizes = np.abs(z)
@@ -82,6 +81,12 @@ def sizes_of(lab: Laboratory) -> Array:
         rms = float(np.sqrt(np.mean(z[mine] ** 2)))
         sizes[mine] = np.maximum(sizes[mine], 0.3 * rms) if rms else 1.0
     return sizes
+
+
+def longest_step(lab: Laboratory) -> float:
+    """The length of the longest step of the run; 0 without a run."""
+    steps = np.asarray(lab.subject.history.step_norm if len(lab.subject.history) else (), dtype=float)
+    return float(np.max(steps, where=np.isfinite(steps), initial=0.0))
 
 
 def mismatch_of(lab: Laboratory, *, closely: bool = False) -> Mismatch | None:

@@ -25,6 +25,7 @@ from .shapes import (
     SUM_OF_SQUARES,
     TAIL,
     UNIDENTIFIABLE,
+    UNSETTLED,
 )
 
 __all__ = ["LAST", "RULES"]
@@ -52,6 +53,7 @@ RULES = (
     UNUSED,
     BADLY_SCALED,
     SMALL_MEMORY,
+    UNSETTLED,
     TOLERANCE,
     SUM_OF_SQUARES,
     ILL_CONDITIONED,

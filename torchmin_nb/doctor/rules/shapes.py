@@ -25,6 +25,7 @@ __all__ = [
     "SUM_OF_SQUARES",
     "TAIL",
     "UNIDENTIFIABLE",
+    "UNSETTLED",
 ]
 
 _NOCEDAL = "J. Nocedal, S. J. Wright, Numerical Optimization (2006)"
@@ -32,6 +33,8 @@ _SHOWN = 4
 _SECOND_ORDER = ("trust-exact", "trust-krylov", "trust-ncg", "TNC", "trust-constr")
 _MANY = 50
 """Iterations after which a slow run is not a short one. A few products see only a part of a large condition number."""
+_HUGE = 1e8
+"""With a condition number like this, as many iterations as variables are no short run, whatever its pace was."""
 _ENDLESS = 1e10
 """A loss this many times below its first one, and below 0, has no bound."""
 _NOTHING = 1e-10
@@ -248,10 +251,11 @@ SMALL_MEMORY = Rule(
 
 def _ill_conditioned(e: Examination) -> list[Evidence] | None:
     curvature = e.curvature
-    if not e.here.finite or e.converged or curvature is None or not curvature.highest > 0:
+    if not e.here.finite or e.converged or curvature is None or not curvature.highest > 0 or e.unsettled is not None:
         return None
     missing, done = iterations_missing(e.subject, e.predicted or 0.0), e.ending.iterations
-    slow = e.ending.kind != "limit" or missing is None or missing > (done if done >= _MANY else 5 * done)
+    hopeless = curvature.whole and not e.layered and curvature.condition >= _HUGE and done >= e.subject.variables.n
+    slow = e.ending.kind != "limit" or missing is None or missing > (done if done >= _MANY else 5 * done) or hopeless
     long, large = (min(20, e.subject.variables.n), 1e5) if curvature.whole else (_MANY, 1e3)
     if e.subject.spec is None and e.subject.option("history_size") is None:
         large = 1e3  # steps down the gradient need as many iterations
@@ -261,6 +265,17 @@ def _ill_conditioned(e: Examination) -> list[Evidence] | None:
         _kappa(e),
         measured("predicted decrease", e.predicted, "of a Newton step: the loss could still fall by this"),
         measured("iterations", e.ending.iterations, "done so far"),
+    ]
+
+
+def _unsettled(e: Examination) -> list[Evidence] | None:
+    if not e.here.finite or e.unsettled is None:
+        return None
+    return [
+        _kappa(e),
+        measured("step left", e.unsettled, "of a Newton step along a flat direction, relative to the parameters"),
+        measured("gradient norm", e.slope, "satisfies the tolerances, as the loss is flat there"),
+        measured("predicted decrease", e.predicted, "of a Newton step: little of the loss, much of the parameters"),
     ]
 
 
@@ -293,6 +308,29 @@ ILL_CONDITIONED = Rule(
     _stronger,
     f"{_NOCEDAL}, sections 3.3 and 6.4",
 )
+
+
+UNSETTLED = Rule(
+    ILL_CONDITIONED.name,
+    _unsettled,
+    lambda e: (
+        f"The problem is ill-conditioned: the condition number κ of the Hessian is about {e.curvature.condition:.0e}. "  # type: ignore[union-attr]
+        f"The method reports success, but along the flat directions the parameters are still {_percent(e.unsettled)} "
+        "from the minimum."
+    ),
+    lambda e: [*_tighter(e), *_stronger(e)],
+    ILL_CONDITIONED.source,
+)
+
+
+def _percent(share: float | None) -> str:
+    return f"{100 * (share or 0.0):.0f} %"
+
+
+def _tighter(e: Examination) -> list[Remedy]:
+    rows = e.subject.spec.options.values() if e.subject.spec is not None else ()
+    tight = {row.name: 1e-12 for row in rows if row.tolerance and row.kind == "float"}
+    return [changed_call(e.subject, "Use smaller tolerances.", Change(options=tight))] if tight else []
 
 
 # Sums of squares
