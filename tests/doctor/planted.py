@@ -604,6 +604,24 @@ def noise_that_is_smooth_from_close_by():
 
 
 @planted("noise")
+def a_root_by_fourteen_bisections():
+    """Gradient and loss jump together, and no operation of the closure has a kink."""
+    p = parameter(1.4, 0.6)
+
+    def closure():
+        low, high = 0.0, 3.0
+        for _ in range(14):
+            r = (low + high) / 2
+            low, high = (low, r) if r**3 + p[0].item() * r - 2 - p[1].item() > 0 else (r, high)
+        r = (low + high) / 2
+        change = p[0] * r - p[1] - (p[0] * r - p[1]).detach()
+        root = r - change / (3 * r**2 + p[0].detach())
+        return (root - 0.8) ** 2 + 0.1 * ((p - 1) ** 2).sum()
+
+    return diagnosed([p], closure, dict(method="BFGS", options=dict(gtol=1e-9)))
+
+
+@planted("noise")
 def noise_at_the_origin():
     """Beside 1e-11, the size of the end point, the noise is a slope that the gradient does not have."""
     x = torch.nn.Parameter(a_design(4, seed=4) + 3)

@@ -13,6 +13,7 @@ from .laboratory import Laboratory
 __all__ = ["Bend", "Kink", "Mismatch", "bend_of", "kink_of", "longest_step", "mismatch_of", "sizes_of"]
 
 Array = NDArray[np.float64]
+_Slope = tuple[float, Array]
 
 _OFF, _OFF_IN_SINGLE = 0.02, 0.1
 """Slopes that differ by more are compared once more, over a shorter way."""
@@ -57,13 +58,15 @@ class Bend:
 class Kink:
     """A jump of the gradient: between points `apart`, the gradient changes by `jump`, as much as over a longer way.
 
-    size: of the gradient there. entries: shape (n,), the change of each entry.
+    size: of the gradient there. entries: shape (n,), the change of each entry. leaps: whether the loss jumps there too,
+    which is noise, or steps, and no kink.
     """
 
     jump: float
     apart: float
     size: float
     entries: Array
+    leaps: bool = False
 
 
 def sizes_of(lab: Laboratory) -> Array:
@@ -181,7 +184,7 @@ def _is_wrong(
     if again is None or abs(again - slope) > 0.1 * off:
         return None
     longer = (_slope(lab, near, direction, factor) for factor in _LONGER if lab.left > 1)
-    return None if any(far is not None and abs(far - claimed) < 0.1 * off for far in longer) else True
+    return None if any(far is not None and abs(far - claimed) < 0.4 * off for far in longer) else True
 
 
 def _weight(gradient: Array, direction: Array) -> float:
@@ -243,38 +246,47 @@ def kink_of(lab: Laboratory, gradient: Array, typical: float, *, around: bool = 
             mean = float(np.linalg.norm(ahead.gradient) + np.linalg.norm(behind.gradient)) / 2
             jumps.append((float(np.linalg.norm(change)), 2 * spacing * reach, mean, change))
             ends = (-spacing * reach, spacing * reach)
+            sides = (behind.loss, behind.gradient), (ahead.loss, ahead.gradient)
             beside = around and len(jumps) == 1 and jumps[0][0] > 0.5 * mean
-            if beside and _is_sudden(lab, ends, direction, behind.gradient, ahead.gradient):
-                return Kink(jumps[0][0], jumps[0][1], mean, change)
+            if beside:
+                leaps = _sudden(lab, ends, direction, *sides)
+                if leaps is not None:
+                    return Kink(jumps[0][0], jumps[0][1], mean, change, leaps)
             if len(jumps) > 1 and _jumps(jumps[-2], jumps[-1]) and jumps[-1][0] >= 1e-4 * typical:
-                jump, apart, size, entries = jumps[-1]
-                if _is_sudden(lab, ends, direction, behind.gradient, ahead.gradient):
-                    return Kink(jump, apart, size, entries)
+                leaps = _sudden(lab, ends, direction, *sides)
+                if leaps is not None:
+                    return Kink(*jumps[-1], leaps)
                 break
             if len(jumps) > 1 and jumps[-1][0] <= 3 * jumps[-2][0] * jumps[-1][1] / jumps[-2][1]:
                 break  # the change shrinks with the distance
     return None
 
 
-def _is_sudden(
-    lab: Laboratory, ends: tuple[float, float], direction: Array, behind: Array, ahead: Array, halvings: int = 6
-) -> bool:
-    """Whether the change of the gradient between two points stays while they approach each other.
+def _sudden(
+    lab: Laboratory, ends: tuple[float, float], direction: Array, behind: _Slope, ahead: _Slope, halvings: int = 6
+) -> bool | None:
+    """Whether the loss jumps too, if the change of the gradient between two points stays while they approach each
+    other; None if it does not. behind, ahead: loss and gradient there.
 
     A network with large weights bends strongly over a long way: then each half of the way has its part of the change.
     """
-    whole = float(np.linalg.norm(ahead - behind))
+    (f_low, g_low), (f_high, g_high) = behind, ahead
+    whole = float(np.linalg.norm(g_high - g_low))
     low, high = ends
     for _ in range(halvings):
         middle = low + 0.45 * (high - low)  # not halfway: the kink may be exactly there
         found = lab.sample(lab.z + middle * direction)
         if not found.finite or found.gradient is None:
-            return False
-        if np.linalg.norm(found.gradient - behind) > np.linalg.norm(ahead - found.gradient):
-            high, ahead = middle, found.gradient
+            return None
+        if np.linalg.norm(found.gradient - g_low) > np.linalg.norm(g_high - found.gradient):
+            high, f_high, g_high = middle, found.loss, found.gradient
         else:
-            low, behind = middle, found.gradient
-    return float(np.linalg.norm(ahead - behind)) > 0.2 * whole
+            low, f_low, g_low = middle, found.loss, found.gradient
+    if float(np.linalg.norm(g_high - g_low)) <= 0.2 * whole:
+        return None
+    steepest = max(float(np.linalg.norm(g_high)), float(np.linalg.norm(g_low)))
+    explained = 10 * steepest * (high - low) * float(np.linalg.norm(direction))
+    return abs(f_high - f_low) > explained + 100 * lab.flat.eps * abs(f_high)
 
 
 def _jumps(far: tuple[float, float, float, Array], near: tuple[float, float, float, Array]) -> bool:

@@ -351,6 +351,8 @@ def _kink(e: Examination) -> list[Evidence] | None:
     if not e.here.finite or (e.ending.claims_success and e.converged) or e.kink is None:
         return None
     kink = e.kink
+    if kink.leaps and not operations:
+        return None
     names = e.subject.entry_names()
     order = np.argsort(-np.abs(kink.entries))[:_SHOWN]
     strongest = [names[i] for i in order if abs(kink.entries[i]) > 0.1 * np.abs(kink.entries).max()]

@@ -163,6 +163,8 @@ def _noise(e: Examination) -> list[Evidence] | None:
         return None
     if e.subject.gradient_free and e.ending.claims_success:
         return None
+    if e.kink is not None and not e.kink.leaps:
+        return None
     if e.at_floor or e.mismatch is not None or e.noise is None or not e.noisy or e.noise < 1e-3 * e.predicted:
         return None
     return [
