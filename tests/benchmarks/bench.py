@@ -24,6 +24,7 @@ import torch
 
 from tests.benchmarks.contenders import METHODS, Outcome, ours
 from tests.benchmarks.measure import Row, compare, rounds, show
+from tests.benchmarks.on_device import device_table, inner_table, memory
 from tests.benchmarks.problems import Problem, digits_softmax, logistic, mlp
 from tests.benchmarks.profiles import run_all
 from tests.benchmarks.scaling import scaling_table
@@ -70,6 +71,14 @@ def large(effort: Effort) -> None:
     budgets = {"L-BFGS": 15, "trust-ncg": 4}
     _compare_all(mlp((784, 126, 10), 200, torch.float32), budgets, effort)
     _compare_all(mlp((784, 1258, 10), 200, torch.float32), budgets, effort)
+
+
+def device(effort: Effort) -> None:
+    print("\nThe time of engine='torch' over that of the other, below 1 if it is faster\n")
+    rounds = max(1, round(7 * effort.share))
+    print(device_table(rounds, effort.share))
+    print(inner_table(rounds, effort.share))
+    print(memory())
 
 
 def poisson(effort: Effort) -> None:
@@ -148,6 +157,7 @@ SECTIONS: dict[str, Callable[[Effort], None]] = {
     "small": small,
     "digits": digits,
     "large": large,
+    "device": device,
     "poisson": poisson,
     "hessian": hessian,
     "threads": threads,

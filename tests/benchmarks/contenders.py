@@ -14,7 +14,20 @@ import torch
 from tests.benchmarks.problems import Problem
 from torchmin_nb import MinimizeWrapper
 
-__all__ = ["METHODS", "NotOffered", "Outcome", "contenders_for", "floor", "ours"]
+__all__ = [
+    "METHODS",
+    "Contender",
+    "NotOffered",
+    "Outcome",
+    "contenders_for",
+    "floor",
+    "on_device",
+    "ours",
+    "torch_lbfgs",
+    "torchmin_minimizer",
+    "torchmin_scipy",
+    "torchmin_scipy_one_thread",
+]
 
 
 class Outcome(NamedTuple):

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch.nn.functional import cross_entropy
 
-__all__ = ["Problem", "digits_softmax", "logistic", "mlp"]
+__all__ = ["Problem", "digits_softmax", "logistic", "mlp", "softmax"]
 
 
 class Problem(NamedTuple):
@@ -60,6 +60,14 @@ def mlp(sizes: tuple[int, int, int], samples: int, dtype: torch.dtype = torch.fl
     name = f"MLP {d}-{hidden}-{classes}, {samples} samples, {str(dtype).removeprefix('torch.')}"
     inputs, labels = torch.randn(samples, d, dtype=dtype) / d**0.5, torch.randint(classes, (samples,))
     return Problem(name, model.to(dtype), inputs, labels)
+
+
+def softmax(d: int, classes: int, samples: int, dtype: torch.dtype = torch.float64) -> Problem:
+    """Softmax regression on random inputs and labels."""
+    torch.manual_seed(0)
+    inputs, labels = torch.rand(samples, d, dtype=dtype), torch.randint(classes, (samples,))
+    name = f"softmax regression {d}×{classes}, {samples} samples, {str(dtype).removeprefix('torch.')}"
+    return Problem(name, torch.nn.Linear(d, classes).to(dtype), inputs, labels)
 
 
 def logistic(d: int, classes: int, samples: int) -> Problem:

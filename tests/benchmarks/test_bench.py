@@ -1,10 +1,13 @@
 """The benchmark script runs; what it measures is for people to read."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests.benchmarks.on_device import inner_table
 
 pytestmark = pytest.mark.slow
 
@@ -33,3 +36,7 @@ show("small", compare(mlp((4, 3, 2), 10), "L-BFGS", 3, 1))
     assert run.returncode == 0, run.stderr
     assert "torch.optim.LBFGS" in run.stdout
     assert "autograd-minimize: not installed" in run.stdout
+
+
+def test_engines_are_compared_without_their_closure_calls():
+    assert re.fullmatch(r"BFGS, 940 .* SciPy [\d.]+ ms, on the device [\d.]+ ms; ratio \d+, .*", inner_table(1, 0.1))

@@ -145,6 +145,21 @@ def test_a_loss_that_changes_with_each_call_is_warned_of_once(make, run, p):
 
 
 @ONE_OF_EACH_LEVEL
+@pytest.mark.parametrize("factors", [(2,), (1, 2), (1, 1.00001), (1, 2, 3)])
+def test_a_loss_that_depends_on_the_number_of_the_call_is_found(factors, method, p):
+    """The first call is unlike all others; or two or three batches come in turn."""
+    calls = iter(range(10**6))
+
+    def closure():
+        number = next(calls)
+        factor = factors[number % len(factors)] if len(factors) > 1 else 1 + (number == 0)
+        return factor * ((p - 1) ** 4).sum()
+
+    with pytest.warns(ClosureWarning, match="not deterministic"):
+        MinimizeWrapper([p], method, max_evaluations=1).step(closure)
+
+
+@ONE_OF_EACH_LEVEL
 @pytest.mark.parametrize("noise", [1e-7, 1e-13])
 def test_rounding_of_float32_inside_float64_is_no_randomness(noise, method, p):
     """As of sums on a GPU: in float32 the noise is rounding, in float64 only the smaller one is."""

@@ -1,6 +1,6 @@
 """The start check: compares the first closure call of a run with one extra call, outside all counts.
 
-Where the two do not agree, one or two more calls find out why.
+Where the two do not agree, up to three more calls find out why.
 """
 
 from __future__ import annotations
@@ -214,8 +214,11 @@ class StartCheck:
             again = self._repeat(evaluate_value, self._x)
             if not self._same_loss(self._first, again, self._x):
                 return
-        if near is not None and self._suspicious(near):
-            self._judge(near)
+        doubtful = near is not None and self._suspicious(near)
+        if near is not None and doubtful and self._judge(near):
+            return
+        if self._tried and (doubtful or not self._gradient):  # the first call may have been unlike all others
+            self._same_loss(self._first, self._repeat(evaluate_value, self._x), self._x)
 
     # Calls
 
@@ -350,17 +353,18 @@ class StartCheck:
         change = float(gradient @ move.step)
         return change if self._exceeds_rounding(change) and np.isfinite(change) else None
 
-    def _judge(self, near: _Displacement) -> None:
+    def _judge(self, near: _Displacement) -> bool:
         """Report a stale graph or a wrong gradient: the loss has one slope on both sides, and the gradient another."""
         unchanged = near.change == 0
         stale = self._stale()
         ahead, behind = self._ratios(near, unchanged=unchanged)
         if not _gradient_is_wrong(ahead, behind, stale=stale):
-            return
+            return False
         if stale or (unchanged and not self._nodes):
             raise ClosureError(_CHANGES.format(ratio=ahead) + MADE_BEFORE)
         if self._gradient:
             warnings.warn(_CHANGES.format(ratio=ahead) + _WRONG, ClosureWarning, stacklevel=2)
+        return True
 
     def _ratios(self, near: _Displacement, *, unchanged: bool) -> tuple[float, float]:
         """Actual over predicted change of the loss, on both sides; NaN if not known."""

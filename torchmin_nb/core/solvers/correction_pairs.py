@@ -53,7 +53,9 @@ class CorrectionPairs:
         for slot in self.slots():
             self._curvatures[slot] = 1 / self._small[0][slot, slot]
         self._found = torch.zeros(3 + 2 * size, dtype=wide(self.rows[0, 0, :0]).dtype, device=self.rows.device)
-        self._host = self._found.numpy() if self._found.device.type == "cpu" else None  # a view
+        self._on_host = self._found.device.type == "cpu"
+        self._numbers = self._found.numpy() if self._on_host else np.zeros(3 + 2 * size)  # a view, or a copy of it
+        self._now = self._numbers[3:].reshape(-1, 2)
         self._scalars = self._found[:3].unbind()
         self._use_slots()
 
@@ -84,9 +86,13 @@ class CorrectionPairs:
         recursion with its inner products taken from `products` and `projections`.
         """
         inverse, products, projections = self._small
-        alpha = inverse @ projections[:, 0]
-        rest = (projections[:, 1] - products @ alpha) / self.theta - self._curvatures * alpha
-        self._weights[:, 0], self._weights[:, 1] = rest @ inverse, alpha / self.theta
+        alpha = inverse.dot(projections[:, 0])  # `dot` takes half the time of `@`
+        rest = products.dot(alpha)
+        np.subtract(projections[:, 1], rest, out=rest)
+        rest /= self.theta
+        rest -= self._curvatures * alpha
+        alpha /= self.theta
+        self._weights[:, 0], self._weights[:, 1] = rest.dot(inverse), alpha
         weights = self._used_weights.to(gradient.device, gradient.dtype, non_blocking=True)
         return torch.addmv(gradient, self._columns, weights, beta=-1 / self.theta)
 
@@ -114,23 +120,24 @@ class CorrectionPairs:
             torch.mv(self.filled, after.gradient, out=self._projected)
         else:
             self._projected.copy_(torch.mv(self.filled, after.gradient))
-        found = self._found.cpu().numpy() if self._host is None else self._host
-        now = found[3:].reshape(-1, 2)
+        if not self._on_host:
+            self._numbers[:] = self._found.cpu().numpy()
+        square, change, curvature = self._numbers[:3].tolist()
         if keep:
             inverse[slot] = inverse[:, slot] = 0
-            change, curvature = found[1], found[2]
             if curvature > 0:
-                moved = now - projections
-                inverse[:, slot] = inverse @ moved[:, 0] / -curvature
-                inverse[slot, slot] = 1 / curvature
-                products[slot] = products[:, slot] = moved[:, 1]
-                products[slot, slot] = change
-                self._curvatures[slot], self.theta = 1 / inverse[slot, slot], float(change / curvature)
+                moved = self._now - projections
+                column, along = inverse.dot(moved[:, 0]), moved[:, 1]
+                column /= -curvature
+                column[slot], along[slot] = 1 / curvature, change
+                inverse[:, slot] = column
+                products[slot] = products[:, slot] = along
+                self._curvatures[slot], self.theta = 1 / (1 / curvature), change / curvature
             else:
                 self.count -= 1
                 self._use_slots()
-        projections[:] = now
-        return math.sqrt(found[0])
+        projections[:] = self._now
+        return math.sqrt(square)
 
     def _use_slots(self) -> None:
         """Set the parts of the arrays for slots that may be in use. filled: s and y in turn, shape (2 · slots, n)."""
