@@ -305,6 +305,15 @@ def a_feasible_set_that_is_the_origin():
 
 
 @planted("unidentifiable parameters")
+def an_encoder_and_a_decoder():
+    """Their product is determined. Small curvatures that are clear may follow the flat one closely."""
+    x = a_design(200, 5, seed=0)
+    x[:, 4], x[:, 1] = x[:, 0] + 0.02 * x[:, 4], x[:, 0] + 0.3 * x[:, 1]
+    encoder, decoder = parameter([0.3] * 5), parameter(*[[0.2]] * 5)
+    return diagnosed([encoder, decoder], lambda: ((x @ encoder.T @ decoder.T - x) ** 2).sum() / 400, "L-BFGS-B")
+
+
+@planted("unidentifiable parameters")
 def four_atoms():
     """Three translations are exactly flat, and three rotations almost."""
     x = torch.nn.Parameter(torch.tensor([[0, 0, 0], [1.1, 0, 0], [0.5, 1, 0], [0.5, 0.4, 0.9]], dtype=torch.float64))

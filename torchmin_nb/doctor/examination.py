@@ -64,8 +64,9 @@ _LOOSE = 1e-6
 """The same part, where the user has set larger tolerances than the method's own."""
 _ATTEMPTS = 9
 """Steps back to a curve on which the loss may stay the same: each leaves about a twentieth of the difference."""
-_APART = 1e3
-"""Flat directions have curvatures this many times smaller than all others."""
+_CLEAR, _APART = 1e-9, 1e3
+"""Curvatures above the first part of the largest are clearly some; flat directions have curvatures the second times
+smaller than others."""
 _UNSETTLED, _ILL, _ILL_AT_LEAST = 0.1, 1e5, 1e4
 """A Newton step longer than the first, relative to the point, leaves parameters open; condition numbers that explain
 it, of the whole Hessian, and of what some products have seen."""
@@ -376,12 +377,14 @@ class Examination:
         return np.array(kept if apart else []).reshape(-1, self.lab.z.size)
 
     def _stand_apart(self, own: NDArray[np.float64], flat: int) -> bool:
-        """Whether a gap is between the flat directions and the others: curvatures that fall bit by bit to rounding, as
-        those of a Hilbert matrix, are those of an ill-conditioned problem."""
-        below = np.maximum(own[:-1], self.lab.flat.eps)[max(flat - 1, 0) :]
-        above = own[1:][max(flat - 1, 0) :]
-        gaps = (above >= _APART * below) & (below <= 1 / _APART)
-        return bool(gaps.any()) or not 0 < flat < len(own) or own[flat - 1] > 1 / _APART
+        """Whether all other curvatures are clear, or a gap is between them and the flat directions.
+
+        Curvatures that fall bit by bit to rounding, as a Hilbert matrix's, are those of an ill-conditioned problem.
+        """
+        if not 0 < flat < len(own) or own[flat] >= _CLEAR:
+            return True
+        below = np.maximum(own[flat - 1 : -1], self.lab.flat.eps)
+        return bool(((own[flat:] >= _APART * below) & (below <= 1 / _APART)).any())
 
     def _is_straight(self, direction: NDArray[np.float64], curvature: Curvature) -> bool:
         """Whether the loss stays the same a tenth of the variables' size away, beside what others would change."""
