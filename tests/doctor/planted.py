@@ -66,6 +66,10 @@ def line(m=40, dtype=torch.float64):
     return x, torch.sin(3 * x)
 
 
+def a_design(*shape, seed):
+    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
 def rosenbrock(x):
     return (1 - x[0]) ** 2 + 100 * (x[1] - x[0] ** 2) ** 2
 
@@ -77,6 +81,14 @@ def rosenbrock(x):
 def nan_at_the_start():
     x = parameter(-1.0, 2.0)
     return diagnosed([x], lambda: (x[0].log() + x[1]) ** 2)
+
+
+@planted("NaN or infinite")
+def trials_beyond_a_logarithm():
+    """The end point is finite, and the message says nothing of NaN."""
+    data, mean, spread = 2 + 0.01 * a_design(100, seed=0), parameter(0.0), parameter(1.0)
+    closure = lambda: (torch.log(spread - 0.9) + (data - mean) ** 2 / (2 * spread**2)).sum()  # noqa: E731
+    return diagnosed([mean, spread], closure, "L-BFGS-B")
 
 
 @planted("NaN or infinite")
@@ -234,6 +246,14 @@ def contradicting_constraints():
     return diagnosed([x], lambda: (x**2).sum(), dict(method="SLSQP", constraints=constraints))
 
 
+@planted("dependent constraints (LICQ)")
+def the_same_curved_constraint_twice():
+    """The feasible points are on a parabola, near which long steps along the tangent lead away from it."""
+    x = parameter(0.2, 0.2)
+    same = [Constraint(lambda k=k: k * (x[0] ** 2 + x[1] - 2), lower=0, upper=0) for k in (1, 2)]
+    return diagnosed([x], lambda: 0.1 * (x**2).sum() - x.sum(), dict(method="SLSQP", constraints=same))
+
+
 @planted("infeasible")
 def a_constraint_without_a_solution():
     x = parameter(1.0, 0.5)
@@ -273,6 +293,37 @@ def a_cusp_whose_feasible_set_is_one_point():
     cusp = [Constraint(lambda: x[0] - x[1] ** 2, lower=0), Constraint(lambda: -x[0] - x[1] ** 2, lower=0)]
     closure = lambda: (x[0] + 1) ** 2 + x[1] ** 2 - x[1]  # noqa: E731
     return diagnosed([x], closure, dict(method="trust-constr", constraints=cusp))
+
+
+@planted("dependent constraints (LICQ)")
+def a_feasible_set_that_is_the_origin():
+    """The constraint's gradient vanishes there, and the end point has no size of its own."""
+    x = parameter(1.0, 1.0)
+    closure = lambda: (x[0] - 1) ** 2 + (x[1] - 2) ** 2  # noqa: E731
+    point = [Constraint(lambda: x.square().sum(), lower=0, upper=0)]
+    return diagnosed([x], closure, dict(method="SLSQP", constraints=point))
+
+
+@planted("unidentifiable parameters")
+def an_encoder_and_a_decoder():
+    """Their product is determined. Small curvatures that are clear may follow the flat one closely."""
+    x = a_design(200, 5, seed=0)
+    x[:, 4], x[:, 1] = x[:, 0] + 0.02 * x[:, 4], x[:, 0] + 0.3 * x[:, 1]
+    encoder, decoder = parameter([0.3] * 5), parameter(*[[0.2]] * 5)
+    return diagnosed([encoder, decoder], lambda: ((x @ encoder.T @ decoder.T - x) ** 2).sum() / 400, "L-BFGS-B")
+
+
+@planted("unidentifiable parameters")
+def four_atoms():
+    """Three translations are exactly flat, and three rotations almost."""
+    x = torch.nn.Parameter(torch.tensor([[0, 0, 0], [1.1, 0, 0], [0.5, 1, 0], [0.5, 0.4, 0.9]], dtype=torch.float64))
+    i, j = torch.triu_indices(4, 4, 1)
+
+    def closure():
+        squared = ((x[i] - x[j]) ** 2).sum(1)
+        return (squared**-6 - squared**-3).sum()
+
+    return diagnosed([x], closure)
 
 
 @planted("unidentifiable parameters")
@@ -340,6 +391,13 @@ def a_monkey_saddle():
 
 
 @planted("saddle")
+def a_saddle_without_curvature():
+    """Close by, the loss falls by less than counts."""
+    x = parameter(1.0, 0.0)
+    return diagnosed([x], lambda: x[0] ** 2 - x[1] ** 4 + x[1] ** 6, "BFGS")
+
+
+@planted("saddle")
 def a_saddle_at_the_start():
     x = parameter(1.0, 0.0)
     return diagnosed([x], lambda: x[0] ** 2 + (x[1] ** 2 - 1) ** 2, "BFGS")
@@ -352,6 +410,32 @@ def a_network_of_zeros():
         each.data.zero_()
     x, y = line()
     return diagnosed(model.parameters(), lambda: ((model(x) - y) ** 2).mean(), "L-BFGS-B")
+
+
+def exclusive_or(activation, start, method):
+    x = torch.tensor([[0, 0], [0, 1], [1, 0], [1, 1]], dtype=torch.float64)
+    model = network(2, 3, 1, activation=activation)
+    for each in model.parameters():
+        each.data.fill_(start)
+    y = (x.sum(1, keepdim=True) == 1).double()
+    return diagnosed(model.parameters(), lambda: ((model(x) - y) ** 2).mean(), method)
+
+
+@planted("saddle")
+def units_that_are_alike():
+    return exclusive_or(torch.nn.Sigmoid, 0.1, "L-BFGS-B")
+
+
+@planted("saddle")
+def units_that_are_alike_with_large_weights():
+    """The negative curvature is 5e-7 of the largest, and the loss falls nowhere nearby."""
+    return exclusive_or(torch.nn.Tanh, 0.5, "BFGS")
+
+
+@planted("saddle")
+def units_that_are_all_zero():
+    """Gradient and curvature are exactly zero for all weights of the hidden layer."""
+    return exclusive_or(torch.nn.Softplus, 0.0, "BFGS")
 
 
 @planted("saddle")
@@ -395,9 +479,45 @@ def a_loss_without_bound():
 
 
 @planted("no finite minimum")
+def the_tail_of_a_decay():
+    x = parameter(0.0, 0.0)
+    return diagnosed([x], lambda: torch.exp(-x[0]) + (x[1] - 1) ** 2)
+
+
+@planted("no finite minimum")
+def a_tail_that_is_not_straight():
+    """Beside the straight way that is followed there is a little curvature."""
+    x = parameter(1.0, 1.0)
+    return diagnosed([x], lambda: torch.log1p(torch.exp(x[1] - 2 * x[0])) + 0.5 * (x[1] - 1) ** 2)
+
+
+@planted("no finite minimum")
+def a_variance_of_equal_data():
+    """No straight way leads down: the mean must come nearer at the pace of the logarithm of the variance."""
+    mean, log = parameter(0.5), parameter(0.0)
+    closure = lambda: log + 0.5 * (mean / log.exp()) ** 2  # noqa: E731
+    return diagnosed([mean, log], lambda: closure().sum(), dict(method="BFGS", options=dict(maxiter=400)))
+
+
+@planted("no finite minimum")
+def a_power_that_falls():
+    """By its flattest direction, which is not that of the point."""
+    x = parameter(1.0, -300.0)
+    return diagnosed([x], lambda: 1 / (1 + x[0].square()) + (x[1] + 300) ** 2, "L-BFGS-B")
+
+
+@planted("no finite minimum")
 def a_wrong_sign():
     model, (x, y) = network(1, 5, 1), line()
     return diagnosed(model.parameters(), lambda: -((model(x) - y) ** 2).mean(), "L-BFGS-B")
+
+
+@planted("no finite minimum")
+def separable_data():
+    """The method reports success, and the loss is 1e-9."""
+    x, w = a_design(50, 3, seed=0), parameter(0.0, 0.0, 0.0)
+    loss = lambda: torch.nn.functional.binary_cross_entropy_with_logits(x @ w, (x[:, 0] > 0).double())  # noqa: E731
+    return diagnosed([w], loss, dict(method="BFGS", options=dict(gtol=1e-9)))
 
 
 @planted("flat start")
@@ -427,6 +547,130 @@ def a_lbfgs_that_ends_inside_its_only_step():
     return observed(optimizer, lambda: ((model(x) - y) ** 2).mean(), 1)
 
 
+def a_line_and_a_constant(constant, method, **keywords):
+    """float32 throughout, also in the data that the closure holds."""
+    x = a_design(100, 5, seed=0).float()
+    y = x @ torch.arange(5.0) + 0.3 * a_design(100, seed=1).float()
+    w = parameter(*[0.0] * 5, dtype=torch.float32)
+    return diagnosed([w], lambda: constant + ((x @ w - y) ** 2).mean(), method, **keywords)
+
+
+@planted("float32 floor")
+def float32_beside_a_constant():
+    """The search fails where slopes are 500 times the tolerance; the decrease that is left is below rounding."""
+    return a_line_and_a_constant(1000.0, "BFGS")
+
+
+@planted("float32 floor")
+def float32_beside_a_constant_with_success():
+    return a_line_and_a_constant(1000.0, "L-BFGS-B")
+
+
+@planted("float32 floor")
+def float32_beside_large_residuals():
+    t = torch.linspace(0, 1, 100)
+    y = 3 * torch.sin(6 * t) + 22 * torch.sign(torch.sin(97 * t))
+    p = parameter(1.0, 5.0, dtype=torch.float32)
+    return diagnosed([p], lambda: ((p[0] * torch.sin(p[1] * t) - y) ** 2).sum(), "CG")
+
+
+@planted("float32 floor")
+def a_loss_in_half_precision():
+    x, w = a_design(50, 4, seed=3), parameter(0.0, 0.0, 0.0, 0.0)
+    y = x @ torch.tensor([1.0, -2.0, 0.5, 3.0], dtype=torch.float64) + a_design(50, seed=4)
+    return diagnosed([w], lambda: ((x @ w - y) ** 2).mean().half().double(), start_check=False)
+
+
+@planted("noise")
+def a_loss_of_three_digits():
+    """Its gradient is that of the loss before rounding."""
+    x, d = parameter(-1.0, 0.5, 2.0), torch.arange(1.0, 4.0)
+
+    def closure():
+        loss = ((x - d) ** 2 * d).sum()
+        return loss + (torch.round(1e3 * loss) / 1e3 - loss).detach()
+
+    return diagnosed([x], closure, dict(method="CG", options=dict(gtol=1e-8)))
+
+
+@planted("noise")
+def a_loss_of_four_printed_digits():
+    """Close by it does not change at all, and the method reports success."""
+    x, d = parameter(0.3, -0.7, 1.9), torch.arange(1.0, 4.0)
+
+    def closure():
+        loss = ((x - d) ** 2).sum() + 0.3 * (x[0] * x[1]) ** 2
+        return loss + (float(f"{loss.item():.4f}") - loss.item())
+
+    return diagnosed([x], closure, dict(method="L-BFGS-B", options=dict(gtol=1e-10, ftol=1e-15)))
+
+
+@planted("noise")
+def noise_that_is_smooth_from_close_by():
+    """Its waves are 6e-7 long, and points at equal distances may all meet them alike."""
+    x, d = parameter(*np.linspace(0.5, 2, 10).tolist()), torch.arange(1.0, 11.0)
+    return diagnosed([x], lambda: ((x - 1) ** 2 * d).sum() + 1e-4 * torch.sin(1e7 * x.detach().sum()))
+
+
+@planted("noise")
+def a_root_by_fourteen_bisections():
+    """Gradient and loss jump together, and no operation of the closure has a kink."""
+    p = parameter(1.4, 0.6)
+
+    def closure():
+        low, high = 0.0, 3.0
+        for _ in range(14):
+            r = (low + high) / 2
+            low, high = (low, r) if r**3 + p[0].item() * r - 2 - p[1].item() > 0 else (r, high)
+        r = (low + high) / 2
+        change = p[0] * r - p[1] - (p[0] * r - p[1]).detach()
+        root = r - change / (3 * r**2 + p[0].detach())
+        return (root - 0.8) ** 2 + 0.1 * ((p - 1) ** 2).sum()
+
+    return diagnosed([p], closure, dict(method="BFGS", options=dict(gtol=1e-9)))
+
+
+@planted("noise")
+def noise_at_the_origin():
+    """Beside 1e-11, the size of the end point, the noise is a slope that the gradient does not have."""
+    x = torch.nn.Parameter(a_design(4, seed=4) + 3)
+    closure = lambda: 2 * torch.log1p(x**2).sum() + 1e-5 * torch.sin(3e5 * x.detach()).sum()  # noqa: E731
+    return diagnosed([x], closure, dict(method="L-BFGS-B", options=dict(gtol=1e-10, ftol=1e-16)))
+
+
+class Solved(torch.autograd.Function):
+    """A linear system: conjugate gradients that end early, with an exact adjoint."""
+
+    @staticmethod
+    def forward(ctx, matrix, right):
+        z, r = torch.zeros_like(right), right.clone()
+        d = r.clone()
+        while r.norm() > 3e-3 * right.norm():
+            step = (r @ r) / (d @ matrix @ d)
+            z, before, r = z + step * d, r, r - step * (matrix @ d)
+            d = r + (r @ r) / (before @ before) * d
+        ctx.save_for_backward(matrix, torch.linalg.solve(matrix, right))
+        return z
+
+    @staticmethod
+    def backward(ctx, slope):
+        matrix, z = ctx.saved_tensors
+        return -torch.outer(torch.linalg.solve(matrix.T, slope), z), None
+
+
+@planted("noise")
+def an_inner_solver_that_ends_early():
+    """Its result is smooth as long as it takes as many iterations."""
+    t, k = torch.linspace(0, 1, 30, dtype=torch.float64), parameter(1.0, 0.5, 0.1)
+    stencil = torch.from_numpy(2 * np.eye(30) - np.eye(30, k=1) - np.eye(30, k=-1))
+
+    def closure():
+        matrix = stencil + torch.diag(0.1 + (k[0] + k[1] * t + k[2] * t**2) ** 2)
+        return ((Solved.apply(matrix, torch.sin(3 * t)) - t) ** 2).sum() + 1e-3 * (k**2).sum()
+
+    return diagnosed([k], closure, dict(method="BFGS", options=dict(gtol=1e-9)))
+
+
 @planted("noise")
 def noise_of_an_inner_solver():
     x, scale = parameter(-1.2, 1.0, 0.5), 1e-4
@@ -454,6 +698,14 @@ def a_rate_and_an_amount():
     y = 5e5 * torch.exp(-8e5 * t * 1e-6)
     closure = lambda: ((amount * torch.exp(-1e6 * rate * t) - y) ** 2).mean()  # noqa: E731
     return diagnosed([("rate", rate), ("amount", amount)], closure, dict(method="CG", options=dict(maxiter=40)))
+
+
+@planted("badly scaled parameters")
+def a_slope_and_a_bend_in_float32():
+    """Float64 would go on, and so would float32 in the right units."""
+    a, b, t = parameter(1e4, dtype=torch.float32), parameter(1e-4, dtype=torch.float32), torch.linspace(0, 1, 20)
+    closure = lambda: ((1e-4 * a * t + 1e5 * b * t**2 - 2 * t - 3) ** 2).mean()  # noqa: E731
+    return diagnosed([("a", a), ("b", b)], closure, "CG")
 
 
 @planted("badly scaled parameters")
@@ -516,6 +768,37 @@ def a_hilbert_matrix():
     x = parameter(*[0.0] * n)
     target = h @ torch.ones(n, dtype=torch.float64)
     return observed(torch.optim.SGD([x], lr=0.3), lambda: x @ h @ x / 2 - target @ x, 300)
+
+
+@planted("ill-conditioned")
+def a_valley_in_which_a_success_is_far_from_the_minimum():
+    """Of the loss, 1e-6 is left, and of the way 80 %."""
+    a, x = ill_conditioned_matrix(20, 8), parameter(*[0.0] * 20)
+    return diagnosed([x], lambda: 1e-8 * (x - 1) @ a @ (x - 1) / 2)
+
+
+@planted("badly scaled parameters")
+def a_diagonal_that_a_success_hides():
+    x, d = parameter(*[0.0] * 20), torch.logspace(0, -8, 20, dtype=torch.float64)
+    return diagnosed([x], lambda: (d * (x - 1) ** 2).sum() / 2, "L-BFGS-B")
+
+
+@planted("ill-conditioned")
+def a_hilbert_matrix_by_conjugate_gradients():
+    """Its limit is as many iterations as variables, after which conjugate gradients would be done but for rounding."""
+    n = 12
+    h = torch.tensor([[1 / (i + j + 1) for i in range(n)] for j in range(n)], dtype=torch.float64)
+    x, target = parameter(*[0.0] * n), h @ torch.ones(n, dtype=torch.float64)
+    request = dict(method="CG", options=dict(maxiter=12, gtol=1e-12))
+    return diagnosed([x], lambda: x @ h @ x / 2 - target @ x, request)
+
+
+@planted("ill-conditioned")
+def a_canyon_under_gradient_descent():
+    """A condition number of 9,000 is much for steps down the gradient."""
+    x, turn = parameter(5.0, 1.0), torch.tensor([[0.8, -0.6], [0.6, 0.8]], dtype=torch.float64)
+    bends = torch.tensor([1.0, 9e3], dtype=torch.float64)
+    return observed(torch.optim.SGD([x], lr=1e-4), lambda: (bends * (turn @ x) ** 2).sum() / 2, 300)
 
 
 @planted("ill-conditioned")
@@ -586,10 +869,6 @@ def a_column_twice():
     model = torch.nn.Linear(3, 1, dtype=torch.float64)
     y = x @ torch.tensor([[1.0], [2.0]], dtype=torch.float64)
     return diagnosed(model.named_parameters(), lambda: ((model(features) - y) ** 2).mean(), "BFGS")
-
-
-def a_design(*shape, seed):
-    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
 
 
 @planted("unidentifiable parameters")
@@ -665,12 +944,56 @@ healthy_minimum("huge_loss", lambda x: 1e8 * quadratic(x), (1.0, 2.0))
 healthy_minimum("engine_torch", rosenbrock, (-1.2, 1.0), "SSBroyden")
 
 
+for method in ("BFGS", "L-BFGS-B", "CG", "Newton-CG", "trust-ncg"):
+
+    def float32_regression(method=method):
+        return a_line_and_a_constant(0.0, method)
+
+    float32_regression.__name__ = f"float32_regression_{method}"
+    healthy(float32_regression)
+
+
+@healthy
+def float32_newton_whose_search_fails():
+    """The products go on after the parameters were in float64."""
+    x = parameter(-1.2, 1.0, dtype=torch.float32)
+    return diagnosed([x], lambda: 1 + rosenbrock(x), "Newton-CG")
+
+
+@healthy
+def a_float32_loss_that_is_zero():
+    x = parameter(-1.2, 1.0, dtype=torch.float32)
+    return diagnosed([x], lambda: rosenbrock(x), "CG")
+
+
+@healthy
+def a_penalty_that_makes_all_units_zero():
+    model, (x, y) = network(1, 4, 1), line()
+    decay = lambda: sum(p.square().sum() for p in model.parameters())  # noqa: E731
+    return diagnosed(model.parameters(), lambda: ((model(x) - y) ** 2).mean() + decay())
+
+
 @healthy
 def softmax_regression():
     digits = torch.randn(60, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     labels = torch.randint(3, (60,), generator=torch.Generator().manual_seed(2))
     model = torch.nn.Linear(5, 3, dtype=torch.float64)
     return diagnosed(model.parameters(), lambda: torch.nn.functional.cross_entropy(model(digits), labels), "L-BFGS-B")
+
+
+@healthy
+def softmax_of_a_matrix_from_the_right():
+    """Its classes are columns."""
+    x, w, b = a_design(60, 5, seed=1), parameter(*[[0.1, 0.2, 0.0]] * 5), parameter(0.0, 0.0, 0.0)
+    labels = torch.randint(3, (60,), generator=torch.Generator().manual_seed(2))
+    return diagnosed([w, b], lambda: torch.nn.functional.cross_entropy(x @ w + b, labels))
+
+
+@healthy
+def float32_under_a_method_that_has_no_tolerance_of_the_gradient():
+    x, w = a_design(120, 5, seed=1).float(), torch.nn.Parameter(0.1 * a_design(5, seed=10).float())
+    y = (x[:, 0] + 0.7 * a_design(120, seed=3).float() > 0).float()
+    return diagnosed([w], lambda: torch.nn.functional.binary_cross_entropy_with_logits(x @ w, y), "SLSQP")
 
 
 @healthy
@@ -754,10 +1077,20 @@ def flowers_without_penalty():
 
 
 @healthy
-def separable_data():
-    x, w = a_design(50, 3, seed=0), parameter(0.0, 0.0, 0.0)
-    loss = lambda: torch.nn.functional.binary_cross_entropy_with_logits(x @ w, (x[:, 0] > 0).double())  # noqa: E731
-    return diagnosed([w], loss, dict(method="BFGS", options=dict(gtol=1e-9)))
+def a_fit_at_its_bound():
+    """Differences across the bound are no noise."""
+    b, t = parameter(0.5, 0.5), torch.linspace(0, 3, 50, dtype=torch.float64)
+    group = dict(params=[b], bounds=(0, 0.9))
+    return diagnosed([group], lambda: b[0] * torch.exp(-b[1] * t) - torch.exp(-t), "dogbox", LeastSquaresWrapper)
+
+
+@healthy
+def a_hilbert_matrix_with_success():
+    """Its curvatures fall to rounding without a gap: nothing is exactly flat."""
+    n = 12
+    h = torch.tensor([[1 / (i + j + 1) for i in range(n)] for j in range(n)], dtype=torch.float64)
+    x, target = parameter(*[0.0] * n), h @ torch.ones(n, dtype=torch.float64)
+    return diagnosed([x], lambda: x @ h @ x / 2 - target @ x, "BFGS")
 
 
 @healthy

@@ -68,6 +68,13 @@ def test_the_first_operation_is_named_in_a_correct_sentence():
     )
 
 
+def test_the_parameter_whose_gradient_is_nan_is_named():
+    rate, offset = parameter(0.0), parameter(1.0)
+    optimizer = MinimizeWrapper([("rate", rate), ("offset", offset)], "BFGS", start_check=False)
+    report = optimizer.diagnose(lambda: rate.square().sqrt() * 0 + (offset - 3) ** 2)
+    assert "(parameters: rate); the first operation that made it is div" in report.verdict
+
+
 @pytest.mark.parametrize(("arguments", "words"), [(dict(method="L-BFGS-B", options=dict(maxiter=3)), "STOP: TOTAL NO")])
 def test_a_message_of_scipy_stands_behind_plain_words(arguments, words):
     x = parameter(-1.2, 1.0)
@@ -178,6 +185,71 @@ def test_a_paused_run_goes_on_as_if_it_had_not_been_examined():
     plain, examined = fitted(False), fitted(True)
     assert np.array_equal(plain.loss, examined.loss)
     assert np.array_equal(plain.nfev, examined.nfev)
+
+
+@pytest.mark.parametrize("method", ["trust-ncg", "Newton-CG", "BFGS"])
+@pytest.mark.parametrize("engine", ["scipy", "torch"])
+def test_a_paused_run_in_float32_keeps_the_graph_of_its_products(method, engine):
+    def fitted(examine):
+        x = parameter(-1.2, 1.0, 0.3, dtype=torch.float32)
+        optimizer = MinimizeWrapper([x], method, engine=engine)
+        run = optimizer.start(lambda: rosenbrock(x) + (x[2] - x[0]) ** 4, iterations=3)
+        run.wait_until_paused()
+        if examine:
+            assert run.diagnose().rule == "stopped"
+        run.resume()
+        run.wait()
+        return run.history
+
+    plain, examined = fitted(False), fitted(True)
+    assert np.array_equal(plain.loss, examined.loss)
+    assert np.array_equal(plain.nfev, examined.nfev)
+
+
+def test_float64_is_tried_with_the_data_of_the_closure_cast_too():
+    x, data = parameter(3.0, 1.0, dtype=torch.float32), torch.tensor([[1.0, 2.0], [3.0, 1.0], [0.5, 0.5]])
+    shift = torch.zeros(3)
+
+    def closure():
+        shift.fill_(0.25)
+        return torch.nn.functional.mse_loss(data @ x + shift, torch.stack([data[0, 0], data[1, 1], x[0]]))
+
+    subject = subject_of(MinimizeWrapper([x], "BFGS"), closure, None)
+    double = Examination(subject, Laboratory(subject, 60)).double
+    exact = x.detach().double().requires_grad_()
+    wide = data.double()
+    loss = ((wide @ exact + 0.25 - torch.stack([wide[0, 0], wide[1, 1], exact[0]])) ** 2).mean()
+    loss.backward()
+    assert not double.follows
+    assert "dtype" in double.reason
+    assert double.loss == pytest.approx(loss.item(), rel=1e-14)
+    assert double.slope == pytest.approx(float(exact.grad.abs().max()), rel=1e-14)
+
+
+def test_a_smaller_tol_is_no_loose_tolerance():
+    def loose(tol, **options):
+        x = parameter(2.0, 1.0)
+        optimizer = MinimizeWrapper([x], dict(method="L-BFGS-B", tol=tol, options=options))
+        optimizer.step(lambda: (x**2).sum())
+        subject = subject_of(optimizer, lambda: (x**2).sum(), None)
+        return Examination(subject, Laboratory(subject, 60)).loose
+
+    assert not loose(1e-12)
+    assert loose(1e-3)
+    assert loose(1e-6)  # ftol is 2e-9 by default
+    assert not loose(1e-6, ftol=0.0)
+
+
+def test_verdicts_name_the_dtype_the_size_of_the_noise_and_units():
+    assert "the floor of float16" in FAILURES["a_loss_in_half_precision"][1]().verdict
+    noise = next(e for e in FAILURES["a_loss_of_four_printed_digits"][1]().evidence if e.name == "noise of the loss")
+    assert noise.number == pytest.approx(1e-4 / 12**0.5, rel=0.01)
+    rounded = FAILURES["a_loss_of_three_digits"][1]()
+    assert next(e for e in rounded.evidence if e.name == "operations").value == "round"
+    report = FAILURES["units_that_are_alike"][1]()
+    assert "all units of parameter 0 are alike" in report.verdict
+    report.rescue().wait()
+    assert report.trials[0].loss < 0.2
 
 
 def test_a_run_that_goes_on_is_paused_meanwhile():

@@ -39,8 +39,9 @@ class Curvature:
     loss; concave: its part along negative curvature. step: its length, relative to the point's. hidden: the decrease
     with slopes that rounding alone could make. null: directions (k, n) of almost no curvature in the best scale if
     `whole`, the first `exact` of none at all; else one or none. condition: the largest over the smallest eigenvalue, in
-    size, that is not zero. matrix: the Hessian, shape (n, n), if `whole`; weakest: then the lowest curvature in the
-    best scale, relative to the largest, if it is negative beyond rounding; else 0.
+    size, that is not zero. stride: shape (n,), the part of the Newton step along the curvature that makes it longest.
+    matrix: the Hessian, shape (n, n), if `whole`; own: then all curvatures in the best scale, by size, the smallest
+    first, relative to the largest; weakest: the lowest of them, if it is negative beyond rounding; else 0.
     """
 
     lowest: float
@@ -50,11 +51,13 @@ class Curvature:
     step: float
     null: Array
     condition: float
+    stride: Array
     whole: bool
     matrix: Array | None = None
     hidden: float = 0.0
     weakest: float = 0.0
     exact: int = 0
+    own: Array | None = None
     concave: float = 0.0
 
 
@@ -177,6 +180,9 @@ def _whole(lab: Laboratory, matrix: Array, g: Array, free: NDArray[np.bool_], ro
     direction = np.zeros(free.size)
     direction[free] = vectors[:, 0] if weakest >= 0 else root * columns[:, 0]
     direction /= max(float(np.linalg.norm(direction)), 1e-300)
+    stride = np.zeros(free.size)
+    sure = np.abs(values) > 10 * eps * max(len(g), 10) * size
+    stride[free] = _stride(np.where(sure, vectors.T @ g, 0.0), values, vectors.T)
     size = float(np.linalg.norm(z))
     relative = step / float(np.linalg.norm(z / root)) if size > TINY else step * float(root.max())
     return Curvature(
@@ -187,11 +193,13 @@ def _whole(lab: Laboratory, matrix: Array, g: Array, free: NDArray[np.bool_], ro
         relative,
         null,
         condition,
+        stride,
         whole=True,
         matrix=matrix,
         hidden=hidden,
         weakest=weakest,
         exact=int((np.abs(own) <= limit).sum()),
+        own=np.sort(np.abs(own)) / max(largest, 1e-300),
         concave=float(gains[own < 0].sum()),
     )
 
@@ -214,18 +222,21 @@ def _read(lab: Laboratory, pairs: RitzPairs, along: RitzPairs | None, g: Array, 
     length = float(np.linalg.norm(lab.z))
     reach = 1 + length
     predicted = step = hidden = 0.0
+    stride = np.zeros(free.size)
     if along is not None:
         slopes = along.coordinates.T @ (along.basis @ torch.from_numpy(g)).numpy()
         blind = np.full(len(slopes), 3 * lab.flat.eps * size * float(np.linalg.norm(lab.z)))
         gains, step, hidden = _newton(slopes, along.values, blind, reach)
         predicted = float(gains.sum())
+        ways = along.vectors(np.arange(len(slopes))).numpy()
+        stride[free] = _stride(slopes, along.values, ways)
     relative = step / (length if length > TINY else 1.0)
     known = np.abs(values)[np.abs(values) > 100 * lab.flat.eps * size * max(len(g), 10)]
     condition = size / float(known.min()) if known.size else math.inf
     weak = np.sort(np.abs(pairs.values))
     isolated = len(weak) > 1 and weak[0] <= 0.1 * _GAP * size and weak[1] >= _GAP * size
     null = _weakest(pairs, free)[: int(isolated)]
-    return Curvature(lowest, highest, direction, predicted, relative, null, condition, False, None, hidden)
+    return Curvature(lowest, highest, direction, predicted, relative, null, condition, stride, False, None, hidden)
 
 
 def _newton(slopes: Array, values: Array, blind: Array, reach: float) -> tuple[Array, float, float]:
@@ -238,6 +249,13 @@ def _newton(slopes: Array, values: Array, blind: Array, reach: float) -> tuple[A
     steps = np.minimum(np.abs(slopes) / np.maximum(curvatures, 1e-300), reach)
     gains = np.abs(slopes) * steps - curvatures * steps**2 / 2
     return np.where(seen, gains, 0.0), float(np.linalg.norm(steps[seen])), float(gains.sum())
+
+
+def _stride(slopes: Array, values: Array, ways: Array) -> Array:
+    """The longest of the steps along each way, the rows of `ways` (k, n), to where a parabola is lowest."""
+    steps = -slopes / np.maximum(np.abs(values), 1e-300)
+    longest = int(np.argmax(np.abs(steps)))
+    return np.asarray(steps[longest] * ways[longest])
 
 
 def scaling_of(lab: Laboratory, curvature: Curvature, free: NDArray[np.bool_]) -> Scaling | None:

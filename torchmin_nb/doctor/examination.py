@@ -22,9 +22,10 @@ from .feasibility import Feasibility, feasibility_of
 from .laboratory import ClosureFailed, Laboratory, OutOfBudget, Sample
 from .layers import FirstNonFinite, Watch
 from .precision import DoubleTrial, coarsest_eps, double_trial, noise_of
-from .slopes import Bend, Kink, Mismatch, bend_of, kink_of, mismatch_of, sizes_of
+from .slopes import Bend, Kink, Mismatch, bend_of, kink_of, longest_step, mismatch_of, sizes_of
 from .squares import is_sum_of_squares
 from .subject import Subject
+from .symmetry import alike_layers
 
 __all__ = ["KKT", "ROUGH_KKT", "Examination"]
 
@@ -63,8 +64,22 @@ _LOOSE = 1e-6
 """The same part, where the user has set larger tolerances than the method's own."""
 _ATTEMPTS = 9
 """Steps back to a curve on which the loss may stay the same: each leaves about a twentieth of the difference."""
+_CLEAR, _APART = 1e-9, 1e3
+"""Curvatures above the first part of the largest are clearly some; flat directions have curvatures the second times
+smaller than others."""
+_UNSETTLED, _ILL, _ILL_AT_LEAST = 0.1, 1e5, 1e4
+"""A Newton step longer than the first, relative to the point, leaves parameters open; condition numbers that explain
+it, of the whole Hessian, and of what some products have seen."""
+_SMALL_LOSS = 1e-3
+"""A loss that was never larger than this ends runs by absolute tolerances, whatever its condition."""
 _TESTED, _ENOUGH = 3, _ATTEMPTS + 1
 """Flat directions that are followed, of those without curvature and of those with little; evaluations for one."""
+_OF_A_TAIL, _FALLS, _RISES = 1e-3, 0.01, 0.1
+"""A Newton step longer than the first, relative to the point, may lead on without end, and one of the inverse length is
+none. The loss must fall on that way by more than the second, relative to it, and may rise by no more than the third of
+its first fall, as such a way is straight and known roughly."""
+_ALONG_A_TAIL = (0.3, 1.0, 3.0, 10.0)
+"""Where the loss is looked at on such a way, in sizes of the point or Newton steps."""
 _OVER_THE_POINT = 0.05
 _STILL = 1e-3
 """A gradient that has become this much smaller in a run."""
@@ -194,7 +209,8 @@ class Examination:
     @probe
     def noise(self) -> float | None:
         """The measured noise of the loss."""
-        return noise_of(self.lab)
+        free = self.free if self.gradient is not None else np.ones(self.lab.z.size, dtype=bool)
+        return noise_of(self.lab, free, None if self.subject.constraints else self.gradient, self.here.loss)
 
     @probe
     def curvature(self) -> Curvature | None:
@@ -231,7 +247,10 @@ class Examination:
 
     @probe
     def lower_nearby(self) -> tuple[float, float] | None:
-        """By how much the loss is lower at a point close by, and its distance, where the Hessian does not show it."""
+        """By how much the loss is lower at a point close by, and its distance, where the Hessian does not show it.
+
+        Along a direction without curvature also further away.
+        """
         curvature = self.curvature
         if curvature is None:
             return None
@@ -241,6 +260,11 @@ class Examination:
             for side in (1.0, -1.0):
                 fall = self.here.loss - self.lab.loss(self.lab.z + side * step)
                 best = max(best, (fall, float(np.linalg.norm(step))))
+        reach = float(np.linalg.norm(sizes))
+        if curvature.whole and len(curvature.null):
+            for length in [side * share * reach for share in (0.1, 0.5) for side in (1.0, -1.0)][: self.lab.left]:
+                fall = self.here.loss - self.lab.loss(self.lab.z + length * curvature.null[0])
+                best = max(best, (fall, abs(length)))
         return best
 
     @probe
@@ -291,6 +315,31 @@ class Examination:
         return None
 
     @probe
+    def tail(self) -> tuple[float, tuple[float, ...]] | None:
+        """A way on which the loss only falls, far beyond where a parabola would rise: its length, and losses on it.
+
+        Along the longest part of the Newton step, which does not shrink where an exponential ends, and away from the
+        origin. None where that part is short, as at a minimum, and where little of the loss is lost on the way.
+        """
+        curvature, size = self.curvature, float(np.linalg.norm(self.lab.z))
+        if curvature is None or not self.here.finite:
+            return None
+        stride = float(np.linalg.norm(curvature.stride))
+        reach = max(1 + size, stride)
+        if not _OF_A_TAIL * (1 + size) <= stride <= 1 / _OF_A_TAIL * (1 + size):
+            return None
+        for way in [curvature.stride / stride, *([self.lab.z / size] if size > TINY else [])]:
+            losses = [self.here.loss]
+            for length in _ALONG_A_TAIL:
+                losses.append(self.lab.loss(self.lab.z + length * reach * way))
+                if not losses[-1] <= losses[-2] + _RISES * (losses[0] - losses[1]):
+                    break
+            else:
+                if losses[0] - losses[-1] > _FALLS * abs(losses[0]):
+                    return _ALONG_A_TAIL[-1] * reach, tuple(losses)
+        return None
+
+    @probe
     def quadratic(self) -> bool | None:
         """Whether the gradient is linear: the Hessian explains its change over a tenth of the variables' size."""
         if self.gradient is None:
@@ -324,7 +373,18 @@ class Examination:
             if self.lab.left < _ENOUGH:
                 break
             kept += [direction] if self._leads_far(direction, curvature.matrix) else []
-        return np.array(kept).reshape(-1, self.lab.z.size)
+        apart = curvature.own is None or self._stand_apart(curvature.own, len(kept))
+        return np.array(kept if apart else []).reshape(-1, self.lab.z.size)
+
+    def _stand_apart(self, own: NDArray[np.float64], flat: int) -> bool:
+        """Whether all other curvatures are clear, or a gap is between them and the flat directions.
+
+        Curvatures that fall bit by bit to rounding, as a Hilbert matrix's, are those of an ill-conditioned problem.
+        """
+        if not 0 < flat < len(own) or own[flat] >= _CLEAR:
+            return True
+        below = np.maximum(own[flat - 1 : -1], self.lab.flat.eps)
+        return bool(((own[flat:] >= _APART * below) & (below <= 1 / _APART)).any())
 
     def _is_straight(self, direction: NDArray[np.float64], curvature: Curvature) -> bool:
         """Whether the loss stays the same a tenth of the variables' size away, beside what others would change."""
@@ -389,10 +449,13 @@ class Examination:
 
     @probe
     def double(self) -> DoubleTrial | None:
-        """Whether float64 would go on; None in float64."""
-        if not self.subject.single or self.gradient is None:
+        """Whether float64 would go on; None in float64, and while a run holds the graph of its derivatives."""
+        subject = self.subject
+        holds_a_graph = subject.under_way and (subject.curved or subject.residuals)
+        if not subject.single or self.gradient is None or holds_a_graph:
             return None
-        trial, lab = double_trial(self.subject, self.free, self.lab.left)
+        trial, lab = double_trial(subject, self.free, self.lab.left)
+        self.lab.forget_the_graph()
         self.lab.calls += lab.calls
         self.lab.products += lab.products
         return trial
@@ -432,6 +495,23 @@ class Examination:
             length *= 4
         return None
 
+    @probe
+    def undefined_beside(self) -> tuple[float, FirstNonFinite] | None:
+        """The same for steps as long as the curvature of each variable makes them: a few of these are long trials."""
+        curvature, gradient = self.curvature, self.gradient
+        if curvature is None or gradient is None or not self.slope:
+            return None
+        if curvature.matrix is None:
+            bends = np.full(gradient.size, abs(float(gradient @ self.lab.product(gradient))) / self.slope**2)
+        else:
+            bends = np.ones(gradient.size)
+            bends[self.free] = np.abs(np.diag(curvature.matrix))
+        step = np.where(self.free & (bends > 0), -gradient / np.where(bends > 0, bends, 1.0), 0.0)
+        for times in (1.0, 4.0, 16.0):
+            if not self.lab.sample(self.lab.z + times * step).finite:
+                return times * float(np.linalg.norm(step)), self.first_nonfinite(self.lab.z + times * step)
+        return None
+
     # Conclusions
 
     @cached_property
@@ -446,7 +526,7 @@ class Examination:
             return None
         if not self.subject.single or self.ending.claims_success:
             return self.curvature.predicted
-        if self.double is not None and self.double.follows:
+        if self.double is not None and self.double.known:
             return self.double.predicted
         return self.curvature.hidden if self.ending.kind == "limit" else self.curvature.predicted
 
@@ -493,7 +573,22 @@ class Examination:
     @property
     def layered(self) -> bool:
         """Whether the closure computes a network, whose parameters nobody wants to know by themselves."""
-        return any(layer.hidden for layer in self.watch.layers)
+        return self.watch.deep or any(layer.hidden for layer in self.watch.layers)
+
+    @cached_property
+    def alike(self) -> list[int]:
+        """The weights of hidden layers whose units no method can tell apart, where the loss could be lower if it did.
+
+        Zeros, or negative curvature: units that are alike may also be all that a fit needs.
+        """
+        curvature = self.curvature
+        if curvature is None or not self.layered or self.ending.kind in ("target", "none", "paused", "stopped"):
+            return []
+        layers = alike_layers(self.subject)
+        values = self.subject.views(self.subject.x)
+        zero = all(not bool(values[index].any()) for index in layers)
+        level = curvature.lowest <= 1e-10 * abs(curvature.highest)
+        return layers if curvature.weakest < 0 or (zero and level) else []
 
     @cached_property
     def degenerate(self) -> bool:
@@ -514,18 +609,31 @@ class Examination:
         """Whether the user has set a tolerance above the method's own."""
         subject = self.subject
         rows = {} if subject.spec is None else subject.spec.options
-        larger = [
-            name
-            for name, value in subject.options.items()
-            if name in rows and rows[name].tolerance and float(value or 0) > float(rows[name].default or 0)
-        ]
-        return bool(larger or subject.arguments.get("tol"))
+        tolerances = {name: float(row.default or 0) for name, row in rows.items() if row.tolerance}
+        tol = float(subject.arguments.get("tol") or 0)
+        return any(float(subject.options.get(name, tol) or 0) > default for name, default in tolerances.items())
 
     @cached_property
     def tolerance_is_why(self) -> bool:
         """Whether a success is explained by a tiny loss, or by a tolerance that the user has set above its default."""
         size = max(self.ending.fell, abs(self.here.loss), self.predicted or 0.0)
         return self.ending.kind == "success" and (size / self.subject.loss_scale < 1e-4 or self.loose)
+
+    @cached_property
+    def unsettled(self) -> float | None:
+        """How far the parameters are from the minimum along a flat valley, relative to them, where a method with usual
+        tolerances reports success; None if they are near it, or if the loss does not determine them at all."""
+        curvature = self.curvature
+        if curvature is None or self.ending.kind != "success" or self.layered or self.at_floor or self.loose:
+            return None
+        small = max(self.ending.fell, abs(self.here.loss)) < _SMALL_LOSS * self.subject.loss_scale
+        ill = curvature.condition >= (_ILL if curvature.whole else _ILL_AT_LEAST) and curvature.lowest > 0
+        if small or not ill:
+            return None
+        size = max(float(np.linalg.norm(self.lab.z)), longest_step(self.lab))
+        far = float(np.linalg.norm(curvature.stride)) / size if size > 0 else 0.0
+        undetermined = far >= _UNSETTLED and self.flat_directions is not None and len(self.flat_directions) > 0
+        return far if far >= _UNSETTLED and not undetermined else None
 
     @cached_property
     def trusts_slopes(self) -> bool:
@@ -544,7 +652,7 @@ class Examination:
             return ending.claims_success and (residual is None or residual <= ROUGH_KKT)
         if self.predicted is None or self.share_left is None or not self.trusts_slopes:
             return ending.claims_success
-        if self.saddle or self.degenerate:
+        if self.saddle or self.degenerate or self.unsettled is not None:
             return False
         exactly = self.share_left <= 1e-12 and self._step_left <= _SMALL_STEP
         return self.at_floor or (self.by_itself and self._little_is_left) or exactly

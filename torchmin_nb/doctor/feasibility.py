@@ -29,6 +29,8 @@ _ACTIVE = FEASIBLE
 _RANK = 1e-3
 """At a cusp the gradients become dependent only in the limit, and the end point is a little before it."""
 _VANISHING = 0.05
+_NEARER = 1e-6
+"""What a step of full reach costs beside a violation of 1."""
 _LARGEST = 2000
 
 
@@ -101,18 +103,18 @@ def violation_of(subject: Subject, x: Array) -> float:
 
 
 def _towards(lab: Laboratory, here: LinearisedConstraints, z: Array, reach: float) -> Array | None:
-    """The point, each variable within reach, at which the linearised constraints are violated least."""
+    """The point, each variable within reach, at which the linearised constraints are violated least; the nearest one of
+    several, as far away the constraints are others."""
     n = z.size
     rows = np.concatenate([-here.jacobian, here.jacobian[here.equal]])
     limits = np.concatenate([here.values, -here.values[here.equal]])
-    slack = -np.ones((len(rows), 1))
-    box = [(-reach, reach)] * n
+    low, high = np.full(n, -reach), np.full(n, reach)
     if lab.variables.bounds is not None:
-        low, high = lab.variables.bounds.lb - z, lab.variables.bounds.ub - z
-        box = [(max(a, -reach), min(b, reach)) for a, b in zip(low, high, strict=True)]
-    cost = np.concatenate([np.zeros(n), [1.0]])
-    found = linprog(cost, np.hstack([rows, slack]), limits, bounds=[*box, (0, None)])
-    return np.asarray(z + found.x[:n]) if found.status == 0 else None
+        low, high = np.maximum(low, lab.variables.bounds.lb - z), np.minimum(high, lab.variables.bounds.ub - z)
+    cost = np.concatenate([np.full(2 * n, _NEARER / reach), [1.0]])
+    box = np.concatenate([np.maximum(high, 0.0), np.maximum(-low, 0.0), [np.inf]])
+    found = linprog(cost, np.hstack([rows, -rows, -np.ones((len(rows), 1))]), limits, bounds=[(0, top) for top in box])
+    return np.asarray(z + found.x[:n] - found.x[n : 2 * n]) if found.status == 0 else None
 
 
 def _rank(lab: Laboratory, here: LinearisedConstraints, typical: Array, gradient: Array) -> tuple[int, int, float]:

@@ -149,9 +149,14 @@ class Laboratory:
         bounds = self.variables.bounds
         return z if bounds is None else np.clip(z, bounds.lb, bounds.ub)
 
+    def forget_the_graph(self) -> None:
+        """Make the graph of the products anew: one from before the parameters had another dtype leads to none of
+        them."""
+        self._graph = None
+
     def close(self) -> None:
         """Free all graphs."""
-        self._graph = None
+        self.forget_the_graph()
         self.observed.forget()
 
     def _x(self, z: Array | None) -> Array:

@@ -14,6 +14,54 @@ __all__ = ["FirstNonFinite", "Layer", "Watch"]
 
 _DEAD = {"relu": 0.0, "relu_": 0.0, "threshold": 0.0, "relu6": 0.0}
 _SATURATED = {"tanh": (-1.0, 1.0), "tanh_": (-1.0, 1.0), "sigmoid": (0.0, 1.0), "sigmoid_": (0.0, 1.0)}
+_MAPS = frozenset(
+    (
+        "linear",
+        "matmul",
+        "__matmul__",
+        "__rmatmul__",
+        "mm",
+        "mv",
+        "addmm",
+        "addmv",
+        "bmm",
+        "einsum",
+        "bilinear",
+        "conv1d",
+        "conv2d",
+        "conv3d",
+        "lstm",
+        "gru",
+        "rnn_tanh",
+        "rnn_relu",
+    )
+)
+"""Operations in which weights meet what comes before them."""
+_BENDS = frozenset(
+    (
+        *_DEAD,
+        *_SATURATED,
+        "softplus",
+        "gelu",
+        "silu",
+        "elu",
+        "elu_",
+        "selu",
+        "celu",
+        "leaky_relu",
+        "leaky_relu_",
+        "prelu",
+        "mish",
+        "softsign",
+        "logsigmoid",
+        "hardtanh",
+        "hardswish",
+        "sin",
+        "cos",
+        "softmax",
+    )
+)
+"""Functions that stand between the layers of a network."""
 _NEAR_END = 0.01
 _KINKS = frozenset(
     (
@@ -109,6 +157,8 @@ class Layer:
 class Watch(TorchFunctionMode):
     """Sees the functions that a closure calls: `layers`, in order; `kinks`, `steps`: names of operations; `softmax`.
 
+    deep: whether weights are applied to what an activation function made of other weights.
+
     names: of the parameters, by the id of the tensor.
     """
 
@@ -118,7 +168,8 @@ class Watch(TorchFunctionMode):
         self.layers: list[Layer] = []
         self.kinks: dict[str, None] = {}
         self.steps: dict[str, None] = {}
-        self.softmax = False
+        self.softmax = self.deep = False
+        self._bent: bool | None = None
         self._after: tuple[str, ...] = ()
 
     def __torch_function__(self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None) -> Any:
@@ -129,6 +180,9 @@ class Watch(TorchFunctionMode):
             self._after = tuple(dict.fromkeys(known))
             for layer in self.layers:
                 layer.hidden = True
+        self._follow(
+            name, weights=any(isinstance(arg, torch.Tensor) and arg.dim() > 1 and id(arg) in self.names for arg in args)
+        )
         if name in _KINKS:
             self.kinks[name.strip("_")] = None
         self.softmax = self.softmax or name in _SOFTMAX
@@ -137,6 +191,13 @@ class Watch(TorchFunctionMode):
         if (name in _DEAD or name in _SATURATED) and isinstance(result, torch.Tensor) and result.numel():
             self._note(name, result.detach())
         return result
+
+    def _follow(self, name: str, *, weights: bool) -> None:
+        """Notice weights, then an activation function, then weights again."""
+        if name in _MAPS and weights:
+            self.deep, self._bent = self.deep or bool(self._bent), False
+        elif name in _BENDS and self._bent is not None:
+            self._bent = True
 
     def _note(self, name: str, out: torch.Tensor) -> None:
         if not out.is_floating_point() or torch._C._functorch.is_batchedtensor(out):

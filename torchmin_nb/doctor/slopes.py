@@ -10,14 +10,18 @@ from numpy.typing import NDArray
 
 from .laboratory import Laboratory
 
-__all__ = ["Bend", "Kink", "Mismatch", "bend_of", "kink_of", "mismatch_of", "sizes_of"]
+__all__ = ["Bend", "Kink", "Mismatch", "bend_of", "kink_of", "longest_step", "mismatch_of", "sizes_of"]
 
 Array = NDArray[np.float64]
+_Slope = tuple[float, Array]
 
 _OFF, _OFF_IN_SINGLE = 0.02, 0.1
 """Slopes that differ by more are compared once more, over a shorter way."""
+_AT_ZERO = 1e-3
 _SPACING = 4.0
 """Differences are taken over this many cube roots of the machine epsilon, relative to the sizes."""
+_LONGER = (30.0, 300.0)
+"""Differences that say that a gradient is wrong are also taken over ways this many times as long."""
 _FEW = 6
 _LOCATED = 8
 """At most this many tensors are examined one by one."""
@@ -54,24 +58,38 @@ class Bend:
 class Kink:
     """A jump of the gradient: between points `apart`, the gradient changes by `jump`, as much as over a longer way.
 
-    size: of the gradient there. entries: shape (n,), the change of each entry.
+    size: of the gradient there. entries: shape (n,), the change of each entry. leaps: whether the loss jumps there too,
+    which is noise, or steps, and no kink.
     """
 
     jump: float
     apart: float
     size: float
     entries: Array
+    leaps: bool = False
 
 
 def sizes_of(lab: Laboratory) -> Array:
-    """A typical size of each variable, shape (n,): its own, at least the root mean square of its tensor; else 1."""
+    """A typical size of each variable, shape (n,): its own, at least the root mean square of its tensor; else 1.
+
+    Where a run has ended at the origin, beside the longest of its steps, that step's.
+    """
     z, owner = lab.z, lab.subject.owners()
+    longest = longest_step(lab)
+    if longest > 0 and float(np.abs(z).max(initial=0.0)) <= _AT_ZERO * longest:
+        return np.full(z.size, longest / math.sqrt(z.size))
     sizes = np.abs(z)
     for index in np.unique(owner):
         mine = owner == index
         rms = float(np.sqrt(np.mean(z[mine] ** 2)))
         sizes[mine] = np.maximum(sizes[mine], 0.3 * rms) if rms else 1.0
     return sizes
+
+
+def longest_step(lab: Laboratory) -> float:
+    """The length of the longest step of the run; 0 without a run."""
+    steps = np.asarray(lab.subject.history.step_norm if len(lab.subject.history) else (), dtype=float)
+    return float(np.max(steps, where=np.isfinite(steps), initial=0.0))
 
 
 def mismatch_of(lab: Laboratory, *, closely: bool = False) -> Mismatch | None:
@@ -158,12 +176,15 @@ def _is_wrong(
     lab: Laboratory, near: Array, direction: Array, gradient: Array, loss: float, slope: float | None
 ) -> bool | None:
     """Whether the slope by differences is not that of the gradient; None if another slope comes out over a shorter way,
-    so that differences say nothing."""
+    or that of the gradient over a longer one, as of a loss with noise or few digits: then differences say nothing."""
     claimed = float(gradient @ direction)
     if slope is None or not _differ(lab, slope, claimed, _weight(gradient, direction), loss):
         return False
-    again = _slope(lab, near, direction, 0.3)
-    return True if again is not None and abs(again - slope) <= 0.1 * abs(slope - claimed) else None
+    off, again = abs(slope - claimed), _slope(lab, near, direction, 0.3)
+    if again is None or abs(again - slope) > 0.1 * off:
+        return None
+    longer = (_slope(lab, near, direction, factor) for factor in _LONGER if lab.left > 1)
+    return None if any(far is not None and abs(far - claimed) < 0.4 * off for far in longer) else True
 
 
 def _weight(gradient: Array, direction: Array) -> float:
@@ -225,38 +246,47 @@ def kink_of(lab: Laboratory, gradient: Array, typical: float, *, around: bool = 
             mean = float(np.linalg.norm(ahead.gradient) + np.linalg.norm(behind.gradient)) / 2
             jumps.append((float(np.linalg.norm(change)), 2 * spacing * reach, mean, change))
             ends = (-spacing * reach, spacing * reach)
+            sides = (behind.loss, behind.gradient), (ahead.loss, ahead.gradient)
             beside = around and len(jumps) == 1 and jumps[0][0] > 0.5 * mean
-            if beside and _is_sudden(lab, ends, direction, behind.gradient, ahead.gradient):
-                return Kink(jumps[0][0], jumps[0][1], mean, change)
+            if beside:
+                leaps = _sudden(lab, ends, direction, *sides)
+                if leaps is not None:
+                    return Kink(jumps[0][0], jumps[0][1], mean, change, leaps)
             if len(jumps) > 1 and _jumps(jumps[-2], jumps[-1]) and jumps[-1][0] >= 1e-4 * typical:
-                jump, apart, size, entries = jumps[-1]
-                if _is_sudden(lab, ends, direction, behind.gradient, ahead.gradient):
-                    return Kink(jump, apart, size, entries)
+                leaps = _sudden(lab, ends, direction, *sides)
+                if leaps is not None:
+                    return Kink(*jumps[-1], leaps)
                 break
             if len(jumps) > 1 and jumps[-1][0] <= 3 * jumps[-2][0] * jumps[-1][1] / jumps[-2][1]:
                 break  # the change shrinks with the distance
     return None
 
 
-def _is_sudden(
-    lab: Laboratory, ends: tuple[float, float], direction: Array, behind: Array, ahead: Array, halvings: int = 6
-) -> bool:
-    """Whether the change of the gradient between two points stays while they approach each other.
+def _sudden(
+    lab: Laboratory, ends: tuple[float, float], direction: Array, behind: _Slope, ahead: _Slope, halvings: int = 6
+) -> bool | None:
+    """Whether the loss jumps too, if the change of the gradient between two points stays while they approach each
+    other; None if it does not. behind, ahead: loss and gradient there.
 
     A network with large weights bends strongly over a long way: then each half of the way has its part of the change.
     """
-    whole = float(np.linalg.norm(ahead - behind))
+    (f_low, g_low), (f_high, g_high) = behind, ahead
+    whole = float(np.linalg.norm(g_high - g_low))
     low, high = ends
     for _ in range(halvings):
         middle = low + 0.45 * (high - low)  # not halfway: the kink may be exactly there
         found = lab.sample(lab.z + middle * direction)
         if not found.finite or found.gradient is None:
-            return False
-        if np.linalg.norm(found.gradient - behind) > np.linalg.norm(ahead - found.gradient):
-            high, ahead = middle, found.gradient
+            return None
+        if np.linalg.norm(found.gradient - g_low) > np.linalg.norm(g_high - found.gradient):
+            high, f_high, g_high = middle, found.loss, found.gradient
         else:
-            low, behind = middle, found.gradient
-    return float(np.linalg.norm(ahead - behind)) > 0.2 * whole
+            low, f_low, g_low = middle, found.loss, found.gradient
+    if float(np.linalg.norm(g_high - g_low)) <= 0.2 * whole:
+        return None
+    steepest = max(float(np.linalg.norm(g_high)), float(np.linalg.norm(g_low)))
+    explained = 10 * steepest * (high - low) * float(np.linalg.norm(direction))
+    return abs(f_high - f_low) > explained + 100 * lab.flat.eps * abs(f_high)
 
 
 def _jumps(far: tuple[float, float, float, Array], near: tuple[float, float, float, Array]) -> bool:

@@ -116,6 +116,12 @@ class Subject:
         owner = np.repeat(np.arange(len(sizes)), sizes)
         return owner if self.variables.free is None else owner[self.variables.free]
 
+    def views(self, x: NDArray[np.float64]) -> list[torch.Tensor]:
+        """The pieces of a point x (n,), with the shapes of the parameters; writing into them changes x."""
+        sizes = [tensor.numel() for tensor in self.flat.tensors]
+        pieces = torch.from_numpy(x).split(sizes)
+        return [piece.view(tensor.shape) for piece, tensor in zip(pieces, self.flat.tensors, strict=True)]
+
     def entry_names(self) -> list[str]:
         """A name for each of the solver's variables: "weight[3]", or "rate" for a tensor of one entry."""
         names = []

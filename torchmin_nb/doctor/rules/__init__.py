@@ -5,6 +5,7 @@ from .closures import (
     ERROR,
     KINK,
     NONFINITE,
+    NONFINITE_TRIALS,
     RANDOM_STEPS,
     STOCHASTIC,
     UNUSED,
@@ -22,7 +23,9 @@ from .shapes import (
     SEPARABLE,
     SMALL_MEMORY,
     SUM_OF_SQUARES,
+    TAIL,
     UNIDENTIFIABLE,
+    UNSETTLED,
 )
 
 __all__ = ["LAST", "RULES"]
@@ -43,11 +46,14 @@ RULES = (
     WRONG_CURVATURE,
     FLAT,
     SADDLE,
+    TAIL,
     FLOAT32,
     NOISE,
+    NONFINITE_TRIALS,
     UNUSED,
     BADLY_SCALED,
     SMALL_MEMORY,
+    UNSETTLED,
     TOLERANCE,
     SUM_OF_SQUARES,
     ILL_CONDITIONED,

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from ...errors import described
 from ..examination import Examination
 from ..finding import Evidence, Rule, measured
-from ..layers import Layer
+from ..layers import FirstNonFinite, Layer
 from ..remedy import Change, Remedy, changed_call, first_fitting
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "ERROR",
     "KINK",
     "NONFINITE",
+    "NONFINITE_TRIALS",
     "RANDOM_STEPS",
     "STOCHASTIC",
     "UNUSED",
@@ -84,24 +85,43 @@ def _nonfinite(e: Examination) -> list[Evidence] | None:
     return evidence
 
 
+def _nonfinite_trials(e: Examination) -> list[Evidence] | None:
+    """A line search that failed far from the minimum, where steps of a usual length leave the loss's domain."""
+    if e.ending.kind != "search" or not e.here.finite or e.converged or e.undefined_beside is None:
+        return None
+    length, found = e.undefined_beside
+    seen = sorted(found.first.items())
+    return [
+        measured("distance", length, "the loss is not finite this far away, where steps lead"),
+        measured("gradient norm", e.slope, "the loss would still fall"),
+        *(Evidence(f"first {kind}", f"{name}, result of shape {shape}", "made it") for kind, (name, shape) in seen),
+    ]
+
+
 def _nan_parameters(e: Examination) -> str:
     subject, wrong = e.subject, []
-    for index, tensor in enumerate(subject.flat.tensors):
+    for index, values in enumerate(subject.views(subject.x)):
         part = e.here.parts[index] if e.here.parts else None
-        bad = not bool(tensor.isfinite().all()) or (part is not None and not bool(part.isfinite().all()))
+        bad = not bool(values.isfinite().all()) or (part is not None and not bool(part.isfinite().all()))
         wrong += [subject.tensor_name(index)] * bad
     return ", ".join(wrong[:_SHOWN]) + (", ..." if len(wrong) > _SHOWN else "")
 
 
 def _nonfinite_verdict(e: Examination) -> str:
-    found = e.nonfinite or (e.nonfinite_ahead[1] if e.here.finite and e.nonfinite_ahead else None)
-    operation = found.operation if found is not None else ""
     where = (
         "at the point where the run stood" if not e.here.finite else "a step away from the point where the run stood"
     )
-    maker = f"; the first operation that made it is {operation}" if operation else ""
-    given = ", which was given data that are not finite" if found is not None and found.was_given else ""
-    return f"The loss or its gradient is NaN or infinite {where}{maker}{given}."
+    ahead = e.nonfinite_ahead if e.here.finite else None
+    names = "" if e.here.finite else _nan_parameters(e)
+    whose = f" (parameters: {names})" if names else ""
+    return f"The loss or its gradient is NaN or infinite {where}{whose}{_maker(e.nonfinite or (ahead and ahead[1]))}."
+
+
+def _maker(found: FirstNonFinite | None) -> str:
+    if found is None or not found.operation:
+        return ""
+    given = ", which was given data that are not finite" if found.was_given else ""
+    return f"; the first operation that made it is {found.operation}{given}"
 
 
 def _nonfinite_remedies(e: Examination) -> list[Remedy]:
@@ -117,6 +137,17 @@ def _nonfinite_remedies(e: Examination) -> list[Remedy]:
 
 
 NONFINITE = Rule("NaN or infinite", _nonfinite, _nonfinite_verdict, _nonfinite_remedies, "torch.autograd.anomaly_mode")
+
+NONFINITE_TRIALS = Rule(
+    NONFINITE.name,
+    _nonfinite_trials,
+    lambda e: (
+        "The line search failed because its trials are NaN or infinite, a step away from the point where the run stood"
+        f"{_maker(e.undefined_beside and e.undefined_beside[1])}."
+    ),
+    _nonfinite_remedies,
+    NONFINITE.source,
+)
 
 
 # Randomness
@@ -320,6 +351,8 @@ def _kink(e: Examination) -> list[Evidence] | None:
     if not e.here.finite or (e.ending.claims_success and e.converged) or e.kink is None:
         return None
     kink = e.kink
+    if kink.leaps and not operations:
+        return None
     names = e.subject.entry_names()
     order = np.argsort(-np.abs(kink.entries))[:_SHOWN]
     strongest = [names[i] for i in order if abs(kink.entries[i]) > 0.1 * np.abs(kink.entries).max()]
@@ -345,9 +378,11 @@ def _kink_remedies(e: Examination) -> list[Remedy]:
 
 
 def _kink_verdict(e: Examination) -> str:
-    if e.watch.steps and e.slope == 0:
-        steps = ", ".join(e.watch.steps)
+    steps = ", ".join(e.watch.steps)
+    if steps and e.slope == 0:
         return f"The loss is not differentiable: it has steps ({steps}), between which the gradient is 0."
+    if steps and e.mismatch is not None:
+        return f"The loss is not differentiable: it has steps ({steps}), which its gradient does not show."
     return "The run stands at a kink: the loss is not differentiable there, and its gradient jumps."
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+import torch
+
 from ...core.execution.optimality import tolerances_in_words
 from ...core.methods.local import METHODS
 from ..ending import iterations_missing
@@ -14,6 +17,16 @@ from ..remedy import Change, Remedy, changed_call, first_fitting
 __all__ = ["BUDGET", "CONVERGED", "FLOAT32", "NOISE", "NOTHING", "STOPPED", "TOLERANCE"]
 
 _TIGHT = {"maxcor": 50, "ftol": 0.0, "gtol": 1e-12}
+_COARSE = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
+"""Coarse dtypes, the coarsest first."""
+_APART = 4
+"""Sizes of variables differ by so many powers of ten."""
+_MISSED = 10
+"""Slopes this many times above a tolerance have missed it."""
+_SHARE, _SHARE_OF_A_NETWORK = 1e-6, 1e-5
+"""A predicted decrease that counts, as a part of all that can be gained; and of a network."""
+_USUAL, _LEAST = 1e-5, 1e-7
+"""The usual tolerance of a gradient; and the smallest one at which float32 may be expected to end."""
 _MORE_HAGER = "J. J. Moré, S. M. Wild (2011); W. W. Hager, H. Zhang (2005)"
 
 
@@ -29,22 +42,78 @@ def _float32(e: Examination) -> list[Evidence] | None:
     coarse = subject.single or e.eps > subject.flat.eps
     if not e.here.finite or not coarse or e.curvature is None or not _gave_up(e):
         return None
-    double = e.double
-    hoped = double.predicted if double is not None and double.follows else e.curvature.hidden
-    deep = hoped <= 1e-3 * (e.ending.fell + hoped) and hoped >= 1e-4 * abs(e.here.loss)
-    hidden = double is not None and double.step >= 1e-2 and hoped <= 100 * e.rounding and e.ending.kind != "success"
-    if not (deep or hidden or (hoped >= 1e-4 * abs(e.here.loss) and (e.noise or 0.0) >= 1e-2 * hoped)):
+    double = e.double if e.double is not None and e.double.known else None
+    hoped = double.predicted if double is not None else e.curvature.hidden
+    most = hoped >= 1e-4 * abs(e.here.loss) and (double is None or double.step > 100 * e.eps)
+    deep = most and hoped <= 1e-3 * (e.ending.fell + hoped)
+    if not (deep or _misses_the_tolerance(e) or (most and (e.noise or 0.0) >= 1e-2 * hoped)) or _scale_is_why(e):
         return None
     evidence = [
-        measured("precision", e.eps, "machine epsilon of float32, in which the closure computes"),
+        measured("precision", e.eps, f"machine epsilon of {_coarse(e)}, in which the closure computes"),
         measured("loss", e.here.loss, f"from {e.ending.first:.3g}; the last iterations changed nothing"),
-        measured("predicted decrease", e.curvature.predicted, "of a Newton step, as far as float32 can see it"),
+        measured("rounding", e.rounding, "of this loss: smaller decreases cannot be seen"),
+        measured("predicted decrease", e.curvature.predicted, f"of a Newton step, as far as {_coarse(e)} can see it"),
     ]
-    if double is not None and double.follows:
-        evidence.append(measured("predicted in float64", double.predicted, "the loss would go on falling"))
-    elif double is not None:
-        evidence.append(Evidence("float64", "not followed", f"the closure stays in float32: {double.reason}"))
+    if double is not None:
+        evidence += [
+            measured("predicted in float64", double.predicted, "the loss would go on falling"),
+            measured("step left in float64", double.step, "of a Newton step, relative to the parameters"),
+            measured("gradient in float64", double.slope, f"its largest entry; {_wanted_slope(e):.3g} was wanted"),
+        ]
+    if e.double is not None and not e.double.follows:
+        evidence.append(Evidence("float64", "not followed", f"the closure stays in {_coarse(e)}: {e.double.reason}"))
     return evidence
+
+
+def _scale_is_why(e: Examination) -> bool:
+    """Whether a scale of the variables would let float32 go on: their sizes differ by more than it has digits for."""
+    if e.layered or e.converged or e.scaling is None:
+        return False
+    apart = float(np.ptp(np.log10(e.scaling.sizes)))
+    return apart >= _APART and e.scaling.after <= e.scaling.before / 100
+
+
+def _coarse(e: Examination) -> str:
+    """Name of the coarsest dtype in the loss."""
+    return next((name for name, dtype in _COARSE.items() if torch.finfo(dtype).eps <= e.eps * 1.01), "float32")
+
+
+def _misses_the_tolerance(e: Examination) -> bool:
+    """Whether float64 sees a gradient far above the method's tolerance, and parameters that are off by what counts.
+
+    Rounding of a loss that is no larger than its changes leaves relative errors of √eps in the parameters, and slopes
+    near the usual tolerances. A constant beside it, or a large condition number, leaves more. A decrease that counts
+    beside what the run has gained says the same. Of a network, whose
+    parameters nobody wants to know, the decrease must count. Of float64 parameters in a coarser loss, the derivatives
+    say it themselves.
+    """
+    seen = _in_float64(e)
+    if seen is None or not seen[0] >= _MISSED * _wanted_slope(e):
+        return False
+    slope, predicted, step = seen
+    if e.layered:
+        return predicted >= _SHARE_OF_A_NETWORK * (e.ending.fell + predicted)
+    times, off = slope / _wanted_slope(e), step / math.sqrt(torch.finfo(torch.float32).eps)
+    gained = predicted >= _SHARE * (e.ending.fell + predicted)
+    return (off >= 1 and off * times >= _MISSED**2) or (gained and times >= _MISSED**2)
+
+
+def _in_float64(e: Examination) -> tuple[float, float, float] | None:
+    """The largest slope, the decrease of a Newton step, and its length; None where float64 was not seen."""
+    if e.subject.single:
+        trial = e.double
+        return None if trial is None or not trial.known else (trial.slope, trial.predicted, trial.step)
+    if e.gradient is None or e.curvature is None:
+        return None
+    return float(np.abs(e.gradient[e.free]).max(initial=0.0)), e.curvature.predicted, e.curvature.step
+
+
+def _wanted_slope(e: Examination) -> float:
+    """The method's tolerance of the gradient, or a usual one."""
+    named = (e.subject.option(name) for name in ("gtol", "tolerance_grad"))
+    given = e.subject.arguments.get("tol") if "gtol" not in e.subject.options else None
+    wanted = given or next((each for each in named if each is not None and each > 0), _USUAL)
+    return max(float(wanted), _LEAST) * e.subject.loss_scale
 
 
 def _gave_up(e: Examination) -> bool:
@@ -52,8 +121,8 @@ def _gave_up(e: Examination) -> bool:
     if e.ending.kind in ("search", "stalled", "floor", "other"):
         return True
     if e.ending.kind == "success":
-        tolerance = e.subject.option("gtol")
-        return tolerance is not None and e.slope > 10 * float(tolerance)
+        ends_by_slope = e.subject.option("gtol") is not None or e.subject.option("tolerance_grad") is not None
+        return ends_by_slope and e.slope > _MISSED * _wanted_slope(e)
     return e.ending.stands_still
 
 
@@ -78,8 +147,8 @@ FLOAT32 = Rule(
     "float32 floor",
     _float32,
     lambda e: (
-        "The run has reached the floor of float32: rounding hides further decreases of the loss, while float64 would "
-        "go on."
+        f"The run has reached the floor of {_coarse(e)}: rounding hides further decreases of the loss, while float64 "
+        "would go on."
     ),
     _float32_remedies,
     "P. Rathore et al., Challenges in training PINNs (2024); " + _MORE_HAGER,
@@ -90,14 +159,19 @@ FLOAT32 = Rule(
 
 
 def _noise(e: Examination) -> list[Evidence] | None:
-    if not e.here.finite or e.ending.kind not in ("search", "stalled", "floor", "other") or e.predicted is None:
+    if not e.here.finite or not e.by_itself or not _gave_up(e) or e.predicted is None:
         return None
-    if e.at_floor or e.noise is None or not e.noisy or e.noise < 1e-3 * e.predicted:
+    if e.subject.gradient_free and e.ending.claims_success:
+        return None
+    if e.kink is not None and not e.kink.leaps:
+        return None
+    if e.at_floor or e.mismatch is not None or e.noise is None or not e.noisy or e.noise < 1e-3 * e.predicted:
         return None
     return [
         measured("noise of the loss", e.noise, "standard deviation of its error, near the end point"),
         measured("rounding", e.rounding, f"of a loss of {e.here.loss:.3g}: the noise is more than that"),
         _left(e),
+        *([Evidence("operations", ", ".join(e.watch.steps), "of the closure have steps")] if e.watch.steps else []),
     ]
 
 
@@ -105,8 +179,8 @@ NOISE = Rule(
     "noise",
     _noise,
     lambda e: (
-        "The line search failed because of noise: the gradient is right, but the loss has a computational noise of "
-        f"{number(e.noise)}, which hides the decreases that are left."
+        f"{'The run ended' if e.ending.claims_success else 'The line search failed'} because of noise: the gradient is "
+        f"right, but the loss has a computational noise of {number(e.noise)}, which hides the decreases that are left."
     ),
     lambda e: [
         Remedy(

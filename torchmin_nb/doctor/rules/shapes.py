@@ -12,6 +12,7 @@ from ..examination import Examination
 from ..finding import Evidence, Rule, measured, number
 from ..remedy import Change, Remedy, changed_call, first_fitting
 from ..slopes import sizes_of
+from ..symmetry import told_apart
 
 __all__ = [
     "BADLY_SCALED",
@@ -22,7 +23,9 @@ __all__ = [
     "SEPARABLE",
     "SMALL_MEMORY",
     "SUM_OF_SQUARES",
+    "TAIL",
     "UNIDENTIFIABLE",
+    "UNSETTLED",
 ]
 
 _NOCEDAL = "J. Nocedal, S. J. Wright, Numerical Optimization (2006)"
@@ -30,6 +33,8 @@ _SHOWN = 4
 _SECOND_ORDER = ("trust-exact", "trust-krylov", "trust-ncg", "TNC", "trust-constr")
 _MANY = 50
 """Iterations after which a slow run is not a short one. A few products see only a part of a large condition number."""
+_HUGE = 1e8
+"""With a condition number like this, as many iterations as variables are no short run, whatever its pace was."""
 _ENDLESS = 1e10
 """A loss this many times below its first one, and below 0, has no bound."""
 _NOTHING = 1e-10
@@ -49,8 +54,19 @@ def _kappa(e: Examination) -> Evidence:
 
 
 def _saddle(e: Examination) -> list[Evidence] | None:
-    if not e.here.finite or not (e.saddle or e.degenerate):
+    if not e.here.finite or not (e.saddle or e.degenerate or e.alike):
         return None
+    if e.alike:
+        assert e.curvature is not None
+        tensors = e.subject.flat.tensors
+        return [
+            *(
+                measured(e.subject.tensor_name(index), len(tensors[index]), "units with the same weights in and out")
+                for index in e.alike
+            ),
+            measured("gradient norm", e.slope, "the same for each of these units"),
+            measured("lowest eigenvalue", e.curvature.lowest, f"of the Hessian; highest {e.curvature.highest:.3g}"),
+        ]
     if e.degenerate and e.lower_nearby is not None:
         fall, distance = e.lower_nearby
         return [
@@ -69,8 +85,15 @@ def _saddle(e: Examination) -> list[Evidence] | None:
 
 def _saddle_verdict(e: Examination) -> str:
     ignores = "" if e.subject.curved else f", which {e.subject.method or 'the method'} does not see"
-    zero = [e.subject.tensor_name(i) for i, t in enumerate(e.subject.flat.tensors) if t.dim() > 1 and not bool(t.any())]
+    values = e.subject.views(e.subject.x)
+    zero = [e.subject.tensor_name(i) for i, t in enumerate(values) if t.dim() > 1 and not bool(t.any())]
     flat = f" The start is flat: {', '.join(zero[:_SHOWN])} is all zero." if zero else ""
+    if e.alike:
+        names = ", ".join(e.subject.tensor_name(index) for index in e.alike)
+        return (
+            f"The run stands at a saddle point of symmetry: all units of {names} are alike, so they get the same "
+            f"gradient, and no method tells them apart.{flat}"
+        )
     if e.degenerate:
         return f"The run stands at a degenerate saddle point: gradient and curvature are 0, it falls nearby.{flat}"
     return f"The run stands at a saddle point: the Hessian is indefinite, with a negative eigenvalue{ignores}.{flat}"
@@ -78,6 +101,9 @@ def _saddle_verdict(e: Examination) -> str:
 
 def _saddle_remedies(e: Examination) -> list[Remedy]:
     curvature, gain, subject = e.curvature, e.gain_downhill, e.subject
+    if e.alike:
+        start = told_apart(subject, e.alike)
+        return [changed_call(subject, "Draw these weights at random, so that the units differ.", Change(start=start))]
     if gain is None or curvature is None or e.degenerate:
         random = np.random.default_rng(5).choice([-0.02, 0.02], e.lab.z.size)
         beside = subject.variables.to_user(e.lab.inside(e.lab.z + random * sizes_of(e.lab)))
@@ -225,17 +251,31 @@ SMALL_MEMORY = Rule(
 
 def _ill_conditioned(e: Examination) -> list[Evidence] | None:
     curvature = e.curvature
-    if not e.here.finite or e.converged or curvature is None or not curvature.highest > 0:
+    if not e.here.finite or e.converged or curvature is None or not curvature.highest > 0 or e.unsettled is not None:
         return None
     missing, done = iterations_missing(e.subject, e.predicted or 0.0), e.ending.iterations
-    slow = e.ending.kind != "limit" or missing is None or missing > (done if done >= _MANY else 5 * done)
+    hopeless = curvature.whole and not e.layered and curvature.condition >= _HUGE and done >= e.subject.variables.n
+    slow = e.ending.kind != "limit" or missing is None or missing > (done if done >= _MANY else 5 * done) or hopeless
     long, large = (min(20, e.subject.variables.n), 1e5) if curvature.whole else (_MANY, 1e3)
+    if e.subject.spec is None and e.subject.option("history_size") is None:
+        large = 1e3  # steps down the gradient need as many iterations
     if curvature.condition < large or done < long or not slow or e.ending.kind == "none":
         return None
     return [
         _kappa(e),
         measured("predicted decrease", e.predicted, "of a Newton step: the loss could still fall by this"),
         measured("iterations", e.ending.iterations, "done so far"),
+    ]
+
+
+def _unsettled(e: Examination) -> list[Evidence] | None:
+    if not e.here.finite or e.unsettled is None:
+        return None
+    return [
+        _kappa(e),
+        measured("step left", e.unsettled, "of a Newton step along a flat direction, relative to the parameters"),
+        measured("gradient norm", e.slope, "satisfies the tolerances, as the loss is flat there"),
+        measured("predicted decrease", e.predicted, "of a Newton step: little of the loss, much of the parameters"),
     ]
 
 
@@ -268,6 +308,29 @@ ILL_CONDITIONED = Rule(
     _stronger,
     f"{_NOCEDAL}, sections 3.3 and 6.4",
 )
+
+
+UNSETTLED = Rule(
+    ILL_CONDITIONED.name,
+    _unsettled,
+    lambda e: (
+        f"The problem is ill-conditioned: the condition number κ of the Hessian is about {e.curvature.condition:.0e}. "  # type: ignore[union-attr]
+        f"The method reports success, but along the flat directions the parameters are still {_percent(e.unsettled)} "
+        "from the minimum."
+    ),
+    lambda e: [*_tighter(e), *_stronger(e)],
+    ILL_CONDITIONED.source,
+)
+
+
+def _percent(share: float | None) -> str:
+    return f"{100 * (share or 0.0):.0f} %"
+
+
+def _tighter(e: Examination) -> list[Remedy]:
+    rows = e.subject.spec.options.values() if e.subject.spec is not None else ()
+    tight = {row.name: 1e-12 for row in rows if row.tolerance and row.kind == "float"}
+    return [changed_call(e.subject, "Use smaller tolerances.", Change(options=tight))] if tight else []
 
 
 # Sums of squares
@@ -338,13 +401,14 @@ def _unidentifiable(e: Examination) -> list[Evidence] | None:
 
 
 def _shifts_all_classes(e: Examination, directions: Any) -> bool:
-    """Whether every direction adds the same to all classes, which a softmax does not see."""
+    """Whether every direction adds the same to all classes, which a softmax does not see.
+
+    Classes are the rows of a layer's weight, and the columns of a matrix that is multiplied from the right.
+    """
     for row in directions:
-        begin, whole = 0, e.subject.variables.direction_to_user(row)
-        for tensor in e.subject.flat.tensors:
-            part = whole[begin : begin + tensor.numel()].reshape(tensor.shape[0] if tensor.dim() else 1, -1)
-            begin += tensor.numel()
-            if np.abs(part - part.mean(0)).max() > 1e-4:
+        for part in e.subject.views(e.subject.variables.direction_to_user(row)):
+            columns = part.reshape(part.shape[0] if part.dim() else 1, -1)
+            if all(float((columns - columns.mean(axis, keepdim=True)).abs().max()) > 1e-4 for axis in (0, 1)):
                 return False
     return True
 
@@ -390,12 +454,22 @@ def _endless(e: Examination) -> list[Evidence] | None:
     """A loss that falls faster and faster the further away."""
     if e.ending.kind in ("none", "paused", "stopped") or e.subject.constraints or not e.here.finite:
         return None
-    if e.here.loss < -_ENDLESS * (1 + abs(e.ending.first)):
+    if e.here.loss < -_ENDLESS * (1 + abs(e.ending.first)) or _falls_steadily(e):
         return [measured("loss", e.here.loss, f"from {e.ending.first:.3g}: it falls without end")]
     if e.runaway is None:
         return None
     _, near, far = e.runaway
     return _away(e) if near - far > 5 * (e.here.loss - near) else None
+
+
+def _falls_steadily(e: Examination) -> bool:
+    """Whether a long run ended far below 0 at its limit, and fell as fast at last as before."""
+    losses = np.asarray(e.subject.history.loss, dtype=float)
+    far = e.here.loss < -10 * (1 + abs(e.ending.first))
+    if e.ending.kind != "limit" or len(losses) < 2 * _MANY or not far or not np.isfinite(losses).all():
+        return False
+    middle, late, last = losses[[len(losses) // 2, 3 * len(losses) // 4, -1]]
+    return bool(late - last >= 0.8 * (middle - late) > 0)
 
 
 def _away(e: Examination) -> list[Evidence] | None:
@@ -427,9 +501,35 @@ NO_MINIMUM = Rule(
     f"{_NOCEDAL}, section 2.1 (existence of minimizers); A. Albert, J. A. Anderson (1984) for separable data",
 )
 
+
+def _tail(e: Examination) -> list[Evidence] | None:
+    """A loss that falls less and less: the method is satisfied, and the parameters mean nothing."""
+    if not e.by_itself or e.subject.constraints or e.layered or _endless(e) is not None or e.tail is None:
+        return None
+    assert e.curvature is not None
+    length, losses = e.tail
+    stride = float(np.linalg.norm(e.curvature.stride))
+    return [
+        measured("losses further away", losses, "here and on a straight way outwards", joined=", then "),
+        measured("length of that way", length, f"the parameters here have the length {np.linalg.norm(e.lab.z):.3g}"),
+        measured("Newton step", stride, "along it: it does not become shorter, as it would near a minimum"),
+    ]
+
+
+TAIL = Rule(
+    NO_MINIMUM.name,
+    _tail,
+    lambda e: (
+        "The loss has no finite minimum: further away it is lower still, and the parameters would grow for ever, "
+        "although each step gains less than the one before."
+    ),
+    NO_MINIMUM.remedies,
+    NO_MINIMUM.source,
+)
+
 SEPARABLE = Rule(
     NO_MINIMUM.name,
-    lambda e: _away(e) if e.by_itself and _endless(e) is None else None,
+    lambda e: _away(e) if e.by_itself and _endless(e) is None and _tail(e) is None else None,
     lambda e: (
         "Further away the loss is lower still: it has no finite minimum, and the parameters grow with every iteration."
     ),
