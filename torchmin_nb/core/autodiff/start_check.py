@@ -313,7 +313,9 @@ class StartCheck:
         """A point in the solver's variables, inside their bounds: a multiple of a random step along the gradient."""
         variables = self._device_variables
         z = variables.to_solver(self._x)
-        step = _IRREGULAR.to(z).repeat(-(-len(z) // len(_IRREGULAR)))[: len(z)]
+        step = _IRREGULAR[: len(z)].to(z, copy=True)
+        if len(step) < len(z):
+            step = step.repeat(-(-len(z) // len(step)))[: len(z)]
         gradient = self._gradient_of(self._real)
         if gradient is not None:
             step.copysign_(variables.gradient_to_solver(gradient))
