@@ -691,6 +691,25 @@ def a_forgotten_layer():
     return diagnosed([*model.named_parameters(), *spare.named_parameters("spare")], closure, "BFGS")
 
 
+@planted("unused parameters")
+def a_forgotten_layer_beside_a_flat_valley():
+    """Following the flat directions takes all evaluations that are left."""
+    torch.manual_seed(3)
+    generator = torch.Generator().manual_seed(6)
+    x = torch.randn(100, 3, generator=generator, dtype=torch.float64)
+    y = x @ torch.randn(3, generator=generator, dtype=torch.float64)
+    y = y + 0.3 * torch.randn(100, generator=generator, dtype=torch.float64)
+    first, spare, last = (torch.nn.Linear(*sizes, dtype=torch.float64) for sizes in ((3, 5), (3, 1), (5, 1)))
+    used = [*first.parameters(), *last.parameters()]
+
+    def closure():
+        fit = ((last(torch.tanh(first(x))).squeeze(-1) - y) ** 2).mean()
+        return fit + 1e-3 * sum(p.square().sum() for p in used)
+
+    parameters = [*first.named_parameters("first"), *spare.named_parameters("spare"), *last.named_parameters("last")]
+    return diagnosed(parameters, closure, dict(method="L-BFGS-B", options=dict(maxiter=1000)))
+
+
 @planted("badly scaled parameters")
 def a_rate_and_an_amount():
     t = torch.linspace(0, 10, 30, dtype=torch.float64)
@@ -718,6 +737,12 @@ def a_diagonal_of_many_sizes():
 def a_tiny_loss():
     x = parameter(-1.2, 1.0)
     return diagnosed([x], lambda: 1e-9 * rosenbrock(x), "BFGS")
+
+
+@planted("tolerance too large for the loss")
+def a_large_constant():
+    x = parameter(-1.2, 1.0)
+    return diagnosed([x], lambda: 1e8 + rosenbrock(x), "L-BFGS-B")
 
 
 @planted("tolerance too large for the loss")

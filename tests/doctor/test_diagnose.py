@@ -400,3 +400,10 @@ def test_how_a_step_of_lbfgs_ended_inside():
     assert inside(max_iter=200).healthy
     tiny = inside(1e-9, max_iter=200)
     assert tiny.rule == "tolerance too large for the loss", repr(tiny)
+
+
+def test_a_constant_in_the_loss_is_told_where_a_tolerance_is_relative_to_it():
+    x = parameter(-1.2, 1.0)
+    report = diagnosed([x], lambda: 1e8 + rosenbrock(x), "L-BFGS-B")
+    assert "most of which is a constant" in report.verdict
+    assert report.remedy.code == "return loss - (1e+08)"

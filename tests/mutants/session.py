@@ -110,7 +110,12 @@ def _changed(cells: Cells, mutant: Mutant) -> Cells:
 
 
 def _shell(package: Path) -> InteractiveShell:
-    """IPython in the folder of the notebooks, with the package that this folder holds."""
+    """IPython in the folder of the notebooks, with the package that this folder holds.
+
+    The fork server may have imported another one, for the tests of ranks.
+    """
+    for name in [name for name in sys.modules if name.partition(".")[0] == PACKAGE.name]:
+        del sys.modules[name]
     sys.path.insert(0, str(package))
     os.chdir(ROOT / "notebooks")
     shell = InteractiveShell.instance()

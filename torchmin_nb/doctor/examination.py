@@ -217,9 +217,11 @@ class Examination:
         """The Hessian's extremes and the predicted decrease."""
         if self.gradient is None or self.subject.constraints:
             return None
+        silent = self.unmoved if self.lab.left >= 2 * _ENOUGH else None  # before products take what is left
+        unused = np.isin(self.subject.owners(), silent or [])
         reserve, little = min(14, self.lab.left // 3), self.ending.claims_success
         keywords: dict[str, Any] = {"reserve": reserve, "little_left": little, "rounding": self.rounding}
-        found = curvature_of(self.lab, self.gradient, self.free, **keywords)
+        found = curvature_of(self.lab, self.gradient, self.free & ~unused, **keywords)
         self.cut = self.cut or (found is None and bool(self.free.any()))
         return found
 

@@ -25,6 +25,8 @@ _MISSED = 10
 """Slopes this many times above a tolerance have missed it."""
 _SHARE, _SHARE_OF_A_NETWORK = 1e-6, 1e-5
 """A predicted decrease that counts, as a part of all that can be gained; and of a network."""
+_CONSTANT = 1e3
+"""A loss this many times larger than what it can change by is mostly a constant."""
 _USUAL, _LEAST = 1e-5, 1e-7
 """The usual tolerance of a gradient; and the smallest one at which float32 may be expected to end."""
 _MORE_HAGER = "J. J. Moré, S. M. Wild (2011); W. W. Hager, H. Zhang (2005)"
@@ -235,6 +237,14 @@ def _tolerance_remedies(e: Examination) -> list[Remedy]:
     if 0 < size < subject.loss_scale:
         scale = 10.0 ** math.floor(math.log10(size))
         remedies.append(changed_call(subject, "Scale the loss to a size of about 1.", Change(loss_scale=scale)))
+    if _mostly_constant(e):
+        remedies.append(
+            Remedy(
+                "Subtract the constant from the loss, in the closure.",
+                f"return loss - ({number(e.here.loss)})",
+                "it needs a change of the closure",
+            )
+        )
     tight = {row.name: 1e-12 for row in subject.spec.options.values() if row.tolerance and row.kind == "float"}
     if tight:
         remedies.append(changed_call(subject, "Use smaller tolerances.", Change(options=tight)))
@@ -246,7 +256,16 @@ def _which_tolerance(e: Examination) -> str:
         return "a tolerance that is too large"
     if max(abs(e.here.loss), e.predicted or 0.0) < 1e-3 * e.subject.loss_scale:
         return "a tolerance that the scale of the loss makes meaningless"
+    if _mostly_constant(e):
+        return "a tolerance relative to the loss, most of which is a constant"
     return "a tolerance that is too large for this loss, which is flat around here"
+
+
+def _mostly_constant(e: Examination) -> bool:
+    """Whether a tolerance is relative to a loss that has hardly changed in the run, and has not much left to fall."""
+    options = {} if e.subject.spec is None else e.subject.spec.options
+    relative = any(row.tolerance and row.name == "ftol" and not row.loss_power for row in options.values())
+    return relative and abs(e.here.loss) > _CONSTANT * max(e.predicted or 0.0, e.ending.fell)
 
 
 TOLERANCE = Rule(

@@ -87,7 +87,8 @@ def _saddle_verdict(e: Examination) -> str:
     ignores = "" if e.subject.curved else f", which {e.subject.method or 'the method'} does not see"
     values = e.subject.views(e.subject.x)
     zero = [e.subject.tensor_name(i) for i, t in enumerate(values) if t.dim() > 1 and not bool(t.any())]
-    flat = f" The start is flat: {', '.join(zero[:_SHOWN])} is all zero." if zero else ""
+    are = "is" if len(zero) == 1 else "are"
+    flat = f" The start is flat: {', '.join(zero[:_SHOWN])} {are} all zero." if zero else ""
     if e.alike:
         names = ", ".join(e.subject.tensor_name(index) for index in e.alike)
         return (
