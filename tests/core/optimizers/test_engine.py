@@ -460,6 +460,18 @@ def test_only_numbers_that_decide_come_to_the_host(method):
     assert len(waits) <= work + 2 * iterations + 2  # two as the state is made
 
 
+@pytest.mark.parametrize("method", ["L-BFGS-B", "trust-ncg"])
+def test_the_start_check_brings_no_vector_to_the_host(method):
+    n, vectors = 2000, []
+    for check in (False, True):
+        x = torch.nn.Parameter(torch.linspace(-1, 1, n, dtype=torch.float64))
+        optimizer = MinimizeWrapper([x], method, engine="torch", start_check=check, max_evaluations=3)
+        with transfers() as seen:
+            optimizer.step(lambda x=x: ((x - 0.3) ** 2).sum() + (x**4).sum())
+        vectors.append(sum(size >= n for _, size in seen))
+    assert vectors[0] == vectors[1]
+
+
 # Solvers of the user's own
 
 
