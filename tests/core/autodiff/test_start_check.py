@@ -175,6 +175,18 @@ def test_rounding_of_float32_inside_float64_is_no_randomness(noise, method, p):
     assert len(caught) == (noise == 1e-7)
 
 
+@EACH_METHOD
+@pytest.mark.parametrize("engine", ["scipy", "torch"])
+def test_a_loss_that_is_an_entry_of_a_parameter_is_no_noise(engine, method, p):
+    """It changes when the parameter is written."""
+    if engine not in METHODS[method].engines:
+        pytest.skip("one engine")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        MinimizeWrapper([p], method, engine=engine, max_evaluations=3).step(lambda: p[1])
+    assert not [each for each in caught if each.category is ClosureWarning]
+
+
 @ONE_OF_EACH_LEVEL
 @SMALL
 def test_noise_is_judged_by_the_size_of_the_loss(method, p):

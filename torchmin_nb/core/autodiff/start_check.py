@@ -136,6 +136,7 @@ class StartCheck:
             with preserved_buffers():
                 if self._apart:
                     self._first = self._real = self._first_of_part()
+                self._loss = self._first.loss  # now: a loss that is an entry of a parameter moves with it
                 self._held = self._rounded(self._x)
                 self._drawn = not self._before.same(Generators.now() if self._apart else after)
                 if not self._agrees(gradients):
@@ -172,12 +173,12 @@ class StartCheck:
             self._near_point(), evaluate_gradient if self._curvature else self._evaluate
         )
         self._tried, self._nodes = True, self._seen.nodes
-        self._eps = self._seen.precision(self._flat.eps, first.loss)
+        self._eps = self._seen.precision(self._flat.eps, self._loss)
         after = None if near is None else self._gradient_of(near.result)
         if near is None or after is None:
             return False
         predicted = float((before + after) @ near.step) / 2
-        off, rounding = abs(near.change - predicted), self._eps * max(abs(first.loss), abs(first.loss + near.change))
+        off, rounding = abs(near.change - predicted), self._eps * max(abs(self._loss), abs(self._loss + near.change))
         if not off <= max(_MEASURABLE * rounding, min(_SAME * rounding, _PART_STALE * abs(predicted))):
             return False
         if self._curvature and not self._product_agrees(first, after - before):
@@ -200,7 +201,7 @@ class StartCheck:
         self._warn_of_unreached(gradients)
         if self._moved is None:
             self._real = real
-        if np.isfinite(self._first.loss):
+        if np.isfinite(self._loss):
             self._compare_displaced(captured if self._first.graph is None else self._first)
 
     def _compare_displaced(self, captured: ClosureResult) -> None:
@@ -286,7 +287,7 @@ class StartCheck:
         self._flat.require_held(at)
         if not np.isfinite(result.loss):
             return None
-        return _Displacement(at, self._rounded(at) - self._held, result.loss - self._first.loss, result)
+        return _Displacement(at, self._rounded(at) - self._held, result.loss - self._loss, result)
 
     # Vectors
 
@@ -348,7 +349,7 @@ class StartCheck:
         return made_before(self._nodes, self._seen.nodes, self._flat.tensors)
 
     def _exceeds_rounding(self, change: float) -> bool:
-        return abs(change) > _MEASURABLE * self._eps * abs(self._first.loss)
+        return abs(change) > _MEASURABLE * self._eps * abs(self._loss)
 
     def _predicted(self, move: _Displacement, gradient: torch.Tensor) -> float | None:
         """The change of the loss to first order; None if it is smaller than rounding."""
